@@ -1,0 +1,418 @@
+//! Large messages, put together from their parts.
+//!
+//! Parts of several messages may be waiting here at the same time: one whose sender stopped in the middle holds up nobody
+//! else. What is waiting is limited. When the limit is reached, the message that has been silent longest gives way, if
+//! it has been silent for [`SILENCE`]; else the newcomer is refused. Either is one error for the message that is lost,
+//! and the rest of its parts are dropped without another.
+//!
+//! Nothing is allocated for what a part announces, only for what arrived.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::frame::{Malformed, Position};
+use super::limits::{
+    MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES, MAX_UNFINISHED_BYTES, MAX_UNFINISHED_MESSAGES,
+};
+
+/// After how long without progress an unfinished message may give way to others.
+pub const SILENCE: Duration = Duration::from_secs(1);
+
+/// How much memory is reserved ahead of what arrived, at the least.
+const MIN_RESERVE: usize = 256 * 1024;
+
+/// The unfinished messages of one receiver, with attachments of type `A`.
+#[derive(Debug)]
+pub struct Assembly<A> {
+    messages: HashMap<u128, Entry<A>>,
+    /// The sums over all messages.
+    bytes: usize,
+    attachments: usize,
+}
+
+/// A message of which parts are missing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfinished<A> {
+    /// Which message.
+    pub id: u128,
+    /// How many bytes it will have.
+    pub total_bytes: u64,
+    /// How many attachments it will have.
+    pub total_attachments: u32,
+    /// Its bytes so far.
+    pub bytes: Vec<u8>,
+    /// Its attachments so far.
+    pub attachments: Vec<A>,
+}
+
+#[derive(Debug)]
+struct Entry<A> {
+    message: Unfinished<A>,
+    fate: Fate,
+    progress: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It may still be completed.
+    Open,
+    /// It gave way to others, and nobody was told yet.
+    GaveWay,
+    /// It is lost, and that was told.
+    Lost,
+}
+
+impl<A> Default for Assembly<A> {
+    fn default() -> Assembly<A> {
+        Assembly {
+            messages: HashMap::new(),
+            bytes: 0,
+            attachments: 0,
+        }
+    }
+}
+
+impl<A> Assembly<A> {
+    /// Adds a part, and returns the message if that completes it. At most `max_attachments` may wait here.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the part fits no message or its message is lost, once for each message.
+    pub fn add(
+        &mut self,
+        id: u128,
+        position: Position,
+        body: &[u8],
+        attachments: Vec<A>,
+        max_attachments: usize,
+    ) -> Result<Option<(Vec<u8>, Vec<A>)>, Malformed> {
+        if let Position::First { bytes, attachments } = position {
+            self.begin(id, bytes, attachments)?;
+        }
+        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
+        let is_last = position == Position::Last;
+        if entry.fate != Fate::Open {
+            let fate = std::mem::replace(&mut entry.fate, Fate::Lost);
+            if is_last {
+                self.remove(id);
+            }
+            return if fate == Fate::GaveWay {
+                Err(Malformed::Quota)
+            } else {
+                Ok(None)
+            };
+        }
+        if entry.message.fits(body.len(), attachments.len()) != Some(is_last) {
+            self.lose(id, is_last);
+            return Err(Malformed::Part);
+        }
+        if !is_last && !self.make_room(id, body.len(), attachments.len(), max_attachments) {
+            self.lose(id, is_last);
+            return Err(Malformed::Quota);
+        }
+        if is_last {
+            let mut message = self.remove(id).ok_or(Malformed::Unknown)?;
+            message.append(body, attachments);
+            return Ok(Some((message.bytes, message.attachments)));
+        }
+        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
+        self.bytes += body.len();
+        self.attachments += attachments.len();
+        entry.message.append(body, attachments);
+        entry.progress = Instant::now();
+        Ok(None)
+    }
+
+    /// Gives a message up whose part could not be received whole. Whether that is news.
+    pub fn damage(&mut self, id: u128, position: Position) -> bool {
+        let was_open = self
+            .messages
+            .get(&id)
+            .is_none_or(|entry| entry.fate != Fate::Lost);
+        if let Position::First { bytes, attachments } = position {
+            // So that the parts to come are known to belong to it.
+            let _ = self.begin(id, bytes, attachments);
+        }
+        self.lose(id, position == Position::Last);
+        was_open
+    }
+
+    /// Forgets a message that its sender gave up.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Unknown`] if there is none.
+    pub fn abort(&mut self, id: u128) -> Result<(), Malformed> {
+        self.remove(id).map(drop).ok_or(Malformed::Unknown)
+    }
+
+    /// Whether nothing is waiting here that can still be completed.
+    pub fn is_empty(&self) -> bool {
+        self.messages.values().all(|entry| entry.fate != Fate::Open)
+    }
+
+    /// Takes out what can still be completed, to be [`resume`](Assembly::resume)d elsewhere.
+    pub fn into_unfinished(self) -> Vec<Unfinished<A>> {
+        let open = |entry: Entry<A>| (entry.fate == Fate::Open).then_some(entry.message);
+        self.messages.into_values().filter_map(open).collect()
+    }
+
+    /// Puts a message in of which parts have arrived elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if it exceeds the limits or contradicts itself.
+    pub fn resume(
+        &mut self,
+        message: Unfinished<A>,
+        max_attachments: usize,
+    ) -> Result<(), Malformed> {
+        let id = message.id;
+        self.begin(id, message.total_bytes, message.total_attachments)?;
+        let (bytes, attachments) = (message.bytes.len(), message.attachments.len());
+        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
+        if entry.message.fits(bytes, attachments) != Some(false) {
+            self.lose(id, true);
+            return Err(Malformed::Part);
+        }
+        if !self.make_room(id, bytes, attachments, max_attachments) {
+            self.lose(id, true);
+            return Err(Malformed::Quota);
+        }
+        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
+        entry.message = message;
+        self.bytes += bytes;
+        self.attachments += attachments;
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        id: u128,
+        total_bytes: u64,
+        total_attachments: u32,
+    ) -> Result<(), Malformed> {
+        if self.messages.contains_key(&id) {
+            self.lose(id, false);
+            return Err(Malformed::Part);
+        }
+        if self.messages.len() >= MAX_UNFINISHED_MESSAGES {
+            let silent = self.most_silent(|_| true).ok_or(Malformed::Quota)?;
+            self.remove(silent);
+        }
+        let message = Unfinished {
+            id,
+            total_bytes,
+            total_attachments,
+            bytes: Vec::new(),
+            attachments: Vec::new(),
+        };
+        let entry = Entry {
+            message,
+            fate: Fate::Open,
+            progress: Instant::now(),
+        };
+        self.messages.insert(id, entry);
+        let is_too_large = total_bytes > MAX_MESSAGE_BYTES as u64
+            || total_attachments as usize > MAX_MESSAGE_ATTACHMENTS;
+        if is_too_large {
+            self.lose(id, false);
+            return Err(Malformed::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Makes room for more of message `id`, at the cost of silent ones.
+    fn make_room(
+        &mut self,
+        id: u128,
+        bytes: usize,
+        attachments: usize,
+        max_attachments: usize,
+    ) -> bool {
+        while self.bytes + bytes > MAX_UNFINISHED_BYTES
+            || self.attachments + attachments > max_attachments
+        {
+            let gives_way = |entry: &Entry<A>| entry.message.id != id && entry.fate == Fate::Open;
+            let Some(silent) = self.most_silent(gives_way) else {
+                return false;
+            };
+            self.empty(silent, Fate::GaveWay);
+        }
+        true
+    }
+
+    fn most_silent(&self, may: impl Fn(&Entry<A>) -> bool) -> Option<u128> {
+        let entries = self.messages.values().filter(|entry| may(entry));
+        let silent = entries.min_by_key(|entry| entry.progress)?;
+        (silent.progress.elapsed() >= SILENCE).then_some(silent.message.id)
+    }
+
+    fn lose(&mut self, id: u128, is_over: bool) {
+        self.empty(id, Fate::Lost);
+        if is_over {
+            self.remove(id);
+        }
+    }
+
+    fn empty(&mut self, id: u128, fate: Fate) {
+        if let Some(entry) = self.messages.get_mut(&id) {
+            self.bytes -= entry.message.bytes.len();
+            self.attachments -= entry.message.attachments.len();
+            entry.message.bytes = Vec::new();
+            entry.message.attachments = Vec::new();
+            entry.fate = fate;
+        }
+    }
+
+    fn remove(&mut self, id: u128) -> Option<Unfinished<A>> {
+        let message = self.messages.remove(&id)?.message;
+        self.bytes -= message.bytes.len();
+        self.attachments -= message.attachments.len();
+        Some(message)
+    }
+}
+
+impl<A> Unfinished<A> {
+    /// Whether so much more would complete the message; `None` if it would be too much.
+    fn fits(&self, bytes: usize, attachments: usize) -> Option<bool> {
+        let bytes = (self.bytes.len() + bytes) as u64;
+        let attachments = self.attachments.len() + attachments;
+        let total_attachments = self.total_attachments as usize;
+        let fits = bytes <= self.total_bytes && attachments <= total_attachments;
+        fits.then_some(bytes == self.total_bytes && attachments == total_attachments)
+    }
+
+    fn append(&mut self, body: &[u8], attachments: Vec<A>) {
+        if self.bytes.capacity() - self.bytes.len() < body.len() {
+            // Twice what is there, so that copying stays in proportion; never more than announced, so that the
+            // finished message is exactly as large as its content.
+            let missing = (self.total_bytes - self.bytes.len() as u64) as usize;
+            let ahead = self.bytes.len().max(MIN_RESERVE).max(body.len());
+            self.bytes.reserve_exact(missing.min(ahead));
+        }
+        self.bytes.extend_from_slice(body);
+        self.attachments.extend(attachments);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_LIMIT: usize = usize::MAX;
+
+    fn first(bytes: u64, attachments: u32) -> Position {
+        Position::First { bytes, attachments }
+    }
+
+    #[test]
+    fn parts_of_several_messages_interleave() {
+        let mut assembly = Assembly::default();
+        assert_eq!(
+            assembly.add(1, first(6, 1), b"ab", vec![], NO_LIMIT),
+            Ok(None)
+        );
+        assert_eq!(
+            assembly.add(2, first(3, 0), b"x", vec![], NO_LIMIT),
+            Ok(None)
+        );
+        assert_eq!(
+            assembly.add(1, Position::Middle, b"cd", vec!['h'], NO_LIMIT),
+            Ok(None)
+        );
+        let second = assembly.add(2, Position::Last, b"yz", vec![], NO_LIMIT);
+        assert_eq!(second, Ok(Some((b"xyz".to_vec(), vec![]))));
+        let first = assembly.add(1, Position::Last, b"ef", vec![], NO_LIMIT);
+        let (bytes, attachments) = first.unwrap().unwrap();
+        assert_eq!((&bytes[..], attachments), (&b"abcdef"[..], vec!['h']));
+        assert_eq!(bytes.capacity(), bytes.len());
+        assert_eq!((assembly.bytes, assembly.attachments), (0, 0));
+    }
+
+    #[test]
+    fn a_message_that_lies_is_one_error() {
+        let mut assembly = Assembly::<char>::default();
+        assembly
+            .add(1, first(4, 0), b"ab", vec![], NO_LIMIT)
+            .unwrap();
+        let too_much = assembly.add(1, Position::Middle, b"cdef", vec![], NO_LIMIT);
+        assert_eq!(too_much, Err(Malformed::Part));
+        assert_eq!(
+            assembly.add(1, Position::Middle, b"c", vec![], NO_LIMIT),
+            Ok(None)
+        );
+        assert_eq!(
+            assembly.add(1, Position::Last, b"d", vec![], NO_LIMIT),
+            Ok(None)
+        );
+        let after_the_end = assembly.add(1, Position::Last, b"d", vec![], NO_LIMIT);
+        assert_eq!(after_the_end, Err(Malformed::Unknown));
+        assert_eq!(assembly.bytes, 0);
+    }
+
+    #[test]
+    fn announcements_cost_nothing() {
+        let mut assembly = Assembly::<char>::default();
+        let bomb = assembly.add(1, first(u64::MAX, 0), b"", vec![], NO_LIMIT);
+        assert_eq!(bomb, Err(Malformed::TooLarge));
+        let bomb = assembly.add(2, first(1, u32::MAX), b"", vec![], NO_LIMIT);
+        assert_eq!(bomb, Err(Malformed::TooLarge));
+        assembly
+            .add(
+                3,
+                first(MAX_MESSAGE_BYTES as u64, 0),
+                b"x",
+                vec![],
+                NO_LIMIT,
+            )
+            .unwrap();
+        assert!(assembly.messages[&3].message.bytes.capacity() <= MIN_RESERVE);
+    }
+
+    #[test]
+    fn the_silent_give_way_and_are_one_error() {
+        let mut assembly = Assembly::default();
+        assembly
+            .add(1, first(9, 3), b"a", vec!['a', 'b'], 3)
+            .unwrap();
+        assembly.add(2, first(9, 3), b"b", vec!['c'], 3).unwrap();
+        // Neither has been silent for long: the newcomer is refused.
+        let refused = assembly.add(3, first(9, 3), b"c", vec!['d'], 3);
+        assert_eq!(refused, Err(Malformed::Quota));
+        assembly.messages.get_mut(&1).unwrap().progress -= SILENCE;
+        assembly.add(4, first(9, 3), b"d", vec!['e'], 3).unwrap();
+        let silent = assembly.add(1, Position::Middle, b"a", vec![], 3);
+        assert_eq!(silent, Err(Malformed::Quota));
+        assert_eq!(assembly.add(1, Position::Last, b"a", vec![], 3), Ok(None));
+        assert_eq!(assembly.attachments, 2);
+    }
+
+    #[test]
+    fn what_moves_goes_on_elsewhere() {
+        let mut here = Assembly::default();
+        here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT)
+            .unwrap();
+        here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT)
+            .unwrap_err();
+        let mut there = Assembly::default();
+        for message in here.into_unfinished() {
+            there.resume(message, NO_LIMIT).unwrap();
+        }
+        let whole = there.add(1, Position::Last, b"cd", vec![], NO_LIMIT);
+        assert_eq!(whole, Ok(Some((b"abcd".to_vec(), vec!['a']))));
+    }
+
+    #[test]
+    fn the_number_of_unfinished_messages_is_limited() {
+        let mut assembly = Assembly::<char>::default();
+        for id in 0..MAX_UNFINISHED_MESSAGES as u128 {
+            assembly
+                .add(id, first(9, 0), b"", vec![], NO_LIMIT)
+                .unwrap();
+        }
+        let refused = assembly.add(5000, first(9, 0), b"", vec![], NO_LIMIT);
+        assert_eq!(refused, Err(Malformed::Quota));
+        assert_eq!(assembly.messages.len(), MAX_UNFINISHED_MESSAGES);
+    }
+}

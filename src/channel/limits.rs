@@ -1,0 +1,29 @@
+//! How much a peer can make this process hold.
+
+/// The longest message, in bytes of its encoded form: 1 GiB. Sending a longer one is an error, receiving one, too. Large
+/// data is better put into shared memory.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
+
+/// How many bytes of unfinished messages one receiver keeps.
+pub const MAX_UNFINISHED_BYTES: usize = MAX_MESSAGE_BYTES;
+
+/// How many unfinished messages one receiver keeps.
+pub const MAX_UNFINISHED_MESSAGES: usize = 1024;
+
+/// The most attachments in one message.
+pub const MAX_MESSAGE_ATTACHMENTS: usize = 1 << 16;
+
+/// How many packets are taken in a row without a message to show for it before the caller is asked again.
+pub(crate) const MAX_PACKETS_PER_STEP: usize = 1024;
+
+/// How many messages a set takes from one member before the others have their turn.
+pub(crate) const MESSAGES_PER_TURN: usize = 32;
+
+/// How many messages one `select` returns at most.
+pub(crate) const MAX_EVENTS_PER_SELECT: usize = 1024;
+
+/// After how many bytes of messages one `select` returns.
+pub(crate) const BYTES_PER_SELECT: usize = 8 << 20;
+
+/// How many clients of a one-shot server may be connected without having said anything.
+pub(crate) const MAX_SILENT_CLIENTS: usize = 64;

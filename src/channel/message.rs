@@ -1,0 +1,71 @@
+//! Messages as the core sees them, and why there may be none.
+
+use std::io;
+use std::ops::Range;
+
+use super::frame::Malformed;
+use crate::platform::Attachment;
+
+/// A message that arrived.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Its bytes.
+    pub(crate) body: Body,
+    /// Its attachments.
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+/// Where the bytes of a message are.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// In the buffer it was received with.
+    Buffered(Range<usize>),
+    /// In a vector of their own.
+    Owned(Vec<u8>),
+}
+
+impl Body {
+    /// The bytes, given the buffer the message was received with.
+    pub(crate) fn bytes<'a>(&'a self, buffer: &'a [u8]) -> &'a [u8] {
+        match self {
+            Body::Buffered(range) => &buffer[range.clone()],
+            Body::Owned(bytes) => bytes,
+        }
+    }
+
+    /// The bytes as a vector that is as large as they are.
+    pub(crate) fn into_vec(self, buffer: &[u8]) -> Vec<u8> {
+        match self {
+            Body::Buffered(range) => buffer[range].to_vec(),
+            Body::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Why no message was received.
+#[derive(Debug)]
+pub(crate) enum RecvError {
+    /// None came in time.
+    Empty,
+    /// None came, but packets did, and there may be more: the caller was to be asked whether to go on.
+    Unfinished,
+    /// None will ever come.
+    Disconnected,
+    /// One came, and it is lost. The channel goes on.
+    Lost(Problem),
+    /// The operating system refused.
+    Io(io::Error),
+}
+
+/// What was wrong with a message that arrived.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// It breaks the protocol.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// Handles in it could not be received.
+    #[error(
+        "handles in a message could not be received: this process may not have (so many of) them"
+    )]
+    AttachmentsLost,
+}

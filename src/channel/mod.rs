@@ -1,0 +1,36 @@
+//! The channel core: messages, not values.
+//!
+//! A message is bytes and attachments. The core turns messages into packets and back ([`frame`], [`assembly`]), knows how
+//! much a peer may cost us ([`limits`]), who is served next ([`set`]), how a receiver moves ([`slot`]) and how two
+//! processes meet ([`rendezvous`]). It knows neither the type of a message nor which operating system carries it.
+//!
+//! The path of a message: [`Sender::send`](sender::Sender::send) puts a header before the bytes and hands the packet to
+//! the backend, several packets if it is large or has many attachments. [`Receiver::receive`](receiver::Receiver::receive)
+//! takes packets from the backend, checks them, and returns a message once one is complete.
+
+pub mod assembly;
+pub mod frame;
+pub mod limits;
+pub(crate) mod message;
+pub(crate) mod receiver;
+pub(crate) mod rendezvous;
+pub(crate) mod scratch;
+pub(crate) mod sender;
+pub(crate) mod set;
+pub(crate) mod slot;
+
+pub(crate) use message::{Message, Problem, RecvError};
+pub(crate) use receiver::{Receiver, Unfinished};
+pub(crate) use sender::{SendFailure, Sender};
+pub(crate) use set::{Event, ReceiverSet};
+pub(crate) use slot::{Departure, Parcel, Slot};
+
+use std::io;
+
+use crate::platform;
+
+/// Makes a channel.
+pub(crate) fn channel() -> io::Result<(Sender, Receiver)> {
+    let (sender, receiver) = platform::channel()?;
+    Ok((Sender::from(sender), Receiver::from(receiver)))
+}

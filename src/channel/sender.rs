@@ -1,0 +1,158 @@
+//! The sending end: a message becomes one packet, or several.
+
+use std::io;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
+use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
+use crate::platform::{
+    Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, PacketSender, SendError,
+};
+
+/// The most bytes of a message in one packet.
+const MAX_BODY_BYTES: usize = MAX_PACKET_BYTES - MAX_HEAD_BYTES;
+
+/// How much of a large message goes into one packet, so that the receiver copies out while the sender copies in.
+const PART_BYTES: usize = if MAX_BODY_BYTES < 64 * 1024 {
+    MAX_BODY_BYTES
+} else {
+    64 * 1024
+};
+
+/// A channel that does not even take parts of this size takes none.
+const MIN_PART_BYTES: usize = 256;
+
+/// Sends messages. Clones send into the same channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    packets: Arc<PacketSender>,
+}
+
+/// A message that was not sent, with those of its attachments that did not leave.
+#[derive(Debug)]
+pub(crate) struct SendFailure {
+    /// What was wrong.
+    pub(crate) error: SendError,
+    /// What can be put back. Empty if some of the attachments left.
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+impl From<PacketSender> for Sender {
+    fn from(packets: PacketSender) -> Sender {
+        Sender {
+            packets: Arc::new(packets),
+        }
+    }
+}
+
+impl Sender {
+    /// Connects to the listener of that name.
+    pub(crate) fn connect(name: &str) -> io::Result<Sender> {
+        PacketSender::connect(name).map(Sender::from)
+    }
+
+    /// Takes an attachment as a sender.
+    pub(crate) fn from_attachment(attachment: Attachment) -> io::Result<Sender> {
+        attachment.into_sender().map(|packets| Sender { packets })
+    }
+
+    /// Makes an attachment that is one more sender of the channel.
+    pub(crate) fn to_attachment(&self) -> Attachment {
+        Attachment::from_sender(Arc::clone(&self.packets))
+    }
+
+    /// What the backend sends with.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(crate) fn packets(&self) -> &Arc<PacketSender> {
+        &self.packets
+    }
+
+    /// Sends a message. When it returns `Ok`, the message survives this process.
+    pub(crate) fn send(
+        &self,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+    ) -> Result<(), SendFailure> {
+        if body.len() > MAX_MESSAGE_BYTES || attachments.len() > MAX_MESSAGE_ATTACHMENTS {
+            let error = SendError::Io(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "a message of {} bytes with {} handles exceeds the limits",
+                    body.len(),
+                    attachments.len()
+                ),
+            ));
+            return Err(SendFailure { error, attachments });
+        }
+        if body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS {
+            return self.send_parts(body, attachments, PART_BYTES);
+        }
+        let head = Head::new(Kind::Message, attachments.len() as u16, body.len() as u32);
+        match self.packets.send(head.as_bytes(), body, attachments) {
+            Ok(()) => Ok(()),
+            Err((SendError::TooLarge, attachments)) => {
+                self.send_parts(body, attachments, body.len() / 2)
+            }
+            Err((error, attachments)) => Err(SendFailure { error, attachments }),
+        }
+    }
+
+    fn send_parts(
+        &self,
+        body: &[u8],
+        mut attachments: Vec<Attachment>,
+        mut part_bytes: usize,
+    ) -> Result<(), SendFailure> {
+        // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's differ.
+        let id = Uuid::new_v4().as_u128();
+        let mut position = Position::First {
+            bytes: body.len() as u64,
+            attachments: attachments.len() as u32,
+        };
+        let mut rest = body;
+        loop {
+            let later = attachments.split_off(attachments.len().min(MAX_PACKET_ATTACHMENTS));
+            let (part, after) = rest.split_at(rest.len().min(part_bytes));
+            if position == Position::Middle && after.is_empty() && later.is_empty() {
+                position = Position::Last;
+            }
+            let head = Head::new(
+                Kind::Part { id, position },
+                attachments.len() as u16,
+                part.len() as u32,
+            );
+            match self.packets.send(head.as_bytes(), part, attachments) {
+                Ok(()) if position == Position::Last => return Ok(()),
+                Ok(()) => {
+                    position = Position::Middle;
+                    rest = after;
+                    attachments = later;
+                }
+                Err((SendError::TooLarge, unsent)) if part_bytes >= 2 * MIN_PART_BYTES => {
+                    part_bytes /= 2;
+                    if position == Position::Last {
+                        position = Position::Middle;
+                    }
+                    attachments = unsent;
+                    attachments.extend(later);
+                }
+                Err((error, mut unsent)) => {
+                    if matches!(position, Position::First { .. }) {
+                        unsent.extend(later);
+                    } else {
+                        unsent.clear();
+                        // The receiver would wait for the rest. If this fails, too, it finds out by itself.
+                        let head = Head::new(Kind::Abort { id }, 0, 0);
+                        let _ = self.packets.send(head.as_bytes(), &[], Vec::new());
+                    }
+                    return Err(SendFailure {
+                        error,
+                        attachments: unsent,
+                    });
+                }
+            }
+        }
+    }
+}

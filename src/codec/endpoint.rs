@@ -1,0 +1,186 @@
+//! What is written into a message of the endpoints, handles and memory in it.
+
+use std::io;
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::scope;
+use crate::channel::{Receiver, Sender, Slot, Unfinished};
+use crate::platform::{Attachment, Memory};
+
+/// A receiver, in terms of a message: the index of its handle, and what it has received incompletely.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReceiverParts {
+    index: u32,
+    unfinished: Vec<UnfinishedParts>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct UnfinishedParts {
+    id: u128,
+    total_bytes: u64,
+    total_attachments: u32,
+    #[serde(with = "byte_string")]
+    bytes: Vec<u8>,
+    attachments: Vec<u32>,
+}
+
+impl ReceiverParts {
+    /// Describes a receiver whose objects get the indices that `attach` gives.
+    pub(super) fn new(
+        receiver: Attachment,
+        unfinished: Vec<Unfinished>,
+        mut attach: impl FnMut(Attachment) -> io::Result<u32>,
+    ) -> io::Result<ReceiverParts> {
+        let index = attach(receiver)?;
+        let unfinished = unfinished.into_iter().map(|message| {
+            Ok(UnfinishedParts {
+                id: message.id,
+                total_bytes: message.total_bytes,
+                total_attachments: message.total_attachments,
+                bytes: message.bytes,
+                attachments: message
+                    .attachments
+                    .into_iter()
+                    .map(&mut attach)
+                    .collect::<io::Result<_>>()?,
+            })
+        });
+        Ok(ReceiverParts {
+            index,
+            unfinished: unfinished.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Puts the receiver together from the objects that `detach` gives for the indices.
+    pub(super) fn assemble(
+        self,
+        mut detach: impl FnMut(u32) -> io::Result<Attachment>,
+    ) -> io::Result<Receiver> {
+        let receiver = detach(self.index)?;
+        let unfinished = self.unfinished.into_iter().map(|message| {
+            Ok(Unfinished {
+                id: message.id,
+                total_bytes: message.total_bytes,
+                total_attachments: message.total_attachments,
+                bytes: message.bytes,
+                attachments: message
+                    .attachments
+                    .into_iter()
+                    .map(&mut detach)
+                    .collect::<io::Result<_>>()?,
+            })
+        });
+        Receiver::arrive(receiver, unfinished.collect::<io::Result<_>>()?)
+    }
+}
+
+/// Writes a sender.
+pub(crate) fn serialize_sender<S: Serializer>(
+    sender: &Sender,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serialize_attachment(sender.to_attachment(), serializer)
+}
+
+/// Reads a sender.
+pub(crate) fn deserialize_sender<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Sender, D::Error> {
+    let attachment = deserialize_attachment(deserializer)?;
+    Sender::from_attachment(attachment).map_err(D::Error::custom)
+}
+
+/// Writes a receiver, which leaves its slot.
+pub(crate) fn serialize_receiver<S: Serializer>(
+    slot: &Slot,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let parts = scope::attach_receiver(|| slot.depart()).map_err(S::Error::custom)?;
+    parts.serialize(serializer)
+}
+
+/// Reads a receiver.
+pub(crate) fn deserialize_receiver<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Slot, D::Error> {
+    let parts = ReceiverParts::deserialize(deserializer)?;
+    scope::detach_receiver(parts)
+        .map(Slot::from)
+        .map_err(D::Error::custom)
+}
+
+/// Writes shared memory; none is the empty one.
+pub(crate) fn serialize_memory<S: Serializer>(
+    memory: Option<&Memory>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let parts = memory.map(|memory| {
+        let index = scope::attach(Attachment::from_memory(memory))?;
+        Ok((index, memory.len() as u64))
+    });
+    let parts: Option<(u32, u64)> = parts
+        .transpose()
+        .map_err(|error: io::Error| S::Error::custom(error))?;
+    parts.serialize(serializer)
+}
+
+/// Reads shared memory.
+pub(crate) fn deserialize_memory<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Memory>, D::Error> {
+    let parts = Option::<(u32, u64)>::deserialize(deserializer)?;
+    let memory = parts.map(|(index, len)| scope::detach(index)?.into_memory(len));
+    memory.transpose().map_err(D::Error::custom)
+}
+
+/// Writes any attachment.
+pub(crate) fn serialize_attachment<S: Serializer>(
+    attachment: Attachment,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let index = scope::attach(attachment).map_err(S::Error::custom)?;
+    serializer.serialize_u32(index)
+}
+
+/// Reads any attachment.
+pub(crate) fn deserialize_attachment<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Attachment, D::Error> {
+    let index = u32::deserialize(deserializer)?;
+    scope::detach(index).map_err(D::Error::custom)
+}
+
+/// Bytes in one piece; a `Vec<u8>` by itself is a sequence of numbers to serde.
+mod byte_string {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}

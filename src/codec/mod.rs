@@ -1,0 +1,74 @@
+//! Values become messages and messages become values.
+//!
+//! What has no bytes, an endpoint or a handle, becomes an attachment: its `Serialize` impl puts it into the message that is
+//! being encoded on this thread ([`scope`]) and writes the index that it got; its `Deserialize` impl reads the index and
+//! takes the object out of the message that is being decoded. Everything else is the format's business ([`mod@format`]),
+//! watched by a [`guard`] that keeps hostile bytes from costing more than they weigh.
+
+pub(crate) mod endpoint;
+mod format;
+mod guard;
+pub(crate) mod scope;
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::channel::{Problem, SendFailure, Sender, limits, scratch};
+use crate::error::{IpcError, SerDeError};
+use crate::platform::{Attachment, SendError};
+
+/// What goes wrong in the format.
+pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Sends a value.
+pub(crate) fn send<T: Serialize + ?Sized>(sender: &Sender, value: &T) -> Result<(), IpcError> {
+    scratch::with_send_buffer(|buffer| {
+        let scope = scope::Encoding::begin();
+        // If this fails, what was moved into the message comes back when `scope` is dropped.
+        format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
+            .map_err(|error| SerDeError::from_format("encoded", error))?;
+        let departing = scope.finish();
+        match sender.send(buffer, departing.attachments) {
+            Ok(()) => Ok(()),
+            Err(SendFailure { error, attachments }) => {
+                departing.returns.put_back(attachments);
+                Err(error.into())
+            }
+        }
+    })
+}
+
+/// Makes a value of a message.
+pub(crate) fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    attachments: Vec<Attachment>,
+) -> Result<T, SerDeError> {
+    let _scope = scope::Decoding::begin(attachments);
+    format::decode(bytes).map_err(|error| SerDeError::from_format("decoded", error))
+}
+
+impl From<SendError> for IpcError {
+    fn from(error: SendError) -> IpcError {
+        match error {
+            SendError::Closed => IpcError::Disconnected,
+            SendError::Io(error) => IpcError::Io(error),
+            SendError::TooLarge => IpcError::Io(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the channel's socket buffer is too small for any message",
+            )),
+        }
+    }
+}
+
+impl From<Problem> for SerDeError {
+    fn from(problem: Problem) -> SerDeError {
+        SerDeError::from_format("received", Box::new(problem))
+    }
+}
+
+/// Makes a value of any bytes: for fuzzing.
+pub fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SerDeError> {
+    decode(bytes, Vec::new())
+}

@@ -1,0 +1,210 @@
+//! The attachments of the message that is being encoded or decoded on this thread.
+//!
+//! Each of the two is a scope that restores what it found: a `Serialize` impl may itself send, and it may fail or panic half
+//! way, and neither may leave anything in another message.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+
+use super::endpoint::ReceiverParts;
+use crate::channel::{Departure, Parcel, Receiver};
+use crate::platform::Attachment;
+
+thread_local! {
+    static ENCODING: RefCell<Option<Departing>> = const { RefCell::new(None) };
+    static DECODING: RefCell<Option<Vec<Option<Attachment>>>> = const { RefCell::new(None) };
+}
+
+/// What leaves with a message.
+#[derive(Debug, Default)]
+pub(crate) struct Departing {
+    /// The attachments, in the order of their indices.
+    pub(crate) attachments: Vec<Attachment>,
+    /// What comes back if the message does not leave.
+    pub(crate) returns: Returns,
+}
+
+/// The receivers that were moved into a message.
+#[derive(Debug, Default)]
+pub(crate) struct Returns(Vec<(Arc<Parcel>, Arc<ReceiverParts>)>);
+
+impl Returns {
+    /// Gives the receivers back to those who sent them, as far as what they consist of is among `attachments`.
+    pub(crate) fn put_back(self, attachments: Vec<Attachment>) {
+        if attachments.is_empty() {
+            return;
+        }
+        let mut attachments: Vec<Option<Attachment>> = attachments.into_iter().map(Some).collect();
+        for (parcel, parts) in self.0 {
+            let parts = Arc::unwrap_or_clone(parts);
+            if let Ok(receiver) = parts.assemble(|index| take(&mut attachments, index)) {
+                parcel.put_back(receiver);
+            }
+        }
+    }
+}
+
+/// Encoding a message: until it is dropped, attachments of this thread go into it.
+#[derive(Debug)]
+pub(crate) struct Encoding {
+    outer: Option<Departing>,
+}
+
+impl Encoding {
+    /// Begins a message.
+    pub(crate) fn begin() -> Encoding {
+        let outer = ENCODING.try_with(|scope| scope.replace(Some(Departing::default())));
+        Encoding {
+            outer: outer.ok().flatten(),
+        }
+    }
+
+    /// Ends it and takes what it collected.
+    pub(crate) fn finish(self) -> Departing {
+        ENCODING
+            .try_with(RefCell::take)
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Encoding {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let unsent = ENCODING
+            .try_with(|scope| scope.replace(outer))
+            .ok()
+            .flatten();
+        if let Some(Departing {
+            attachments,
+            returns,
+        }) = unsent
+        {
+            returns.put_back(attachments);
+        }
+    }
+}
+
+/// Puts an attachment into the message that is being encoded, and returns its index.
+///
+/// # Errors
+///
+/// None is being encoded on this thread.
+pub(crate) fn attach(attachment: Attachment) -> io::Result<u32> {
+    with_encoding(|departing| departing.attach(attachment))
+}
+
+/// Puts a receiver into the message that is being encoded, and returns what is to be written of it. `depart` is called
+/// only if there is a message.
+///
+/// # Errors
+///
+/// None is being encoded on this thread, or the receiver cannot leave.
+pub(crate) fn attach_receiver(
+    depart: impl FnOnce() -> io::Result<Departure>,
+) -> io::Result<Arc<ReceiverParts>> {
+    with_encoding(|departing| {
+        let departure = depart()?;
+        let parts = ReceiverParts::new(departure.attachment, departure.unfinished, |attachment| {
+            departing.attach(attachment)
+        })?;
+        let parts = Arc::new(parts);
+        departing
+            .returns
+            .0
+            .push((departure.parcel, Arc::clone(&parts)));
+        Ok(parts)
+    })
+}
+
+impl Departing {
+    fn attach(&mut self, attachment: Attachment) -> io::Result<u32> {
+        let index = u32::try_from(self.attachments.len())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "too many handles"))?;
+        self.attachments.push(attachment);
+        Ok(index)
+    }
+}
+
+fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Result<R> {
+    ENCODING
+        .try_with(|scope| scope.borrow_mut().as_mut().map(f))
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| Err(outside("sent")))
+}
+
+/// Decoding a message: until it is dropped, attachments of this thread come out of it. Those that nobody took are closed.
+#[derive(Debug)]
+pub(crate) struct Decoding {
+    outer: Option<Vec<Option<Attachment>>>,
+}
+
+impl Decoding {
+    /// Begins a message with these attachments.
+    pub(crate) fn begin(attachments: Vec<Attachment>) -> Decoding {
+        let attachments = attachments.into_iter().map(Some).collect();
+        let outer = DECODING.try_with(|scope| scope.replace(Some(attachments)));
+        Decoding {
+            outer: outer.ok().flatten(),
+        }
+    }
+}
+
+impl Drop for Decoding {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let left_over = DECODING.try_with(|scope| scope.replace(outer));
+        drop(left_over);
+    }
+}
+
+/// Takes an attachment out of the message that is being decoded.
+///
+/// # Errors
+///
+/// None is being decoded on this thread, or the peer named an attachment that is not there or was taken before.
+pub(crate) fn detach(index: u32) -> io::Result<Attachment> {
+    DECODING
+        .try_with(|scope| {
+            scope
+                .borrow_mut()
+                .as_mut()
+                .map(|attachments| take(attachments, index))
+        })
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| Err(outside("received")))
+}
+
+/// Takes a receiver out of the message that is being decoded.
+///
+/// # Errors
+///
+/// As [`detach`].
+pub(crate) fn detach_receiver(parts: ReceiverParts) -> io::Result<Receiver> {
+    parts.assemble(detach)
+}
+
+fn take(attachments: &mut [Option<Attachment>], index: u32) -> io::Result<Attachment> {
+    attachments
+        .get_mut(index as usize)
+        .and_then(Option::take)
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the message has no handle {index}, or had it taken already"),
+            )
+        })
+}
+
+fn outside(done: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "channel endpoints, handles and shared memory can only be {done} in messages of a channel"
+        ),
+    )
+}

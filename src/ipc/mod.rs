@@ -1,0 +1,27 @@
+//! Channels between processes, with the API of ipc-channel and what `std::sync::mpsc` has beyond it.
+//!
+//! - [`channel`] for typed messages: [`IpcSender`], [`IpcReceiver`]
+//! - [`bytes_channel`] for bytes as they are: [`IpcBytesSender`], [`IpcBytesReceiver`]
+//! - [`IpcReceiverSet`] to wait for many receivers at once
+//! - [`IpcOneShotServer`] for the first connection between two processes
+//! - [`IpcSharedMemory`] for memory that several processes see
+//! - [`OpaqueIpcSender`], [`OpaqueIpcReceiver`] for endpoints whose type is not known yet
+
+mod bytes;
+mod channel;
+mod message;
+mod one_shot;
+mod opaque;
+mod set;
+mod shared_memory;
+
+pub use bytes::{IpcBytesReceiver, IpcBytesSender, bytes_channel};
+pub use channel::{IntoIter, IpcReceiver, IpcSender, Iter, TryIter, channel};
+pub use message::IpcMessage;
+pub use one_shot::IpcOneShotServer;
+pub use opaque::{OpaqueIpcReceiver, OpaqueIpcSender};
+pub use set::{IpcReceiverSet, IpcSelectionResult};
+pub use shared_memory::IpcSharedMemory;
+
+pub use crate::channel::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
+pub use crate::error::{IpcError, SerDeError, TryRecvError, TrySelectError};

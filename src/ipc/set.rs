@@ -1,0 +1,218 @@
+//! Waiting for many receivers at once.
+
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{IpcBytesReceiver, IpcMessage, IpcReceiver, OpaqueIpcReceiver};
+use crate::channel::{Event, ReceiverSet, Slot};
+use crate::error::{SerDeError, TrySelectError};
+use crate::platform::Wait;
+
+/// Many receivers, from which whatever arrives first is received.
+///
+/// Members are served in turn: one that is flooded does not keep the others waiting, and a selection returns after at most
+/// some thousand messages or some megabytes. The cost of a selection depends on how many members have something, not on how many
+/// there are.
+///
+/// # Platform
+///
+/// On Linux it is [`AsFd`](std::os::fd::AsFd): readable when a selection may find something. After a `fork` a set belongs to the
+/// parent; the child must not use it.
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::{self, IpcReceiverSet, IpcSelectionResult};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (numbers, receiver) = ipc::channel::<u32>()?;
+/// let mut set = IpcReceiverSet::new()?;
+/// let numbers_id = set.add(receiver)?;
+/// numbers.send(7)?;
+/// drop(numbers);
+/// while !set.is_empty() {
+///     for result in set.select()? {
+///         match result {
+///             IpcSelectionResult::MessageReceived(id, message) => {
+///                 assert_eq!(id, numbers_id);
+///                 assert_eq!(message.to::<u32>()?, 7);
+///             }
+///             IpcSelectionResult::ChannelClosed(id) => assert_eq!(id, numbers_id),
+///         }
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct IpcReceiverSet {
+    set: ReceiverSet,
+}
+
+impl IpcReceiverSet {
+    /// Makes an empty set.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, when it has no more handles for this process, say.
+    pub fn new() -> Result<IpcReceiverSet, io::Error> {
+        Ok(IpcReceiverSet {
+            set: ReceiverSet::new()?,
+        })
+    }
+
+    /// Adds a receiver and returns its id in the results. Ids count from zero and are never used again.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message.
+    pub fn add<T>(&mut self, receiver: IpcReceiver<T>) -> Result<u64, io::Error>
+    where
+        T: for<'de> Deserialize<'de> + Serialize,
+    {
+        self.add_slot(receiver.into_slot())
+    }
+
+    /// Adds a receiver of some type. As [`add`](IpcReceiverSet::add).
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](IpcReceiverSet::add).
+    pub fn add_opaque(&mut self, receiver: OpaqueIpcReceiver) -> Result<u64, io::Error> {
+        self.add_slot(receiver.into_slot())
+    }
+
+    /// Adds a receiver of bytes, whose messages are taken with [`IpcMessage::into_bytes`]. As [`add`](IpcReceiverSet::add).
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](IpcReceiverSet::add).
+    pub fn add_bytes(&mut self, receiver: IpcBytesReceiver) -> Result<u64, io::Error> {
+        self.add_slot(receiver.into_slot())
+    }
+
+    fn add_slot(&mut self, slot: Slot) -> Result<u64, io::Error> {
+        self.set.add(slot.into_receiver()?)
+    }
+
+    /// Gives a receiver back, with all that it has not delivered; `None` if the set has none of that id.
+    pub fn remove(&mut self, id: u64) -> Option<OpaqueIpcReceiver> {
+        self.set
+            .remove(id)
+            .map(|receiver| OpaqueIpcReceiver::from(Slot::from(receiver)))
+    }
+
+    /// How many receivers it has. One whose channel was reported closed is no longer among them.
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until something happens, and returns it: at least one result. An empty set waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's. Nothing that was received is lost.
+    pub fn select(&mut self) -> Result<Vec<IpcSelectionResult>, io::Error> {
+        loop {
+            let results = self.results(Wait::Forever)?;
+            if !results.is_empty() {
+                return Ok(results);
+            }
+        }
+    }
+
+    /// Returns what has happened, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`Empty`](TrySelectError::Empty) if nothing has; else as [`select`](IpcReceiverSet::select).
+    pub fn try_select(&mut self) -> Result<Vec<IpcSelectionResult>, TrySelectError> {
+        self.some_results(Wait::Never)
+    }
+
+    /// Waits until something happens, for at most `duration`, and returns it. Neither a flood of messages nor signals
+    /// prolong or shorten the wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Empty`](TrySelectError::Empty) if nothing happened in time; else as [`select`](IpcReceiverSet::select).
+    pub fn try_select_timeout(
+        &mut self,
+        duration: Duration,
+    ) -> Result<Vec<IpcSelectionResult>, TrySelectError> {
+        self.some_results(Wait::at_most(duration))
+    }
+
+    fn some_results(&mut self, wait: Wait) -> Result<Vec<IpcSelectionResult>, TrySelectError> {
+        loop {
+            let results = self.results(wait)?;
+            if !results.is_empty() {
+                return Ok(results);
+            }
+            if wait.is_over() {
+                return Err(TrySelectError::Empty);
+            }
+        }
+    }
+
+    fn results(&mut self, wait: Wait) -> io::Result<Vec<IpcSelectionResult>> {
+        Ok(self
+            .set
+            .select(wait)?
+            .into_iter()
+            .map(IpcSelectionResult::from)
+            .collect())
+    }
+
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(crate) fn core(&self) -> &ReceiverSet {
+        &self.set
+    }
+}
+
+/// One thing that happened in a set.
+#[derive(Debug)]
+pub enum IpcSelectionResult {
+    /// The receiver of that id received a message. If what arrived was malformed, [`IpcMessage::to`] returns the error.
+    MessageReceived(u64, IpcMessage),
+    /// The channel of the receiver of that id is disconnected, all its messages were received, and it has left the set.
+    ChannelClosed(u64),
+}
+
+impl IpcSelectionResult {
+    /// Takes the message and the id of its receiver.
+    ///
+    /// # Panics
+    ///
+    /// If it is [`ChannelClosed`](IpcSelectionResult::ChannelClosed).
+    pub fn unwrap(self) -> (u64, IpcMessage) {
+        match self {
+            IpcSelectionResult::MessageReceived(id, message) => (id, message),
+            IpcSelectionResult::ChannelClosed(id) => {
+                panic!("called `IpcSelectionResult::unwrap` on the closing of channel {id}")
+            }
+        }
+    }
+}
+
+impl From<Event> for IpcSelectionResult {
+    fn from(event: Event) -> IpcSelectionResult {
+        match event {
+            Event::Message(id, bytes, attachments) => {
+                IpcSelectionResult::MessageReceived(id, IpcMessage::new(bytes, attachments))
+            }
+            Event::Lost(id, problem) => {
+                let error = SerDeError::from(problem);
+                IpcSelectionResult::MessageReceived(id, IpcMessage::lost(error))
+            }
+            Event::Closed(id) => IpcSelectionResult::ChannelClosed(id),
+        }
+    }
+}

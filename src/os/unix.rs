@@ -1,0 +1,153 @@
+//! Descriptors: of endpoints, to poll them or to pass them on by other means, and of who connected.
+//!
+//! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv); call it until it returns
+//! [`Empty`](crate::TryRecvError::Empty). Both level- and edge-triggered pollers work. The descriptor itself is strait's: reading from it,
+//! writing to it or changing its flags breaks the channel.
+//!
+//! ```
+//! use std::os::fd::AsFd;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (sender, receiver) = strait::ipc::channel::<u32>()?;
+//! sender.send(1)?;
+//! let mut fds = [rustix::event::PollFd::from_borrowed_fd(receiver.as_fd(), rustix::event::PollFlags::IN)];
+//! assert_eq!(rustix::event::poll(&mut fds, None)?, 1);
+//! assert_eq!(receiver.try_recv()?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Safety
+//!
+//! One `borrow_raw` of a receiver's descriptor, which stays open under its number for as long as the receiver lives: one that
+//! was lent out is replaced, not closed, when the receiver moves into a message.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{Receiver, Sender, Slot};
+use crate::error::TryRecvError;
+use crate::ipc::{
+    IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSender,
+    OpaqueIpcReceiver, OpaqueIpcSender,
+};
+pub use crate::platform::Peer;
+use crate::platform::{Attachment, Wait, unix};
+
+macro_rules! sender {
+    ($($sender:ident $(<$T:ident>)?),*) => {$(
+        impl$(<$T>)? AsFd for $sender$(<$T>)? {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.core().packets().as_fd()
+            }
+        }
+
+        /// Makes it a sender, after checking that it is a socket of the right kind.
+        impl$(<$T>)? TryFrom<OwnedFd> for $sender$(<$T>)? {
+            type Error = io::Error;
+
+            fn try_from(fd: OwnedFd) -> io::Result<Self> {
+                Sender::from_attachment(Attachment::received(fd)).map($sender::from)
+            }
+        }
+
+        /// Makes a further descriptor of the sender.
+        impl$(<$T>)? TryFrom<$sender$(<$T>)?> for OwnedFd {
+            type Error = io::Error;
+
+            fn try_from(sender: $sender$(<$T>)?) -> io::Result<OwnedFd> {
+                sender.as_fd().try_clone_to_owned()
+            }
+        }
+    )*};
+}
+
+macro_rules! receiver {
+    ($($receiver:ident $(<$T:ident>)?),*) => {$(
+        impl$(<$T>)? AsFd for $receiver$(<$T>)? {
+            /// Borrows the descriptor. If the receiver was moved into a message, it is one that is always readable.
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                receiver_fd(self.slot())
+            }
+        }
+
+        /// Makes it a receiver, after checking that it is a socket of the right kind.
+        impl$(<$T>)? TryFrom<OwnedFd> for $receiver$(<$T>)? {
+            type Error = io::Error;
+
+            fn try_from(fd: OwnedFd) -> io::Result<Self> {
+                let receiver = Receiver::arrive(Attachment::received(fd), Vec::new())?;
+                Ok($receiver::from(Slot::from(receiver)))
+            }
+        }
+
+        /// Takes the descriptor out. It fails, and gives the receiver back, if the receiver was moved into a message or has
+        /// received the first part of a large message.
+        impl$(<$T>)? TryFrom<$receiver$(<$T>)?> for OwnedFd {
+            type Error = $receiver$(<$T>)?;
+
+            fn try_from(receiver: $receiver$(<$T>)?) -> Result<OwnedFd, $receiver$(<$T>)?> {
+                receiver.into_slot().into_idle_receiver().map(Receiver::into_packets).map(unix::PacketReceiver::into_fd).map_err($receiver::from)
+            }
+        }
+    )*};
+}
+
+sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
+receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
+
+fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
+    match slot.with(|receiver| receiver.packets().expose().as_raw_fd()) {
+        // SAFETY: `expose` keeps the descriptor open under this number while the slot, which is borrowed, lives.
+        Ok(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
+        Err(_) => unix::placeholder().unwrap_or_else(|error| {
+            panic!(
+                "the receiver was moved, and there is no descriptor left to stand for it: {error}"
+            )
+        }),
+    }
+}
+
+/// The descriptor becomes readable when a selection may find something. It is made for polling at the first call;
+/// from then on a selection that leaves something for the next one keeps it readable.
+impl AsFd for IpcReceiverSet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // Without a handle for it, what is left over shows with the next thing that happens.
+        let _ = self.core().remind();
+        self.core().poller().as_fd()
+    }
+}
+
+/// What only Unix servers can: know who connects.
+pub trait IpcOneShotServerExt<T>: Sized {
+    /// As [`IpcOneShotServer::accept_timeout`], with `may_enter` to decide who is heard, before anything is received from
+    /// them; `None` is no limit. Without it, that is whoever runs as this user or as root.
+    ///
+    /// # Errors
+    ///
+    /// As [`IpcOneShotServer::accept_timeout`].
+    fn accept_if(
+        self,
+        timeout: Option<Duration>,
+        may_enter: impl FnMut(&Peer) -> bool,
+    ) -> Result<(IpcReceiver<T>, T), TryRecvError>;
+}
+
+impl<T> IpcOneShotServerExt<T> for IpcOneShotServer<T>
+where
+    T: for<'de> Deserialize<'de> + Serialize,
+{
+    fn accept_if(
+        self,
+        timeout: Option<Duration>,
+        may_enter: impl FnMut(&Peer) -> bool,
+    ) -> Result<(IpcReceiver<T>, T), TryRecvError> {
+        let wait = timeout.map_or(Wait::Forever, Wait::at_most);
+        self.accept_if_admitted(wait, may_enter)
+    }
+}

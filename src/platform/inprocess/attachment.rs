@@ -1,0 +1,81 @@
+//! Objects in transit.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Memory, PacketReceiver, PacketSender};
+use crate::platform::OsHandle;
+
+/// One object in transit.
+#[derive(Debug)]
+pub enum Attachment {
+    /// A sender.
+    Sender(Arc<PacketSender>),
+    /// A receiver.
+    Receiver(PacketReceiver),
+    /// Shared memory.
+    Memory(Memory),
+    /// A handle of the operating system.
+    Handle(OsHandle),
+}
+
+impl Attachment {
+    /// Sends a further sender.
+    pub fn from_sender(sender: Arc<PacketSender>) -> Attachment {
+        Attachment::Sender(sender)
+    }
+
+    /// Moves a receiver.
+    pub fn from_receiver(receiver: PacketReceiver) -> Attachment {
+        Attachment::Receiver(receiver)
+    }
+
+    /// Shares memory.
+    pub fn from_memory(memory: &Memory) -> Attachment {
+        Attachment::Memory(memory.clone())
+    }
+
+    /// Sends an OS handle.
+    pub fn from_handle(handle: OsHandle) -> Attachment {
+        Attachment::Handle(handle)
+    }
+
+    /// Takes it as a sender.
+    pub fn into_sender(self) -> io::Result<Arc<PacketSender>> {
+        match self {
+            Attachment::Sender(sender) => Ok(sender),
+            _ => Err(wrong_kind("sender")),
+        }
+    }
+
+    /// Takes it as a receiver.
+    pub fn into_receiver(self) -> io::Result<PacketReceiver> {
+        match self {
+            Attachment::Receiver(receiver) => Ok(receiver),
+            _ => Err(wrong_kind("receiver")),
+        }
+    }
+
+    /// Takes it as shared memory of `len` bytes.
+    pub fn into_memory(self, len: u64) -> io::Result<Memory> {
+        match self {
+            Attachment::Memory(memory) if memory.len() as u64 == len => Ok(memory),
+            _ => Err(wrong_kind("shared memory of that length")),
+        }
+    }
+
+    /// Takes it as an OS handle.
+    pub fn into_handle(self) -> io::Result<OsHandle> {
+        match self {
+            Attachment::Handle(handle) => Ok(handle),
+            _ => Err(wrong_kind("handle")),
+        }
+    }
+}
+
+fn wrong_kind(expected: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the object received is not a {expected}"),
+    )
+}

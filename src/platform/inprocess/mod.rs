@@ -1,0 +1,21 @@
+//! The backend that never leaves the process: queues of packets, attachments as the objects they are, a process-wide map
+//! of names. It compiles on every target, and is the whole implementation where strait has no other yet.
+
+mod attachment;
+mod memory;
+mod packet;
+mod poller;
+mod queue;
+mod rendezvous;
+
+pub use attachment::Attachment;
+pub use memory::Memory;
+pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
+pub use poller::{PollWaker, Poller, Registry};
+pub use rendezvous::{Listener, Peer};
+
+/// Packets are vectors, and as long as memory allows.
+pub const MAX_PACKET_BYTES: usize = usize::MAX;
+
+/// Attachments are in a vector, too.
+pub const MAX_PACKET_ATTACHMENTS: usize = u16::MAX as usize;

@@ -1,0 +1,135 @@
+//! Readiness of many queues: each queue that became ready puts its id into one more queue.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::packet::PacketReceiver;
+use super::queue::{Consumer, Producer, queue};
+use super::rendezvous::Listener;
+use crate::platform::{RecvError, WAKE_ID, Wait};
+
+/// Watches many receivers.
+#[derive(Debug)]
+pub struct Poller {
+    ready: Consumer<Arc<Interest>>,
+    registry: Registry,
+}
+
+impl Poller {
+    /// Makes one that watches nothing.
+    pub fn new() -> io::Result<Poller> {
+        let (news, ready) = queue();
+        Ok(Poller {
+            ready,
+            registry: Registry {
+                news: Arc::new(news),
+            },
+        })
+    }
+
+    /// Watches a receiver, which is reported as `id`.
+    pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
+        self.registry.add(receiver, id)
+    }
+
+    /// Watches a listener, which is reported as `id`.
+    pub fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
+        listener.observe(self.registry.interest(id));
+        Ok(())
+    }
+
+    /// Watches it no more.
+    pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
+        self.registry.remove(receiver)
+    }
+
+    /// Appends the ids of those that became ready to `ready`, after waiting for the first as `wait` says.
+    pub fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
+        let mut wait = wait;
+        loop {
+            match self.ready.pop(wait) {
+                Ok(interest) => {
+                    // Before the receiver is looked at, so that what comes in meanwhile is reported again.
+                    interest.is_queued.store(false, Ordering::SeqCst);
+                    ready.push_back(interest.id);
+                    wait = Wait::Never;
+                }
+                Err(RecvError::Empty) => return Ok(()),
+                Err(RecvError::Closed) => {
+                    return Err(io::Error::other("the poller holds a producer"));
+                }
+                Err(RecvError::Io(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// A handle for adding and removing members from other threads.
+    pub fn registry(&self) -> io::Result<Registry> {
+        Ok(self.registry.clone())
+    }
+
+    /// A handle for interrupting `wait`.
+    pub fn waker(&self) -> io::Result<PollWaker> {
+        Ok(PollWaker(self.registry.interest(WAKE_ID)))
+    }
+}
+
+/// Adds and removes members of a [`Poller`] from any thread.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    news: Arc<Producer<Arc<Interest>>>,
+}
+
+impl Registry {
+    /// Watches a receiver, which is reported as `id`.
+    pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
+        receiver.observe(Some(self.interest(id)));
+        Ok(())
+    }
+
+    /// Watches it no more.
+    pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
+        receiver.observe(None);
+        Ok(())
+    }
+
+    fn interest(&self, id: u64) -> Arc<Interest> {
+        Arc::new(Interest {
+            id,
+            is_queued: AtomicBool::new(false),
+            news: Arc::clone(&self.news),
+        })
+    }
+}
+
+/// Interrupts the `wait` of a [`Poller`] from any thread.
+#[derive(Clone, Debug)]
+pub struct PollWaker(Arc<Interest>);
+
+impl PollWaker {
+    /// Makes the current or the next `wait` return.
+    pub fn wake(&self) -> io::Result<()> {
+        self.0.mark_ready();
+        Ok(())
+    }
+}
+
+/// One member of a poller. It is in the poller's queue at most once.
+#[derive(Debug)]
+pub(super) struct Interest {
+    id: u64,
+    is_queued: AtomicBool,
+    news: Arc<Producer<Arc<Interest>>>,
+}
+
+impl Interest {
+    /// Tells the poller that this member became ready.
+    pub(super) fn mark_ready(self: &Arc<Self>) {
+        if !self.is_queued.swap(true, Ordering::SeqCst) {
+            // Without a poller there is nobody to tell.
+            let _ = self.news.push(Arc::clone(self));
+        }
+    }
+}

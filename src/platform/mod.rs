@@ -1,0 +1,120 @@
+//! Platform backends: what strait needs of an operating system, and the one place where it is chosen.
+//!
+//! # The contract
+//!
+//! A backend is a module that exports the names listed at the bottom of this file. It moves *packets*: a few bytes and
+//! a few attachments that travel together. It knows nothing of what is in them; framing, reassembly, limits and fairness
+//! are the channel core's. Of every backend the core expects:
+//!
+//! - [`channel`](inprocess::channel) makes a connected pair. Packets of one sender arrive in order, whole or not at all, and a
+//!   packet that was sent before another send began, anywhere, arrives first.
+//! - `PacketSender::send` takes a packet of at most `MAX_PACKET_BYTES` and `MAX_PACKET_ATTACHMENTS`, and hands the
+//!   attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is
+//!   `SendError::Closed`, a packet that is too large for this very channel `SendError::TooLarge`.
+//! - `PacketReceiver::recv` waits as [`Wait`] says, to the nanosecond and whatever signals arrive. `RecvError::Closed` means
+//!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were
+//!   received. What a peer sends is reported in [`Arrival`] and never an error, let alone a panic.
+//! - `Attachment` is one object in transit: a sender, a receiver, shared memory or an OS handle. It is untyped on some
+//!   platforms, so `into_…` checks what the object is before it is used, and dropping it closes it.
+//! - `Poller` watches many receivers. An id is reported at least once after its receiver became ready (a packet came, the
+//!   last sender left), and may not be reported again before `recv` returned `RecvError::Empty`. The cost of `wait`
+//!   depends on the number of ready receivers, not of watched ones. `Registry` adds and removes members from any
+//!   thread, `PollWaker` interrupts `wait` from any thread, never blocks, and shows as id [`WAKE_ID`].
+//! - `Memory` is shared memory that no peer can make inaccessible once it is mapped.
+//! - `Listener` is a name that others can connect to; each connection is a new channel.
+//! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
+
+mod os_handle;
+
+pub use os_handle::{AsOsHandle, OsHandle, duplicate};
+
+pub mod inprocess;
+#[cfg(target_os = "linux")]
+pub mod unix;
+
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+use unix as selected;
+
+#[cfg(not(all(target_os = "linux", not(feature = "force-inprocess"))))]
+use inprocess as selected;
+
+pub use selected::{
+    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PacketReceiver,
+    PacketSender, Peer, PollWaker, Poller, Registry, Remains, channel, max_waiting_attachments,
+};
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// The id under which a [`PollWaker`] shows.
+pub const WAKE_ID: u64 = u64::MAX;
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Never,
+    /// Until this instant.
+    Until(Instant),
+    /// Without limit.
+    Forever,
+}
+
+impl Wait {
+    /// Waits for `timeout` from now; a timeout that no clock can express is no limit.
+    pub fn at_most(timeout: Duration) -> Wait {
+        if timeout.is_zero() {
+            return Wait::Never;
+        }
+        Instant::now()
+            .checked_add(timeout)
+            .map_or(Wait::Forever, Wait::Until)
+    }
+
+    /// What is left of it: zero once it is over, `None` if it has no end.
+    pub fn remaining(self) -> Option<Duration> {
+        match self {
+            Wait::Never => Some(Duration::ZERO),
+            Wait::Until(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
+            Wait::Forever => None,
+        }
+    }
+
+    /// Whether it is over.
+    pub fn is_over(self) -> bool {
+        self.remaining() == Some(Duration::ZERO)
+    }
+}
+
+/// What arrived besides the attachments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// How many bytes of the buffer belong to the packet.
+    pub len: usize,
+    /// The packet was longer than any that strait sends; its rest is gone.
+    pub truncated: bool,
+    /// At least one attachment could not be received, because this process has no handles left or may not have that one.
+    pub attachments_lost: bool,
+}
+
+/// Why a packet was not sent.
+#[derive(Debug)]
+pub enum SendError {
+    /// The receiver is gone.
+    Closed,
+    /// This channel takes only smaller packets.
+    TooLarge,
+    /// The operating system refused.
+    Io(io::Error),
+}
+
+/// Why no packet was received.
+#[derive(Debug)]
+pub enum RecvError {
+    /// None came in time.
+    Empty,
+    /// None will ever come.
+    Closed,
+    /// The operating system refused.
+    Io(io::Error),
+}

@@ -1,0 +1,108 @@
+//! Descriptors in transit.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::net::{AddressFamily, SocketType};
+
+use super::memory::Mapping;
+use super::{Memory, PacketReceiver, PacketSender};
+
+/// One object in transit. On its way out it shares what the sending process goes on using; what came in is just a
+/// descriptor, and its kind is what the peer says until it has been checked.
+#[derive(Debug)]
+pub struct Attachment(Object);
+
+#[derive(Debug)]
+enum Object {
+    Sender(Arc<PacketSender>),
+    Memory(Arc<Mapping>),
+    Descriptor(OwnedFd),
+}
+
+impl Attachment {
+    /// A descriptor that arrived.
+    pub fn received(fd: OwnedFd) -> Attachment {
+        Attachment(Object::Descriptor(fd))
+    }
+
+    /// Sends a further sender.
+    pub fn from_sender(sender: Arc<PacketSender>) -> Attachment {
+        Attachment(Object::Sender(sender))
+    }
+
+    /// Moves a receiver.
+    pub fn from_receiver(receiver: PacketReceiver) -> Attachment {
+        Attachment(Object::Descriptor(receiver.into_fd()))
+    }
+
+    /// Shares memory.
+    pub fn from_memory(memory: &Memory) -> Attachment {
+        Attachment(Object::Memory(memory.mapping()))
+    }
+
+    /// Sends any descriptor.
+    pub fn from_handle(handle: OwnedFd) -> Attachment {
+        Attachment(Object::Descriptor(handle))
+    }
+
+    /// Takes it as a sender.
+    pub fn into_sender(self) -> io::Result<Arc<PacketSender>> {
+        match self.0 {
+            Object::Sender(sender) => Ok(sender),
+            object => Ok(Arc::new(PacketSender::from(packet_socket(object)?))),
+        }
+    }
+
+    /// Takes it as a receiver.
+    pub fn into_receiver(self) -> io::Result<PacketReceiver> {
+        packet_socket(self.0).map(PacketReceiver::from)
+    }
+
+    /// Takes it as shared memory of `len` bytes.
+    pub fn into_memory(self, len: u64) -> io::Result<Memory> {
+        match self.0 {
+            Object::Descriptor(fd) => Memory::from_descriptor(fd, len),
+            Object::Memory(_) | Object::Sender(_) => Err(wrong_kind("shared memory")),
+        }
+    }
+
+    /// Takes it as a descriptor of any kind.
+    pub fn into_handle(self) -> io::Result<OwnedFd> {
+        match self.0 {
+            Object::Descriptor(fd) => Ok(fd),
+            Object::Sender(_) | Object::Memory(_) => Err(wrong_kind("handle")),
+        }
+    }
+}
+
+impl AsFd for Attachment {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Object::Sender(sender) => sender.as_fd(),
+            Object::Memory(mapping) => mapping.as_fd(),
+            Object::Descriptor(fd) => fd.as_fd(),
+        }
+    }
+}
+
+fn packet_socket(object: Object) -> io::Result<OwnedFd> {
+    let Object::Descriptor(fd) = object else {
+        return Err(wrong_kind("channel"));
+    };
+    let is_ours = rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET)
+        && rustix::net::sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
+    if is_ours {
+        Ok(fd)
+    } else {
+        Err(wrong_kind("channel"))
+    }
+}
+
+fn wrong_kind(expected: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the handle received is not a {expected}"),
+    )
+}

@@ -1,0 +1,283 @@
+//! Packets over a `SOCK_SEQPACKET` socket pair.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::io::{DupFlags, Errno};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use super::rendezvous;
+use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES};
+use crate::platform::{Arrival, RecvError, SendError, Wait};
+
+/// How long a packet with descriptors waits for the kernel's limit on descriptors in flight, which is per user and has
+/// nothing to wait on. Past it the receiver is not taking any, and the sender is better told than held.
+const IN_FLIGHT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes a connected pair.
+pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
+    let (sender, receiver) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok((PacketSender { fd: sender }, PacketReceiver::from(receiver)))
+}
+
+/// The end of a socket pair that packets go into. Duplicates of the descriptor are further senders.
+#[derive(Debug)]
+pub struct PacketSender {
+    fd: OwnedFd,
+}
+
+impl PacketSender {
+    /// Connects to the listener of that name.
+    pub fn connect(name: &str) -> io::Result<PacketSender> {
+        Ok(PacketSender {
+            fd: rendezvous::connect(name)?,
+        })
+    }
+
+    /// Sends one packet made of `head` and `body`.
+    pub fn send(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        attachments: Vec<Attachment>,
+    ) -> Result<(), (SendError, Vec<Attachment>)> {
+        let sent = if attachments.is_empty() {
+            self.send_with(head, body, &mut SendAncillaryBuffer::default())
+        } else {
+            let fds: Vec<BorrowedFd<'_>> = attachments.iter().map(AsFd::as_fd).collect();
+            let mut space =
+                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if control.push(SendAncillaryMessage::ScmRights(&fds)) {
+                self.send_with(head, body, &mut control)
+            } else {
+                Err(SendError::TooLarge)
+            }
+        };
+        sent.map_err(|error| (error, attachments))
+    }
+
+    fn send_with(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        control: &mut SendAncillaryBuffer<'_, '_, '_>,
+    ) -> Result<(), SendError> {
+        let packet = [IoSlice::new(head), IoSlice::new(body)];
+        let mut patience = None;
+        loop {
+            match rustix::net::sendmsg(&self.fd, &packet, control, SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED) => {
+                    return Err(SendError::Closed);
+                }
+                Err(Errno::MSGSIZE) => return Err(SendError::TooLarge),
+                // Somebody made the shared description non-blocking.
+                Err(Errno::AGAIN) => {
+                    poll(self.fd.as_fd(), PollFlags::OUT, Wait::Forever).map_err(SendError::Io)?;
+                }
+                Err(Errno::TOOMANYREFS) => {
+                    // The kernel looks at the descriptors before it looks at the receiver.
+                    let seen = poll(self.fd.as_fd(), PollFlags::empty(), Wait::Never)
+                        .map_err(SendError::Io)?;
+                    if seen.contains(PollFlags::HUP) {
+                        return Err(SendError::Closed);
+                    }
+                    let (since, pause) =
+                        patience.get_or_insert((Instant::now(), Duration::from_micros(100)));
+                    if since.elapsed() >= IN_FLIGHT_PATIENCE {
+                        return Err(SendError::Io(Errno::TOOMANYREFS.into()));
+                    }
+                    thread::sleep(*pause);
+                    *pause = (*pause * 2).min(Duration::from_millis(20));
+                }
+                Err(errno) => return Err(SendError::Io(errno.into())),
+            }
+        }
+    }
+}
+
+impl AsFd for PacketSender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<OwnedFd> for PacketSender {
+    fn from(fd: OwnedFd) -> PacketSender {
+        PacketSender { fd }
+    }
+}
+
+/// What stays behind in this process of a receiver that left it: keeps the number of its descriptor taken.
+pub type Remains = Option<OwnedFd>;
+
+/// The end of a socket pair that packets come out of.
+#[derive(Debug)]
+pub struct PacketReceiver {
+    fd: OwnedFd,
+    exposed: Cell<bool>,
+}
+
+impl PacketReceiver {
+    /// Receives one packet into `buffer`, which is made large enough, and adds its attachments to `attachments`.
+    pub fn recv(
+        &self,
+        buffer: &mut Vec<u8>,
+        attachments: &mut Vec<Attachment>,
+        wait: Wait,
+    ) -> Result<Arrival, RecvError> {
+        if buffer.len() < MAX_PACKET_BYTES {
+            buffer.resize(MAX_PACKET_BYTES, 0);
+        }
+        let mut flags = RecvFlags::CMSG_CLOEXEC;
+        if wait != Wait::Forever {
+            flags |= RecvFlags::DONTWAIT;
+        }
+        loop {
+            let mut space =
+                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let packet = &mut [IoSliceMut::new(buffer)];
+            match rustix::net::recvmsg(&self.fd, packet, &mut control, flags) {
+                Ok(received) => {
+                    let mut any_control = false;
+                    for message in control.drain() {
+                        any_control = true;
+                        if let RecvAncillaryMessage::ScmRights(fds) = message {
+                            attachments.extend(fds.map(Attachment::received));
+                        }
+                    }
+                    if received.bytes == 0 && !any_control && self.is_drained()? {
+                        return Err(RecvError::Closed);
+                    }
+                    return Ok(Arrival {
+                        len: received.bytes,
+                        truncated: received.flags.contains(ReturnFlags::TRUNC),
+                        attachments_lost: received.flags.contains(ReturnFlags::CTRUNC),
+                    });
+                }
+                // Reset: a sender left without reading what somebody wrote in the wrong direction. It is
+                // reported once, before the packets that are still there.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
+                // Also where `wait` has no end: the description may have been made non-blocking, or given a timeout.
+                Err(Errno::AGAIN) => {
+                    if wait.is_over() {
+                        return Err(RecvError::Empty);
+                    }
+                    poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
+                }
+                // A socket that a peer passed off as a receiver: listening, or never connected.
+                Err(Errno::INVAL | Errno::NOTCONN) => return Err(RecvError::Closed),
+                Err(errno) => return Err(RecvError::Io(errno.into())),
+            }
+        }
+    }
+
+    /// Tells the end from an empty packet, which strait never sends but a peer can: both read as zero bytes.
+    fn is_drained(&self) -> Result<bool, RecvError> {
+        let seen = poll(self.fd.as_fd(), PollFlags::IN, Wait::Never).map_err(RecvError::Io)?;
+        if !seen.contains(PollFlags::HUP) {
+            return Ok(false);
+        }
+        // Nothing can be added any more, so what is left is countable.
+        let left =
+            rustix::io::ioctl_fionread(&self.fd).map_err(|errno| RecvError::Io(errno.into()))?;
+        Ok(left == 0)
+    }
+
+    /// Lends out the descriptor. From now on its number stays taken for as long as the user has the receiver.
+    pub fn expose(&self) -> BorrowedFd<'_> {
+        self.exposed.set(true);
+        self.fd.as_fd()
+    }
+
+    /// Splits the receiver into what can travel and what has to stay: a descriptor that was lent out must stay open
+    /// under its number, but no longer keep the channel alive.
+    pub fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
+        if !self.exposed.get() {
+            return Ok((self, None));
+        }
+        let moved = (|| {
+            let stand_in = placeholder()?;
+            let moved = self.fd.try_clone()?;
+            rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
+            Ok(moved)
+        })();
+        match moved {
+            Ok(fd) => Ok((PacketReceiver::from(fd), Some(self.fd))),
+            Err(error) => Err((error, self)),
+        }
+    }
+
+    /// Gives up the descriptor.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+}
+
+impl AsFd for PacketReceiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<OwnedFd> for PacketReceiver {
+    fn from(fd: OwnedFd) -> PacketReceiver {
+        PacketReceiver {
+            fd,
+            exposed: Cell::new(false),
+        }
+    }
+}
+
+/// A descriptor that stands for a receiver that was moved away. It is always readable, so whoever polls it wakes up and
+/// learns from `recv` what happened.
+pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
+    static PLACEHOLDER: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(fd) = PLACEHOLDER.get() {
+        return Ok(fd.as_fd());
+    }
+    let fd = eventfd(1, EventfdFlags::CLOEXEC)?;
+    Ok(PLACEHOLDER.get_or_init(|| fd).as_fd())
+}
+
+/// How many descriptors may wait in unfinished messages of one receiver: three in four of those this process may have,
+/// so that a peer that never finishes leaves some for everybody else.
+pub fn max_waiting_attachments() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)
+    })
+}
+
+/// Waits for an event on one descriptor; returns no flags when the time is over.
+pub(super) fn poll(fd: BorrowedFd<'_>, events: PollFlags, wait: Wait) -> io::Result<PollFlags> {
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+        let timeout = wait.remaining().map(|left| Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => return Ok(fds[0].revents()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
