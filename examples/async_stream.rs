@@ -23,10 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // This thread waits for both at once, and reads whichever has something.
     let (numbers, squares) = block_on(zip(sum(numbers.to_stream()), sum(squares.to_stream())));
-    println!(
-        "the numbers add up to {}, their squares to {}",
-        numbers?, squares?
-    );
+    println!("the numbers add up to {}, their squares to {}", numbers?, squares?);
 
     sender.join().map_err(|_| "the sender panicked")??;
     Ok(())

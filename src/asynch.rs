@@ -79,10 +79,7 @@ where
     /// # }
     /// ```
     pub fn to_stream(self) -> IpcStream<T> {
-        IpcStream {
-            source: Mutex::new(Source::New(self.into_slot())),
-            values: PhantomData,
-        }
+        IpcStream { source: Mutex::new(Source::New(self.into_slot())), values: PhantomData }
     }
 }
 
@@ -93,10 +90,7 @@ where
     type Item = Result<T, SerDeError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let source = self
-            .source
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = source.watch() {
             return Poll::Ready(Some(Err(lost(error))));
         }
@@ -107,10 +101,7 @@ where
         watch.task.set(cx.waker());
         let item = scratch::with_receive_buffer(|buffer| {
             let message = watch.receiver.receive(buffer, Wait::Never)?;
-            Ok(codec::decode(
-                message.body.bytes(buffer),
-                message.attachments,
-            ))
+            Ok(codec::decode(message.body.bytes(buffer), message.attachments))
         });
         match item {
             Ok(item) => Poll::Ready(Some(item)),
@@ -183,12 +174,7 @@ impl Watch {
         let task = Arc::new(Task::default());
         let id = lock(&reactor.tasks).add(Arc::clone(&task));
         match reactor.registry.add(receiver.packets(), id) {
-            Ok(()) => Ok(Watch {
-                receiver,
-                id,
-                task,
-                reactor,
-            }),
+            Ok(()) => Ok(Watch { receiver, id, task, reactor }),
             Err(error) => {
                 lock(&reactor.tasks).by_id.remove(&id);
                 Err((error, receiver))

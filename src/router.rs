@@ -92,9 +92,7 @@ impl RouterProxy {
     pub fn new() -> RouterProxy {
         let worker =
             Worker::start().unwrap_or_else(|error| panic!("cannot start a router: {error}"));
-        RouterProxy {
-            worker: Mutex::new(Some(worker)),
-        }
+        RouterProxy { worker: Mutex::new(Some(worker)) }
     }
 
     /// Calls `callback` for every message of `receiver`, or for the error that it is one.
@@ -105,10 +103,7 @@ impl RouterProxy {
     ) where
         T: for<'de> Deserialize<'de> + Serialize + 'static,
     {
-        self.add_every(
-            receiver.into_slot(),
-            Box::new(move |message| callback(message.to())),
-        );
+        self.add_every(receiver.into_slot(), Box::new(move |message| callback(message.to())));
     }
 
     /// Calls `callback` for the first message of `receiver`, or for the error that it is one.
@@ -159,12 +154,10 @@ impl RouterProxy {
     {
         self.add(
             receiver.into_slot(),
-            Box::new(
-                move |message| match message.to().map(|value| sender.send(value)) {
-                    Ok(Err(_)) => ControlFlow::Break(()),
-                    Ok(Ok(())) | Err(_) => ControlFlow::Continue(()),
-                },
-            ),
+            Box::new(move |message| match message.to().map(|value| sender.send(value)) {
+                Ok(Err(_)) => ControlFlow::Break(()),
+                Ok(Ok(())) | Err(_) => ControlFlow::Continue(()),
+            }),
         );
     }
 
@@ -250,22 +243,11 @@ impl Worker {
         let waker = set.waker()?;
         let (routes, new_routes) = crossbeam_channel::unbounded();
         let is_over = Arc::new(AtomicBool::new(false));
-        let router = Router {
-            set,
-            handlers: HashMap::new(),
-            new_routes,
-            is_over: Arc::clone(&is_over),
-        };
-        let thread = thread::Builder::new()
-            .name("router-proxy".to_string())
-            .spawn(move || router.run())?;
-        Ok(Worker {
-            routes,
-            waker,
-            is_over,
-            thread,
-            process: process::id(),
-        })
+        let router =
+            Router { set, handlers: HashMap::new(), new_routes, is_over: Arc::clone(&is_over) };
+        let thread =
+            thread::Builder::new().name("router-proxy".to_string()).spawn(move || router.run())?;
+        Ok(Worker { routes, waker, is_over, thread, process: process::id() })
     }
 
     fn is_of_a_parent(&self) -> bool {
@@ -335,10 +317,7 @@ impl Router {
     fn add_new_routes(&mut self) {
         while let Ok(Route { slot, handler }) = self.new_routes.try_recv() {
             // A receiver that was moved away or cannot be watched has no messages to route.
-            match slot
-                .into_receiver()
-                .and_then(|receiver| self.set.add(receiver))
-            {
+            match slot.into_receiver().and_then(|receiver| self.set.add(receiver)) {
                 Ok(id) => drop(self.handlers.insert(id, handler)),
                 Err(_) => discard(handler),
             }

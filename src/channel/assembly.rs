@@ -64,11 +64,7 @@ enum Fate {
 
 impl<A> Default for Assembly<A> {
     fn default() -> Assembly<A> {
-        Assembly {
-            messages: HashMap::new(),
-            bytes: 0,
-            attachments: 0,
-        }
+        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0 }
     }
 }
 
@@ -96,11 +92,7 @@ impl<A> Assembly<A> {
             if is_last {
                 self.remove(id);
             }
-            return if fate == Fate::GaveWay {
-                Err(Malformed::Quota)
-            } else {
-                Ok(None)
-            };
+            return if fate == Fate::GaveWay { Err(Malformed::Quota) } else { Ok(None) };
         }
         if entry.message.fits(body.len(), attachments.len()) != Some(is_last) {
             self.lose(id, is_last);
@@ -125,10 +117,7 @@ impl<A> Assembly<A> {
 
     /// Gives a message up whose part could not be received whole. Whether that is news.
     pub fn damage(&mut self, id: u128, position: Position) -> bool {
-        let was_open = self
-            .messages
-            .get(&id)
-            .is_none_or(|entry| entry.fate != Fate::Lost);
+        let was_open = self.messages.get(&id).is_none_or(|entry| entry.fate != Fate::Lost);
         if let Position::First { bytes, attachments } = position {
             // So that the parts to come are known to belong to it.
             let _ = self.begin(id, bytes, attachments);
@@ -196,10 +185,6 @@ impl<A> Assembly<A> {
             self.lose(id, false);
             return Err(Malformed::Part);
         }
-        if self.messages.len() >= MAX_UNFINISHED_MESSAGES {
-            let silent = self.most_silent(|_| true).ok_or(Malformed::Quota)?;
-            self.remove(silent);
-        }
         let message = Unfinished {
             id,
             total_bytes,
@@ -207,19 +192,41 @@ impl<A> Assembly<A> {
             bytes: Vec::new(),
             attachments: Vec::new(),
         };
-        let entry = Entry {
-            message,
-            fate: Fate::Open,
-            progress: Instant::now(),
-        };
-        self.messages.insert(id, entry);
         let is_too_large = total_bytes > MAX_MESSAGE_BYTES as u64
             || total_attachments as usize > MAX_MESSAGE_ATTACHMENTS;
-        if is_too_large {
-            self.lose(id, false);
-            return Err(Malformed::TooLarge);
+        let refused = if is_too_large {
+            Some(Malformed::TooLarge)
+        } else if !self.make_place() {
+            Some(Malformed::Quota)
+        } else {
+            None
+        };
+        // One that is refused is remembered, so that the rest of it is not taken for something else.
+        let fate = if refused.is_some() { Fate::Lost } else { Fate::Open };
+        self.messages.insert(id, Entry { message, fate, progress: Instant::now() });
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Makes a place for one more message, at the cost of a silent one.
+    fn make_place(&mut self) -> bool {
+        if self.messages.len() >= 2 * MAX_UNFINISHED_MESSAGES {
+            let lost = self.most_silent(|entry| entry.fate != Fate::Open);
+            lost.and_then(|(id, _)| self.remove(id));
         }
-        Ok(())
+        let is_open = |entry: &Entry<A>| entry.fate == Fate::Open;
+        if self.messages.len() < MAX_UNFINISHED_MESSAGES
+            || self.messages.values().filter(|entry| is_open(entry)).count()
+                < MAX_UNFINISHED_MESSAGES
+        {
+            return true;
+        }
+        match self.most_silent(is_open) {
+            Some((id, silence)) if silence >= SILENCE => {
+                self.empty(id, Fate::GaveWay);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Makes room for more of message `id`, at the cost of silent ones.
@@ -234,18 +241,18 @@ impl<A> Assembly<A> {
             || self.attachments + attachments > max_attachments
         {
             let gives_way = |entry: &Entry<A>| entry.message.id != id && entry.fate == Fate::Open;
-            let Some(silent) = self.most_silent(gives_way) else {
-                return false;
-            };
-            self.empty(silent, Fate::GaveWay);
+            match self.most_silent(gives_way) {
+                Some((silent, silence)) if silence >= SILENCE => self.empty(silent, Fate::GaveWay),
+                _ => return false,
+            }
         }
         true
     }
 
-    fn most_silent(&self, may: impl Fn(&Entry<A>) -> bool) -> Option<u128> {
+    fn most_silent(&self, may: impl Fn(&Entry<A>) -> bool) -> Option<(u128, Duration)> {
         let entries = self.messages.values().filter(|entry| may(entry));
         let silent = entries.min_by_key(|entry| entry.progress)?;
-        (silent.progress.elapsed() >= SILENCE).then_some(silent.message.id)
+        Some((silent.message.id, silent.progress.elapsed()))
     }
 
     fn lose(&mut self, id: u128, is_over: bool) {
@@ -309,18 +316,9 @@ mod tests {
     #[test]
     fn parts_of_several_messages_interleave() {
         let mut assembly = Assembly::default();
-        assert_eq!(
-            assembly.add(1, first(6, 1), b"ab", vec![], NO_LIMIT),
-            Ok(None)
-        );
-        assert_eq!(
-            assembly.add(2, first(3, 0), b"x", vec![], NO_LIMIT),
-            Ok(None)
-        );
-        assert_eq!(
-            assembly.add(1, Position::Middle, b"cd", vec!['h'], NO_LIMIT),
-            Ok(None)
-        );
+        assert_eq!(assembly.add(1, first(6, 1), b"ab", vec![], NO_LIMIT), Ok(None));
+        assert_eq!(assembly.add(2, first(3, 0), b"x", vec![], NO_LIMIT), Ok(None));
+        assert_eq!(assembly.add(1, Position::Middle, b"cd", vec!['h'], NO_LIMIT), Ok(None));
         let second = assembly.add(2, Position::Last, b"yz", vec![], NO_LIMIT);
         assert_eq!(second, Ok(Some((b"xyz".to_vec(), vec![]))));
         let first = assembly.add(1, Position::Last, b"ef", vec![], NO_LIMIT);
@@ -333,19 +331,11 @@ mod tests {
     #[test]
     fn a_message_that_lies_is_one_error() {
         let mut assembly = Assembly::<char>::default();
-        assembly
-            .add(1, first(4, 0), b"ab", vec![], NO_LIMIT)
-            .unwrap();
+        assembly.add(1, first(4, 0), b"ab", vec![], NO_LIMIT).unwrap();
         let too_much = assembly.add(1, Position::Middle, b"cdef", vec![], NO_LIMIT);
         assert_eq!(too_much, Err(Malformed::Part));
-        assert_eq!(
-            assembly.add(1, Position::Middle, b"c", vec![], NO_LIMIT),
-            Ok(None)
-        );
-        assert_eq!(
-            assembly.add(1, Position::Last, b"d", vec![], NO_LIMIT),
-            Ok(None)
-        );
+        assert_eq!(assembly.add(1, Position::Middle, b"c", vec![], NO_LIMIT), Ok(None));
+        assert_eq!(assembly.add(1, Position::Last, b"d", vec![], NO_LIMIT), Ok(None));
         let after_the_end = assembly.add(1, Position::Last, b"d", vec![], NO_LIMIT);
         assert_eq!(after_the_end, Err(Malformed::Unknown));
         assert_eq!(assembly.bytes, 0);
@@ -358,24 +348,14 @@ mod tests {
         assert_eq!(bomb, Err(Malformed::TooLarge));
         let bomb = assembly.add(2, first(1, u32::MAX), b"", vec![], NO_LIMIT);
         assert_eq!(bomb, Err(Malformed::TooLarge));
-        assembly
-            .add(
-                3,
-                first(MAX_MESSAGE_BYTES as u64, 0),
-                b"x",
-                vec![],
-                NO_LIMIT,
-            )
-            .unwrap();
+        assembly.add(3, first(MAX_MESSAGE_BYTES as u64, 0), b"x", vec![], NO_LIMIT).unwrap();
         assert!(assembly.messages[&3].message.bytes.capacity() <= MIN_RESERVE);
     }
 
     #[test]
     fn the_silent_give_way_and_are_one_error() {
         let mut assembly = Assembly::default();
-        assembly
-            .add(1, first(9, 3), b"a", vec!['a', 'b'], 3)
-            .unwrap();
+        assembly.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
         assembly.add(2, first(9, 3), b"b", vec!['c'], 3).unwrap();
         // Neither has been silent for long: the newcomer is refused.
         let refused = assembly.add(3, first(9, 3), b"c", vec!['d'], 3);
@@ -391,10 +371,8 @@ mod tests {
     #[test]
     fn what_moves_goes_on_elsewhere() {
         let mut here = Assembly::default();
-        here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT)
-            .unwrap();
-        here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT)
-            .unwrap_err();
+        here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT).unwrap();
+        here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT).unwrap_err();
         let mut there = Assembly::default();
         for message in here.into_unfinished() {
             there.resume(message, NO_LIMIT).unwrap();
@@ -407,12 +385,13 @@ mod tests {
     fn the_number_of_unfinished_messages_is_limited() {
         let mut assembly = Assembly::<char>::default();
         for id in 0..MAX_UNFINISHED_MESSAGES as u128 {
-            assembly
-                .add(id, first(9, 0), b"", vec![], NO_LIMIT)
-                .unwrap();
+            assembly.add(id, first(9, 0), b"", vec![], NO_LIMIT).unwrap();
         }
-        let refused = assembly.add(5000, first(9, 0), b"", vec![], NO_LIMIT);
-        assert_eq!(refused, Err(Malformed::Quota));
-        assert_eq!(assembly.messages.len(), MAX_UNFINISHED_MESSAGES);
+        for id in 5000..6100 {
+            let refused = assembly.add(id, first(9, 0), b"", vec![], NO_LIMIT);
+            assert_eq!(refused, Err(Malformed::Quota));
+            assert_eq!(assembly.add(id, Position::Middle, b"x", vec![], NO_LIMIT), Ok(None));
+        }
+        assert!(assembly.messages.len() <= 2 * MAX_UNFINISHED_MESSAGES);
     }
 }

@@ -131,10 +131,7 @@ pub struct Head {
 impl Head {
     /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its message.
     pub fn new(kind: Kind, attachments: u16, body_len: u32) -> Head {
-        let mut head = Head {
-            bytes: [0; MAX_HEAD_BYTES],
-            len: HEADER_BYTES,
-        };
+        let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
         let code = match kind {
             Kind::Message => MESSAGE,
             Kind::Abort { id } => {
@@ -180,9 +177,7 @@ impl Head {
 ///
 /// [`Malformed`] if anything in it contradicts what arrived.
 pub fn parse(packet: &[u8], attachments: usize) -> Result<Frame<'_>, Malformed> {
-    let (header, rest) = packet
-        .split_first_chunk::<HEADER_BYTES>()
-        .ok_or(Malformed::Short)?;
+    let (header, rest) = packet.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed::Short)?;
     let [version, code, a0, a1, l0, l1, l2, l3, ..] = *header;
     if version != VERSION {
         return Err(Malformed::Version(version));
@@ -194,17 +189,12 @@ pub fn parse(packet: &[u8], attachments: usize) -> Result<Frame<'_>, Malformed> 
         return Err(Malformed::Attachments);
     }
     if code == MESSAGE {
-        return Ok(Frame {
-            kind: Kind::Message,
-            body: rest,
-        });
+        return Ok(Frame { kind: Kind::Message, body: rest });
     }
     if !(FIRST..=ABORT).contains(&code) {
         return Err(Malformed::Kind(code));
     }
-    let (id, body) = rest
-        .split_first_chunk::<ID_BYTES>()
-        .ok_or(Malformed::Short)?;
+    let (id, body) = rest.split_first_chunk::<ID_BYTES>().ok_or(Malformed::Short)?;
     let id = u128::from_le_bytes(*id);
     let (position, body) = match code {
         FIRST => {
@@ -220,16 +210,10 @@ pub fn parse(packet: &[u8], attachments: usize) -> Result<Frame<'_>, Malformed> 
         MIDDLE => (Position::Middle, body),
         LAST => (Position::Last, body),
         _ => {
-            return Ok(Frame {
-                kind: Kind::Abort { id },
-                body: &[],
-            });
+            return Ok(Frame { kind: Kind::Abort { id }, body: &[] });
         }
     };
-    Ok(Frame {
-        kind: Kind::Part { id, position },
-        body,
-    })
+    Ok(Frame { kind: Kind::Part { id, position }, body })
 }
 
 /// Takes a packet apart of which attachments were lost on the way, so that it is known what they belonged to.
@@ -239,10 +223,7 @@ pub fn parse(packet: &[u8], attachments: usize) -> Result<Frame<'_>, Malformed> 
 /// As [`parse`].
 pub fn parse_damaged(packet: &[u8]) -> Result<Frame<'_>, Malformed> {
     let announced = packet.get(2..4).ok_or(Malformed::Short)?;
-    parse(
-        packet,
-        usize::from(u16::from_le_bytes([announced[0], announced[1]])),
-    )
+    parse(packet, usize::from(u16::from_le_bytes([announced[0], announced[1]])))
 }
 
 #[cfg(test)]
@@ -257,42 +238,18 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let id = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
-        let first = Position::First {
-            bytes: 1 << 40,
-            attachments: 300,
-        };
+        let first = Position::First { bytes: 1 << 40, attachments: 300 };
         for kind in [
             Kind::Message,
-            Kind::Part {
-                id,
-                position: first,
-            },
-            Kind::Part {
-                id,
-                position: Position::Middle,
-            },
-            Kind::Part {
-                id,
-                position: Position::Last,
-            },
+            Kind::Part { id, position: first },
+            Kind::Part { id, position: Position::Middle },
+            Kind::Part { id, position: Position::Last },
         ] {
             let bytes = packet(kind, 7, b"body");
-            assert_eq!(
-                parse(&bytes, 7),
-                Ok(Frame {
-                    kind,
-                    body: b"body"
-                })
-            );
+            assert_eq!(parse(&bytes, 7), Ok(Frame { kind, body: b"body" }));
         }
         let bytes = packet(Kind::Abort { id }, 0, b"");
-        assert_eq!(
-            parse(&bytes, 0),
-            Ok(Frame {
-                kind: Kind::Abort { id },
-                body: b""
-            })
-        );
+        assert_eq!(parse(&bytes, 0), Ok(Frame { kind: Kind::Abort { id }, body: b"" }));
     }
 
     #[test]
@@ -301,10 +258,7 @@ mod tests {
         assert_eq!(parse(&good[..15], 1), Err(Malformed::Short));
         assert_eq!(parse(&[], 0), Err(Malformed::Short));
         assert_eq!(parse(&good[..good.len() - 1], 1), Err(Malformed::Length));
-        assert_eq!(
-            parse(&[&good[..], b"x"].concat(), 1),
-            Err(Malformed::Length)
-        );
+        assert_eq!(parse(&[&good[..], b"x"].concat(), 1), Err(Malformed::Length));
         assert_eq!(parse(&good, 0), Err(Malformed::Attachments));
         let mut other = good.clone();
         other[0] = 9;

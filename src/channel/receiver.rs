@@ -23,10 +23,7 @@ pub(crate) struct Receiver {
 
 impl From<PacketReceiver> for Receiver {
     fn from(packets: PacketReceiver) -> Receiver {
-        Receiver {
-            packets,
-            assembly: Assembly::default(),
-        }
+        Receiver { packets, assembly: Assembly::default() }
     }
 }
 
@@ -69,14 +66,9 @@ impl Receiver {
                     } else {
                         platform::max_waiting_attachments()
                     };
-                    let added = self
-                        .assembly
-                        .add(id, position, frame.body, attachments, limit);
+                    let added = self.assembly.add(id, position, frame.body, attachments, limit);
                     if let Some((bytes, attachments)) = added.map_err(lost)? {
-                        return Ok(Message {
-                            body: Body::Owned(bytes),
-                            attachments,
-                        });
+                        return Ok(Message { body: Body::Owned(bytes), attachments });
                     }
                 }
                 Kind::Abort { id } => self.assembly.abort(id).map_err(lost)?,
@@ -97,10 +89,9 @@ impl Receiver {
     /// Gives up the message that a packet belongs to whose attachments are gone. Whether anybody is to be told.
     fn note_damage(&mut self, packet: &[u8]) -> bool {
         match frame::parse_damaged(packet) {
-            Ok(Frame {
-                kind: Kind::Part { id, position },
-                ..
-            }) => self.assembly.damage(id, position),
+            Ok(Frame { kind: Kind::Part { id, position }, .. }) => {
+                self.assembly.damage(id, position)
+            }
             _ => true,
         }
     }
@@ -128,11 +119,9 @@ impl Receiver {
     ) -> Result<(Attachment, Vec<Unfinished>, platform::Remains), (io::Error, Receiver)> {
         let Receiver { packets, assembly } = self;
         match packets.depart() {
-            Ok((packets, remains)) => Ok((
-                Attachment::from_receiver(packets),
-                assembly.into_unfinished(),
-                remains,
-            )),
+            Ok((packets, remains)) => {
+                Ok((Attachment::from_receiver(packets), assembly.into_unfinished(), remains))
+            }
             Err((error, packets)) => Err((error, Receiver { packets, assembly })),
         }
     }

@@ -33,9 +33,7 @@ impl OneShotServer {
         mut may_enter: impl FnMut(&Peer) -> bool,
     ) -> Result<(Receiver, Message), RecvError> {
         let mut poller = Poller::new().map_err(RecvError::Io)?;
-        poller
-            .add_listener(&self.listener, LISTENER_ID)
-            .map_err(RecvError::Io)?;
+        poller.add_listener(&self.listener, LISTENER_ID).map_err(RecvError::Io)?;
         let mut clients = HashMap::new();
         let mut last_id = LISTENER_ID;
         let mut ready = VecDeque::new();

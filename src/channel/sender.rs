@@ -15,11 +15,7 @@ use crate::platform::{
 const MAX_BODY_BYTES: usize = MAX_PACKET_BYTES - MAX_HEAD_BYTES;
 
 /// How much of a large message goes into one packet, so that the receiver copies out while the sender copies in.
-const PART_BYTES: usize = if MAX_BODY_BYTES < 64 * 1024 {
-    MAX_BODY_BYTES
-} else {
-    64 * 1024
-};
+const PART_BYTES: usize = if MAX_BODY_BYTES < 64 * 1024 { MAX_BODY_BYTES } else { 64 * 1024 };
 
 /// A channel that does not even take parts of this size takes none.
 const MIN_PART_BYTES: usize = 256;
@@ -41,9 +37,7 @@ pub(crate) struct SendFailure {
 
 impl From<PacketSender> for Sender {
     fn from(packets: PacketSender) -> Sender {
-        Sender {
-            packets: Arc::new(packets),
-        }
+        Sender { packets: Arc::new(packets) }
     }
 }
 
@@ -107,10 +101,8 @@ impl Sender {
     ) -> Result<(), SendFailure> {
         // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's differ.
         let id = Uuid::new_v4().as_u128();
-        let mut position = Position::First {
-            bytes: body.len() as u64,
-            attachments: attachments.len() as u32,
-        };
+        let mut position =
+            Position::First { bytes: body.len() as u64, attachments: attachments.len() as u32 };
         let mut rest = body;
         loop {
             let later = attachments.split_off(attachments.len().min(MAX_PACKET_ATTACHMENTS));
@@ -118,11 +110,8 @@ impl Sender {
             if position == Position::Middle && after.is_empty() && later.is_empty() {
                 position = Position::Last;
             }
-            let head = Head::new(
-                Kind::Part { id, position },
-                attachments.len() as u16,
-                part.len() as u32,
-            );
+            let head =
+                Head::new(Kind::Part { id, position }, attachments.len() as u16, part.len() as u32);
             match self.packets.send(head.as_bytes(), part, attachments) {
                 Ok(()) if position == Position::Last => return Ok(()),
                 Ok(()) => {
@@ -147,10 +136,7 @@ impl Sender {
                         let head = Head::new(Kind::Abort { id }, 0, 0);
                         let _ = self.packets.send(head.as_bytes(), &[], Vec::new());
                     }
-                    return Err(SendFailure {
-                        error,
-                        attachments: unsent,
-                    });
+                    return Err(SendFailure { error, attachments: unsent });
                 }
             }
         }

@@ -61,13 +61,7 @@ impl ReceiverSet {
         let id = self.next_id;
         self.poller.add(receiver.packets(), id)?;
         self.next_id += 1;
-        self.members.insert(
-            id,
-            Member {
-                receiver,
-                is_queued: false,
-            },
-        );
+        self.members.insert(id, Member { receiver, is_queued: false });
         Ok(id)
     }
 
@@ -108,11 +102,7 @@ impl ReceiverSet {
     pub(crate) fn select(&mut self, wait: Wait) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
         loop {
-            let wait_now = if self.ready.is_empty() {
-                wait
-            } else {
-                Wait::Never
-            };
+            let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
             self.poller.wait(wait_now, &mut self.news)?;
             let mut woken = false;
             for id in self.news.drain(..) {

@@ -52,10 +52,7 @@ pub(crate) struct Departure {
 
 impl From<Receiver> for Slot {
     fn from(receiver: Receiver) -> Slot {
-        Slot {
-            state: RefCell::new(State::Here(receiver)),
-            remains: RefCell::default(),
-        }
+        Slot { state: RefCell::new(State::Here(receiver)), remains: RefCell::default() }
     }
 }
 
@@ -98,10 +95,9 @@ impl Slot {
         match self.with(|receiver| receiver.is_idle()) {
             Ok(true) => match self.state.into_inner() {
                 State::Here(receiver) => Ok(receiver),
-                State::Away(parcel) => Err(Slot {
-                    state: RefCell::new(State::Away(parcel)),
-                    remains: self.remains,
-                }),
+                State::Away(parcel) => {
+                    Err(Slot { state: RefCell::new(State::Away(parcel)), remains: self.remains })
+                }
             },
             Ok(false) | Err(_) => Err(self),
         }
@@ -120,11 +116,7 @@ impl Slot {
             State::Here(receiver) => match receiver.depart() {
                 Ok((attachment, unfinished, remains)) => {
                     self.remains.borrow_mut().push(remains);
-                    Ok(Departure {
-                        attachment,
-                        unfinished,
-                        parcel,
-                    })
+                    Ok(Departure { attachment, unfinished, parcel })
                 }
                 Err((error, receiver)) => {
                     *state = State::Here(receiver);
@@ -150,15 +142,9 @@ impl State {
 }
 
 fn has_left() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "the receiver was moved into a message",
-    )
+    io::Error::new(io::ErrorKind::InvalidInput, "the receiver was moved into a message")
 }
 
 fn in_use() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::WouldBlock,
-        "the receiver is in use further up the stack",
-    )
+    io::Error::new(io::ErrorKind::WouldBlock, "the receiver is in use further up the stack")
 }

@@ -48,10 +48,7 @@ impl ReceiverParts {
                     .collect::<io::Result<_>>()?,
             })
         });
-        Ok(ReceiverParts {
-            index,
-            unfinished: unfinished.collect::<io::Result<_>>()?,
-        })
+        Ok(ReceiverParts { index, unfinished: unfinished.collect::<io::Result<_>>()? })
     }
 
     /// Puts the receiver together from the objects that `detach` gives for the indices.
@@ -107,9 +104,7 @@ pub(crate) fn deserialize_receiver<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Slot, D::Error> {
     let parts = ReceiverParts::deserialize(deserializer)?;
-    scope::detach_receiver(parts)
-        .map(Slot::from)
-        .map_err(D::Error::custom)
+    scope::detach_receiver(parts).map(Slot::from).map_err(D::Error::custom)
 }
 
 /// Writes shared memory; none is the empty one.
@@ -121,9 +116,8 @@ pub(crate) fn serialize_memory<S: Serializer>(
         let index = scope::attach(Attachment::from_memory(memory))?;
         Ok((index, memory.len() as u64))
     });
-    let parts: Option<(u32, u64)> = parts
-        .transpose()
-        .map_err(|error: io::Error| S::Error::custom(error))?;
+    let parts: Option<(u32, u64)> =
+        parts.transpose().map_err(|error: io::Error| S::Error::custom(error))?;
     parts.serialize(serializer)
 }
 

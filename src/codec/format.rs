@@ -1,59 +1,161 @@
 //! The wire format of values: bincode 2, fixed-width and little-endian. To replace it, replace this file.
 //!
 //! The limit on the size of a message is enforced where bytes are written and, when reading, by the length of the message
-//! itself: strings are borrowed from it before they are copied, sequences are checked by the guard. So bincode's own
-//! counter is not needed, and costs nothing.
+//! itself: what could be larger than that is read under the eyes of the [`Guard`]. So bincode's own counter is
+//! not needed, and costs nothing.
+
+use std::cell::{Cell, RefCell};
 
 use bincode::config::{Configuration, Fixint, LittleEndian, NoLimit};
+use bincode::de::read::Reader;
 use bincode::enc::write::Writer;
-use bincode::error::EncodeError;
-use bincode::serde::BorrowedSerdeDecoder;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use bincode::error::{DecodeError, EncodeError};
+use bincode::serde::OwnedSerdeDecoder;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::FormatError;
-use super::guard::Guard;
+use super::reading::Guard;
+use super::writing::Value;
 
 type Config = Configuration<LittleEndian, Fixint, NoLimit>;
 
 const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
-/// Appends the encoded form of `value` to `buffer`, which does not grow beyond `limit` bytes.
+/// How much a buffer grows at the least.
+const MIN_GROWTH: usize = 256;
+
+/// Appends the encoded form of `value` to `buffer`, which stops growing at `limit` bytes or a little later.
 pub(super) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), FormatError> {
-    bincode::serde::encode_into_writer(value, LimitedVec { buffer, limit }, CONFIG)
-        .map_err(Box::from)
+    let output = Output { bytes: RefCell::new(buffer), limit };
+    let value = Value { value, output: &output };
+    bincode::serde::encode_into_writer(value, &output, CONFIG)?;
+    Ok(())
 }
 
 /// Makes a value of exactly these bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
-    let guard = Guard::new(bytes.len());
-    let mut decoder = BorrowedSerdeDecoder::from_slice(bytes, CONFIG, ());
+    let guard = Guard::new(bytes);
+    let mut decoder = OwnedSerdeDecoder::from_reader(&guard.cursor, CONFIG);
     let value = T::deserialize(guard.deserializer(decoder.as_deserializer()))?;
     // A message that has more to say is one of another type.
-    if u8::deserialize(decoder.as_deserializer()).is_ok() {
-        return Err("the message is longer than a value of this type".into());
+    if guard.cursor.is_at_end() {
+        Ok(value)
+    } else {
+        Err("the message is longer than a value of this type".into())
     }
-    Ok(value)
 }
 
-struct LimitedVec<'a> {
-    buffer: &'a mut Vec<u8>,
+/// A message, as far as it was not read.
+#[derive(Debug)]
+pub(super) struct Cursor<'de>(Cell<&'de [u8]>);
+
+impl<'de> Cursor<'de> {
+    pub(super) fn new(message: &'de [u8]) -> Cursor<'de> {
+        Cursor(Cell::new(message))
+    }
+
+    /// Takes the next `len` bytes, if there are so many. A `u8` in a sequence is one of them.
+    #[inline]
+    pub(super) fn take(&self, len: usize) -> Option<&'de [u8]> {
+        let (taken, rest) = self.0.get().split_at_checked(len)?;
+        self.0.set(rest);
+        Some(taken)
+    }
+
+    /// Looks at the next `len` bytes, if there are so many.
+    #[inline]
+    pub(super) fn peek(&self, len: usize) -> Option<&'de [u8]> {
+        self.0.get().get(..len)
+    }
+
+    /// Reads the length of a string or byte string, with the deserializer that was to read the string.
+    pub(super) fn length<D: Deserializer<'de>>(&self, deserializer: D) -> Result<usize, D::Error> {
+        let length = u64::deserialize(deserializer)?;
+        usize::try_from(length).map_err(|_| D::Error::custom("a string is longer than memory"))
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.0.get().is_empty()
+    }
+}
+
+impl Reader for &Cursor<'_> {
+    #[inline]
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        let missing = bytes.len().saturating_sub(self.0.get().len());
+        let taken = self.take(bytes.len());
+        bytes.copy_from_slice(taken.ok_or(DecodeError::UnexpectedEnd { additional: missing })?);
+        Ok(())
+    }
+
+    #[inline]
+    fn peek_read(&mut self, len: usize) -> Option<&[u8]> {
+        self.peek(len)
+    }
+
+    #[inline]
+    fn consume(&mut self, len: usize) {
+        self.take(len);
+    }
+}
+
+/// A message that is being written. It does not grow beyond a limit.
+pub(super) struct Output<'b> {
+    bytes: RefCell<&'b mut Vec<u8>>,
     limit: usize,
 }
 
-impl Writer for LimitedVec<'_> {
+impl Output<'_> {
+    /// Writes a sequence of items that are `u8`, with the serializer that was to write it.
     #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        if bytes.len() > self.limit - self.buffer.len() {
-            return Err(EncodeError::Other(
-                "the message exceeds the limit on its size",
-            ));
+    pub(super) fn write_bytes<S, I>(&self, items: I, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        S: Serializer,
+        I: Iterator<Item: Serialize>,
+    {
+        let (len, _) = items.size_hint();
+        let written = serializer.serialize_u64(len as u64)?;
+        let mut bytes = self.bytes.borrow_mut();
+        self.reserve(&mut bytes, len).map_err(S::Error::custom)?;
+        let end = bytes.len() + len;
+        bytes.extend(items.take(len).map(|item| {
+            let mut byte = [0];
+            // A `u8` takes one byte, always.
+            let _ = bincode::serde::encode_into_slice(item, &mut byte, CONFIG);
+            byte[0]
+        }));
+        if bytes.len() == end {
+            Ok(written)
+        } else {
+            Err(S::Error::custom("a sequence is shorter than it said"))
         }
-        self.buffer.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn reserve(&self, bytes: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
+        // The limit is looked at only where the capacity ends: once per doubling.
+        if len > bytes.capacity() - bytes.len() {
+            if len > self.limit.saturating_sub(bytes.len()) {
+                return Err(EncodeError::Other("the message exceeds the limit on its size"));
+            }
+            bytes.reserve(len.max(MIN_GROWTH));
+        }
+        Ok(())
+    }
+}
+
+impl Writer for &Output<'_> {
+    #[inline]
+    fn write(&mut self, new: &[u8]) -> Result<(), EncodeError> {
+        let mut bytes = self.bytes.borrow_mut();
+        self.reserve(&mut bytes, new.len())?;
+        bytes.extend_from_slice(new);
         Ok(())
     }
 }

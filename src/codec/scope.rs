@@ -55,33 +55,20 @@ impl Encoding {
     /// Begins a message.
     pub(crate) fn begin() -> Encoding {
         let outer = ENCODING.try_with(|scope| scope.replace(Some(Departing::default())));
-        Encoding {
-            outer: outer.ok().flatten(),
-        }
+        Encoding { outer: outer.ok().flatten() }
     }
 
     /// Ends it and takes what it collected.
     pub(crate) fn finish(self) -> Departing {
-        ENCODING
-            .try_with(RefCell::take)
-            .ok()
-            .flatten()
-            .unwrap_or_default()
+        ENCODING.try_with(RefCell::take).ok().flatten().unwrap_or_default()
     }
 }
 
 impl Drop for Encoding {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        let unsent = ENCODING
-            .try_with(|scope| scope.replace(outer))
-            .ok()
-            .flatten();
-        if let Some(Departing {
-            attachments,
-            returns,
-        }) = unsent
-        {
+        let unsent = ENCODING.try_with(|scope| scope.replace(outer)).ok().flatten();
+        if let Some(Departing { attachments, returns }) = unsent {
             returns.put_back(attachments);
         }
     }
@@ -111,10 +98,7 @@ pub(crate) fn attach_receiver(
             departing.attach(attachment)
         })?;
         let parts = Arc::new(parts);
-        departing
-            .returns
-            .0
-            .push((departure.parcel, Arc::clone(&parts)));
+        departing.returns.0.push((departure.parcel, Arc::clone(&parts)));
         Ok(parts)
     })
 }
@@ -147,9 +131,7 @@ impl Decoding {
     pub(crate) fn begin(attachments: Vec<Attachment>) -> Decoding {
         let attachments = attachments.into_iter().map(Some).collect();
         let outer = DECODING.try_with(|scope| scope.replace(Some(attachments)));
-        Decoding {
-            outer: outer.ok().flatten(),
-        }
+        Decoding { outer: outer.ok().flatten() }
     }
 }
 
@@ -168,12 +150,7 @@ impl Drop for Decoding {
 /// None is being decoded on this thread, or the peer named an attachment that is not there or was taken before.
 pub(crate) fn detach(index: u32) -> io::Result<Attachment> {
     DECODING
-        .try_with(|scope| {
-            scope
-                .borrow_mut()
-                .as_mut()
-                .map(|attachments| take(attachments, index))
-        })
+        .try_with(|scope| scope.borrow_mut().as_mut().map(|attachments| take(attachments, index)))
         .ok()
         .flatten()
         .unwrap_or_else(|| Err(outside("received")))
@@ -189,15 +166,12 @@ pub(crate) fn detach_receiver(parts: ReceiverParts) -> io::Result<Receiver> {
 }
 
 fn take(attachments: &mut [Option<Attachment>], index: u32) -> io::Result<Attachment> {
-    attachments
-        .get_mut(index as usize)
-        .and_then(Option::take)
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("the message has no handle {index}, or had it taken already"),
-            )
-        })
+    attachments.get_mut(index as usize).and_then(Option::take).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the message has no handle {index}, or had it taken already"),
+        )
+    })
 }
 
 fn outside(done: &str) -> io::Error {

@@ -30,10 +30,7 @@ use crate::platform::Wait;
 /// ```
 pub fn bytes_channel() -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> {
     let (sender, receiver) = channel::channel()?;
-    Ok((
-        IpcBytesSender::from(sender),
-        IpcBytesReceiver::from(Slot::from(receiver)),
-    ))
+    Ok((IpcBytesSender::from(sender), IpcBytesReceiver::from(Slot::from(receiver))))
 }
 
 /// The sending end of a channel of bytes. As [`IpcSender`](super::IpcSender).
@@ -60,9 +57,7 @@ impl IpcBytesSender {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the message is larger than
     /// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), and others of the operating system.
     pub fn send(&self, data: &[u8]) -> Result<(), io::Error> {
-        self.sender
-            .send(data, Vec::new())
-            .map_err(|failure| IpcError::from(failure.error).into())
+        self.sender.send(data, Vec::new()).map_err(|failure| IpcError::from(failure.error).into())
     }
 
     /// Forgets that the messages are bytes.
@@ -139,9 +134,7 @@ impl IpcBytesReceiver {
     }
 
     fn receive(&self, wait: Wait) -> Result<Vec<u8>, TryRecvError> {
-        receive(&self.slot, wait, |message, buffer| {
-            Ok(message.body.into_vec(buffer))
-        })
+        receive(&self.slot, wait, |message, buffer| Ok(message.body.into_vec(buffer)))
     }
 
     #[allow(dead_code, reason = "only the modules in `os` need it")]

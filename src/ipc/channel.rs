@@ -42,10 +42,7 @@ where
     T: for<'de> Deserialize<'de> + Serialize,
 {
     let (sender, receiver) = channel::channel()?;
-    Ok((
-        IpcSender::from(sender),
-        IpcReceiver::from(Slot::from(receiver)),
-    ))
+    Ok((IpcSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
 }
 
 /// The sending end of a channel.
@@ -135,10 +132,7 @@ impl<T> IpcSender<T> {
 
 impl<T> From<Sender> for IpcSender<T> {
     fn from(sender: Sender) -> IpcSender<T> {
-        IpcSender {
-            sender,
-            values: PhantomData,
-        }
+        IpcSender { sender, values: PhantomData }
     }
 }
 
@@ -291,9 +285,8 @@ pub(super) fn receive<R>(
     take: impl FnOnce(channel::Message, &[u8]) -> Result<R, IpcError>,
 ) -> Result<R, TryRecvError> {
     scratch::with_receive_buffer(|buffer| {
-        let received = slot
-            .with(|receiver| receiver.receive(buffer, wait))
-            .map_err(IpcError::Io)?;
+        let received =
+            slot.with(|receiver| receiver.receive(buffer, wait)).map_err(IpcError::Io)?;
         Ok(take(received.map_err(TryRecvError::from)?, buffer)?)
     })
 }
@@ -311,10 +304,7 @@ impl From<RecvError> for TryRecvError {
 
 impl<T> From<Slot> for IpcReceiver<T> {
     fn from(slot: Slot) -> IpcReceiver<T> {
-        IpcReceiver {
-            slot,
-            values: PhantomData,
-        }
+        IpcReceiver { slot, values: PhantomData }
     }
 }
 

@@ -31,16 +31,12 @@ impl IpcMessage {
     }
 
     pub(crate) fn new(bytes: Vec<u8>, attachments: Vec<Attachment>) -> IpcMessage {
-        IpcMessage {
-            content: Ok(Content { bytes, attachments }),
-        }
+        IpcMessage { content: Ok(Content { bytes, attachments }) }
     }
 
     /// Makes a message that is only its error.
     pub(crate) fn lost(error: SerDeError) -> IpcMessage {
-        IpcMessage {
-            content: Err(error),
-        }
+        IpcMessage { content: Err(error) }
     }
 
     /// Makes a value of the message.

@@ -59,13 +59,7 @@ where
     /// The operating system's, when the directory for temporary files does not exist, say.
     pub fn new() -> Result<(IpcOneShotServer<T>, String), io::Error> {
         let (server, name) = OneShotServer::new()?;
-        Ok((
-            IpcOneShotServer {
-                server,
-                values: PhantomData,
-            },
-            name,
-        ))
+        Ok((IpcOneShotServer { server, values: PhantomData }, name))
     }
 
     /// Waits until a client has connected and sent its first message, and returns the message and a receiver for those that
@@ -79,11 +73,10 @@ where
     /// operating system refused.
     pub fn accept(self) -> Result<(IpcReceiver<T>, T), IpcError> {
         // Without a limit `Empty` does not happen.
-        self.accept_if_admitted(Wait::Forever, Peer::is_same_user)
-            .map_err(|error| match error {
-                TryRecvError::IpcError(error) => error,
-                TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
-            })
+        self.accept_if_admitted(Wait::Forever, Peer::is_same_user).map_err(|error| match error {
+            TryRecvError::IpcError(error) => error,
+            TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
+        })
     }
 
     /// As [`accept`](IpcOneShotServer::accept), for at most `duration`.
@@ -111,8 +104,6 @@ where
 
 impl<T> fmt::Debug for IpcOneShotServer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IpcOneShotServer")
-            .field(&self.server)
-            .finish()
+        f.debug_tuple("IpcOneShotServer").field(&self.server).finish()
     }
 }

@@ -58,9 +58,7 @@ impl IpcReceiverSet {
     ///
     /// The operating system's, when it has no more handles for this process, say.
     pub fn new() -> Result<IpcReceiverSet, io::Error> {
-        Ok(IpcReceiverSet {
-            set: ReceiverSet::new()?,
-        })
+        Ok(IpcReceiverSet { set: ReceiverSet::new()? })
     }
 
     /// Adds a receiver and returns its id in the results. Ids count from zero and are never used again.
@@ -99,9 +97,7 @@ impl IpcReceiverSet {
 
     /// Gives a receiver back, with all that it has not delivered; `None` if the set has none of that id.
     pub fn remove(&mut self, id: u64) -> Option<OpaqueIpcReceiver> {
-        self.set
-            .remove(id)
-            .map(|receiver| OpaqueIpcReceiver::from(Slot::from(receiver)))
+        self.set.remove(id).map(|receiver| OpaqueIpcReceiver::from(Slot::from(receiver)))
     }
 
     /// How many receivers it has. One whose channel was reported closed is no longer among them.
@@ -163,12 +159,7 @@ impl IpcReceiverSet {
     }
 
     fn results(&mut self, wait: Wait) -> io::Result<Vec<IpcSelectionResult>> {
-        Ok(self
-            .set
-            .select(wait)?
-            .into_iter()
-            .map(IpcSelectionResult::from)
-            .collect())
+        Ok(self.set.select(wait)?.into_iter().map(IpcSelectionResult::from).collect())
     }
 
     #[allow(dead_code, reason = "only the modules in `os` need it")]

@@ -100,9 +100,7 @@ impl IpcSharedMemory {
         }
         let memory = Memory::new(length)?;
         fill(memory.as_ptr());
-        Ok(IpcSharedMemory {
-            memory: Some(memory),
-        })
+        Ok(IpcSharedMemory { memory: Some(memory) })
     }
 
     /// Borrows the bytes for writing. What is written is seen by all who have the memory.
@@ -145,9 +143,7 @@ impl PartialEq for IpcSharedMemory {
 
 impl fmt::Debug for IpcSharedMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IpcSharedMemory")
-            .field("len", &self.len())
-            .finish()
+        f.debug_struct("IpcSharedMemory").field("len", &self.len()).finish()
     }
 }
 

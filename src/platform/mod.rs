@@ -66,9 +66,7 @@ impl Wait {
         if timeout.is_zero() {
             return Wait::Never;
         }
-        Instant::now()
-            .checked_add(timeout)
-            .map_or(Wait::Forever, Wait::Until)
+        Instant::now().checked_add(timeout).map_or(Wait::Forever, Wait::Until)
     }
 
     /// What is left of it: zero once it is over, `None` if it has no end.

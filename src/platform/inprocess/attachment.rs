@@ -74,8 +74,5 @@ impl Attachment {
 }
 
 fn wrong_kind(expected: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the object received is not a {expected}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("the object received is not a {expected}"))
 }

@@ -18,13 +18,9 @@ impl Memory {
     /// Makes `len` bytes, zeroed. `len` is not zero.
     pub fn new(len: usize) -> io::Result<Memory> {
         let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(len)
-            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         bytes.resize(len, 0);
-        Ok(Memory(Arc::new(Region {
-            bytes: Box::into_raw(bytes.into_boxed_slice()),
-        })))
+        Ok(Memory(Arc::new(Region { bytes: Box::into_raw(bytes.into_boxed_slice()) })))
     }
 
     /// The length in bytes.

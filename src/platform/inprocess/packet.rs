@@ -18,10 +18,7 @@ struct Packet {
 /// Makes a connected pair.
 pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
     let (producer, consumer) = queue();
-    Ok((
-        PacketSender { packets: producer },
-        PacketReceiver { packets: consumer },
-    ))
+    Ok((PacketSender { packets: producer }, PacketReceiver { packets: consumer }))
 }
 
 /// The end that packets go into. All senders of a channel share it.
@@ -43,13 +40,8 @@ impl PacketSender {
         body: &[u8],
         attachments: Vec<Attachment>,
     ) -> Result<(), (SendError, Vec<Attachment>)> {
-        let packet = Packet {
-            bytes: [head, body].concat(),
-            attachments,
-        };
-        self.packets
-            .push(packet)
-            .map_err(|packet| (SendError::Closed, packet.attachments))
+        let packet = Packet { bytes: [head, body].concat(), attachments };
+        self.packets.push(packet).map_err(|packet| (SendError::Closed, packet.attachments))
     }
 }
 
@@ -78,11 +70,7 @@ impl PacketReceiver {
         let mut packet = self.packets.pop(wait)?;
         *buffer = packet.bytes;
         attachments.append(&mut packet.attachments);
-        Ok(Arrival {
-            len: buffer.len(),
-            truncated: false,
-            attachments_lost: false,
-        })
+        Ok(Arrival { len: buffer.len(), truncated: false, attachments_lost: false })
     }
 
     /// Splits the receiver into what can travel and what has to stay.

@@ -21,12 +21,7 @@ impl Poller {
     /// Makes one that watches nothing.
     pub fn new() -> io::Result<Poller> {
         let (news, ready) = queue();
-        Ok(Poller {
-            ready,
-            registry: Registry {
-                news: Arc::new(news),
-            },
-        })
+        Ok(Poller { ready, registry: Registry { news: Arc::new(news) } })
     }
 
     /// Watches a receiver, which is reported as `id`.
@@ -96,11 +91,7 @@ impl Registry {
     }
 
     fn interest(&self, id: u64) -> Arc<Interest> {
-        Arc::new(Interest {
-            id,
-            is_queued: AtomicBool::new(false),
-            news: Arc::clone(&self.news),
-        })
+        Arc::new(Interest { id, is_queued: AtomicBool::new(false), news: Arc::clone(&self.news) })
     }
 }
 

@@ -15,10 +15,7 @@ pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let observer = Observer::default();
     (
-        Producer {
-            sender: Some(sender),
-            observer: Arc::clone(&observer),
-        },
+        Producer { sender: Some(sender), observer: Arc::clone(&observer) },
         Consumer { receiver, observer },
     )
 }
@@ -67,12 +64,10 @@ impl<T> Consumer<T> {
                 TryRecvError::Disconnected => RecvError::Closed,
             }),
             Wait::Until(deadline) => {
-                self.receiver
-                    .recv_deadline(deadline)
-                    .map_err(|error| match error {
-                        RecvTimeoutError::Timeout => RecvError::Empty,
-                        RecvTimeoutError::Disconnected => RecvError::Closed,
-                    })
+                self.receiver.recv_deadline(deadline).map_err(|error| match error {
+                    RecvTimeoutError::Timeout => RecvError::Empty,
+                    RecvTimeoutError::Disconnected => RecvError::Closed,
+                })
             }
             Wait::Forever => self.receiver.recv().map_err(|_| RecvError::Closed),
         }
@@ -86,10 +81,7 @@ impl<T> Consumer<T> {
 }
 
 fn notify(observer: &Observer) {
-    let interest = observer
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let interest = observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(interest) = interest {
         interest.mark_ready();
     }

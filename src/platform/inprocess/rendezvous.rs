@@ -27,16 +27,8 @@ impl Listener {
     pub fn bind() -> io::Result<(Listener, String)> {
         let name = format!("strait-{}", Uuid::new_v4().simple());
         let (producer, connections) = queue();
-        names()
-            .get_or_insert_default()
-            .insert(name.clone(), Arc::new(producer));
-        Ok((
-            Listener {
-                name: name.clone(),
-                connections,
-            },
-            name,
-        ))
+        names().get_or_insert_default().insert(name.clone(), Arc::new(producer));
+        Ok((Listener { name: name.clone(), connections }, name))
     }
 
     /// Accepts one connection; `Empty` when none came in time.
@@ -70,16 +62,10 @@ impl Peer {
 
 /// Connects to the listener of that name.
 pub(super) fn connect(name: &str) -> io::Result<PacketSender> {
-    let no_such_server = || {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("no server has the name {name:?}"),
-        )
-    };
-    let producer = names()
-        .as_ref()
-        .and_then(|names| names.get(name).cloned())
-        .ok_or_else(no_such_server)?;
+    let no_such_server =
+        || io::Error::new(io::ErrorKind::NotFound, format!("no server has the name {name:?}"));
+    let producer =
+        names().as_ref().and_then(|names| names.get(name).cloned()).ok_or_else(no_such_server)?;
     let (sender, receiver) = channel()?;
     producer.push(receiver).map_err(|_| no_such_server())?;
     Ok(sender)

@@ -93,16 +93,9 @@ fn packet_socket(object: Object) -> io::Result<OwnedFd> {
     };
     let is_ours = rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET)
         && rustix::net::sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
-    if is_ours {
-        Ok(fd)
-    } else {
-        Err(wrong_kind("channel"))
-    }
+    if is_ours { Ok(fd) } else { Err(wrong_kind("channel")) }
 }
 
 fn wrong_kind(expected: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the handle received is not a {expected}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("the handle received is not a {expected}"))
 }

@@ -38,15 +38,10 @@ impl Memory {
     /// Maps what a peer sent, once it is certain that the peer cannot take it away again.
     pub fn from_descriptor(fd: OwnedFd, len: u64) -> io::Result<Memory> {
         let refuse = |why: &str| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("shared memory refused: {why}"),
-            )
+            io::Error::new(io::ErrorKind::InvalidData, format!("shared memory refused: {why}"))
         };
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|&len| len > 0)
-            .ok_or_else(|| refuse("bad length"))?;
+        let len =
+            usize::try_from(len).ok().filter(|&len| len > 0).ok_or_else(|| refuse("bad length"))?;
         // Only memfds can have this seal: other files on a tmpfs are sealed against sealing.
         let seals = rustix::fs::fcntl_get_seals(&fd).map_err(|_| refuse("not a memfd"))?;
         if !seals.contains(SealFlags::SHRINK) {

@@ -32,10 +32,7 @@ pub struct Poller {
 impl Poller {
     /// Makes one that watches nothing.
     pub fn new() -> io::Result<Poller> {
-        Ok(Poller {
-            poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS_PER_WAIT),
-        })
+        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(EVENTS_PER_WAIT) })
     }
 
     /// Watches a receiver, which is reported as `id`.
@@ -50,9 +47,7 @@ impl Poller {
 
     /// Watches it no more.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
-        self.poll
-            .registry()
-            .deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
+        self.poll.registry().deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
     }
 
     /// Appends the ids of those that became ready to `ready`, after waiting for the first as `wait` says.
@@ -117,8 +112,7 @@ impl Registry {
 
     /// Watches it no more.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
-        self.0
-            .deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
+        self.0.deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
     }
 }
 
@@ -134,9 +128,5 @@ impl PollWaker {
 }
 
 fn add(registry: &mio::Registry, fd: BorrowedFd<'_>, id: u64) -> io::Result<()> {
-    registry.register(
-        &mut SourceFd(&fd.as_raw_fd()),
-        Token(id as usize),
-        Interest::READABLE,
-    )
+    registry.register(&mut SourceFd(&fd.as_raw_fd()), Token(id as usize), Interest::READABLE)
 }

@@ -56,31 +56,18 @@ impl Listener {
             None,
         )?;
         let reserve = Mutex::new(Some(fd.try_clone()?));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot create {}: {error}", directory.display()),
-                )
-            })?;
+        DirBuilder::new().mode(0o700).create(&directory).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot create {}: {error}", directory.display()))
+        })?;
         // From here on dropping the listener removes what was made.
-        let listener = Listener {
-            fd,
-            directory,
-            reserve,
-        };
+        let listener = Listener { fd, directory, reserve };
         let (path, address) = socket_in(&listener.directory)?;
         rustix::net::bind(&listener.fd, &address)?;
         rustix::net::listen(&listener.fd, BACKLOG)?;
         let name = path.into_os_string().into_string().map_err(|path| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!(
-                    "the temporary directory's name is not Unicode: {}",
-                    path.display()
-                ),
+                format!("the temporary directory's name is not Unicode: {}", path.display()),
             )
         })?;
         Ok((listener, name))
@@ -100,10 +87,8 @@ impl Listener {
                 }
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::AGAIN) => {}
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
-                    let mut reserve = self
-                        .reserve
-                        .lock()
-                        .unwrap_or_else(|locked| locked.into_inner());
+                    let mut reserve =
+                        self.reserve.lock().unwrap_or_else(|locked| locked.into_inner());
                     if reserve.take().is_none() {
                         return Err(RecvError::Io(errno.into()));
                     }
@@ -143,11 +128,7 @@ pub struct Peer {
 
 impl Peer {
     fn of(socket: BorrowedFd<'_>) -> io::Result<Peer> {
-        let mut credentials = libc::ucred {
-            pid: 0,
-            uid: 0,
-            gid: 0,
-        };
+        let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
         let mut len = mem::size_of::<libc::ucred>() as libc::socklen_t;
         // SAFETY: `credentials` is writable for `len` bytes, and any bytes are a valid `ucred`.
         let result = unsafe {
@@ -178,10 +159,7 @@ impl Peer {
 /// Connects to the listener of that name.
 pub(super) fn connect(name: &str) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(name).map_err(|errno| {
-        io::Error::new(
-            io::Error::from(errno).kind(),
-            format!("not the name of a server: {name:?}"),
-        )
+        io::Error::new(io::Error::from(errno).kind(), format!("not the name of a server: {name:?}"))
     })?;
     let fd = rustix::net::socket_with(
         AddressFamily::UNIX,

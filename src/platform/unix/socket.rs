@@ -43,9 +43,7 @@ pub struct PacketSender {
 impl PacketSender {
     /// Connects to the listener of that name.
     pub fn connect(name: &str) -> io::Result<PacketSender> {
-        Ok(PacketSender {
-            fd: rendezvous::connect(name)?,
-        })
+        Ok(PacketSender { fd: rendezvous::connect(name)? })
     }
 
     /// Sends one packet made of `head` and `body`.
@@ -191,8 +189,9 @@ impl PacketReceiver {
 
     /// Tells the end from an empty packet, which strait never sends but a peer can: both read as zero bytes.
     fn is_drained(&self) -> Result<bool, RecvError> {
-        let seen = poll(self.fd.as_fd(), PollFlags::IN, Wait::Never).map_err(RecvError::Io)?;
-        if !seen.contains(PollFlags::HUP) {
+        // Not only a hang-up: a peer can also shut the shared socket down for all senders.
+        let seen = poll(self.fd.as_fd(), PollFlags::RDHUP, Wait::Never).map_err(RecvError::Io)?;
+        if !seen.intersects(PollFlags::RDHUP | PollFlags::HUP) {
             return Ok(false);
         }
         // Nothing can be added any more, so what is left is countable.
@@ -239,10 +238,7 @@ impl AsFd for PacketReceiver {
 
 impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
-        PacketReceiver {
-            fd,
-            exposed: Cell::new(false),
-        }
+        PacketReceiver { fd, exposed: Cell::new(false) }
     }
 }
 
@@ -261,9 +257,7 @@ pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
 /// so that a peer that never finishes leaves some for everybody else.
 pub fn max_waiting_attachments() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)
-    })
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX))
 }
 
 /// Waits for an event on one descriptor; returns no flags when the time is over.
