@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_core::{FusedStream, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Receiver, RecvError, Slot, scratch};
+use crate::channel::{Purpose, Receiver, RecvError, Slot, scratch};
 use crate::codec;
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
@@ -100,7 +100,7 @@ where
         // Before the receiver is looked at, so that what comes in meanwhile wakes the task.
         watch.task.set(cx.waker());
         let item = scratch::with_receive_buffer(|buffer| {
-            let message = watch.receiver.receive(buffer, Wait::Never)?;
+            let message = watch.receiver.receive(buffer, Purpose::Look, Wait::Never)?;
             Ok(codec::decode(message.body.bytes(buffer), message.attachments))
         });
         match item {

@@ -48,6 +48,8 @@ pub struct Unfinished<A> {
 #[derive(Debug)]
 struct Entry<A> {
     message: Unfinished<A>,
+    /// How many of its bytes are accounted for.
+    bytes: usize,
     fate: Fate,
     progress: Instant,
 }
@@ -85,32 +87,97 @@ impl<A> Assembly<A> {
         if let Position::First { bytes, attachments } = position {
             self.begin(id, bytes, attachments)?;
         }
-        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
         let is_last = position == Position::Last;
+        if !self.admit(id, is_last, body.len(), attachments.len(), max_attachments)? {
+            return Ok(None);
+        }
+        self.take_in(id, is_last, attachments, |message| message.append(body))
+    }
+
+    /// Lends out the bytes of a message, so that its next part is received where it belongs. They are to be given back with
+    /// [`give_back`](Assembly::give_back) or [`add_landed`](Assembly::add_landed).
+    pub fn lend(&mut self, id: u128) -> Option<Vec<u8>> {
+        let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
+        entry.message.reserve(1);
+        Some(std::mem::take(&mut entry.message.bytes))
+    }
+
+    /// Takes back what was lent, unchanged.
+    pub fn give_back(&mut self, id: u128, bytes: Vec<u8>) {
+        if let Some(entry) = self.messages.get_mut(&id) {
+            entry.message.bytes = bytes;
+        }
+    }
+
+    /// Takes back what was lent, with a part of the message appended to it. As [`add`](Assembly::add).
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Assembly::add).
+    pub fn add_landed(
+        &mut self,
+        id: u128,
+        position: Position,
+        bytes: Vec<u8>,
+        attachments: Vec<A>,
+        max_attachments: usize,
+    ) -> Result<Option<(Vec<u8>, Vec<A>)>, Malformed> {
+        let is_last = position == Position::Last;
+        let before = self.messages.get(&id).map_or(0, |entry| entry.bytes);
+        let new = bytes.len().saturating_sub(before);
+        if !self.admit(id, is_last, new, attachments.len(), max_attachments)? {
+            return Ok(None);
+        }
+        self.take_in(id, is_last, attachments, |message| message.bytes = bytes)
+    }
+
+    /// Whether a part may be taken in; `false` if its message is lost and that was told.
+    fn admit(
+        &mut self,
+        id: u128,
+        is_last: bool,
+        bytes: usize,
+        attachments: usize,
+        max_attachments: usize,
+    ) -> Result<bool, Malformed> {
+        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
         if entry.fate != Fate::Open {
             let fate = std::mem::replace(&mut entry.fate, Fate::Lost);
             if is_last {
                 self.remove(id);
             }
-            return if fate == Fate::GaveWay { Err(Malformed::Quota) } else { Ok(None) };
+            return if fate == Fate::GaveWay { Err(Malformed::Quota) } else { Ok(false) };
         }
-        if entry.message.fits(body.len(), attachments.len()) != Some(is_last) {
+        if entry.message.fits(entry.bytes + bytes, attachments) != Some(is_last) {
             self.lose(id, is_last);
             return Err(Malformed::Part);
         }
-        if !is_last && !self.make_room(id, body.len(), attachments.len(), max_attachments) {
+        if !is_last && !self.make_room(id, bytes, attachments, max_attachments) {
             self.lose(id, is_last);
             return Err(Malformed::Quota);
         }
+        Ok(true)
+    }
+
+    fn take_in(
+        &mut self,
+        id: u128,
+        is_last: bool,
+        attachments: Vec<A>,
+        append: impl FnOnce(&mut Unfinished<A>),
+    ) -> Result<Option<(Vec<u8>, Vec<A>)>, Malformed> {
         if is_last {
             let mut message = self.remove(id).ok_or(Malformed::Unknown)?;
-            message.append(body, attachments);
+            append(&mut message);
+            message.attachments.extend(attachments);
             return Ok(Some((message.bytes, message.attachments)));
         }
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
-        self.bytes += body.len();
+        append(&mut entry.message);
+        self.bytes += entry.message.bytes.len() - entry.bytes;
+        entry.bytes = entry.message.bytes.len();
         self.attachments += attachments.len();
-        entry.message.append(body, attachments);
+        entry.message.attachments.extend(attachments);
         entry.progress = Instant::now();
         Ok(None)
     }
@@ -170,6 +237,7 @@ impl<A> Assembly<A> {
         }
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
         entry.message = message;
+        entry.bytes = bytes;
         self.bytes += bytes;
         self.attachments += attachments;
         Ok(())
@@ -203,7 +271,7 @@ impl<A> Assembly<A> {
         };
         // One that is refused is remembered, so that the rest of it is not taken for something else.
         let fate = if refused.is_some() { Fate::Lost } else { Fate::Open };
-        self.messages.insert(id, Entry { message, fate, progress: Instant::now() });
+        self.messages.insert(id, Entry { message, bytes: 0, fate, progress: Instant::now() });
         refused.map_or(Ok(()), Err)
     }
 
@@ -264,7 +332,7 @@ impl<A> Assembly<A> {
 
     fn empty(&mut self, id: u128, fate: Fate) {
         if let Some(entry) = self.messages.get_mut(&id) {
-            self.bytes -= entry.message.bytes.len();
+            self.bytes -= std::mem::take(&mut entry.bytes);
             self.attachments -= entry.message.attachments.len();
             entry.message.bytes = Vec::new();
             entry.message.attachments = Vec::new();
@@ -273,33 +341,36 @@ impl<A> Assembly<A> {
     }
 
     fn remove(&mut self, id: u128) -> Option<Unfinished<A>> {
-        let message = self.messages.remove(&id)?.message;
-        self.bytes -= message.bytes.len();
-        self.attachments -= message.attachments.len();
-        Some(message)
+        let entry = self.messages.remove(&id)?;
+        self.bytes -= entry.bytes;
+        self.attachments -= entry.message.attachments.len();
+        Some(entry.message)
     }
 }
 
 impl<A> Unfinished<A> {
-    /// Whether so much more would complete the message; `None` if it would be too much.
+    /// Whether it would be complete with so many bytes, and so many more attachments; `None` if that would be too much.
     fn fits(&self, bytes: usize, attachments: usize) -> Option<bool> {
-        let bytes = (self.bytes.len() + bytes) as u64;
+        let bytes = bytes as u64;
         let attachments = self.attachments.len() + attachments;
         let total_attachments = self.total_attachments as usize;
         let fits = bytes <= self.total_bytes && attachments <= total_attachments;
         fits.then_some(bytes == self.total_bytes && attachments == total_attachments)
     }
 
-    fn append(&mut self, body: &[u8], attachments: Vec<A>) {
-        if self.bytes.capacity() - self.bytes.len() < body.len() {
-            // Twice what is there, so that copying stays in proportion; never more than announced, so that the
-            // finished message is exactly as large as its content.
-            let missing = (self.total_bytes - self.bytes.len() as u64) as usize;
-            let ahead = self.bytes.len().max(MIN_RESERVE).max(body.len());
-            self.bytes.reserve_exact(missing.min(ahead));
-        }
+    fn append(&mut self, body: &[u8]) {
+        self.reserve(body.len());
         self.bytes.extend_from_slice(body);
-        self.attachments.extend(attachments);
+    }
+
+    /// Makes room for `len` more bytes and, so that copying stays in proportion, for as many as there are; never for more
+    /// than announced, so that the finished message is exactly as large as its content.
+    fn reserve(&mut self, len: usize) {
+        if self.bytes.capacity() - self.bytes.len() < len {
+            let missing = self.total_bytes.saturating_sub(self.bytes.len() as u64);
+            let ahead = self.bytes.len().max(MIN_RESERVE).max(len);
+            self.bytes.reserve_exact(usize::try_from(missing).map_or(ahead, |all| all.min(ahead)));
+        }
     }
 }
 

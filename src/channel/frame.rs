@@ -1,12 +1,13 @@
 //! What a packet looks like, and whether one that arrived does.
 //!
 //! ```text
-//! header    version u8, kind u8, attachments u16, len u32, stamp u64              16 bytes, little-endian
-//! MESSAGE   the whole message
-//! FIRST     id u128, total bytes u64, total attachments u32, zero u32, bytes      the first part of a large message
-//! MIDDLE    id u128, bytes
-//! LAST      id u128, bytes                                                        makes it complete
-//! ABORT     id u128                                                               its sender gave up
+//! header     version u8, kind u8, attachments u16, len u32, stamp u64       16 bytes, little-endian
+//!   MESSAGE  and the whole message
+//! part head  id u128, total bytes u64, total attachments u32, zero u32      32 bytes, the totals in FIRST only
+//!   FIRST    and the first part of a large message
+//!   MIDDLE   and a further part
+//!   LAST     and the part that makes it complete
+//!   ABORT    and nothing: its sender gave up
 //! ```
 //!
 //! `len` counts what follows the header, `attachments` those of this packet. `stamp` orders packets against sources other
@@ -22,11 +23,8 @@ pub const VERSION: u8 = 1;
 /// The length of the header.
 pub const HEADER_BYTES: usize = 16;
 
-/// The longest that a header and what precedes the bytes of a part can be.
-pub const MAX_HEAD_BYTES: usize = HEADER_BYTES + FIRST_BYTES;
-
-const ID_BYTES: usize = 16;
-const FIRST_BYTES: usize = 32;
+/// The length of a header and a part head: what precedes the bytes of a part.
+pub const MAX_HEAD_BYTES: usize = HEADER_BYTES + 32;
 
 const MESSAGE: u8 = 1;
 const FIRST: u8 = 2;
@@ -69,13 +67,13 @@ pub enum Position {
     Last,
 }
 
-/// A packet, taken apart.
+/// What the head of a packet says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
+pub struct Frame {
     /// What it is.
     pub kind: Kind,
-    /// The bytes of the message in it.
-    pub body: &'a [u8],
+    /// Where in the packet the bytes of the message begin.
+    pub head_len: usize,
 }
 
 /// Why a packet is not one of ours.
@@ -132,26 +130,21 @@ impl Head {
     /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its message.
     pub fn new(kind: Kind, attachments: u16, body_len: u32) -> Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
-        let code = match kind {
-            Kind::Message => MESSAGE,
-            Kind::Abort { id } => {
-                head.put(&id.to_le_bytes());
-                ABORT
-            }
-            Kind::Part { id, position } => {
-                head.put(&id.to_le_bytes());
-                match position {
-                    Position::First { bytes, attachments } => {
-                        head.put(&bytes.to_le_bytes());
-                        head.put(&attachments.to_le_bytes());
-                        head.put(&[0; 4]);
-                        FIRST
-                    }
-                    Position::Middle => MIDDLE,
-                    Position::Last => LAST,
-                }
-            }
+        let (code, id, bytes, total) = match kind {
+            Kind::Message => (MESSAGE, None, 0, 0),
+            Kind::Abort { id } => (ABORT, Some(id), 0, 0),
+            Kind::Part { id, position } => match position {
+                Position::First { bytes, attachments } => (FIRST, Some(id), bytes, attachments),
+                Position::Middle => (MIDDLE, Some(id), 0, 0),
+                Position::Last => (LAST, Some(id), 0, 0),
+            },
         };
+        if let Some(id) = id {
+            head.len = MAX_HEAD_BYTES;
+            head.bytes[16..32].copy_from_slice(&id.to_le_bytes());
+            head.bytes[32..40].copy_from_slice(&bytes.to_le_bytes());
+            head.bytes[40..44].copy_from_slice(&total.to_le_bytes());
+        }
         let after_header = (head.len - HEADER_BYTES) as u32 + body_len;
         head.bytes[0] = VERSION;
         head.bytes[1] = code;
@@ -160,70 +153,57 @@ impl Head {
         head
     }
 
-    fn put(&mut self, field: &[u8]) {
-        self.bytes[self.len..self.len + field.len()].copy_from_slice(field);
-        self.len += field.len();
-    }
-
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
-/// Takes a packet apart that arrived with `attachments` attachments.
+/// Reads the head of a packet of `len` bytes that arrived with `attachments` attachments and begins with `start`: all
+/// of it, or at least [`MAX_HEAD_BYTES`].
 ///
 /// # Errors
 ///
 /// [`Malformed`] if anything in it contradicts what arrived.
-pub fn parse(packet: &[u8], attachments: usize) -> Result<Frame<'_>, Malformed> {
-    let (header, rest) = packet.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed::Short)?;
+pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malformed> {
+    let (header, rest) = start.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed::Short)?;
     let [version, code, a0, a1, l0, l1, l2, l3, ..] = *header;
     if version != VERSION {
         return Err(Malformed::Version(version));
     }
-    if rest.len() as u64 != u64::from(u32::from_le_bytes([l0, l1, l2, l3])) {
+    let announced = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+    if len.checked_sub(HEADER_BYTES).map(|len| len as u64) != Some(announced) {
         return Err(Malformed::Length);
     }
     if attachments != usize::from(u16::from_le_bytes([a0, a1])) {
         return Err(Malformed::Attachments);
     }
     if code == MESSAGE {
-        return Ok(Frame { kind: Kind::Message, body: rest });
+        return Ok(Frame { kind: Kind::Message, head_len: HEADER_BYTES });
     }
     if !(FIRST..=ABORT).contains(&code) {
         return Err(Malformed::Kind(code));
     }
-    let (id, body) = rest.split_first_chunk::<ID_BYTES>().ok_or(Malformed::Short)?;
+    if len < MAX_HEAD_BYTES {
+        return Err(Malformed::Short);
+    }
+    let (id, rest) = rest.split_first_chunk().ok_or(Malformed::Short)?;
+    let (bytes, rest) = rest.split_first_chunk().ok_or(Malformed::Short)?;
+    let total = rest.first_chunk().ok_or(Malformed::Short)?;
     let id = u128::from_le_bytes(*id);
-    let (position, body) = match code {
-        FIRST => {
-            let (bytes, body) = body.split_first_chunk::<8>().ok_or(Malformed::Short)?;
-            let (attachments, body) = body.split_first_chunk::<4>().ok_or(Malformed::Short)?;
-            let (_zero, body) = body.split_first_chunk::<4>().ok_or(Malformed::Short)?;
-            let position = Position::First {
-                bytes: u64::from_le_bytes(*bytes),
-                attachments: u32::from_le_bytes(*attachments),
-            };
-            (position, body)
-        }
-        MIDDLE => (Position::Middle, body),
-        LAST => (Position::Last, body),
-        _ => {
-            return Ok(Frame { kind: Kind::Abort { id }, body: &[] });
-        }
+    let bytes = u64::from_le_bytes(*bytes);
+    let position = match code {
+        FIRST => Position::First { bytes, attachments: u32::from_le_bytes(*total) },
+        MIDDLE => Position::Middle,
+        LAST => Position::Last,
+        _ => return Ok(Frame { kind: Kind::Abort { id }, head_len: MAX_HEAD_BYTES }),
     };
-    Ok(Frame { kind: Kind::Part { id, position }, body })
+    Ok(Frame { kind: Kind::Part { id, position }, head_len: MAX_HEAD_BYTES })
 }
 
-/// Takes a packet apart of which attachments were lost on the way, so that it is known what they belonged to.
-///
-/// # Errors
-///
-/// As [`parse`].
-pub fn parse_damaged(packet: &[u8]) -> Result<Frame<'_>, Malformed> {
-    let announced = packet.get(2..4).ok_or(Malformed::Short)?;
-    parse(packet, usize::from(u16::from_le_bytes([announced[0], announced[1]])))
+/// How many attachments a packet announces that begins with `start`.
+pub fn announced_attachments(start: &[u8]) -> usize {
+    start.get(2..4).map_or(0, |field| usize::from(u16::from_le_bytes([field[0], field[1]])))
 }
 
 #[cfg(test)]
@@ -235,6 +215,10 @@ mod tests {
         [head.as_bytes(), body].concat()
     }
 
+    fn parse_all(packet: &[u8], attachments: usize) -> Result<Frame, Malformed> {
+        parse(packet, packet.len(), attachments)
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let id = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
@@ -244,32 +228,35 @@ mod tests {
             Kind::Part { id, position: first },
             Kind::Part { id, position: Position::Middle },
             Kind::Part { id, position: Position::Last },
+            Kind::Abort { id },
         ] {
             let bytes = packet(kind, 7, b"body");
-            assert_eq!(parse(&bytes, 7), Ok(Frame { kind, body: b"body" }));
+            let frame = parse_all(&bytes, 7).unwrap();
+            assert_eq!((frame.kind, &bytes[frame.head_len..]), (kind, &b"body"[..]));
+            // The rest of the packet need not be there.
+            let start = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
+            assert_eq!(parse(start, bytes.len(), 7), Ok(frame));
         }
-        let bytes = packet(Kind::Abort { id }, 0, b"");
-        assert_eq!(parse(&bytes, 0), Ok(Frame { kind: Kind::Abort { id }, body: b"" }));
     }
 
     #[test]
     fn every_lie_is_noticed() {
         let good = packet(Kind::Message, 1, b"body");
-        assert_eq!(parse(&good[..15], 1), Err(Malformed::Short));
-        assert_eq!(parse(&[], 0), Err(Malformed::Short));
-        assert_eq!(parse(&good[..good.len() - 1], 1), Err(Malformed::Length));
-        assert_eq!(parse(&[&good[..], b"x"].concat(), 1), Err(Malformed::Length));
-        assert_eq!(parse(&good, 0), Err(Malformed::Attachments));
+        assert_eq!(parse_all(&good[..15], 1), Err(Malformed::Short));
+        assert_eq!(parse_all(&[], 0), Err(Malformed::Short));
+        assert_eq!(parse_all(&good[..good.len() - 1], 1), Err(Malformed::Length));
+        assert_eq!(parse_all(&[&good[..], b"x"].concat(), 1), Err(Malformed::Length));
+        assert_eq!(parse_all(&good, 0), Err(Malformed::Attachments));
         let mut other = good.clone();
         other[0] = 9;
-        assert_eq!(parse(&other, 1), Err(Malformed::Version(9)));
+        assert_eq!(parse_all(&other, 1), Err(Malformed::Version(9)));
         for code in [0, 6, 255] {
             let mut other = good.clone();
             other[1] = code;
-            assert_eq!(parse(&other, 1), Err(Malformed::Kind(code)));
+            assert_eq!(parse_all(&other, 1), Err(Malformed::Kind(code)));
         }
         let mut part_without_id = good;
         part_without_id[1] = FIRST;
-        assert_eq!(parse(&part_without_id, 1), Err(Malformed::Short));
+        assert_eq!(parse_all(&part_without_id, 1), Err(Malformed::Short));
     }
 }

@@ -1,7 +1,6 @@
 //! Messages as the core sees them, and why there may be none.
 
 use std::io;
-use std::ops::Range;
 
 use super::frame::Malformed;
 use crate::platform::Attachment;
@@ -18,8 +17,8 @@ pub(crate) struct Message {
 /// Where the bytes of a message are.
 #[derive(Debug)]
 pub(crate) enum Body {
-    /// In the buffer it was received with.
-    Buffered(Range<usize>),
+    /// In the buffer it was received with, which has nothing else in it.
+    Buffered,
     /// In a vector of their own.
     Owned(Vec<u8>),
 }
@@ -28,7 +27,7 @@ impl Body {
     /// The bytes, given the buffer the message was received with.
     pub(crate) fn bytes<'a>(&'a self, buffer: &'a [u8]) -> &'a [u8] {
         match self {
-            Body::Buffered(range) => &buffer[range.clone()],
+            Body::Buffered => buffer,
             Body::Owned(bytes) => bytes,
         }
     }
@@ -36,10 +35,19 @@ impl Body {
     /// The bytes as a vector that is as large as they are.
     pub(crate) fn into_vec(self, buffer: &[u8]) -> Vec<u8> {
         match self {
-            Body::Buffered(range) => buffer[range].to_vec(),
+            Body::Buffered => buffer.to_vec(),
             Body::Owned(bytes) => bytes,
         }
     }
+}
+
+/// What a message is received for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be looked at: its bytes may stay in the buffer.
+    Look,
+    /// To be kept: its bytes are better put where they can stay.
+    Keep,
 }
 
 /// Why no message was received.

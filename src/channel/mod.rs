@@ -19,7 +19,7 @@ pub(crate) mod sender;
 pub(crate) mod set;
 pub(crate) mod slot;
 
-pub(crate) use message::{Message, Problem, RecvError};
+pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use receiver::{Receiver, Unfinished};
 pub(crate) use sender::{SendFailure, Sender};
 pub(crate) use set::{Event, ReceiverSet};

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::assembly::{Assembly, Unfinished as UnfinishedMessage};
-use super::frame::{self, Frame, Kind, Malformed};
+use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
 use super::limits::MAX_PACKETS_PER_STEP;
-use super::message::{Body, Message, Problem, RecvError};
-use crate::platform::{self, Attachment, PacketReceiver, Wait};
+use super::message::{Body, Message, Problem, Purpose, RecvError};
+use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
 /// A message of which parts are missing.
 pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
@@ -14,64 +14,53 @@ pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
 /// How often a limited wait looks at the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
+/// From which size on a message that is to be kept is received where it stays, instead of copied there.
+const WORTH_A_PLACE: usize = 8 * 1024;
+
 /// Receives messages.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     packets: PacketReceiver,
     assembly: Assembly<Attachment>,
+    expected: Expected,
+}
+
+/// What will probably come next. Being wrong costs a copy.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// A message of this size, as the last one was.
+    Message(usize),
+    /// A further part of this message.
+    Part(u128),
 }
 
 impl From<PacketReceiver> for Receiver {
     fn from(packets: PacketReceiver) -> Receiver {
-        Receiver { packets, assembly: Assembly::default() }
+        Receiver { packets, assembly: Assembly::default(), expected: Expected::Message(0) }
     }
 }
 
 impl Receiver {
-    /// Receives the next message, with `buffer` to receive packets in.
+    /// Receives the next message, with `buffer` to receive in.
     pub(crate) fn receive(
         &mut self,
         buffer: &mut Vec<u8>,
+        purpose: Purpose,
         wait: Wait,
     ) -> Result<Message, RecvError> {
         let mut packets = 0;
         loop {
-            let mut attachments = Vec::new();
-            let arrival = match self.packets.recv(buffer, &mut attachments, wait) {
-                Ok(arrival) => arrival,
-                Err(platform::RecvError::Empty) => return Err(RecvError::Empty),
-                Err(platform::RecvError::Closed) => return Err(RecvError::Disconnected),
-                Err(platform::RecvError::Io(error)) => return Err(RecvError::Io(error)),
+            buffer.clear();
+            buffer.reserve(RECEIVE_BYTES);
+            let received = match self.expected {
+                Expected::Part(id) => self.receive_part(id, buffer, wait)?,
+                Expected::Message(size) if purpose == Purpose::Keep && size >= WORTH_A_PLACE => {
+                    self.receive_in_place(size, buffer, wait)?
+                }
+                Expected::Message(_) => self.receive_in_buffer(buffer, wait)?,
             };
-            let lost = |problem: Malformed| RecvError::Lost(Problem::Malformed(problem));
-            if arrival.truncated {
-                return Err(lost(Malformed::Length));
-            }
-            if arrival.attachments_lost {
-                if self.note_damage(&buffer[..arrival.len]) {
-                    return Err(RecvError::Lost(Problem::AttachmentsLost));
-                }
-                continue;
-            }
-            let frame = frame::parse(&buffer[..arrival.len], attachments.len()).map_err(lost)?;
-            match frame.kind {
-                Kind::Message => {
-                    let body = Body::Buffered(arrival.len - frame.body.len()..arrival.len);
-                    return Ok(Message { body, attachments });
-                }
-                Kind::Part { id, position } => {
-                    // Asked for only where it matters: it is a system call.
-                    let limit = if attachments.is_empty() {
-                        usize::MAX
-                    } else {
-                        platform::max_waiting_attachments()
-                    };
-                    let added = self.assembly.add(id, position, frame.body, attachments, limit);
-                    if let Some((bytes, attachments)) = added.map_err(lost)? {
-                        return Ok(Message { body: Body::Owned(bytes), attachments });
-                    }
-                }
-                Kind::Abort { id } => self.assembly.abort(id).map_err(lost)?,
+            if let Some(message) = received {
+                return Ok(message);
             }
             packets += 1;
             match wait {
@@ -86,13 +75,150 @@ impl Receiver {
         }
     }
 
-    /// Gives up the message that a packet belongs to whose attachments are gone. Whether anybody is to be told.
-    fn note_damage(&mut self, packet: &[u8]) -> bool {
-        match frame::parse_damaged(packet) {
-            Ok(Frame { kind: Kind::Part { id, position }, .. }) => {
-                self.assembly.damage(id, position)
+    /// Receives a packet that is probably a small message.
+    fn receive_in_buffer(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        wait: Wait,
+    ) -> Result<Option<Message>, RecvError> {
+        let mut head = [0; HEADER_BYTES];
+        let mut attachments = Vec::new();
+        let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
+        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
+        let Some(frame) = self.inspect(&head, buffer, arrival, attachments.len())? else {
+            return Ok(None);
+        };
+        if frame.kind == Kind::Message {
+            self.expected = Expected::Message(buffer.len());
+            return Ok(Some(Message { body: Body::Buffered, attachments }));
+        }
+        self.add(frame.kind, &buffer[frame.head_len - HEADER_BYTES..], attachments)
+    }
+
+    /// Receives a packet that is probably a message of about `size` bytes.
+    fn receive_in_place(
+        &mut self,
+        size: usize,
+        buffer: &mut Vec<u8>,
+        wait: Wait,
+    ) -> Result<Option<Message>, RecvError> {
+        let mut head = [0; HEADER_BYTES];
+        let mut attachments = Vec::new();
+        let mut body = Vec::with_capacity(size);
+        let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
+        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
+        body.append(buffer);
+        let Some(frame) = self.inspect(&head, &body, arrival, attachments.len())? else {
+            return Ok(None);
+        };
+        if frame.kind == Kind::Message {
+            self.expected = Expected::Message(body.len());
+            body.shrink_to_fit();
+            return Ok(Some(Message { body: Body::Owned(body), attachments }));
+        }
+        self.add(frame.kind, &body[frame.head_len - HEADER_BYTES..], attachments)
+    }
+
+    /// Receives a packet that is probably a further part of message `id`.
+    fn receive_part(
+        &mut self,
+        id: u128,
+        buffer: &mut Vec<u8>,
+        wait: Wait,
+    ) -> Result<Option<Message>, RecvError> {
+        let Some(mut bytes) = self.assembly.lend(id) else {
+            self.expected = Expected::Message(0);
+            return Ok(None);
+        };
+        let before = bytes.len();
+        let mut head = [0; MAX_HEAD_BYTES];
+        let mut attachments = Vec::new();
+        let landing = Landing { head: &mut head, body: &mut bytes, rest: buffer };
+        let received = self.packets.recv(landing, &mut attachments, wait);
+        if let Some(position) = continues(id, &head, &received, attachments.len()) {
+            bytes.append(buffer);
+            let limit = max_waiting(&attachments);
+            let added = self.assembly.add_landed(id, position, bytes, attachments, limit);
+            return self.finish(id, added);
+        }
+        // Something else, some of it where it does not belong.
+        let stray = bytes.split_off(before);
+        self.assembly.give_back(id, bytes);
+        let arrival = received?;
+        let head = &head[..arrival.len.min(MAX_HEAD_BYTES)];
+        let packet = [head, &stray, buffer].concat();
+        let Some(frame) = self.inspect(&[], &packet, arrival, attachments.len())? else {
+            return Ok(None);
+        };
+        let body = &packet[frame.head_len..];
+        if frame.kind == Kind::Message {
+            self.expected = Expected::Message(body.len());
+            return Ok(Some(Message { body: Body::Owned(body.to_vec()), attachments }));
+        }
+        self.add(frame.kind, body, attachments)
+    }
+
+    /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.
+    fn inspect(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        arrival: Arrival,
+        attachments: usize,
+    ) -> Result<Option<Frame>, RecvError> {
+        let mut start = [0; MAX_HEAD_BYTES];
+        let len = arrival.len.min(MAX_HEAD_BYTES);
+        let from_head = len.min(head.len());
+        start[..from_head].copy_from_slice(&head[..from_head]);
+        start[from_head..len].copy_from_slice(&rest[..len - from_head]);
+        let start = &start[..len];
+        if arrival.truncated {
+            return Err(lost(Malformed::Length));
+        }
+        if !arrival.attachments_lost {
+            return frame::parse(start, arrival.len, attachments).map(Some).map_err(lost);
+        }
+        match frame::parse(start, arrival.len, frame::announced_attachments(start)) {
+            Ok(Frame { kind: Kind::Part { id, position }, .. })
+                if !self.assembly.damage(id, position) =>
+            {
+                Ok(None)
             }
-            _ => true,
+            _ => Err(RecvError::Lost(Problem::AttachmentsLost)),
+        }
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+    ) -> Result<Option<Message>, RecvError> {
+        match kind {
+            Kind::Message => Err(lost(Malformed::Part)),
+            Kind::Abort { id } => self.assembly.abort(id).map(|()| None).map_err(lost),
+            Kind::Part { id, position } => {
+                let limit = max_waiting(&attachments);
+                let added = self.assembly.add(id, position, body, attachments, limit);
+                self.finish(id, added)
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        id: u128,
+        added: Result<Option<(Vec<u8>, Vec<Attachment>)>, Malformed>,
+    ) -> Result<Option<Message>, RecvError> {
+        match added.map_err(lost)? {
+            Some((bytes, attachments)) => {
+                self.expected = Expected::Message(0);
+                Ok(Some(Message { body: Body::Owned(bytes), attachments }))
+            }
+            None => {
+                self.expected = Expected::Part(id);
+                Ok(None)
+            }
         }
     }
 
@@ -117,12 +243,12 @@ impl Receiver {
     pub(crate) fn depart(
         self,
     ) -> Result<(Attachment, Vec<Unfinished>, platform::Remains), (io::Error, Receiver)> {
-        let Receiver { packets, assembly } = self;
+        let Receiver { packets, assembly, expected } = self;
         match packets.depart() {
             Ok((packets, remains)) => {
                 Ok((Attachment::from_receiver(packets), assembly.into_unfinished(), remains))
             }
-            Err((error, packets)) => Err((error, Receiver { packets, assembly })),
+            Err((error, packets)) => Err((error, Receiver { packets, assembly, expected })),
         }
     }
 
@@ -139,5 +265,42 @@ impl Receiver {
                 .map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
         }
         Ok(receiver)
+    }
+}
+
+/// Where in message `id` the packet stands that was received; `None` if it is something else.
+fn continues(
+    id: u128,
+    head: &[u8],
+    received: &Result<Arrival, platform::RecvError>,
+    attachments: usize,
+) -> Option<Position> {
+    let arrival = received.as_ref().ok()?;
+    if arrival.truncated || arrival.attachments_lost {
+        return None;
+    }
+    match frame::parse(head, arrival.len, attachments).ok()?.kind {
+        Kind::Part { position: Position::First { .. }, .. } => None,
+        Kind::Part { id: whose, position } if whose == id => Some(position),
+        _ => None,
+    }
+}
+
+fn lost(problem: Malformed) -> RecvError {
+    RecvError::Lost(Problem::Malformed(problem))
+}
+
+/// How many attachments may wait; asked for only where it matters, since it is a system call.
+fn max_waiting(new: &[Attachment]) -> usize {
+    if new.is_empty() { usize::MAX } else { platform::max_waiting_attachments() }
+}
+
+impl From<platform::RecvError> for RecvError {
+    fn from(error: platform::RecvError) -> RecvError {
+        match error {
+            platform::RecvError::Empty => RecvError::Empty,
+            platform::RecvError::Closed => RecvError::Disconnected,
+            platform::RecvError::Io(error) => RecvError::Io(error),
+        }
     }
 }

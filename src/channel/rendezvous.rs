@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use super::limits::MAX_SILENT_CLIENTS;
-use super::message::{Message, RecvError};
+use super::message::{Message, Purpose, RecvError};
 use super::receiver::Receiver;
 use crate::platform::{self, Listener, Peer, Poller, Wait};
 
@@ -66,7 +66,7 @@ impl OneShotServer {
                         clients.insert(last_id, Receiver::from(receiver));
                     }
                 } else if let Some(client) = clients.get_mut(&id) {
-                    match client.receive(buffer, Wait::Never) {
+                    match client.receive(buffer, Purpose::Look, Wait::Never) {
                         Ok(message) => {
                             let receiver = clients.remove(&id).ok_or(RecvError::Disconnected)?;
                             let _ = poller.remove(receiver.packets());

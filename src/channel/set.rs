@@ -9,7 +9,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use super::limits::{BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN};
-use super::message::{Problem, RecvError};
+use super::message::{Problem, Purpose, RecvError};
 use super::receiver::Receiver;
 use super::scratch;
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
@@ -168,7 +168,7 @@ impl Member {
         bytes: &mut usize,
     ) -> io::Result<bool> {
         for _ in 0..MESSAGES_PER_TURN {
-            match self.receiver.receive(buffer, Wait::Never) {
+            match self.receiver.receive(buffer, Purpose::Keep, Wait::Never) {
                 Ok(message) => {
                     let body = message.body.into_vec(buffer);
                     *bytes += body.len();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::channel::receive;
 use super::{OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{self, Sender, Slot};
+use crate::channel::{self, Purpose, Sender, Slot};
 use crate::codec::endpoint;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::Wait;
@@ -134,7 +134,9 @@ impl IpcBytesReceiver {
     }
 
     fn receive(&self, wait: Wait) -> Result<Vec<u8>, TryRecvError> {
-        receive(&self.slot, wait, |message, buffer| Ok(message.body.into_vec(buffer)))
+        receive(&self.slot, Purpose::Keep, wait, |message, buffer| {
+            Ok(message.body.into_vec(buffer))
+        })
     }
 
     #[allow(dead_code, reason = "only the modules in `os` need it")]

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{self, RecvError, Sender, Slot, scratch};
+use crate::channel::{self, Purpose, RecvError, Sender, Slot, scratch};
 use crate::codec::{self, endpoint};
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::Wait;
@@ -260,7 +260,7 @@ where
     }
 
     fn receive(&self, wait: Wait) -> Result<T, TryRecvError> {
-        receive(&self.slot, wait, |message, buffer| {
+        receive(&self.slot, Purpose::Look, wait, |message, buffer| {
             let value = codec::decode(message.body.bytes(buffer), message.attachments)?;
             Ok(value)
         })
@@ -281,12 +281,13 @@ impl<T> IpcReceiver<T> {
 /// Receives one message from the receiver in `slot` and makes something of it.
 pub(super) fn receive<R>(
     slot: &Slot,
+    purpose: Purpose,
     wait: Wait,
     take: impl FnOnce(channel::Message, &[u8]) -> Result<R, IpcError>,
 ) -> Result<R, TryRecvError> {
     scratch::with_receive_buffer(|buffer| {
         let received =
-            slot.with(|receiver| receiver.receive(buffer, wait)).map_err(IpcError::Io)?;
+            slot.with(|receiver| receiver.receive(buffer, purpose, wait)).map_err(IpcError::Io)?;
         Ok(take(received.map_err(TryRecvError::from)?, buffer)?)
     })
 }

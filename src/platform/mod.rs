@@ -40,7 +40,8 @@ use inprocess as selected;
 
 pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PacketReceiver,
-    PacketSender, Peer, PollWaker, Poller, Registry, Remains, channel, max_waiting_attachments,
+    PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, channel,
+    max_waiting_attachments,
 };
 
 use std::io;
@@ -84,10 +85,21 @@ impl Wait {
     }
 }
 
+/// Where a packet is received, so that it need not be copied once more.
+#[derive(Debug)]
+pub struct Landing<'a> {
+    /// Where its first bytes go.
+    pub head: &'a mut [u8],
+    /// What those that follow are appended to. A backend may limit them to what there is capacity for.
+    pub body: &'a mut Vec<u8>,
+    /// What the others are appended to.
+    pub rest: &'a mut Vec<u8>,
+}
+
 /// What arrived besides the attachments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// How many bytes of the buffer belong to the packet.
+    /// How many bytes the packet has.
     pub len: usize,
     /// The packet was longer than any that strait sends; its rest is gone.
     pub truncated: bool,

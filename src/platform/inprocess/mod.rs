@@ -17,5 +17,8 @@ pub use rendezvous::{Listener, Peer};
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;
 
+/// What a buffer that packets are received in needs: nothing in advance.
+pub const RECEIVE_BYTES: usize = 0;
+
 /// Attachments are in a vector, too.
 pub const MAX_PACKET_ATTACHMENTS: usize = u16::MAX as usize;

@@ -7,7 +7,7 @@ use super::Attachment;
 use super::poller::Interest;
 use super::queue::{Consumer, Producer, queue};
 use super::rendezvous;
-use crate::platform::{Arrival, RecvError, SendError, Wait};
+use crate::platform::{Arrival, Landing, RecvError, SendError, Wait};
 
 #[derive(Debug)]
 struct Packet {
@@ -60,17 +60,20 @@ pub struct PacketReceiver {
 }
 
 impl PacketReceiver {
-    /// Receives one packet into `buffer` and adds its attachments to `attachments`.
+    /// Receives one packet and adds its attachments to `attachments`.
     pub fn recv(
         &self,
-        buffer: &mut Vec<u8>,
+        landing: Landing<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
     ) -> Result<Arrival, RecvError> {
         let mut packet = self.packets.pop(wait)?;
-        *buffer = packet.bytes;
+        let (head, body) = packet.bytes.split_at(packet.bytes.len().min(landing.head.len()));
+        landing.head[..head.len()].copy_from_slice(head);
+        landing.body.reserve_exact(body.len());
+        landing.body.extend_from_slice(body);
         attachments.append(&mut packet.attachments);
-        Ok(Arrival { len: buffer.len(), truncated: false, attachments_lost: false })
+        Ok(Arrival { len: packet.bytes.len(), truncated: false, attachments_lost: false })
     }
 
     /// Splits the receiver into what can travel and what has to stay.

@@ -19,9 +19,12 @@ pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
 };
 
-/// The largest packet that is sent, and with it the size of a receive buffer. A packet has to fit into the sender's
+/// The largest packet that is sent. It has to fit into the sender's
 /// socket buffer, 208 KiB by default on Linux, less the kernel's own overhead.
 pub const MAX_PACKET_BYTES: usize = 200 * 1024;
+
+/// What a buffer that packets are received in needs.
+pub const RECEIVE_BYTES: usize = MAX_PACKET_BYTES;
 
 /// The most descriptors that one packet carries: the kernel's `SCM_MAX_FD`.
 pub const MAX_PACKET_ATTACHMENTS: usize = 253;

@@ -1,9 +1,18 @@
 //! Packets over a `SOCK_SEQPACKET` socket pair.
+//!
+//! # Safety
+//!
+//! `recvmsg` is called by way of libc, because it writes into vectors' unused capacity, which rustix has no call for. The
+//! kernel is given regions that this function borrows or owns for the duration of the call, and no length is used before the kernel
+//! reported that so many bytes were written.
+
+#![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::slice;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,13 +20,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::{DupFlags, Errno};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, AncillaryDrain, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
 };
 
 use super::rendezvous;
 use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES};
-use crate::platform::{Arrival, RecvError, SendError, Wait};
+use crate::platform::{Arrival, Landing, RecvError, SendError, Wait};
 
 /// How long a packet with descriptors waits for the kernel's limit on descriptors in flight, which is per user and has
 /// nothing to wait on. Past it the receiver is not taking any, and the sender is better told than held.
@@ -133,41 +142,31 @@ pub struct PacketReceiver {
 }
 
 impl PacketReceiver {
-    /// Receives one packet into `buffer`, which is made large enough, and adds its attachments to `attachments`.
+    /// Receives one packet and adds its attachments to `attachments`. What `body` has no capacity for goes into `rest`.
     pub fn recv(
         &self,
-        buffer: &mut Vec<u8>,
+        landing: Landing<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
     ) -> Result<Arrival, RecvError> {
-        if buffer.len() < MAX_PACKET_BYTES {
-            buffer.resize(MAX_PACKET_BYTES, 0);
-        }
-        let mut flags = RecvFlags::CMSG_CLOEXEC;
+        let Landing { head, body, rest } = landing;
+        let ahead = head.len() + body.capacity() - body.len();
+        rest.reserve(MAX_PACKET_BYTES.saturating_sub(ahead));
+        let mut flags = libc::MSG_CMSG_CLOEXEC;
         if wait != Wait::Forever {
-            flags |= RecvFlags::DONTWAIT;
+            flags |= libc::MSG_DONTWAIT;
         }
         loop {
-            let mut space =
-                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let packet = &mut [IoSliceMut::new(buffer)];
-            match rustix::net::recvmsg(&self.fd, packet, &mut control, flags) {
+            match recv_scattered(&self.fd, head, [body, rest], flags, attachments) {
                 Ok(received) => {
-                    let mut any_control = false;
-                    for message in control.drain() {
-                        any_control = true;
-                        if let RecvAncillaryMessage::ScmRights(fds) = message {
-                            attachments.extend(fds.map(Attachment::received));
-                        }
-                    }
-                    if received.bytes == 0 && !any_control && self.is_drained()? {
+                    if received.len == 0 && !received.any_control && self.is_drained()? {
                         return Err(RecvError::Closed);
                     }
                     return Ok(Arrival {
-                        len: received.bytes,
-                        truncated: received.flags.contains(ReturnFlags::TRUNC),
-                        attachments_lost: received.flags.contains(ReturnFlags::CTRUNC),
+                        len: received.len,
+                        truncated: received.flags & libc::MSG_TRUNC != 0
+                            || received.len > MAX_PACKET_BYTES,
+                        attachments_lost: received.flags & libc::MSG_CTRUNC != 0,
                     });
                 }
                 // Reset: a sender left without reading what somebody wrote in the wrong direction. It is
@@ -240,6 +239,67 @@ impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
         PacketReceiver { fd, exposed: Cell::new(false) }
     }
+}
+
+struct Received {
+    len: usize,
+    flags: i32,
+    any_control: bool,
+}
+
+/// Calls `recvmsg`: the first bytes into `head`, those that follow into the unused capacity of each of `vectors` in turn.
+fn recv_scattered(
+    fd: &OwnedFd,
+    head: &mut [u8],
+    vectors: [&mut Vec<u8>; 2],
+    flags: i32,
+    attachments: &mut Vec<Attachment>,
+) -> Result<Received, Errno> {
+    let region = |bytes: &mut [MaybeUninit<u8>]| libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    let [first, second] = vectors;
+    let mut regions = [
+        libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
+        region(first.spare_capacity_mut()),
+        region(second.spare_capacity_mut()),
+    ];
+    // Aligned as a `cmsghdr` has to be.
+    let mut control = [MaybeUninit::<usize>::uninit();
+        rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS)).div_ceil(size_of::<usize>())];
+    // SAFETY: a `msghdr` of zeros is a valid one without regions.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = regions.as_mut_ptr();
+    message.msg_iovlen = regions.len() as _;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed by this function.
+    let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
+    let len = usize::try_from(len)
+        .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))?;
+
+    // SAFETY: the kernel wrote so many bytes of control messages to the beginning of `control`.
+    let control = unsafe {
+        slice::from_raw_parts_mut(control.as_mut_ptr().cast::<u8>(), message.msg_controllen as _)
+    };
+    let mut any_control = false;
+    // SAFETY: they are what `recvmsg` wrote.
+    for message in unsafe { AncillaryDrain::parse(control) } {
+        any_control = true;
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            attachments.extend(fds.map(Attachment::received));
+        }
+    }
+
+    let mut left = len.saturating_sub(head.len());
+    for vector in [first, second] {
+        let here = left.min(vector.capacity() - vector.len());
+        // SAFETY: the kernel fills the regions in order, so these bytes of the vector's capacity were written.
+        unsafe { vector.set_len(vector.len() + here) };
+        left -= here;
+    }
+    Ok(Received { len, flags: message.msg_flags, any_control })
 }
 
 /// A descriptor that stands for a receiver that was moved away. It is always readable, so whoever polls it wakes up and
