@@ -55,7 +55,7 @@ type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 /// holds up the other routes of its router, so whatever takes long has a router, or a thread, of its own. When a channel
 /// is disconnected or its callback panics, the callback is dropped and the route is closed.
 ///
-/// A forked child has no thread: there, the first route that is added starts a new one, and routes of the parent stay with
+/// A forked child has no thread: there, too, the first route that is added starts a new one, and routes of the parent stay with
 /// the parent.
 ///
 /// # Examples
@@ -72,27 +72,28 @@ type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Default)]
 pub struct RouterProxy {
-    /// `None` once it was shut down.
-    worker: Mutex<Option<Worker>>,
+    state: Mutex<State>,
 }
 
-impl Default for RouterProxy {
-    fn default() -> RouterProxy {
-        RouterProxy::new()
-    }
+/// What a router is doing.
+#[derive(Default)]
+enum State {
+    /// It has had nothing to do yet.
+    #[default]
+    New,
+    Running(Worker),
+    ShutDown,
 }
 
 impl RouterProxy {
-    /// Starts a router of its own.
+    /// Makes a router of its own. Its thread starts with the first route.
     ///
-    /// # Panics
-    ///
-    /// If the operating system has no thread or handles for it.
+    /// When the operating system has no thread or handles for it, that route is dropped, so that its senders find it
+    /// disconnected, and the next route tries again.
     pub fn new() -> RouterProxy {
-        let worker =
-            Worker::start().unwrap_or_else(|error| panic!("cannot start a router: {error}"));
-        RouterProxy { worker: Mutex::new(Some(worker)) }
+        RouterProxy::default()
     }
 
     /// Calls `callback` for every message of `receiver`, or for the error that it is one.
@@ -178,9 +179,9 @@ impl RouterProxy {
     /// Ends all routes and the thread, and waits for it, unless called by one of its callbacks: then it ends when the
     /// callback returns. Routes that are added later are dropped at once. A second time it does nothing.
     pub fn shutdown(&self) {
-        let worker = self.worker().take();
+        let state = std::mem::replace(&mut *self.state(), State::ShutDown);
         // Outside the lock: callbacks that run meanwhile may add routes.
-        if let Some(worker) = worker {
+        if let State::Running(worker) = state {
             worker.stop();
         }
     }
@@ -196,18 +197,24 @@ impl RouterProxy {
     }
 
     fn add(&self, slot: Slot, handler: Handler) {
-        let mut worker = self.worker();
-        if worker.as_ref().is_some_and(Worker::is_of_a_parent) {
-            // Without a thread the route is dropped, and its senders learn that nobody receives.
-            *worker = Worker::start().ok();
+        let mut state = self.state();
+        let needs_worker = match &*state {
+            State::New => true,
+            State::Running(worker) => worker.is_of_a_parent(),
+            State::ShutDown => false,
+        };
+        if needs_worker {
+            *state = Worker::start().map_or(State::New, State::Running);
         }
-        if let Some(worker) = &*worker {
-            worker.add(Route { slot, handler });
+        match &*state {
+            State::Running(worker) => worker.add(Route { slot, handler }),
+            // Outside the lock: dropping the callback runs foreign code.
+            State::New | State::ShutDown => drop(state),
         }
     }
 
-    fn worker(&self) -> MutexGuard<'_, Option<Worker>> {
-        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,7 +18,9 @@ use super::limits::{
 /// After how long without progress an unfinished message may give way to others.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
-/// How much memory is reserved ahead of what arrived, at the least.
+/// How much memory is reserved ahead of what arrived: this multiple of it, or so many bytes if that is more. A peer pays for
+/// it in proportion, and what is reserved costs nothing before it is used.
+const AHEAD: usize = 16;
 const MIN_RESERVE: usize = 256 * 1024;
 
 /// The unfinished messages of one receiver, with attachments of type `A`.
@@ -29,6 +31,9 @@ pub struct Assembly<A> {
     bytes: usize,
     attachments: usize,
 }
+
+/// The bytes and attachments of a message that is complete.
+pub type Whole<A> = (Vec<u8>, Vec<A>);
 
 /// A message of which parts are missing.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,7 +88,7 @@ impl<A> Assembly<A> {
         body: &[u8],
         attachments: Vec<A>,
         max_attachments: usize,
-    ) -> Result<Option<(Vec<u8>, Vec<A>)>, Malformed> {
+    ) -> Result<Option<Whole<A>>, Malformed> {
         if let Position::First { bytes, attachments } = position {
             self.begin(id, bytes, attachments)?;
         }
@@ -91,15 +96,19 @@ impl<A> Assembly<A> {
         if !self.admit(id, is_last, body.len(), attachments.len(), max_attachments)? {
             return Ok(None);
         }
-        self.take_in(id, is_last, attachments, |message| message.append(body))
+        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
+        if !entry.message.reserve(body.len()) {
+            self.lose(id, is_last);
+            return Err(Malformed::NoMemory);
+        }
+        self.take_in(id, is_last, attachments, |message| message.bytes.extend_from_slice(body))
     }
 
     /// Lends out the bytes of a message, so that its next part is received where it belongs. They are to be given back with
     /// [`give_back`](Assembly::give_back) or [`add_landed`](Assembly::add_landed).
     pub fn lend(&mut self, id: u128) -> Option<Vec<u8>> {
         let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
-        entry.message.reserve(1);
-        Some(std::mem::take(&mut entry.message.bytes))
+        entry.message.reserve(1).then(|| std::mem::take(&mut entry.message.bytes))
     }
 
     /// Takes back what was lent, unchanged.
@@ -121,7 +130,7 @@ impl<A> Assembly<A> {
         bytes: Vec<u8>,
         attachments: Vec<A>,
         max_attachments: usize,
-    ) -> Result<Option<(Vec<u8>, Vec<A>)>, Malformed> {
+    ) -> Result<Option<Whole<A>>, Malformed> {
         let is_last = position == Position::Last;
         let before = self.messages.get(&id).map_or(0, |entry| entry.bytes);
         let new = bytes.len().saturating_sub(before);
@@ -165,7 +174,7 @@ impl<A> Assembly<A> {
         is_last: bool,
         attachments: Vec<A>,
         append: impl FnOnce(&mut Unfinished<A>),
-    ) -> Result<Option<(Vec<u8>, Vec<A>)>, Malformed> {
+    ) -> Result<Option<Whole<A>>, Malformed> {
         if is_last {
             let mut message = self.remove(id).ok_or(Malformed::Unknown)?;
             append(&mut message);
@@ -358,19 +367,18 @@ impl<A> Unfinished<A> {
         fits.then_some(bytes == self.total_bytes && attachments == total_attachments)
     }
 
-    fn append(&mut self, body: &[u8]) {
-        self.reserve(body.len());
-        self.bytes.extend_from_slice(body);
-    }
-
-    /// Makes room for `len` more bytes and, so that copying stays in proportion, for as many as there are; never for more
-    /// than announced, so that the finished message is exactly as large as its content.
-    fn reserve(&mut self, len: usize) {
-        if self.bytes.capacity() - self.bytes.len() < len {
-            let missing = self.total_bytes.saturating_sub(self.bytes.len() as u64);
-            let ahead = self.bytes.len().max(MIN_RESERVE).max(len);
-            self.bytes.reserve_exact(usize::try_from(missing).map_or(ahead, |all| all.min(ahead)));
+    /// Makes room for `len` more bytes, and ahead of that for a multiple of those that are there, so that little is moved; never
+    /// for more than announced, so that the finished message is exactly as large as its content. `false` if there is no
+    /// memory.
+    fn reserve(&mut self, len: usize) -> bool {
+        if self.bytes.capacity() - self.bytes.len() >= len {
+            return true;
         }
+        let missing = self.total_bytes.saturating_sub(self.bytes.len() as u64);
+        let ahead = self.bytes.len().saturating_mul(AHEAD).max(MIN_RESERVE);
+        let ahead = usize::try_from(missing).map_or(ahead, |all| all.min(ahead));
+        self.bytes.try_reserve_exact(ahead.max(len)).is_ok()
+            || self.bytes.try_reserve_exact(len).is_ok()
     }
 }
 

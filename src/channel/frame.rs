@@ -97,6 +97,8 @@ pub enum Malformed {
     TooLarge,
     /// Too much of other unfinished messages is waiting already.
     Quota,
+    /// This process has no memory for its message.
+    NoMemory,
 }
 
 impl fmt::Display for Malformed {
@@ -113,6 +115,7 @@ impl fmt::Display for Malformed {
             Malformed::Part => "a packet does not fit into the message that it continues",
             Malformed::TooLarge => "a message exceeds the limits",
             Malformed::Quota => "too many unfinished messages are waiting",
+            Malformed::NoMemory => "there is no memory for a message",
         })
     }
 }

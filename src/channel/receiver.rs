@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::assembly::{Assembly, Unfinished as UnfinishedMessage};
+use super::assembly::{Assembly, Unfinished as UnfinishedMessage, Whole};
 use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
 use super::limits::MAX_PACKETS_PER_STEP;
 use super::message::{Body, Message, Problem, Purpose, RecvError};
@@ -208,7 +208,7 @@ impl Receiver {
     fn finish(
         &mut self,
         id: u128,
-        added: Result<Option<(Vec<u8>, Vec<Attachment>)>, Malformed>,
+        added: Result<Option<Whole<Attachment>>, Malformed>,
     ) -> Result<Option<Message>, RecvError> {
         match added.map_err(lost)? {
             Some((bytes, attachments)) => {

@@ -3,12 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
 use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
 use crate::platform::{
-    Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, PacketSender, SendError,
+    self, Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, PacketSender, SendError,
 };
 
 /// The most bytes of a message in one packet.
@@ -100,7 +98,10 @@ impl Sender {
         mut part_bytes: usize,
     ) -> Result<(), SendFailure> {
         // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's differ.
-        let id = Uuid::new_v4().as_u128();
+        let id = match platform::unique_id() {
+            Ok(id) => id.as_u128(),
+            Err(error) => return Err(SendFailure { error: SendError::Io(error), attachments }),
+        };
         let mut position =
             Position::First { bytes: body.len() as u64, attachments: attachments.len() as u32 };
         let mut rest = body;

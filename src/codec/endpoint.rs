@@ -114,7 +114,7 @@ pub(crate) fn serialize_memory<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let parts = memory.map(|memory| {
         let index = scope::attach(Attachment::from_memory(memory))?;
-        Ok((index, memory.len() as u64))
+        Ok((index, memory.size() as u64))
     });
     let parts: Option<(u32, u64)> =
         parts.transpose().map_err(|error: io::Error| S::Error::custom(error))?;

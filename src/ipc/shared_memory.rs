@@ -112,7 +112,7 @@ impl IpcSharedMemory {
     pub unsafe fn deref_mut(&mut self) -> &mut [u8] {
         match &self.memory {
             // SAFETY: valid for that many bytes while `self` lives; that it is the only access is the caller's promise.
-            Some(memory) => unsafe { slice::from_raw_parts_mut(memory.as_ptr(), memory.len()) },
+            Some(memory) => unsafe { slice::from_raw_parts_mut(memory.as_ptr(), memory.size()) },
             None => &mut [],
         }
     }
@@ -129,7 +129,7 @@ impl Deref for IpcSharedMemory {
     fn deref(&self) -> &[u8] {
         match &self.memory {
             // SAFETY: valid for that many bytes while `self` lives; who writes meanwhile broke the promise of `deref_mut`.
-            Some(memory) => unsafe { slice::from_raw_parts(memory.as_ptr(), memory.len()) },
+            Some(memory) => unsafe { slice::from_raw_parts(memory.as_ptr(), memory.size()) },
             None => &[],
         }
     }

@@ -41,7 +41,7 @@ use inprocess as selected;
 pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PacketReceiver,
     PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, channel,
-    max_waiting_attachments,
+    max_waiting_attachments, unique_id,
 };
 
 use std::io;

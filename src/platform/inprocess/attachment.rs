@@ -59,7 +59,7 @@ impl Attachment {
     /// Takes it as shared memory of `len` bytes.
     pub fn into_memory(self, len: u64) -> io::Result<Memory> {
         match self {
-            Attachment::Memory(memory) if memory.len() as u64 == len => Ok(memory),
+            Attachment::Memory(memory) if memory.size() as u64 == len => Ok(memory),
             _ => Err(wrong_kind("shared memory of that length")),
         }
     }

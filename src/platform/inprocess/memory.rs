@@ -23,12 +23,12 @@ impl Memory {
         Ok(Memory(Arc::new(Region { bytes: Box::into_raw(bytes.into_boxed_slice()) })))
     }
 
-    /// The length in bytes.
-    pub fn len(&self) -> usize {
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
         self.0.bytes.len()
     }
 
-    /// Where it is. Valid for reads and writes of [`len`](Memory::len) bytes while `self` lives.
+    /// Where it is. Valid for reads and writes of [`size`](Memory::size) bytes while `self` lives.
     pub fn as_ptr(&self) -> *mut u8 {
         self.0.bytes.cast()
     }

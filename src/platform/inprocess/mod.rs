@@ -12,7 +12,7 @@ pub use attachment::Attachment;
 pub use memory::Memory;
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use poller::{PollWaker, Poller, Registry};
-pub use rendezvous::{Listener, Peer};
+pub use rendezvous::{Listener, Peer, unique_id};
 
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;

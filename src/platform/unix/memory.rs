@@ -28,6 +28,11 @@ pub struct Memory(Arc<Mapping>);
 impl Memory {
     /// Makes `len` bytes, zeroed. `len` is not zero.
     pub fn new(len: usize) -> io::Result<Memory> {
+        // A memfd counts as a file, and one that exceeds the limit on files is answered with a deadly signal.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if limit.is_some_and(|limit| len as u64 > limit) {
+            return Err(rustix::io::Errno::FBIG.into());
+        }
         let fd =
             rustix::fs::memfd_create("strait", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, len as u64)?;
@@ -60,12 +65,12 @@ impl Memory {
         Arc::clone(&self.0)
     }
 
-    /// The length in bytes.
-    pub fn len(&self) -> usize {
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
         self.0.len
     }
 
-    /// Where it is in this process. Valid for reads and writes of [`len`](Memory::len) bytes while `self` lives.
+    /// Where it is in this process. Valid for reads and writes of [`size`](Memory::size) bytes while `self` lives.
     pub fn as_ptr(&self) -> *mut u8 {
         self.0.start.as_ptr()
     }

@@ -6,6 +6,7 @@
 //! `MSG_DONTWAIT` and `poll` are used instead, and a peer that sets it changes nothing.
 
 mod attachment;
+mod control;
 mod memory;
 mod poller;
 mod rendezvous;
@@ -14,7 +15,7 @@ mod socket;
 pub use attachment::Attachment;
 pub use memory::Memory;
 pub use poller::{PollWaker, Poller, Registry};
-pub use rendezvous::{Listener, Peer};
+pub use rendezvous::{Listener, Peer, unique_id};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
 };

@@ -18,6 +18,7 @@ use std::sync::Mutex;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::rand::GetRandomFlags;
 use uuid::Uuid;
 
 use super::socket::{self, PacketReceiver};
@@ -41,7 +42,7 @@ pub struct Listener {
 impl Listener {
     /// Makes a new name and listens on it.
     pub fn bind() -> io::Result<(Listener, String)> {
-        let unique = format!("strait-{}", Uuid::new_v4().simple());
+        let unique = format!("strait-{}", unique_id()?.simple());
         let preferred = std::env::temp_dir();
         let directory = if socket_in(&preferred.join(&unique)).is_ok() {
             preferred.join(&unique)
@@ -67,7 +68,7 @@ impl Listener {
         let name = path.into_os_string().into_string().map_err(|path| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("the temporary directory's name is not Unicode: {}", path.display()),
+                format!("the temporary directory's name is not Unicode: {path:?}"),
             )
         })?;
         Ok((listener, name))
@@ -154,6 +155,20 @@ impl Peer {
     pub fn is_same_user(&self) -> bool {
         self.uid == rustix::process::geteuid().as_raw() || self.uid == 0
     }
+}
+
+/// Makes an id that nobody can guess. A sandbox may forbid even that.
+pub fn unique_id() -> io::Result<Uuid> {
+    let mut random = [0; 16];
+    let mut filled = 0;
+    while filled < random.len() {
+        match rustix::rand::getrandom(&mut random[filled..], GetRandomFlags::empty()) {
+            Ok(len) => filled += len,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid())
 }
 
 /// Connects to the listener of that name.

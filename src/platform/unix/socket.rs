@@ -12,7 +12,6 @@ use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::slice;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,10 +19,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::{DupFlags, Errno};
 use rustix::net::{
-    AddressFamily, AncillaryDrain, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
+use super::control::{self, ControlBuffer};
 use super::rendezvous;
 use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES};
 use crate::platform::{Arrival, Landing, RecvError, SendError, Wait};
@@ -265,32 +264,19 @@ fn recv_scattered(
         region(first.spare_capacity_mut()),
         region(second.spare_capacity_mut()),
     ];
-    // Aligned as a `cmsghdr` has to be.
-    let mut control = [MaybeUninit::<usize>::uninit();
-        rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS)).div_ceil(size_of::<usize>())];
+    let mut control = ControlBuffer::new();
     // SAFETY: a `msghdr` of zeros is a valid one without regions.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = regions.as_mut_ptr();
     message.msg_iovlen = regions.len() as _;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = size_of_val(&control) as _;
+    control.attach_to(&mut message);
     // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed by this function.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     let len = usize::try_from(len)
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))?;
 
-    // SAFETY: the kernel wrote so many bytes of control messages to the beginning of `control`.
-    let control = unsafe {
-        slice::from_raw_parts_mut(control.as_mut_ptr().cast::<u8>(), message.msg_controllen as _)
-    };
-    let mut any_control = false;
-    // SAFETY: they are what `recvmsg` wrote.
-    for message in unsafe { AncillaryDrain::parse(control) } {
-        any_control = true;
-        if let RecvAncillaryMessage::ScmRights(fds) = message {
-            attachments.extend(fds.map(Attachment::received));
-        }
-    }
+    // SAFETY: `recvmsg` has just succeeded with it, and `control` is alive.
+    let any_control = unsafe { control::take_descriptors(&message, attachments) };
 
     let mut left = len.saturating_sub(head.len());
     for vector in [first, second] {
