@@ -1,4 +1,126 @@
 //! Channels that cross processes.
+//!
+//! strait has the channels of `ipc-channel` and, within them, of `std::sync::mpsc`: swap it for either and a thread can
+//! become a process. What a crashed or hostile process at the other end does is an error here, not a panic, a hang or a
+//! leak.
+//!
+//! # Hello over two processes
+//!
+//! One process makes a server and tells another its name, the other one connects and sends. Usually the first message is the
+//! sender of a channel for the way back.
+//!
+//! ```no_run
+//! use std::process::Command;
+//! use strait::ipc::{self, IpcOneShotServer, IpcSender};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! match std::env::var("SERVER") {
+//!     Err(_) => {
+//!         let (server, name) = IpcOneShotServer::<IpcSender<String>>::new()?;
+//!         let mut child = Command::new(std::env::current_exe()?).env("SERVER", name).spawn()?;
+//!         let (_, to_child) = server.accept()?;
+//!         to_child.send("hello".to_string())?;
+//!         child.wait()?;
+//!     }
+//!     Ok(name) => {
+//!         let (to_me, receiver) = ipc::channel::<String>()?;
+//!         IpcSender::connect(name)?.send(to_me)?;
+//!         println!("{}", receiver.recv()?);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Kinds of channels
+//!
+//! [`ipc::channel`] carries values of any type that serde can serialise, [`ipc::bytes_channel`] bytes as they are. Both
+//! are unbounded in their API; [what that means for `send`](#what-is-not-guaranteed) stands below. Senders can be cloned, receivers
+//! cannot. [`IpcSharedMemory`](ipc::IpcSharedMemory) is for data that is too large to be copied.
+//!
+//! # Channels over channels
+//!
+//! Senders and receivers are values like others. A receiver that is sent takes with it what it has not delivered.
+//!
+//! ```
+//! use strait::ipc::{self, IpcSender};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (requests, inbox) = ipc::channel::<(u32, IpcSender<u32>)>()?;
+//! let (reply_to, reply) = ipc::channel()?;
+//! requests.send((20, reply_to))?;
+//!
+//! // Elsewhere:
+//! let (number, reply_to) = inbox.recv()?;
+//! reply_to.send(number + 1)?;
+//! # assert_eq!(reply.recv()?, 21);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! So are files, sockets and other handles of the operating system: see [`handle`].
+//!
+//! # Disconnection
+//!
+//! `recv` returns [`Disconnected`](IpcError::Disconnected) when every sender in every process is gone, those inside messages
+//! that nobody received included, and everything that was sent has been received. `send` returns it when the receiver is gone. Both
+//! hold when a process is killed.
+//!
+//! # Waiting, polling, timing out
+//!
+//! ```
+//! use std::time::Duration;
+//! use strait::{TryRecvError, ipc};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (sender, receiver) = ipc::channel::<u32>()?;
+//! assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+//! assert!(matches!(receiver.recv_timeout(Duration::from_millis(1)), Err(TryRecvError::Empty)));
+//! sender.send(1)?;
+//! assert_eq!(receiver.recv()?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! On Linux a receiver is also a descriptor for `epoll`, mio or tokio: see [`os`].
+//!
+//! # Many receivers
+//!
+//! - [`IpcReceiverSet`](ipc::IpcReceiverSet) waits for many at once.
+//! - [`router::ROUTER`] calls back, on a thread of its own, or passes messages on to crossbeam channels.
+//! - With the feature `async` a receiver becomes a stream, on any runtime: `IpcReceiver::to_stream`.
+//!
+//! # Features
+//!
+//! - `async`: streams. Adds `futures-core`.
+//! - `force-inprocess`: the in-process backend even where there is a better one.
+//!
+//! # Platforms
+//!
+//! | platform | channels | handles in messages | shared memory |
+//! |---|---|---|---|
+//! | Linux | between processes: Unix sockets | descriptors | sealed memfds |
+//! | other Unixes, macOS, Windows, wasm | within the process | within the process | within the process |
+//!
+//! # What is guaranteed
+//!
+//! - Messages of one sender arrive in the order they were sent in. If one `send` returned before another was called, anywhere,
+//!   and on whatever sender of the channel, its message arrives first.
+//! - A message whose `send` returned `Ok` survives its sender.
+//! - Nothing that a peer sends makes this process panic, hang, leak or crash. A message that is malformed or of another type
+//!   is one error, and the channel goes on. A sender that stops in the middle of a large message holds up nobody else.
+//! - A receiver set serves its members in turn, however much some of them send.
+//! - An idle channel costs two handles altogether, and neither processor time nor a thread.
+//!
+//! # What is not guaranteed
+//!
+//! - `send` can wait: on Linux while the socket's buffer is full, that is while some 200 KiB, or 278 small messages, wait to be
+//!   received. Two processes that both send more than that before they receive wait for each other.
+//! - Messages are limited to [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536 handles](ipc::MAX_MESSAGE_ATTACHMENTS), and values
+//!   to 256 levels of nesting.
+//! - Whoever has a sender can disconnect the channel for all its senders, since the socket is shared. Do not give clones of
+//!   one sender to processes that must not be able to silence each other: give each a channel, and put the receivers into a set.
+//! - Both ends have to run the same version of strait.
 
 #![deny(missing_docs, missing_debug_implementations)]
 

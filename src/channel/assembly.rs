@@ -108,7 +108,10 @@ impl<A> Assembly<A> {
     /// [`give_back`](Assembly::give_back) or [`add_landed`](Assembly::add_landed).
     pub fn lend(&mut self, id: u128) -> Option<Vec<u8>> {
         let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
-        entry.message.reserve(1).then(|| std::mem::take(&mut entry.message.bytes))
+        // Of a message of which only attachments are missing nothing more will land here.
+        let is_short = (entry.message.bytes.len() as u64) < entry.message.total_bytes;
+        let has_room = entry.message.reserve(usize::from(is_short));
+        has_room.then(|| std::mem::take(&mut entry.message.bytes))
     }
 
     /// Takes back what was lent, unchanged.

@@ -157,12 +157,12 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         I::Item: Serialize,
     {
         let iter = iter.into_iter();
+        let (len, most) = iter.size_hint();
         // Whether the two types are the same is known to the compiler; a name that is spelled otherwise one day costs
-        // only speed. A reference to a `u8` has one way to be serialised.
-        if type_name::<I::Item>() == type_name::<&u8>() {
+        // only speed. A reference to a `u8` has one way to be serialised. The length comes first, so it has to be known.
+        if type_name::<I::Item>() == type_name::<&u8>() && most == Some(len) {
             return self.output.write_bytes(iter, self.inner);
         }
-        let (len, most) = iter.size_hint();
         let mut sequence = self.serialize_seq((most == Some(len)).then_some(len))?;
         for item in iter {
             sequence.serialize_element(&item)?;
