@@ -112,14 +112,18 @@ pub(super) struct Output<'b> {
 }
 
 impl Output<'_> {
-    /// Writes a sequence of items that are `u8`, with the serializer that was to write it.
+    /// Writes a sequence of `len` items that are `u8`, with the serializer that was to write it.
     #[inline]
-    pub(super) fn write_bytes<S, I>(&self, items: I, serializer: S) -> Result<S::Ok, S::Error>
+    pub(super) fn write_bytes<S, I>(
+        &self,
+        items: I,
+        len: usize,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error>
     where
         S: Serializer,
         I: Iterator<Item: Serialize>,
     {
-        let (len, _) = items.size_hint();
         let written = serializer.serialize_u64(len as u64)?;
         let mut bytes = self.bytes.borrow_mut();
         self.reserve(&mut bytes, len).map_err(S::Error::custom)?;

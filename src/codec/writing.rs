@@ -158,12 +158,13 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
     {
         let iter = iter.into_iter();
         let (len, most) = iter.size_hint();
+        let is_exact = most == Some(len);
         // Whether the two types are the same is known to the compiler; a name that is spelled otherwise one day costs
-        // only speed. A reference to a `u8` has one way to be serialised. The length comes first, so it has to be known.
-        if type_name::<I::Item>() == type_name::<&u8>() && most == Some(len) {
-            return self.output.write_bytes(iter, self.inner);
+        // only speed. A reference to a `u8` has one way to be serialised.
+        if is_exact && type_name::<I::Item>() == type_name::<&u8>() {
+            return self.output.write_bytes(iter, len, self.inner);
         }
-        let mut sequence = self.serialize_seq((most == Some(len)).then_some(len))?;
+        let mut sequence = self.serialize_seq(is_exact.then_some(len))?;
         for item in iter {
             sequence.serialize_element(&item)?;
         }
