@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -240,7 +240,9 @@ struct Worker {
     routes: Sender<Route>,
     waker: PollWaker,
     is_over: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: ThreadId,
+    /// Disconnected when the thread ends.
+    ended: Receiver<()>,
     process: u32,
 }
 
@@ -252,9 +254,14 @@ impl Worker {
         let is_over = Arc::new(AtomicBool::new(false));
         let router =
             Router { set, handlers: HashMap::new(), new_routes, is_over: Arc::clone(&is_over) };
-        let thread =
-            thread::Builder::new().name("router-proxy".to_string()).spawn(move || router.run())?;
-        Ok(Worker { routes, waker, is_over, thread, process: process::id() })
+        // Not a `JoinHandle`: in a forked child, dropping one detaches a thread that is not there, or another one.
+        let (running, ended) = crossbeam_channel::bounded::<()>(0);
+        let thread = thread::Builder::new().name("router-proxy".to_string()).spawn(move || {
+            router.run();
+            drop(running);
+        })?;
+        let thread = thread.thread().id();
+        Ok(Worker { routes, waker, is_over, thread, ended, process: process::id() })
     }
 
     fn is_of_a_parent(&self) -> bool {
@@ -274,15 +281,11 @@ impl Worker {
         }
         self.is_over.store(true, Ordering::Release);
         let _ = self.waker.wake();
-        if self.thread.thread().id() != current_thread() {
-            // The thread catches all panics there can be.
-            let _ = self.thread.join();
+        if self.thread != thread::current().id() {
+            // Nothing is ever sent: this returns when the thread ends.
+            let _ = self.ended.recv();
         }
     }
-}
-
-fn current_thread() -> ThreadId {
-    thread::current().id()
 }
 
 /// The thread, as it sees itself.

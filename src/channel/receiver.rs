@@ -8,6 +8,38 @@ use super::limits::MAX_PACKETS_PER_STEP;
 use super::message::{Body, Message, Problem, Purpose, RecvError};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
+/// How far one call has got.
+struct Step {
+    wait: Wait,
+    packets: usize,
+    bytes: usize,
+    /// After how many bytes a call that does not wait is over: what had arrived when it had taken many packets. What comes
+    /// later is news to whoever polls.
+    last_byte: Option<usize>,
+}
+
+impl Step {
+    fn new(wait: Wait) -> Step {
+        Step { wait, packets: 0, bytes: 0, last_byte: None }
+    }
+
+    /// Ends a call that has taken many packets without a message to show for it.
+    fn may_go_on(&mut self, receiver: &PacketReceiver) -> Result<(), RecvError> {
+        self.packets += 1;
+        match self.wait {
+            Wait::Never if self.packets >= MAX_PACKETS_PER_STEP => {
+                let bytes = self.bytes;
+                let last_byte = self.last_byte.get_or_insert_with(|| bytes + receiver.backlog());
+                if bytes >= *last_byte { Err(RecvError::Unfinished) } else { Ok(()) }
+            }
+            Wait::Until(_) if self.packets % PACKETS_PER_CLOCK == 0 && self.wait.is_over() => {
+                Err(RecvError::Empty)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A message of which parts are missing.
 pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
 
@@ -48,30 +80,21 @@ impl Receiver {
         purpose: Purpose,
         wait: Wait,
     ) -> Result<Message, RecvError> {
-        let mut packets = 0;
+        let mut step = Step::new(wait);
         loop {
             buffer.clear();
             buffer.reserve(RECEIVE_BYTES);
             let received = match self.expected {
-                Expected::Part(id) => self.receive_part(id, buffer, wait)?,
+                Expected::Part(id) => self.receive_part(id, buffer, &mut step)?,
                 Expected::Message(size) if purpose == Purpose::Keep && size >= WORTH_A_PLACE => {
-                    self.receive_in_place(size, buffer, wait)?
+                    self.receive_in_place(size, buffer, &mut step)?
                 }
-                Expected::Message(_) => self.receive_in_buffer(buffer, wait)?,
+                Expected::Message(_) => self.receive_in_buffer(buffer, &mut step)?,
             };
             if let Some(message) = received {
                 return Ok(message);
             }
-            packets += 1;
-            match wait {
-                Wait::Never if packets >= MAX_PACKETS_PER_STEP => {
-                    return Err(RecvError::Unfinished);
-                }
-                Wait::Until(_) if packets % PACKETS_PER_CLOCK == 0 && wait.is_over() => {
-                    return Err(RecvError::Empty);
-                }
-                _ => {}
-            }
+            step.may_go_on(&self.packets)?;
         }
     }
 
@@ -79,12 +102,13 @@ impl Receiver {
     fn receive_in_buffer(
         &mut self,
         buffer: &mut Vec<u8>,
-        wait: Wait,
+        step: &mut Step,
     ) -> Result<Option<Message>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
         let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
-        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
+        let arrival = self.packets.recv(landing, &mut attachments, step.wait)?;
+        step.bytes += arrival.len;
         let Some(frame) = self.inspect(&head, buffer, arrival, attachments.len())? else {
             return Ok(None);
         };
@@ -100,13 +124,14 @@ impl Receiver {
         &mut self,
         size: usize,
         buffer: &mut Vec<u8>,
-        wait: Wait,
+        step: &mut Step,
     ) -> Result<Option<Message>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
         let mut body = Vec::with_capacity(size);
         let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
-        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
+        let arrival = self.packets.recv(landing, &mut attachments, step.wait)?;
+        step.bytes += arrival.len;
         body.append(buffer);
         let Some(frame) = self.inspect(&head, &body, arrival, attachments.len())? else {
             return Ok(None);
@@ -124,7 +149,7 @@ impl Receiver {
         &mut self,
         id: u128,
         buffer: &mut Vec<u8>,
-        wait: Wait,
+        step: &mut Step,
     ) -> Result<Option<Message>, RecvError> {
         let Some(mut bytes) = self.assembly.lend(id) else {
             self.expected = Expected::Message(0);
@@ -134,10 +159,16 @@ impl Receiver {
         let mut head = [0; MAX_HEAD_BYTES];
         let mut attachments = Vec::new();
         let landing = Landing { head: &mut head, body: &mut bytes, rest: buffer };
-        let received = self.packets.recv(landing, &mut attachments, wait);
+        let received = self.packets.recv(landing, &mut attachments, step.wait);
+        step.bytes += received.as_ref().map_or(0, |arrival| arrival.len);
         if let Some(position) = continues(id, &head, &received, attachments.len()) {
-            bytes.append(buffer);
             let limit = max_waiting(&attachments);
+            // Most of the time nothing is left over, and there is nothing to make room for.
+            if bytes.try_reserve_exact(buffer.len()).is_err() {
+                self.assembly.damage(id, position);
+                return Err(lost(Malformed::NoMemory));
+            }
+            bytes.append(buffer);
             let added = self.assembly.add_landed(id, position, bytes, attachments, limit);
             return self.finish(id, added);
         }

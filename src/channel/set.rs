@@ -93,7 +93,11 @@ impl ReceiverSet {
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn remind(&self) -> io::Result<()> {
         if self.reminder.get().is_none() {
-            let _ = self.reminder.set(self.poller.waker()?);
+            let reminder = self.poller.waker()?;
+            if !self.ready.is_empty() {
+                reminder.wake()?;
+            }
+            let _ = self.reminder.set(reminder);
         }
         Ok(())
     }

@@ -23,8 +23,9 @@ use serde::de::{
 
 use super::format::Cursor;
 
-/// How deeply a value may be nested. Each struct, enum, tuple, sequence, map, option and newtype is a level.
-const MAX_DEPTH: usize = 256;
+/// How deeply a value may be nested. Each struct, enum, tuple, sequence, map, option and newtype is a level. Without
+/// optimisation, a level of a type with many or large fields takes up to 9 KiB of a stack of 2 MiB.
+const MAX_DEPTH: usize = 128;
 
 /// How many elements without bytes a message may have.
 const EMPTY_ELEMENTS: usize = 1 << 16;

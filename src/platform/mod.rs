@@ -14,6 +14,7 @@
 //! - `PacketReceiver::recv` waits as [`Wait`] says, to the nanosecond and whatever signals arrive. `RecvError::Closed` means
 //!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were
 //!   received. What a peer sends is reported in [`Arrival`] and never an error, let alone a panic.
+//! - `PacketReceiver::backlog` says how many bytes of packets are waiting, for whoever is about to stop half way.
 //! - `Attachment` is one object in transit: a sender, a receiver, shared memory or an OS handle. It is untyped on some
 //!   platforms, so `into_…` checks what the object is before it is used, and dropping it closes it.
 //! - `Poller` watches many receivers. An id is reported at least once after its receiver became ready (a packet came, the

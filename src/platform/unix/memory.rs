@@ -17,6 +17,8 @@ use std::sync::Arc;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::limits;
+
 /// `TMPFS_MAGIC` of linux/magic.h: what the files behind memfds are on. Huge-page memfds are not, and can run out of pages
 /// at an access.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -29,7 +31,7 @@ impl Memory {
     /// Makes `len` bytes, zeroed. `len` is not zero.
     pub fn new(len: usize) -> io::Result<Memory> {
         // A memfd counts as a file, and one that exceeds the limit on files is answered with a deadly signal.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        let limit = limits::file_size();
         if limit.is_some_and(|limit| len as u64 > limit) {
             return Err(rustix::io::Errno::FBIG.into());
         }

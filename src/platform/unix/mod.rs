@@ -7,6 +7,7 @@
 
 mod attachment;
 mod control;
+mod limits;
 mod memory;
 mod poller;
 mod rendezvous;

@@ -23,6 +23,7 @@ use rustix::net::{
 };
 
 use super::control::{self, ControlBuffer};
+use super::limits;
 use super::rendezvous;
 use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES};
 use crate::platform::{Arrival, Landing, RecvError, SendError, Wait};
@@ -193,9 +194,12 @@ impl PacketReceiver {
             return Ok(false);
         }
         // Nothing can be added any more, so what is left is countable.
-        let left =
-            rustix::io::ioctl_fionread(&self.fd).map_err(|errno| RecvError::Io(errno.into()))?;
-        Ok(left == 0)
+        Ok(self.backlog() == 0)
+    }
+
+    /// How many bytes of packets are waiting.
+    pub fn backlog(&self) -> usize {
+        rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
     }
 
     /// Lends out the descriptor. From now on its number stays taken for as long as the user has the receiver.
@@ -303,8 +307,7 @@ pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
 /// How many descriptors may wait in unfinished messages of one receiver: three in four of those this process may have,
 /// so that a peer that never finishes leaves some for everybody else.
 pub fn max_waiting_attachments() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX))
+    usize::try_from(limits::descriptors() / 4 * 3).unwrap_or(usize::MAX)
 }
 
 /// Waits for an event on one descriptor; returns no flags when the time is over.
