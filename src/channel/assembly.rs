@@ -18,10 +18,11 @@ use super::limits::{
 /// After how long without progress an unfinished message may give way to others.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
-/// How much memory is reserved ahead of what arrived: this multiple of it, or so many bytes if that is more. A peer pays for
-/// it in proportion, and what is reserved costs nothing before it is used.
+/// How much memory is reserved ahead of what arrived: this multiple of it, or as much as the last message had, from the one
+/// number to the other. A peer pays for it in proportion, and what is reserved costs nothing before it is used.
 const AHEAD: usize = 16;
 const MIN_RESERVE: usize = 256 * 1024;
+const MAX_RESERVE: usize = 64 << 20;
 
 /// The unfinished messages of one receiver, with attachments of type `A`.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Assembly<A> {
     /// The sums over all messages.
     bytes: usize,
     attachments: usize,
+    /// How large the last message was that was completed, within limits: as much is reserved for the next.
+    usual: usize,
 }
 
 /// The bytes and attachments of a message that is complete.
@@ -71,7 +74,7 @@ enum Fate {
 
 impl<A> Default for Assembly<A> {
     fn default() -> Assembly<A> {
-        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0 }
+        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0, usual: MIN_RESERVE }
     }
 }
 
@@ -97,7 +100,7 @@ impl<A> Assembly<A> {
             return Ok(None);
         }
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
-        if !entry.message.reserve(body.len()) {
+        if !entry.message.reserve(body.len(), self.usual) {
             self.lose(id, is_last);
             return Err(Malformed::NoMemory);
         }
@@ -110,7 +113,7 @@ impl<A> Assembly<A> {
         let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
         // Of a message of which only attachments are missing nothing more will land here.
         let is_short = (entry.message.bytes.len() as u64) < entry.message.total_bytes;
-        let has_room = entry.message.reserve(usize::from(is_short));
+        let has_room = entry.message.reserve(usize::from(is_short), self.usual);
         has_room.then(|| std::mem::take(&mut entry.message.bytes))
     }
 
@@ -182,6 +185,7 @@ impl<A> Assembly<A> {
             let mut message = self.remove(id).ok_or(Malformed::Unknown)?;
             append(&mut message);
             message.attachments.extend(attachments);
+            self.usual = message.bytes.len().clamp(MIN_RESERVE, MAX_RESERVE);
             return Ok(Some((message.bytes, message.attachments)));
         }
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
@@ -370,15 +374,15 @@ impl<A> Unfinished<A> {
         fits.then_some(bytes == self.total_bytes && attachments == total_attachments)
     }
 
-    /// Makes room for `len` more bytes, and ahead of that for a multiple of those that are there, so that little is moved; never
-    /// for more than announced, so that the finished message is exactly as large as its content. `false` if there is no
-    /// memory.
-    fn reserve(&mut self, len: usize) -> bool {
+    /// Makes room for `len` more bytes, and ahead of that for a multiple of those that are there or for `usual`, so that little
+    /// is moved; never for more than announced, so that the finished message is exactly as large as its content. `false`
+    /// if there is no memory.
+    fn reserve(&mut self, len: usize, usual: usize) -> bool {
         if self.bytes.capacity() - self.bytes.len() >= len {
             return true;
         }
         let missing = self.total_bytes.saturating_sub(self.bytes.len() as u64);
-        let ahead = self.bytes.len().saturating_mul(AHEAD).max(MIN_RESERVE);
+        let ahead = self.bytes.len().saturating_mul(AHEAD).max(usual);
         let ahead = usize::try_from(missing).map_or(ahead, |all| all.min(ahead));
         self.bytes.try_reserve_exact(ahead.max(len)).is_ok()
             || self.bytes.try_reserve_exact(len).is_ok()
