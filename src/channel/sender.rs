@@ -103,19 +103,24 @@ impl Sender {
         let mut position =
             Position::First { bytes: body.len() as u64, attachments: attachments.len() as u32 };
         let mut rest = body;
+        let mut all_here = true;
         loop {
-            let later = attachments.split_off(attachments.len().min(MAX_PACKET_ATTACHMENTS));
             let (part, after) = rest.split_at(rest.len().min(part_bytes));
+            // With the last parts: until then they can come back, and a sender of this very channel that is among them does
+            // not keep the channel connected for a receiver that waits for the rest after we were killed.
+            let leaving =
+                if after.is_empty() { attachments.len().min(MAX_PACKET_ATTACHMENTS) } else { 0 };
+            let later = attachments.split_off(leaving);
             if position == Position::Middle && after.is_empty() && later.is_empty() {
                 position = Position::Last;
             }
-            let head =
-                Head::new(Kind::Part { id, position }, attachments.len() as u16, part.len() as u32);
+            let head = Head::new(Kind::Part { id, position }, leaving as u16, part.len() as u32);
             match self.packets.send(head.as_bytes(), part, attachments) {
                 Ok(()) if position == Position::Last => return Ok(()),
                 Ok(()) => {
                     position = Position::Middle;
                     rest = after;
+                    all_here &= leaving == 0;
                     attachments = later;
                 }
                 Err((SendError::TooLarge, unsent)) if part_bytes >= 2 * MIN_PART_BYTES => {
@@ -127,13 +132,15 @@ impl Sender {
                     attachments.extend(later);
                 }
                 Err((error, mut unsent)) => {
-                    if matches!(position, Position::First { .. }) {
-                        unsent.extend(later);
-                    } else {
-                        unsent.clear();
+                    if !matches!(position, Position::First { .. }) {
                         // The receiver would wait for the rest. If this fails, too, it finds out by itself.
                         let head = Head::new(Kind::Abort { id }, 0, 0);
                         let _ = self.packets.send(head.as_bytes(), &[], Vec::new());
+                    }
+                    if all_here {
+                        unsent.extend(later);
+                    } else {
+                        unsent.clear();
                     }
                     return Err(SendFailure { error, attachments: unsent });
                 }

@@ -1,0 +1,36 @@
+//! What a channel costs before anything else: made and dropped, and made for a single message.
+
+mod child;
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use criterion::Criterion;
+use strait::ipc;
+
+fn main() -> ExitCode {
+    child::main(&[], create)
+}
+
+fn create(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("create");
+    group.bench_function("drop", |bencher| {
+        child::measure(bencher, |rounds| {
+            for _ in 0..rounds {
+                black_box(ipc::channel::<u64>()?);
+            }
+            Ok(())
+        });
+    });
+    group.bench_function("one message, drop", |bencher| {
+        child::measure(bencher, |rounds| {
+            for round in 0..rounds {
+                let (sender, receiver) = ipc::channel::<u64>()?;
+                sender.send(round)?;
+                black_box(receiver.recv()?);
+            }
+            Ok(())
+        });
+    });
+    group.finish();
+}

@@ -1,0 +1,113 @@
+//! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::contender::{Bytes, Contender, Fresh, Home, Outcome, Payload, Start, Typed};
+
+pub struct Threads;
+
+/// The ends that the far thread will ask for, by name.
+static WAITING: LazyLock<Mutex<HashMap<String, Box<dyn Any + Send>>>> =
+    LazyLock::new(Mutex::default);
+
+fn leave<E: Send + 'static>(ends: E) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.insert(name.clone(), Box::new(ends));
+    name
+}
+
+fn collect<E: 'static>(name: &str) -> Outcome<E> {
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let ends = waiting.remove(name).and_then(|ends| ends.downcast().ok());
+    Ok(*ends.ok_or("nothing waits under this name")?)
+}
+
+impl Contender for Threads {
+    const NAME: &'static str = "std (threads)";
+    const HOME: Home = Home::Thread;
+}
+
+impl Typed for Threads {
+    type Sender<T: Payload> = Inside<mpsc::Sender<T>>;
+    type Receiver<T: Payload> = mpsc::Receiver<T>;
+
+    fn serve<Up: Payload, Down: Payload>(
+        start: Start<'_>,
+    ) -> Outcome<(Self::Sender<Up>, Self::Receiver<Down>)> {
+        let (up_sender, up_receiver) = mpsc::channel::<Up>();
+        let (down_sender, down_receiver) = mpsc::channel::<Down>();
+        start(&leave((Inside(down_sender), up_receiver)))?;
+        Ok((Inside(up_sender), down_receiver))
+    }
+
+    fn join<Up: Payload, Down: Payload>(
+        name: &str,
+    ) -> Outcome<(Self::Sender<Down>, Self::Receiver<Up>)> {
+        collect(name)
+    }
+
+    fn send<T: Payload>(sender: &Self::Sender<T>, value: T) -> Outcome<()> {
+        sender.0.send(value).map_err(|_| "the receiver is gone")?;
+        Ok(())
+    }
+
+    fn recv<T: Payload>(receiver: &Self::Receiver<T>) -> Outcome<Option<T>> {
+        Ok(receiver.recv().ok())
+    }
+}
+
+impl Bytes for Threads {
+    type Sender = mpsc::Sender<Vec<u8>>;
+    type Receiver = mpsc::Receiver<Vec<u8>>;
+
+    fn serve(start: Start<'_>) -> Outcome<(Self::Sender, Self::Receiver)> {
+        let (up_sender, up_receiver) = mpsc::channel();
+        let (down_sender, down_receiver) = mpsc::channel();
+        start(&leave::<(Self::Sender, Self::Receiver)>((down_sender, up_receiver)))?;
+        Ok((up_sender, down_receiver))
+    }
+
+    fn join(name: &str) -> Outcome<(Self::Sender, Self::Receiver)> {
+        collect(name)
+    }
+
+    /// Copies, as the others must: a thread that keeps its buffer has to.
+    fn send(sender: &Self::Sender, bytes: &[u8]) -> Outcome<()> {
+        sender.send(bytes.to_vec())?;
+        Ok(())
+    }
+
+    fn recv(receiver: &Self::Receiver) -> Outcome<Option<Vec<u8>>> {
+        Ok(receiver.recv().ok())
+    }
+}
+
+impl Fresh for Threads {
+    fn channel<T: Payload>() -> Outcome<(Self::Sender<T>, Self::Receiver<T>)> {
+        let (sender, receiver) = mpsc::channel();
+        Ok((Inside(sender), receiver))
+    }
+}
+
+/// Lets a std sender be part of a message type that has to satisfy serde. std's channels move values without
+/// serialising them, so neither method runs.
+pub struct Inside<T>(T);
+
+impl<T> Serialize for Inside<T> {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(ser::Error::custom("a std channel cannot leave its process"))
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Inside<T> {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(de::Error::custom("a std channel cannot enter a process"))
+    }
+}

@@ -1,0 +1,102 @@
+//! The far side of a row: a process or a thread that is always waited for.
+
+use std::env;
+use std::io::{self, Read};
+use std::process::{self, Child, ChildStdin, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use crate::contender::{Contender, Outcome};
+use crate::processor;
+use crate::row::Row;
+use crate::work::Work;
+
+/// The first argument of a far process. Row, contender and name follow, and the processor when there is one for it.
+pub const FLAG: &str = "--far-side";
+
+pub enum Far {
+    Process(Guarded),
+    Thread(JoinHandle<Outcome<()>>),
+}
+
+impl Far {
+    pub fn process(row: &str, contender: &str, name: &str) -> Outcome<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args([FLAG, row, contender, name]).stdin(Stdio::piped());
+        if let Some(processor) = processor::far() {
+            command.arg(processor.to_string());
+        }
+        let mut child = command.spawn()?;
+        let leash = child.stdin.take();
+        Ok(Self::Process(Guarded { child, _leash: leash, ended: false }))
+    }
+
+    pub fn thread<C: Contender, W: Work<C>>(work: W, name: &str) -> Outcome<Self> {
+        let name = name.to_owned();
+        let thread = thread::Builder::new().spawn(move || {
+            if let Some(processor) = processor::far() {
+                processor::keep_to(processor)?;
+            }
+            work.far(&name)
+        })?;
+        Ok(Self::Thread(thread))
+    }
+
+    pub fn finish(self) -> Outcome<()> {
+        match self {
+            Self::Process(guarded) => guarded.finish(),
+            Self::Thread(thread) => thread.join().map_err(|_| "the far thread panicked")?,
+        }
+    }
+}
+
+/// A child process that is killed, unless it was seen to end.
+pub struct Guarded {
+    child: Child,
+    /// The child ends when this pipe does, which is also when this process dies, however that happens.
+    _leash: Option<ChildStdin>,
+    ended: bool,
+}
+
+impl Guarded {
+    fn finish(mut self) -> Outcome<()> {
+        let status = self.child.wait()?;
+        self.ended = true;
+        if status.success() { Ok(()) } else { Err(format!("the far side: {status}").into()) }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if !self.ended {
+            // It may have ended by itself; there is nobody to tell either way.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What a far process does instead of measuring.
+pub fn main(arguments: &[String], rows: &[Row]) -> Outcome<()> {
+    let [row, contender, name, processor @ ..] = arguments else {
+        return Err("a far side needs a row, a contender and a name".into());
+    };
+    if let [processor] = processor {
+        processor::keep_to(processor.parse()?)?;
+    }
+    let entry = rows
+        .iter()
+        .filter(|candidate| candidate.name == *row)
+        .flat_map(|row| &row.entries)
+        .find(|entry| entry.contender == contender)
+        .ok_or("no such row and contender")?;
+    thread::Builder::new().spawn(|| {
+        let mut byte = [0];
+        while let Err(error) = io::stdin().read(&mut byte) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                break;
+            }
+        }
+        process::exit(1);
+    })?;
+    entry.far(name)
+}

@@ -1,0 +1,48 @@
+//! An open file goes to another process, which may have no right to open it itself.
+//!
+//! `Handle` does this for whatever the operating system knows by a handle: files, sockets, pipes.
+
+use std::env;
+use std::error::Error;
+use std::fs::File;
+use std::io::Read;
+use std::process::Command;
+use std::time::Duration;
+
+use strait::handle::Handle;
+use strait::ipc::{self, IpcOneShotServer, IpcSender};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+        return Err("here channels do not leave the process".into());
+    }
+    match env::args().nth(1) {
+        None => parent(),
+        Some(server) => child(server),
+    }
+}
+
+fn parent() -> Result<(), Box<dyn Error>> {
+    let (server, name) = IpcOneShotServer::<IpcSender<Handle<File>>>::new()?;
+    let mut child = Command::new(env::current_exe()?).arg(name).spawn()?;
+    let (_, files) = server.accept_timeout(Duration::from_secs(10))?;
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    files.send(Handle(File::open(path)?))?;
+    println!("parent: sent an open file, and no name");
+
+    child.wait()?;
+    Ok(())
+}
+
+fn child(server: String) -> Result<(), Box<dyn Error>> {
+    let parent = IpcSender::connect(server)?;
+    let (sender, files) = ipc::channel::<Handle<File>>()?;
+    parent.send(sender)?;
+
+    let mut file = files.recv()?.into_inner();
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    println!("child: the file begins with {:?}", text.lines().next().unwrap_or_default());
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! The worker: a process that gives up all it doesn't need, then counts the words in the files it is handed.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read};
+use std::str;
+
+use strait::IpcError;
+use strait::handle::Handle;
+use strait::ipc::{self, IpcSender, IpcSharedMemory};
+
+use crate::confine::confine;
+use crate::count::Counter;
+use crate::drill::Drill;
+use crate::protocol::{FromWorker, Job, MAX_WORDS_PER_REPLY, Order, Reply, Totals};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A file with a NUL among its first bytes is not text. Others ask no more of a text either: grep, diff, git.
+const BYTES_TO_JUDGE_BY: usize = 8 << 10;
+
+/// A table with more different words than this is sent to the parent, and a new one begun.
+const TABLE_WORDS: usize = 64 << 10;
+
+/// Takes orders from the parent that listens at `server`, until it is gone.
+pub(crate) fn run(server: String) -> Result<(), Box<dyn Error>> {
+    let parent = IpcSender::connect(server)?;
+    let (orders_sender, orders) = ipc::channel()?;
+    parent.send(FromWorker::Hello(orders_sender))?;
+    parent.send(FromWorker::Confined(confine()))?;
+
+    let Order::Prepare { stop_words, drill } = orders.recv()? else {
+        return Err("a job came before the stop words".into());
+    };
+    let stop_words = StopWords::new(&stop_words)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match orders.recv() {
+            Ok(Order::Count(job)) => match answer(job, &stop_words, drill, &mut buffer) {
+                // The parent has what it wants, or has given up on this job.
+                Ok(()) | Err(IpcError::Disconnected) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Ok(Order::Prepare { .. }) => return Err("the stop words came twice".into()),
+            Err(IpcError::Disconnected) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn answer(
+    job: Job,
+    stop_words: &StopWords<'_>,
+    drill: bool,
+    buffer: &mut [u8],
+) -> Result<(), IpcError> {
+    let Job { file: Handle(mut file), len, reply } = job;
+    let mut counter = Counter::default();
+    let mut bytes = 0;
+    // Of what is in the buffer, these are the first bytes of a character that isn't complete yet.
+    let mut left_over = 0;
+    while bytes < len {
+        let free = &mut buffer[left_over..];
+        let most = usize::try_from(len - bytes).map_or(free.len(), |rest| rest.min(free.len()));
+        let read = match read(&mut file, &mut free[..most]) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) => {
+                return reply.send(Reply::Unreadable(error.raw_os_error().unwrap_or_default()));
+            }
+        };
+        let filled = left_over + read;
+        if bytes == 0 {
+            if buffer[..filled.min(BYTES_TO_JUDGE_BY)].contains(&0) {
+                return reply.send(Reply::Binary);
+            }
+            if let Some(exploit) = Drill::find(&buffer[..filled]).filter(|_| drill) {
+                return exploit.act(reply);
+            }
+        }
+        bytes += read as u64;
+        let used = counter.feed(&buffer[..filled]);
+        buffer.copy_within(used..filled, 0);
+        left_over = filled - used;
+        if counter.distinct() > TABLE_WORDS {
+            send_words(&mut counter, stop_words, &reply)?;
+        }
+    }
+    counter.finish();
+    send_words(&mut counter, stop_words, &reply)?;
+    reply.send(Reply::Done(Totals { bytes, words: counter.total() }))
+}
+
+fn read(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn send_words(
+    counter: &mut Counter,
+    stop_words: &StopWords<'_>,
+    reply: &IpcSender<Reply>,
+) -> Result<(), IpcError> {
+    let mut words = counter.take().into_iter().filter(|(word, _)| !stop_words.contains(word));
+    loop {
+        let part: Vec<_> = words.by_ref().take(MAX_WORDS_PER_REPLY).collect();
+        if part.is_empty() {
+            return Ok(());
+        }
+        reply.send(Reply::Words(part))?;
+    }
+}
+
+/// The stop words, looked up where they are: in the shared memory.
+#[derive(Debug)]
+struct StopWords<'a>(Vec<&'a str>);
+
+impl<'a> StopWords<'a> {
+    fn new(table: &'a IpcSharedMemory) -> Result<StopWords<'a>, str::Utf8Error> {
+        Ok(StopWords(str::from_utf8(table)?.lines().collect()))
+    }
+
+    fn contains(&self, word: &str) -> bool {
+        self.0.binary_search(&word).is_ok()
+    }
+}

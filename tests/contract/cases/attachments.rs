@@ -1,0 +1,99 @@
+//! Attachments are what they are taken for, or an error.
+
+use super::*;
+
+/// Sends an attachment and receives it.
+fn pass(attachment: Attachment) -> Attachment {
+    let (sender, receiver) = backend::channel().unwrap();
+    send_with(&sender, b"x", attachment);
+    expect_one(&receiver, b"x")
+}
+
+fn a_sender() -> (Attachment, PacketReceiver) {
+    let (sender, receiver) = backend::channel().unwrap();
+    (Attachment::from_sender(Arc::new(sender)), receiver)
+}
+
+fn a_receiver() -> (Attachment, PacketSender) {
+    let (sender, receiver) = backend::channel().unwrap();
+    (Attachment::from_receiver(receiver), sender)
+}
+
+fn a_handle() -> Attachment {
+    let file = File::open(std::env::current_exe().unwrap()).unwrap();
+    Attachment::from_handle(OsHandle::from(file))
+}
+
+fn a_memory() -> Attachment {
+    Attachment::from_memory(&Memory::new(100).unwrap())
+}
+
+#[test]
+fn senders_work() {
+    let _watchdog = watchdog();
+    let (attachment, receiver) = a_sender();
+    let sender = pass(pass(attachment)).into_sender().unwrap();
+    send(&sender, b"x");
+    expect(&receiver, b"x");
+    drop(sender);
+    expect_closed(&receiver);
+}
+
+#[test]
+fn receivers_work() {
+    let _watchdog = watchdog();
+    let (attachment, sender) = a_receiver();
+    let receiver = pass(pass(attachment)).into_receiver().unwrap();
+    send(&sender, b"x");
+    expect(&receiver, b"x");
+}
+
+#[test]
+fn handles_work() {
+    let _watchdog = watchdog();
+    let handle = pass(pass(a_handle())).into_handle().unwrap();
+    let here = std::fs::metadata(std::env::current_exe().unwrap()).unwrap();
+    assert_eq!(File::from(handle).metadata().unwrap().len(), here.len());
+}
+
+#[test]
+fn of_another_kind_are_an_error() {
+    let _watchdog = watchdog();
+    assert!(pass(a_memory()).into_sender().is_err());
+    assert!(pass(a_handle()).into_sender().is_err());
+    assert!(pass(a_memory()).into_receiver().is_err());
+    assert!(pass(a_handle()).into_receiver().is_err());
+    assert!(pass(a_sender().0).into_memory(1).is_err());
+    assert!(pass(a_receiver().0).into_memory(1).is_err());
+    assert!(pass(a_handle()).into_memory(1).is_err());
+}
+
+#[test]
+fn memory_is_as_long_as_announced() {
+    let _watchdog = watchdog();
+    assert_eq!(pass(a_memory()).into_memory(100).unwrap().size(), 100);
+    for lie in [0, 101, 4097, 1 << 40, u64::MAX] {
+        assert!(pass(a_memory()).into_memory(lie).is_err(), "{lie}");
+    }
+}
+
+#[test]
+fn are_closed_when_dropped() {
+    let _watchdog = watchdog();
+    let (attachment, receiver) = a_sender();
+    drop(pass(attachment));
+    expect_closed(&receiver);
+    let (attachment, sender) = a_receiver();
+    drop(pass(attachment));
+    let result = sender.send(b"x", b"", Vec::new());
+    assert!(matches!(result, Err((SendError::Closed, _))));
+    // Unsent ones, too.
+    let (attachment, receiver) = a_sender();
+    drop(attachment);
+    expect_closed(&receiver);
+}
+
+#[test]
+fn may_wait_in_some_number() {
+    assert!(backend::max_waiting_attachments() >= MAX_PACKET_ATTACHMENTS.min(253));
+}

@@ -1,0 +1,109 @@
+//! What is left when one side is gone.
+
+use super::*;
+
+#[test]
+fn closed_means_all_senders_are_gone() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let sender = Arc::new(sender);
+    send_with(&sender, b"x", Attachment::from_sender(Arc::clone(&sender)));
+    let second = expect_one(&receiver, b"x").into_sender().unwrap();
+    drop(sender);
+    expect_empty(&receiver);
+    send(&second, b"still here");
+    drop(second);
+    expect(&receiver, b"still here");
+    expect_closed(&receiver);
+}
+
+#[test]
+fn a_sender_in_an_undelivered_packet_counts() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let (carrier, carrier_end) = backend::channel().unwrap();
+    send_with(&carrier, b"x", Attachment::from_sender(Arc::new(sender)));
+    expect_empty(&receiver);
+    // The one who sent it may leave; the packet is still on its way.
+    drop(carrier);
+    expect_empty(&receiver);
+    let sender = expect_one(&carrier_end, b"x").into_sender().unwrap();
+    send(&sender, b"arrived");
+    expect(&receiver, b"arrived");
+    drop(sender);
+    expect_closed(&receiver);
+}
+
+#[test]
+fn a_sender_in_a_packet_that_nobody_will_receive_does_not_count() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let (carrier, carrier_end) = backend::channel().unwrap();
+    send_with(&carrier, b"x", Attachment::from_sender(Arc::new(sender)));
+    drop(carrier_end);
+    expect_closed(&receiver);
+}
+
+#[test]
+fn a_blocked_receiver_learns_that_the_last_sender_left() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let (ready, is_ready) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        ready.send(()).unwrap();
+        packet_from(&receiver, Wait::Forever)
+    });
+    is_ready.recv().unwrap();
+    drop(sender);
+    assert!(matches!(thread.join().unwrap(), Err(RecvError::Closed)));
+}
+
+#[test]
+fn a_dead_receiver_is_closed_and_the_attachments_come_back() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    // Something unread makes a difference to some operating systems.
+    send(&sender, b"never received");
+    drop(receiver);
+    let (precious_sender, precious) = backend::channel().unwrap();
+    send(&precious_sender, b"precious");
+    let memory = Memory::new(3).unwrap();
+    let mut attachments =
+        vec![Attachment::from_receiver(precious), Attachment::from_memory(&memory)];
+    for _ in 0..3 {
+        let result = sender.send(b"head", b"body", attachments);
+        let Err((SendError::Closed, unsent)) = result else {
+            panic!("{result:?}");
+        };
+        attachments = unsent;
+    }
+    assert_eq!(attachments.len(), 2);
+    let precious = attachments.remove(0).into_receiver().unwrap();
+    expect(&precious, b"precious");
+    drop(precious);
+    let (SendError::Closed, unsent) = precious_sender.send(b"x", b"", Vec::new()).unwrap_err()
+    else {
+        panic!("the receiver that came back was the only one");
+    };
+    assert!(unsent.is_empty());
+}
+
+#[test]
+fn a_receiver_leaves_with_what_it_has_not_delivered() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let (carrier, carrier_end) = backend::channel().unwrap();
+    send(&sender, b"one");
+    send(&sender, b"two");
+    expect(&receiver, b"one");
+    let (receiver, _remains) = receiver.depart().unwrap();
+    send_with(&carrier, b"x", Attachment::from_receiver(receiver));
+    send(&sender, b"three");
+    let receiver = expect_one(&carrier_end, b"x").into_receiver().unwrap();
+    expect(&receiver, b"two");
+    expect(&receiver, b"three");
+    send(&sender, b"four");
+    expect(&receiver, b"four");
+    drop(sender);
+    expect_closed(&receiver);
+}

@@ -1,0 +1,262 @@
+//! Pollers report what became ready, in time and often enough.
+
+use super::*;
+
+/// Waits until `id` is reported.
+#[track_caller]
+fn expect_report(poller: &mut Poller, id: u64) {
+    let mut ready = VecDeque::new();
+    while !ready.contains(&id) {
+        ready.clear();
+        poller.wait(soon(), &mut ready).unwrap();
+        assert!(!ready.is_empty(), "{id} was not reported");
+    }
+}
+
+#[test]
+fn reports_what_becomes_ready() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let (sender, receiver) = backend::channel().unwrap();
+    poller.add(&receiver, 7).unwrap();
+    for _ in 0..3 {
+        send(&sender, b"x");
+        expect_report(&mut poller, 7);
+        expect(&receiver, b"x");
+        // Only now is it certain to be reported again.
+        expect_empty(&receiver);
+    }
+    drop(sender);
+    expect_report(&mut poller, 7);
+    expect_closed(&receiver);
+}
+
+#[test]
+fn reports_what_was_ready_before_it_was_added() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let (sender, with_packet) = backend::channel().unwrap();
+    send(&sender, b"x");
+    poller.add(&with_packet, 1).unwrap();
+    expect_report(&mut poller, 1);
+    let (sender, closed) = backend::channel().unwrap();
+    drop(sender);
+    poller.add(&closed, 2).unwrap();
+    expect_report(&mut poller, 2);
+}
+
+#[test]
+fn waits_as_it_is_told() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let mut ready = VecDeque::new();
+    poller.wait(Wait::Never, &mut ready).unwrap();
+    for nanoseconds in [1, 900_000, 1_900_001, 20_300_000] {
+        let deadline = Instant::now() + Duration::from_nanos(nanoseconds);
+        poller.wait(Wait::Until(deadline), &mut ready).unwrap();
+        assert!(Instant::now() >= deadline, "{nanoseconds} ns");
+    }
+    assert!(ready.is_empty());
+}
+
+#[test]
+fn appends_what_it_reports() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let (sender, receiver) = backend::channel().unwrap();
+    poller.add(&receiver, 3).unwrap();
+    send(&sender, b"x");
+    let mut ready = VecDeque::from([77]);
+    while ready.len() == 1 {
+        poller.wait(soon(), &mut ready).unwrap();
+    }
+    assert_eq!((ready[0], ready[1]), (77, 3));
+}
+
+/// Packets that come while the receiver is being emptied are not forgotten.
+#[test]
+fn loses_no_packet_between_empty_and_wait() {
+    const PACKETS: u32 = 20_000;
+
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let (sender, receiver) = backend::channel().unwrap();
+    poller.add(&receiver, 0).unwrap();
+    let thread = thread::spawn(move || {
+        for number in 0..PACKETS {
+            send(&sender, &number.to_le_bytes());
+        }
+    });
+    let (mut next, mut ready) = (0, VecDeque::new());
+    loop {
+        poller.wait(Wait::Forever, &mut ready).unwrap();
+        ready.clear();
+        let end = loop {
+            match packet_from(&receiver, Wait::Never) {
+                Ok((bytes, _)) => {
+                    assert_eq!(bytes, u32::to_le_bytes(next));
+                    next += 1;
+                }
+                Err(error) => break error,
+            }
+        };
+        match end {
+            RecvError::Empty => {}
+            RecvError::Closed => break,
+            RecvError::Io(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(next, PACKETS);
+    thread.join().unwrap();
+}
+
+#[test]
+fn reports_the_ready_ones_of_many() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let channels: Vec<_> = (0..300).map(|_| backend::channel().unwrap()).collect();
+    for (id, (_, receiver)) in (0..).zip(&channels) {
+        poller.add(receiver, id).unwrap();
+    }
+    // Whatever is reported without reason, it is reported once.
+    let mut ready = VecDeque::new();
+    poller.wait(Wait::Never, &mut ready).unwrap();
+    for round in 0..3 {
+        let expected: HashSet<u64> = (0..300).filter(|id| (id + round) % 97 == 5).collect();
+        for id in &expected {
+            send(&channels[*id as usize].0, b"x");
+        }
+        let mut reported = HashSet::new();
+        while reported.len() < expected.len() {
+            ready.clear();
+            poller.wait(soon(), &mut ready).unwrap();
+            reported.extend(ready.iter().copied());
+        }
+        assert_eq!(reported, expected);
+        for id in expected {
+            expect(&channels[id as usize].1, b"x");
+            expect_empty(&channels[id as usize].1);
+        }
+    }
+}
+
+#[test]
+fn forgets_what_is_removed() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let waker = poller.waker().unwrap();
+    let (sender, receiver) = backend::channel().unwrap();
+    let (other_sender, other) = backend::channel().unwrap();
+    poller.add(&receiver, 1).unwrap();
+    poller.add(&other, 2).unwrap();
+    let mut ready = VecDeque::new();
+    poller.wait(Wait::Never, &mut ready).unwrap();
+    poller.remove(&receiver).unwrap();
+    ready.clear();
+    poller.wait(Wait::Never, &mut ready).unwrap();
+    ready.clear();
+    send(&sender, b"x");
+    send(&other_sender, b"x");
+    waker.wake().unwrap();
+    let mut reported = HashSet::new();
+    while reported.len() < 2 {
+        poller.wait(soon(), &mut ready).unwrap();
+        reported.extend(ready.drain(..));
+    }
+    assert_eq!(reported, HashSet::from([2, WAKE_ID]));
+    expect(&receiver, b"x");
+    // And it can be added again, under another id.
+    poller.add(&receiver, 4).unwrap();
+    send(&sender, b"x");
+    expect_report(&mut poller, 4);
+}
+
+#[test]
+fn a_removed_receiver_may_join_another_poller() {
+    let _watchdog = watchdog();
+    let (mut first, mut second) = (Poller::new().unwrap(), Poller::new().unwrap());
+    let (sender, receiver) = backend::channel().unwrap();
+    first.add(&receiver, 1).unwrap();
+    send(&sender, b"x");
+    expect_report(&mut first, 1);
+    first.remove(&receiver).unwrap();
+    drop(first);
+    second.add(&receiver, 2).unwrap();
+    expect_report(&mut second, 2);
+    expect(&receiver, b"x");
+}
+
+#[test]
+fn registries_add_and_remove_from_any_thread() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let registry = poller.registry().unwrap();
+    let (waiting, is_waiting) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        is_waiting.recv().unwrap();
+        let (sender, receiver) = backend::channel().unwrap();
+        registry.add(&receiver, 9).unwrap();
+        send(&sender, b"x");
+        (registry, sender, receiver)
+    });
+    waiting.send(()).unwrap();
+    expect_report(&mut poller, 9);
+    let (registry, sender, receiver) = thread.join().unwrap();
+    expect(&receiver, b"x");
+    expect_empty(&receiver);
+    registry.remove(&receiver).unwrap();
+    let mut ready = VecDeque::new();
+    poller.wait(Wait::Never, &mut ready).unwrap();
+    ready.clear();
+    send(&sender, b"x");
+    poller.wait(Wait::Never, &mut ready).unwrap();
+    assert!(ready.is_empty());
+}
+
+#[test]
+fn a_waker_interrupts_the_current_and_the_next_wait() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let waker = poller.waker().unwrap();
+    waker.wake().unwrap();
+    expect_report(&mut poller, WAKE_ID);
+    let thread = thread::spawn({
+        let waker = waker.clone();
+        move || waker.wake().unwrap()
+    });
+    let mut ready = VecDeque::new();
+    while ready.is_empty() {
+        poller.wait(Wait::Forever, &mut ready).unwrap();
+    }
+    assert_eq!(ready, [WAKE_ID]);
+    thread.join().unwrap();
+}
+
+/// More often than any queue or socket buffer has room for, with nobody waiting.
+#[test]
+fn a_waker_never_blocks() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let waker = poller.waker().unwrap();
+    for _ in 0..100_000 {
+        waker.wake().unwrap();
+    }
+    expect_report(&mut poller, WAKE_ID);
+    drop(poller);
+    // Nobody is left to be woken; that is no reason to panic.
+    let _ = waker.wake();
+}
+
+#[test]
+fn reports_a_listener_with_a_connection() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let (listener, name) = Listener::bind().unwrap();
+    poller.add_listener(&listener, 5).unwrap();
+    let sender = PacketSender::connect(&name).unwrap();
+    expect_report(&mut poller, 5);
+    let (receiver, _) = listener.accept(Wait::Never).unwrap();
+    poller.add(&receiver, 6).unwrap();
+    send(&sender, b"x");
+    expect_report(&mut poller, 6);
+}

@@ -1,0 +1,225 @@
+//! The Unix backend: the common cases, and what only descriptors have.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use strait::internals::unix as backend;
+use strait::internals::{RecvError, SendError, Wait};
+
+use self::backend::{Attachment, Listener, Memory, PacketReceiver, PacketSender, Poller};
+
+#[path = "cases/mod.rs"]
+mod cases;
+
+use crate::harness::{self, alone, handles, handles_besides, watchdog};
+
+/// A receiver, and the socket of a peer that does as it likes.
+fn receiver_and_peer() -> (PacketReceiver, OwnedFd) {
+    let (peer, ours) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    (PacketReceiver::from(ours), peer)
+}
+
+fn recv(receiver: &PacketReceiver, wait: Wait) -> Result<strait::internals::Arrival, RecvError> {
+    cases::receive(receiver, &mut Vec::new(), wait).map(|(arrival, _)| arrival)
+}
+
+#[test]
+fn an_oversized_packet_is_reported_and_not_an_error() {
+    let _watchdog = watchdog();
+    let (receiver, peer) = receiver_and_peer();
+    rustix::net::sockopt::set_socket_send_buffer_size(&peer, 1 << 20).unwrap();
+    let oversized = vec![1; backend::MAX_PACKET_BYTES + 1];
+    match rustix::net::send(&peer, &oversized, SendFlags::NOSIGNAL) {
+        Ok(_) => assert!(recv(&receiver, Wait::Forever).unwrap().truncated),
+        // The administrator allows no buffer that large, so no peer can send it.
+        Err(errno) => assert_eq!(errno, rustix::io::Errno::MSGSIZE),
+    }
+    rustix::net::send(&peer, b"x", SendFlags::NOSIGNAL).unwrap();
+    assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
+}
+
+#[test]
+fn an_empty_packet_is_not_the_end() {
+    let _watchdog = watchdog();
+    let (receiver, peer) = receiver_and_peer();
+    for _ in 0..2 {
+        rustix::net::send(&peer, b"", SendFlags::NOSIGNAL).unwrap();
+        assert_eq!(recv(&receiver, Wait::Never).unwrap().len, 0);
+    }
+    rustix::net::send(&peer, b"", SendFlags::NOSIGNAL).unwrap();
+    rustix::net::send(&peer, b"x", SendFlags::NOSIGNAL).unwrap();
+    drop(peer);
+    assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 0);
+    assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
+    let end = recv(&receiver, Wait::Forever);
+    assert!(matches!(end, Err(RecvError::Closed)), "{end:?}");
+}
+
+#[test]
+fn a_packet_beyond_the_socket_buffer_is_too_large_and_the_attachments_come_back() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(sender.as_fd(), 4096).unwrap();
+    let attachment = Attachment::from_memory(&Memory::new(1).unwrap());
+    let (error, unsent) = sender.send(b"x", &[0; 100_000], vec![attachment]).unwrap_err();
+    assert!(matches!(error, SendError::TooLarge), "{error:?}");
+    assert_eq!(unsent.len(), 1);
+    sender.send(b"x", &[0; 100], unsent).unwrap();
+    assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 101);
+}
+
+#[test]
+fn nonblocking_mode_of_the_shared_description_changes_nothing() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    rustix::io::ioctl_fionbio(sender.as_fd(), true).unwrap();
+    rustix::io::ioctl_fionbio(receiver.as_fd(), true).unwrap();
+    let thread = std::thread::spawn(move || {
+        for _ in 0..5000 {
+            sender.send(&[0; 500], &[], Vec::new()).unwrap();
+        }
+    });
+    for _ in 0..5000 {
+        assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 500);
+    }
+    thread.join().unwrap();
+    assert!(matches!(recv(&receiver, Wait::Forever), Err(RecvError::Closed)));
+}
+
+/// An exposed descriptor keeps its number when its receiver leaves, and does not keep the channel alive.
+#[test]
+fn a_descriptor_that_was_lent_out_stays() {
+    use std::os::fd::AsRawFd;
+
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let number = receiver.expose().as_raw_fd();
+    let (receiver, remains) = receiver.depart().unwrap();
+    let remains = remains.expect("something stays");
+    assert_eq!(remains.as_raw_fd(), number);
+    assert_ne!(receiver.as_fd().as_raw_fd(), number);
+    drop(receiver);
+    let result = sender.send(b"x", b"", Vec::new());
+    assert!(matches!(result, Err((SendError::Closed, _))));
+}
+
+/// What `make` makes: so many handles, all closed on exec, and none once it is dropped.
+#[track_caller]
+fn costs<T>(expected: usize, make: impl Fn() -> T) {
+    let before = handles();
+    let made = make();
+    let new = handles_besides(&before);
+    assert_eq!(new.len(), expected, "{new:#?}");
+    assert!(new.iter().all(|handle| handle.closes_on_exec), "{new:#?}");
+    drop(made);
+    assert_eq!(handles(), before);
+}
+
+#[test]
+fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
+    alone("unix::handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous", || {
+        costs(2, || backend::channel().unwrap());
+        costs(1, || Memory::new(10_000).unwrap());
+        costs(1, || {
+            let memory = Memory::new(10_000).unwrap();
+            (memory.clone(), memory.clone(), memory)
+        });
+        costs(1, || Poller::new().unwrap());
+        // The listener, and one in reserve for when there is no other left.
+        costs(2, || Listener::bind().unwrap());
+        costs(4, || {
+            let (listener, name) = Listener::bind().unwrap();
+            let client = PacketSender::connect(&name).unwrap();
+            let server_end = listener.accept(Wait::Forever).unwrap();
+            (listener, client, server_end)
+        });
+        // What arrives is closed on exec, too.
+        let (sender, receiver) = backend::channel().unwrap();
+        costs(3, || {
+            let (passed_sender, passed_receiver) = backend::channel().unwrap();
+            let attachments = vec![
+                Attachment::from_sender(Arc::new(passed_sender)),
+                Attachment::from_receiver(passed_receiver),
+                Attachment::from_memory(&Memory::new(1).unwrap()),
+            ];
+            sender.send(b"x", b"", attachments).unwrap();
+            let mut attachments = Vec::new();
+            cases::receive(&receiver, &mut attachments, Wait::Forever).unwrap();
+            attachments
+        });
+    });
+}
+
+/// Nothing of a name is left in the file system.
+#[test]
+fn a_listener_leaves_no_file() {
+    let _watchdog = watchdog();
+    let (listener, name) = Listener::bind().unwrap();
+    let directory = std::path::Path::new(&name).parent().unwrap().to_path_buf();
+    assert!(directory.exists());
+    drop(listener);
+    assert!(!directory.exists());
+}
+
+/// A signal handler without `SA_RESTART`, and signals all the time.
+#[test]
+fn signals_neither_shorten_nor_fail_a_wait() {
+    alone("unix::signals_neither_shorten_nor_fail_a_wait", || {
+        use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+        use std::time::{Duration, Instant};
+
+        let interrupted = harness::interrupted_thread();
+        static OVER: AtomicBool = AtomicBool::new(false);
+        static SENT: AtomicU32 = AtomicU32::new(0);
+        let storm = std::thread::spawn(move || {
+            while !OVER.load(Ordering::Relaxed) {
+                interrupted.interrupt();
+                SENT.fetch_add(1, Ordering::Relaxed);
+                std::thread::yield_now();
+            }
+        });
+        let (sender, receiver) = backend::channel().unwrap();
+        let mut poller = Poller::new().unwrap();
+        let (listener, name) = Listener::bind().unwrap();
+        for _ in 0..20 {
+            let deadline = Instant::now() + Duration::from_micros(5300);
+            let result = recv(&receiver, Wait::Until(deadline));
+            assert!(matches!(result, Err(RecvError::Empty)), "{result:?}");
+            assert!(Instant::now() >= deadline);
+            let deadline = Instant::now() + Duration::from_micros(5300);
+            let mut ready = std::collections::VecDeque::new();
+            poller.wait(Wait::Until(deadline), &mut ready).unwrap();
+            assert!(Instant::now() >= deadline);
+            let deadline = Instant::now() + Duration::from_micros(5300);
+            let result = listener.accept(Wait::Until(deadline));
+            assert!(matches!(result, Err(RecvError::Empty)));
+            assert!(Instant::now() >= deadline);
+        }
+        // Without limit: each waits until ever more signals have come.
+        let later = |what: Box<dyn FnOnce() + Send>| {
+            let seen = SENT.load(Ordering::Relaxed);
+            std::thread::spawn(move || {
+                while SENT.load(Ordering::Relaxed) < seen + 200 {
+                    std::thread::yield_now();
+                }
+                what();
+            })
+        };
+        let sending = later(Box::new(move || sender.send(b"x", b"", Vec::new()).unwrap()));
+        assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
+        assert!(matches!(recv(&receiver, Wait::Forever), Err(RecvError::Closed)));
+        sending.join().unwrap();
+        let connecting = later(Box::new(move || drop(PacketSender::connect(&name).unwrap())));
+        drop(listener.accept(Wait::Forever).unwrap());
+        connecting.join().unwrap();
+        OVER.store(true, Ordering::Relaxed);
+        storm.join().unwrap();
+    });
+}

@@ -1,0 +1,294 @@
+//! What all integration tests share: a watchdog for every test, real child processes, and the list of open handles.
+//!
+//! A child process is this test binary again, told to run one test function. That function is an ordinary `#[test]` whose
+//! body is [`child_main`], which does nothing unless the process is such a child:
+//!
+//! ```ignore
+//! #[test]
+//! fn echo_child() {
+//!     harness::child_main(|arguments| echo(&arguments[0]));
+//! }
+//!
+//! #[test]
+//! fn echo_comes_back() {
+//!     let _watchdog = harness::watchdog();
+//!     let child = harness::child("echo_child", &[&name]);
+//!     // …
+//!     child.completed();
+//! }
+//! ```
+//!
+//! Tests in one binary run in parallel threads of one process; what looks at the whole process (its handles, its limits, its
+//! signals) belongs into a process of its own: [`alone`].
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod raw;
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod ways;
+
+use std::env;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::process::{self, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+/// How long any test may take: generous, for slow and busy machines.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Names the function that a child process runs.
+const CHILD: &str = "STRAIT_TEST_CHILD";
+
+/// The arguments of a child process, separated by [`SEPARATOR`].
+const ARGUMENTS: &str = "STRAIT_TEST_ARGUMENTS";
+
+const SEPARATOR: char = '\u{1f}';
+
+/// With what a child exits whose function returned. Not 0, which is how libtest exits when no test has the name asked for.
+const COMPLETED: i32 = 90;
+
+/// Ends the process unless it is dropped in time: a hang becomes a failure that names the test.
+#[must_use = "it watches only until it is dropped"]
+pub(crate) struct Watchdog {
+    _alive: Sender<()>,
+}
+
+/// Watches over a test for as long as is reasonable for any.
+#[track_caller]
+pub(crate) fn watchdog() -> Watchdog {
+    watchdog_for(PATIENCE)
+}
+
+/// Watches over a test that may take `patience`.
+#[track_caller]
+pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
+    let place = Location::caller();
+    let test = thread::current().name().unwrap_or("a test").to_string();
+    let (alive, is_over) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if is_over.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{test} ({place}) still runs after {patience:?}");
+            process::abort();
+        }
+    });
+    Watchdog { _alive: alive }
+}
+
+/// A child process; killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: process::Child,
+    function: String,
+}
+
+/// Starts a child process that runs `function`, the full path of a test in this binary, which calls [`child_main`].
+pub(crate) fn child(function: &str, arguments: &[&str]) -> Child {
+    start(function, &mut command(function, arguments))
+}
+
+/// As [`child`], with the child's standard input and output as pipes: `stdin` and `stdout` of the [`Child`]. On its output, libtest's
+/// own lines come before the first that `function` writes.
+pub(crate) fn child_with_pipes(function: &str, arguments: &[&str]) -> Child {
+    start(function, command(function, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()))
+}
+
+/// The command that [`child`] starts, to be changed (limits, environment, descriptors) before [`start`].
+pub(crate) fn command(function: &str, arguments: &[&str]) -> Command {
+    let this_binary = env::current_exe().expect("a running binary has a path");
+    let mut command = Command::new(this_binary);
+    command
+        .args([function, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, function)
+        .env(ARGUMENTS, arguments.join(&SEPARATOR.to_string()))
+        .stdin(Stdio::null())
+        // It would mix libtest's lines into ours; what a test has to say in its defence goes to standard error.
+        .stdout(Stdio::null());
+    command
+}
+
+/// Starts what [`command`] made.
+pub(crate) fn start(function: &str, command: &mut Command) -> Child {
+    let process = command.spawn().expect("a child process starts");
+    Child { process, function: function.to_string() }
+}
+
+impl Child {
+    /// Waits until it has run its function to the end.
+    #[track_caller]
+    pub(crate) fn completed(mut self) {
+        let status = self.process.wait().expect("a child can be waited for");
+        assert_eq!(
+            status.code(),
+            Some(COMPLETED),
+            "{} did not run to its end: {status}",
+            self.function
+        );
+    }
+
+    /// Kills it (SIGKILL on Unix) and reaps it.
+    pub(crate) fn killed(mut self) -> ExitStatus {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        self.process.wait().expect("a child can be waited for")
+    }
+}
+
+impl Deref for Child {
+    type Target = process::Child;
+
+    fn deref(&self) -> &process::Child {
+        &self.process
+    }
+}
+
+impl DerefMut for Child {
+    fn deref_mut(&mut self) -> &mut process::Child {
+        &mut self.process
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The body of a test that is the main function of a child process: runs `body` if this process is that child, and then ends
+/// the process.
+#[track_caller]
+pub(crate) fn child_main(body: impl FnOnce(Vec<String>)) {
+    if env::var_os(CHILD).is_none() {
+        return;
+    }
+    let _watchdog = watchdog();
+    let arguments = env::var(ARGUMENTS).unwrap_or_default();
+    let arguments = match arguments.as_str() {
+        "" => Vec::new(),
+        some => some.split(SEPARATOR).map(String::from).collect(),
+    };
+    body(arguments);
+    process::exit(COMPLETED);
+}
+
+/// Runs `body` in a process of its own, with no other test in it. `function` is the full path of the test that calls this.
+#[track_caller]
+pub(crate) fn alone(function: &str, body: impl FnOnce()) {
+    if env::var_os(CHILD).is_some() {
+        child_main(|_| body());
+    } else {
+        let _watchdog = watchdog();
+        child(function, &[]).completed();
+    }
+}
+
+/// Whether this process is a child made here.
+pub(crate) fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+/// How many more handles this process may have, after raising its limit as far as it may. The limit is the whole process's: see
+/// [`alone`].
+pub(crate) fn room_for_handles() -> usize {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // If it may not be raised it stays as it is.
+        let _ = setrlimit(Resource::Nofile, limit);
+        if let Some(limit) = getrlimit(Resource::Nofile).current {
+            return (limit as usize).saturating_sub(handles().len());
+        }
+    }
+    usize::MAX
+}
+
+/// An open descriptor of this process.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OpenHandle {
+    /// Its number.
+    pub(crate) number: i32,
+    /// What it is, as the kernel says: `socket:[1234]`, `/memfd:strait (deleted)`, a path.
+    pub(crate) what: String,
+    /// Whether it has `FD_CLOEXEC`.
+    pub(crate) closes_on_exec: bool,
+}
+
+/// All open descriptors of this process, in order. Only meaningful where no other test runs: see [`alone`].
+#[cfg(target_os = "linux")]
+pub(crate) fn handles() -> Vec<OpenHandle> {
+    use std::fs;
+
+    /// `O_CLOEXEC`, as it is shown in /proc/self/fdinfo.
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+
+    let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .expect("/proc is mounted")
+        .map(|entry| entry.expect("/proc/self/fd can be read").file_name())
+        .map(|name| name.to_str().expect("a number").parse().expect("a number"))
+        .collect();
+    let mut handles: Vec<OpenHandle> = numbers
+        .into_iter()
+        // The descriptor of the listing itself is closed by now.
+        .filter_map(|number| {
+            let what = fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+            let flags = u32::from_str_radix(flags.trim(), 8).expect("octal flags");
+            Some(OpenHandle {
+                number,
+                what: what.to_string_lossy().into_owned(),
+                closes_on_exec: flags & CLOSE_ON_EXEC != 0,
+            })
+        })
+        .collect();
+    handles.sort();
+    handles
+}
+
+/// Those that were not open when `before` was listed.
+#[cfg(target_os = "linux")]
+pub(crate) fn handles_besides(before: &[OpenHandle]) -> Vec<OpenHandle> {
+    let is_new = |handle: &OpenHandle| !before.contains(handle);
+    handles().into_iter().filter(is_new).collect()
+}
+
+/// A thread that [`interrupt`](InterruptedThread::interrupt) interrupts.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InterruptedThread(libc::pthread_t);
+
+/// The current thread, prepared for interruptions: a handler that does nothing, without `SA_RESTART`, for a signal that nothing
+/// else uses. It is the whole process's: see [`alone`].
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn interrupted_thread() -> InterruptedThread {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: all zeroes are a valid `sigaction`: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: `action` is initialised, and its handler may run at any time, as it does nothing.
+    let result = unsafe { libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+    // SAFETY: it has no preconditions.
+    InterruptedThread(unsafe { libc::pthread_self() })
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+impl InterruptedThread {
+    /// Makes the system call that the thread is in return `EINTR`. The thread must not have ended.
+    pub(crate) fn interrupt(self) {
+        // SAFETY: the caller keeps the thread alive, so its id is valid.
+        let result = unsafe { libc::pthread_kill(self.0, libc::SIGUSR2) };
+        assert_eq!(result, 0);
+    }
+}

@@ -1,0 +1,307 @@
+//! More than can be received.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{self, Timeout};
+use serde::{Deserialize, Serialize};
+use strait::internals::frame::{Kind, Position};
+use strait::ipc::{self, IpcReceiverSet, IpcSelectionResult, IpcSender};
+
+use crate::harness;
+use crate::harness::raw::{self, Random};
+use crate::harness::ways::{Next, ways};
+
+/// A thread that sends without end, until it is dropped.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// `send` must not wait for ever.
+    fn of(mut send: impl FnMut() -> io::Result<()> + Send + 'static) -> Flood {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_over_too = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            while !is_over_too.load(Ordering::Relaxed) {
+                if send().is_err() {
+                    // The socket is full.
+                    thread::yield_now();
+                }
+            }
+        });
+        Flood { is_over, thread: Some(thread) }
+    }
+
+    /// Of parts that never make a message and are no error.
+    fn of_parts(socket: OwnedFd) -> Flood {
+        let first = raw::first(1, 100, b"x");
+        let abort = raw::abort(1);
+        let mut sent_first = false;
+        Flood::of(move || {
+            let part = if sent_first { &abort } else { &first };
+            raw::try_send(&socket, part, &[])?;
+            sent_first = !sent_first;
+            Ok(())
+        })
+    }
+
+    /// Of good messages.
+    fn of_messages(socket: OwnedFd, body: Vec<u8>) -> Flood {
+        let message = raw::message(0, &body);
+        Flood::of(move || raw::try_send(&socket, &message, &[]))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn c7_timeouts_end_in_a_flood_of_parts() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let flood = Flood::of_parts(sender.as_fd().try_clone_to_owned().unwrap());
+    for timeout in [3, 30].map(Duration::from_millis) {
+        let start = Instant::now();
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+        assert!(receiver.recv_timeout(timeout).unwrap_err().is_empty());
+        assert!(start.elapsed() >= timeout);
+    }
+    // From another thread, since it has to wait for room.
+    let sending = thread::spawn({
+        let sender = sender.clone();
+        move || sender.send(1).unwrap()
+    });
+    assert_eq!(receiver.recv().unwrap(), 1);
+    sending.join().unwrap();
+    let mut set = IpcReceiverSet::new().unwrap();
+    set.add(receiver).unwrap();
+    for timeout in [3, 30].map(Duration::from_millis) {
+        let start = Instant::now();
+        assert!(set.try_select().unwrap_err().is_empty());
+        assert!(set.try_select_timeout(timeout).unwrap_err().is_empty());
+        assert!(start.elapsed() >= timeout);
+    }
+    let sending = thread::spawn(move || sender.send(2).unwrap());
+    let (_, message) = set.select().unwrap().remove(0).unwrap();
+    assert_eq!(message.to::<u32>().unwrap(), 2);
+    sending.join().unwrap();
+    drop(flood);
+}
+
+#[test]
+fn c7_a_flooded_member_of_a_set_delays_nobody() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let mut member = || {
+        let (sender, receiver) = ipc::channel::<u64>().unwrap();
+        (sender, set.add(receiver).unwrap())
+    };
+    let flooded: Vec<_> = (0..2).map(|_| member()).collect();
+    let quiet: Vec<_> = (0..50).map(|_| member()).collect();
+    let floods: Vec<Flood> = flooded
+        .iter()
+        .map(|(sender, _)| {
+            let socket = sender.as_fd().try_clone_to_owned().unwrap();
+            Flood::of_messages(socket, 0_u64.to_le_bytes().to_vec())
+        })
+        .collect();
+    for round in 1..20 {
+        for (sender, _) in &quiet {
+            sender.send(round).unwrap();
+        }
+        let mut heard = 0;
+        let mut selections = 0;
+        while heard < quiet.len() {
+            selections += 1;
+            let results = set.try_select_timeout(Duration::from_millis(10)).unwrap();
+            assert!(results.len() < 2000, "{} results at once", results.len());
+            for result in results {
+                let (id, message) = result.unwrap();
+                if flooded.iter().all(|(_, flooded)| id != *flooded) {
+                    assert_eq!(message.to::<u64>().unwrap(), round);
+                    heard += 1;
+                }
+            }
+        }
+        assert!(selections <= 3, "{selections} selections to hear them all");
+    }
+    drop(floods);
+}
+
+#[test]
+fn c7_one_selection_returns_a_bounded_amount() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let mut floods = Vec::new();
+    for _ in 0..8 {
+        let (sender, receiver) = ipc::bytes_channel().unwrap();
+        set.add_bytes(receiver).unwrap();
+        // Large enough for the limit to matter.
+        sockopt::set_socket_send_buffer_size(&sender, 8 << 20).unwrap();
+        let socket = sender.as_fd().try_clone_to_owned().unwrap();
+        floods.push(Flood::of_messages(socket, vec![7; 180_000]));
+    }
+    for _ in 0..20 {
+        let mut bytes = 0;
+        for result in set.select().unwrap() {
+            let (_, message) = result.unwrap();
+            bytes += message.into_bytes().unwrap().len();
+        }
+        assert!(bytes < 16 << 20, "{bytes} bytes at once");
+    }
+    drop(floods);
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Letter {
+    from: u32,
+    number: u32,
+    body: String,
+    reply: Option<IpcSender<u32>>,
+}
+
+fn body_of(from: u32, number: u32) -> String {
+    from.to_string().repeat([10, 100_000, 500_000][number as usize % 3])
+}
+
+/// All at once, on the same channel: what a hostile sender does to the channel does not change what others send.
+#[test]
+fn c7_healthy_senders_are_never_disturbed() {
+    let _watchdog = harness::watchdog();
+    for (way, receive) in ways::<Letter>() {
+        let (sender, receiver) = ipc::channel::<Letter>().unwrap();
+        let hostile = Flood::of(misbehave(sender.as_fd().try_clone_to_owned().unwrap()));
+        let healthy: Vec<_> = (0..3)
+            .map(|from| {
+                let sender = sender.clone();
+                thread::spawn(move || {
+                    let (reply, replies) = ipc::channel().unwrap();
+                    for number in 0..60 {
+                        let body = body_of(from, number);
+                        let reply = (number % 4 == 0).then(|| reply.clone());
+                        let letter = Letter { from, number, body, reply };
+                        sender.send(letter).unwrap();
+                    }
+                    drop(reply);
+                    replies.iter().count()
+                })
+            })
+            .collect();
+        let mut next = receive(receiver);
+        let mut numbers = [0; 3];
+        while numbers != [60; 3] {
+            match next() {
+                Next::Value(letter) => {
+                    let Letter { from, number, body, reply } = letter;
+                    assert_eq!(number, numbers[from as usize], "{way}: from {from}");
+                    assert!(body == body_of(from, number), "{way}: from {from}");
+                    assert_eq!(reply.is_some(), number % 4 == 0);
+                    if let Some(reply) = reply {
+                        reply.send(number).unwrap();
+                    }
+                    numbers[from as usize] += 1;
+                }
+                Next::Refused => {}
+                Next::Closed => panic!("{way}: it is not over"),
+            }
+        }
+        drop(next);
+        for sender in healthy {
+            assert_eq!(sender.join().unwrap(), 15, "{way}");
+        }
+        drop(hostile);
+    }
+}
+
+/// One act of malice per call, over a socket that healthy senders use, too.
+fn misbehave(socket: OwnedFd) -> impl FnMut() -> io::Result<()> + Send {
+    let mut random = Random::new(7);
+    let mut id = 0;
+    move || {
+        // Now and then the others get through.
+        if random.below(4) == 0 {
+            thread::sleep(Duration::from_micros(100));
+        }
+        let fds = [socket.as_fd(); 20];
+        let fds = &fds[..random.below(20)];
+        match random.below(11) {
+            0 => raw::try_send(&socket, &[], fds),
+            1 => raw::try_send(&socket, &random.bytes(100), fds),
+            2 => {
+                let body = random.bytes(100);
+                raw::try_send(&socket, &raw::message(fds.len() as u16, &body), fds)
+            }
+            // Some of them are never given up, but fewer than there may be.
+            3 if id < 900 => {
+                id += 1;
+                let position = Position::First { bytes: 1 << 30, attachments: 0 };
+                raw::try_send(&socket, &raw::packet(Kind::Part { id, position }, 0, b"x"), &[])
+            }
+            4 => raw::try_send(&socket, &raw::middle(id, &random.bytes(500)), &[]),
+            5 => raw::try_send(&socket, &raw::last(id, &random.bytes(500)), &[]),
+            6 => raw::try_send(&socket, &raw::abort(id), &[]),
+            7 => Ok(rustix::io::ioctl_fionbio(&socket, random.below(2) == 0)?),
+            8 => {
+                let size = [1, 10_000, 1 << 20][random.below(3)];
+                Ok(sockopt::set_socket_send_buffer_size(&socket, size)?)
+            }
+            9 => {
+                let timeout = Duration::from_micros(1 + random.below(1000) as u64);
+                Ok(sockopt::set_socket_timeout(&socket, Timeout::Send, Some(timeout))?)
+            }
+            _ => Ok(sockopt::set_socket_passcred(&socket, random.below(2) == 0)?),
+        }
+    }
+}
+
+/// A set goes on after a bad message of one member, and none of the others' is lost.
+#[test]
+fn c7_a_bad_message_among_good_ones_is_one_result() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let senders: Vec<IpcSender<u32>> = (0..10)
+        .map(|_| {
+            let (sender, receiver) = ipc::channel().unwrap();
+            set.add(receiver).unwrap();
+            sender
+        })
+        .collect();
+    for (member, sender) in senders.iter().enumerate() {
+        for number in 0..20 {
+            sender.send(number).unwrap();
+            if member % 2 == 0 {
+                raw::send(sender, b"bad", &[]).unwrap();
+            }
+        }
+    }
+    drop(senders);
+    let mut numbers = [0; 10];
+    let mut bad = [0; 10];
+    while !set.is_empty() {
+        for result in set.select().unwrap() {
+            if let IpcSelectionResult::MessageReceived(id, message) = result {
+                match message.to::<u32>() {
+                    Ok(number) => {
+                        assert_eq!(number, numbers[id as usize]);
+                        numbers[id as usize] += 1;
+                    }
+                    Err(_) => bad[id as usize] += 1,
+                }
+            }
+        }
+    }
+    assert_eq!(numbers, [20; 10]);
+    assert_eq!(bad, [20, 0, 20, 0, 20, 0, 20, 0, 20, 0]);
+}

@@ -1,0 +1,187 @@
+//! The socket itself, which peers share: its flags, its timeouts, its end.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+use rustix::net::Shutdown;
+use rustix::net::sockopt::{self, Timeout};
+use strait::handle::Handle;
+use strait::ipc;
+
+use crate::harness;
+use crate::harness::raw::{self, Canary};
+use crate::harness::ways::{Next, ways};
+
+/// Descriptions are shared: a peer that sent us an end, or got one from us, can change what the description is like.
+#[test]
+fn c7_flags_that_a_peer_sets_change_nothing() {
+    let _watchdog = harness::watchdog();
+    for (way, receive) in ways::<String>() {
+        let (sender, receiver) = ipc::channel::<String>().unwrap();
+        let theirs: [OwnedFd; 2] = [
+            sender.as_fd().try_clone_to_owned().unwrap(),
+            receiver.as_fd().try_clone_to_owned().unwrap(),
+        ];
+        for fd in &theirs {
+            rustix::io::ioctl_fionbio(fd, true).unwrap();
+            for timeout in [Timeout::Recv, Timeout::Send] {
+                let millisecond = Some(Duration::from_millis(1));
+                sockopt::set_socket_timeout(fd, timeout, millisecond).unwrap();
+            }
+            sockopt::set_socket_send_buffer_size(fd, 1).unwrap();
+            sockopt::set_socket_recv_buffer_size(fd, 1).unwrap();
+            sockopt::set_socket_passcred(fd, true).unwrap();
+            let flags = rustix::fs::fcntl_getfl(fd).unwrap();
+            rustix::fs::fcntl_setfl(fd, flags | OFlags::APPEND).unwrap();
+        }
+        let mut next = receive(receiver);
+        let sending = thread::spawn(move || {
+            let large = "x".repeat(300_000);
+            for _ in 0..3 {
+                // Long enough for all those short timeouts.
+                thread::sleep(Duration::from_millis(20));
+                sender.send("small".to_string()).unwrap();
+                sender.send(large.clone()).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            assert_eq!(next().value(), "small", "{way}");
+            assert_eq!(next().value().len(), 300_000, "{way}");
+        }
+        sending.join().unwrap();
+        drop(theirs);
+        assert_eq!(next(), Next::Closed, "{way}");
+    }
+}
+
+#[test]
+fn c7_timeouts_hold_whatever_flags_a_peer_sets() {
+    let _watchdog = harness::watchdog();
+    let (_sender, receiver) = ipc::channel::<u32>().unwrap();
+    let theirs = receiver.as_fd().try_clone_to_owned().unwrap();
+    let timeout = Duration::from_millis(30);
+    let check = || {
+        let start = Instant::now();
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+        assert!(receiver.recv_timeout(timeout).unwrap_err().is_empty());
+        assert!(start.elapsed() >= timeout);
+    };
+    rustix::io::ioctl_fionbio(&theirs, true).unwrap();
+    check();
+    rustix::io::ioctl_fionbio(&theirs, false).unwrap();
+    let recv = Timeout::Recv;
+    sockopt::set_socket_timeout(&theirs, recv, Some(Duration::from_micros(1))).unwrap();
+    check();
+    sockopt::set_socket_timeout(&theirs, recv, Some(Duration::from_secs(100))).unwrap();
+    check();
+}
+
+/// Nobody can send any more, so this is what `Disconnected` means; what was sent before comes first.
+#[test]
+fn c7_a_sender_that_shuts_its_socket_down_disconnects() {
+    let _watchdog = harness::watchdog();
+    for (way, receive) in ways::<String>() {
+        for how in [Shutdown::Write, Shutdown::Both] {
+            let (sender, receiver) = ipc::channel::<String>().unwrap();
+            sender.send("before".to_string()).unwrap();
+            raw::send(&sender, &[], &[]).unwrap();
+            rustix::net::shutdown(&sender, how).unwrap();
+            let mut next = receive(receiver);
+            assert_eq!(next(), Next::Value("before".to_string()), "{way}");
+            let end = match next() {
+                Next::Refused => next(),
+                end => end,
+            };
+            assert_eq!(end, Next::Closed, "{way}, {how:?}");
+            assert!(sender.send("after".to_string()).unwrap_err().is_disconnected());
+        }
+    }
+}
+
+#[test]
+fn c7_a_receiver_that_shuts_its_socket_down_disconnects_the_senders() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<String>().unwrap();
+    rustix::net::shutdown(&receiver, Shutdown::Read).unwrap();
+    assert!(sender.send("x".to_string()).unwrap_err().is_disconnected());
+    let big = "x".repeat(1 << 20);
+    assert!(sender.send(big).unwrap_err().is_disconnected());
+}
+
+/// What somebody writes in the wrong direction is never read, and resets the connection when the sender leaves.
+#[test]
+fn c7_what_is_written_backwards_changes_nothing() {
+    let _watchdog = harness::watchdog();
+    for (way, receive) in ways::<u32>() {
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        raw::send(&receiver, b"backwards", &[]).unwrap();
+        raw::send(&receiver, &[], &[]).unwrap();
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        drop(sender);
+        let mut next = receive(receiver);
+        assert_eq!(next(), Next::Value(1), "{way}");
+        assert_eq!(next(), Next::Value(2), "{way}");
+        assert_eq!(next(), Next::Closed, "{way}");
+    }
+}
+
+/// The kernel adds control messages on request, and anybody who has the description can request them. One of them is
+/// a descriptor.
+#[test]
+fn c7_descriptors_that_the_kernel_adds_are_closed() {
+    harness::alone("sockets::c7_descriptors_that_the_kernel_adds_are_closed", || {
+        for (way, receive) in ways::<u32>() {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            if !turn_on(&receiver, libc::SO_PASSPIDFD) {
+                // Before Linux 6.5 there is nothing to see here.
+                return;
+            }
+            let mut next = receive(receiver);
+            sender.send(0).unwrap();
+            assert_eq!(next(), Next::Value(0), "{way}");
+            let before = harness::handles();
+            for number in 1..20 {
+                sender.send(number).unwrap();
+                assert_eq!(next(), Next::Value(number), "{way}");
+            }
+            assert_eq!(harness::handles(), before, "{way}");
+        }
+    });
+}
+
+#[test]
+fn c7_control_messages_that_the_kernel_adds_displace_no_handles() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<Vec<Handle<OwnedFd>>>().unwrap();
+    for option in [libc::SO_PASSCRED, libc::SO_PASSSEC, libc::SO_PASSPIDFD, libc::SO_TIMESTAMP] {
+        turn_on(&receiver, option);
+    }
+    for handles in [1, 100, raw::MAX_FDS] {
+        let (canary, fd) = Canary::new();
+        let many = (0..handles).map(|_| Handle(fd.try_clone().unwrap())).collect();
+        sender.send(many).unwrap();
+        drop(fd);
+        assert_eq!(receiver.recv().unwrap().len(), handles);
+        canary.wait_until_closed();
+    }
+}
+
+/// Sets an option of a socket that rustix does not know. Whether the kernel does.
+#[allow(unsafe_code)]
+fn turn_on(socket: impl AsFd, option: libc::c_int) -> bool {
+    let on: libc::c_int = 1;
+    // SAFETY: `on` is readable for the length given, which is its own.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    result == 0
+}

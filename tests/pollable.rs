@@ -1,0 +1,576 @@
+//! One descriptor per receiver that any poller can wait on (C8): epoll in both modes, mio, tokio; sets, too.
+//!
+//! # Safety
+//!
+//! tokio wants it promised that a descriptor stays open under its number for as long as the receiver is owned.
+
+#![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+#![allow(unsafe_code)]
+
+mod harness;
+
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::thread;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strait::handle::Handle;
+use strait::ipc::{
+    self, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, TryRecvError, TrySelectError,
+};
+use tokio::io::unix::AsyncFd;
+
+use harness::raw::{self, Random};
+
+/// What `poll` says of a descriptor now.
+fn state(fd: impl AsFd) -> PollFlags {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap();
+    fds[0].revents()
+}
+
+/// Waits until `poll` has something to say. What is dropped here is not always gone at once: a child process that another
+/// test is just starting has copies of everything until its `exec`.
+fn wait_for(fd: impl AsFd, events: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), events)];
+    rustix::event::poll(&mut fds, None).unwrap();
+    fds[0].revents()
+}
+
+fn is_readable(fd: impl AsFd) -> bool {
+    state(fd).contains(PollFlags::IN)
+}
+
+/// An epoll instance with one member.
+struct Epoll(std::os::fd::OwnedFd);
+
+impl Epoll {
+    fn of(member: impl AsFd, mode: EventFlags) -> Epoll {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        epoll::add(&epoll, member, EventData::new_u64(1), EventFlags::IN | mode).unwrap();
+        Epoll(epoll)
+    }
+
+    /// Waits for an event.
+    fn wait(&self) {
+        assert!(self.has_event(None));
+    }
+
+    fn has_event(&self, timeout: Option<Duration>) -> bool {
+        let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap());
+        let mut events = [MaybeUninit::uninit(); 4];
+        let (events, _) = epoll::wait(&self.0, &mut events, timeout.as_ref()).unwrap();
+        !events.is_empty()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.has_event(Some(Duration::ZERO))
+    }
+}
+
+/// What every user of a poller does: receive until there is nothing, then wait for the next event.
+fn receive_all<T>(receiver: &IpcReceiver<T>, mut wait: impl FnMut(), mut take: impl FnMut(T))
+where
+    T: Serialize + DeserializeOwned,
+{
+    loop {
+        match receiver.try_recv() {
+            Ok(value) => take(value),
+            Err(TryRecvError::Empty) => wait(),
+            Err(error) if error.is_disconnected() => return,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// The same of a set.
+fn select_all(set: &mut IpcReceiverSet, mut wait: impl FnMut(), mut take: impl FnMut(u64, u64)) {
+    while !set.is_empty() {
+        match set.try_select() {
+            Ok(results) => {
+                for result in results {
+                    if let IpcSelectionResult::MessageReceived(id, message) = result {
+                        take(id, message.to().unwrap());
+                    }
+                }
+            }
+            Err(TrySelectError::Empty) => wait(),
+            Err(TrySelectError::IoError(error)) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// Sends in bursts, so that the receiver is now ahead and now behind.
+fn send_in_bursts(seed: u64, count: u64, mut send: impl FnMut(u64) + Send + 'static) {
+    thread::spawn(move || {
+        let mut random = Random::new(seed);
+        for number in 0..count {
+            if random.below(30) == 0 {
+                thread::sleep(Duration::from_micros(random.below(200) as u64));
+            }
+            send(number);
+        }
+    });
+}
+
+#[test]
+fn c8_readable_is_when_there_is_something_to_receive() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    assert!(!is_readable(&receiver));
+    sender.send(1).unwrap();
+    assert!(is_readable(&receiver));
+    assert_eq!(receiver.recv().unwrap(), 1);
+    assert!(!is_readable(&receiver));
+    drop(sender);
+    wait_for(&receiver, PollFlags::IN);
+    assert!(receiver.try_recv().unwrap_err().is_disconnected());
+}
+
+/// The kernel clears and sets what a poller sees at the moments that matter.
+#[test]
+fn c8_level_triggered() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let epoll = Epoll::of(&receiver, EventFlags::empty());
+    assert!(!epoll.is_ready());
+    sender.send(1).unwrap();
+    sender.send(2).unwrap();
+    for expected in [1, 2] {
+        assert!(epoll.is_ready() && epoll.is_ready());
+        assert_eq!(receiver.try_recv().unwrap(), expected);
+    }
+    assert!(!epoll.is_ready());
+    drop(sender);
+    epoll.wait();
+    assert!(receiver.try_recv().unwrap_err().is_disconnected());
+}
+
+#[test]
+fn c8_level_and_edge_triggered_pollers_hear_everything() {
+    let _watchdog = harness::watchdog();
+    for mode in [EventFlags::empty(), EventFlags::ET, EventFlags::ET | EventFlags::RDHUP] {
+        let (sender, receiver) = ipc::channel::<(u64, String)>().unwrap();
+        let epoll = Epoll::of(&receiver, mode);
+        send_in_bursts(1, 2000, move |number| {
+            // Now and then one in parts.
+            let len = if number % 100 == 99 { 300_000 } else { 10 };
+            sender.send((number, "x".repeat(len))).unwrap();
+        });
+        let mut expected = 0;
+        receive_all(
+            &receiver,
+            || epoll.wait(),
+            |(number, _)| {
+                assert_eq!(number, expected);
+                expected += 1;
+            },
+        );
+        assert_eq!(expected, 2000);
+    }
+}
+
+#[test]
+fn c8_what_was_there_before_is_an_event() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    sender.send(1).unwrap();
+    let epoll = Epoll::of(&receiver, EventFlags::ET);
+    epoll.wait();
+    assert_eq!(receiver.try_recv().unwrap(), 1);
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    drop(sender);
+    wait_for(&receiver, PollFlags::IN);
+    let epoll = Epoll::of(&receiver, EventFlags::ET);
+    epoll.wait();
+    assert!(receiver.try_recv().unwrap_err().is_disconnected());
+}
+
+/// `Empty` must mean that the next packet is an event, however much there was that is no message.
+#[test]
+fn c8_an_edge_is_not_lost_behind_packets_that_are_no_messages() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    // Room for them all at once, as far as an unprivileged process may have it.
+    rustix::net::sockopt::set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
+    let mut parts = 0;
+    while parts < 3000 {
+        let sent = raw::try_send(&sender, &raw::first(1, 100, b"x"), &[])
+            .and_then(|()| raw::try_send(&sender, &raw::abort(1), &[]));
+        if sent.is_err() {
+            break;
+        }
+        parts += 2;
+    }
+    if raw::try_send(&sender, &raw::message(0, &7_u32.to_le_bytes()), &[]).is_err() {
+        // This system's sockets hold less than what it takes.
+        return;
+    }
+    let epoll = Epoll::of(&receiver, EventFlags::ET);
+    epoll.wait();
+    while receiver.try_recv().is_err() {
+        assert!(epoll.has_event(Some(Duration::from_secs(10))), "the message is not announced");
+    }
+}
+
+#[test]
+fn c8_mio() {
+    let _watchdog = harness::watchdog();
+    let mut poll = Poll::new().unwrap();
+    let mut events = Events::with_capacity(4);
+    let receivers: Vec<_> = (0..5_usize)
+        .map(|member| {
+            let (sender, receiver) = ipc::channel::<u64>().unwrap();
+            let fd = receiver.as_fd().as_raw_fd();
+            let token = Token(member);
+            poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE).unwrap();
+            send_in_bursts(member as u64, 500, move |number| sender.send(number).unwrap());
+            receiver
+        })
+        .collect();
+    let mut expected = [0; 5];
+    let mut open = 5;
+    while open > 0 {
+        poll.poll(&mut events, None).unwrap();
+        for event in &events {
+            let member = event.token().0;
+            loop {
+                match receivers[member].try_recv() {
+                    Ok(number) => {
+                        assert_eq!(number, expected[member]);
+                        expected[member] += 1;
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(error) => {
+                        assert!(error.is_disconnected());
+                        let fd = receivers[member].as_fd().as_raw_fd();
+                        poll.registry().deregister(&mut SourceFd(&fd)).unwrap();
+                        open -= 1;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(expected, [500; 5]);
+}
+
+/// tokio wants to know the number itself.
+struct Numbered<T>(IpcReceiver<T>);
+
+impl<T> AsRawFd for Numbered<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+fn in_tokio<T>(receiver: IpcReceiver<T>) -> AsyncFd<Numbered<T>> {
+    // SAFETY: that is what a receiver promises of a descriptor that it has lent out.
+    unsafe { AsyncFd::register(Numbered(receiver)).unwrap() }
+}
+
+#[test]
+fn c8_tokio() {
+    let _watchdog = harness::watchdog();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (sender, receiver) = ipc::channel::<u64>().unwrap();
+        let receiver = in_tokio(receiver);
+        let nothing = tokio::time::timeout(Duration::from_millis(5), receiver.readable()).await;
+        assert!(nothing.is_err());
+        send_in_bursts(1, 2000, move |number| sender.send(number).unwrap());
+        let mut expected = 0;
+        'open: loop {
+            let mut guard = receiver.readable().await.unwrap();
+            loop {
+                match guard.get_inner().0.try_recv() {
+                    Ok(number) => {
+                        assert_eq!(number, expected);
+                        expected += 1;
+                    }
+                    Err(TryRecvError::Empty) => break guard.clear_ready(),
+                    Err(error) => {
+                        assert!(error.is_disconnected());
+                        break 'open;
+                    }
+                }
+            }
+        }
+        assert_eq!(expected, 2000);
+    });
+}
+
+#[test]
+fn c8_many_tasks_of_tokio() {
+    let _watchdog = harness::watchdog();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..20)
+            .map(|member| {
+                let (sender, receiver) = ipc::channel::<u64>().unwrap();
+                send_in_bursts(member, 100, move |number| sender.send(number).unwrap());
+                tokio::spawn(async move {
+                    let mut receiver = in_tokio(receiver);
+                    let mut sum = 0;
+                    loop {
+                        let mut guard = receiver.readable_mut().await.unwrap();
+                        // `WouldBlock` is how it learns that it has to wait.
+                        let received = guard.try_io(|inner| Ok(inner.get_ref().0.try_recv()?));
+                        match received {
+                            Ok(Ok(number)) => sum += number,
+                            Ok(Err(error)) => {
+                                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                                return sum;
+                            }
+                            Err(_would_block) => {}
+                        }
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), 4950);
+        }
+    });
+}
+
+#[test]
+fn c8_every_endpoint_has_a_descriptor() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::bytes_channel().unwrap();
+    assert!(!is_readable(&receiver));
+    let number = sender.as_fd().as_raw_fd();
+    let sender = sender.to_opaque();
+    assert_eq!(sender.as_fd().as_raw_fd(), number);
+    let sender: IpcSender<u32> = sender.to();
+    assert_eq!(sender.as_fd().as_raw_fd(), number);
+    assert_eq!(sender.clone().as_fd().as_raw_fd(), number);
+    sender.send(1).unwrap();
+    let number = receiver.as_fd().as_raw_fd();
+    let receiver = receiver.to_opaque();
+    assert!(is_readable(&receiver));
+    let receiver: IpcReceiver<u32> = receiver.to();
+    assert_eq!(receiver.as_fd().as_raw_fd(), number);
+    assert_eq!(receiver.recv().unwrap(), 1);
+}
+
+/// Hanging up shows at a sender, too, for those who want to know before they send.
+#[test]
+fn c8_a_sender_sees_that_its_receiver_is_gone() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    assert!(!state(&sender).contains(PollFlags::HUP));
+    drop(receiver);
+    assert!(wait_for(&sender, PollFlags::empty()).contains(PollFlags::HUP));
+}
+
+// ---- Receivers that move ----
+
+fn is_open(number: RawFd) -> bool {
+    harness::handles().iter().any(|handle| handle.number == number)
+}
+
+/// A number that was lent out belongs to the receiver for as long as the user has it, even when there is nothing in it any more:
+/// nothing else may appear under it.
+#[test]
+fn c8_a_receiver_that_moved_keeps_its_number() {
+    harness::alone("c8_a_receiver_that_moved_keeps_its_number", || {
+        let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        let borrowed: BorrowedFd<'_> = receiver.as_fd();
+        let number = borrowed.as_raw_fd();
+        let epoll = Epoll::of(borrowed, EventFlags::ET);
+        carrier.send_ref(&receiver).unwrap();
+        // Whoever waits wakes up, and learns why.
+        assert!(is_readable(borrowed));
+        assert!(is_readable(&receiver));
+        assert!(!receiver.try_recv().unwrap_err().is_empty());
+        let others: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
+        assert!(others.iter().all(|other| other.as_raw_fd() != number));
+        // It keeps nothing alive.
+        drop(carried.recv().unwrap());
+        assert!(sender.send(1).unwrap_err().is_disconnected());
+        assert!(is_open(number));
+        drop(receiver);
+        assert!(!is_open(number));
+        drop(epoll);
+    });
+}
+
+#[test]
+fn c8_a_receiver_that_comes_back_can_be_polled_again() {
+    harness::alone("c8_a_receiver_that_comes_back_can_be_polled_again", || {
+        let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+        drop(carried);
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        let mut numbers = vec![receiver.as_fd().as_raw_fd()];
+        for round in 0..3 {
+            assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
+            numbers.push(receiver.as_fd().as_raw_fd());
+            assert!(!is_readable(&receiver));
+            sender.send(round).unwrap();
+            assert!(is_readable(&receiver));
+            assert_eq!(receiver.recv().unwrap(), round);
+        }
+        // All that were ever lent out.
+        assert!(numbers.iter().all(|&number| is_open(number)));
+        drop(receiver);
+        assert!(!numbers.into_iter().any(is_open));
+    });
+}
+
+#[test]
+fn c8_a_receiver_that_was_never_lent_out_leaves_nothing() {
+    harness::alone("c8_a_receiver_that_was_never_lent_out_leaves_nothing", || {
+        let (carrier, _carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+        let (_sender, receiver) = ipc::channel::<u32>().unwrap();
+        let before = harness::handles().len();
+        carrier.send_ref(&receiver).unwrap();
+        assert_eq!(harness::handles().len(), before - 1);
+        assert!(is_readable(&receiver));
+    });
+}
+
+/// What came of a large message moves along, and is the receiver's business to wait for.
+#[test]
+fn c8_a_half_received_message_is_not_readable() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::bytes_channel().unwrap();
+    let epoll = Epoll::of(&receiver, EventFlags::ET);
+    raw::send(&sender, &raw::first(1, 3, b"a"), &[]).unwrap();
+    epoll.wait();
+    assert!(receiver.try_recv().unwrap_err().is_empty());
+    assert!(!is_readable(&receiver));
+    raw::send(&sender, &raw::middle(1, b"b"), &[]).unwrap();
+    raw::send(&sender, &raw::last(1, b"c"), &[]).unwrap();
+    epoll.wait();
+    assert_eq!(receiver.try_recv().unwrap(), b"abc");
+}
+
+// ---- Sets ----
+
+#[test]
+fn c8_sets_in_level_and_edge_triggered_pollers_hear_everything() {
+    let _watchdog = harness::watchdog();
+    for mode in [EventFlags::empty(), EventFlags::ET] {
+        let mut set = IpcReceiverSet::new().unwrap();
+        let epoll = Epoll::of(&set, mode);
+        for member in 0..8 {
+            let (sender, receiver) = ipc::channel::<u64>().unwrap();
+            assert_eq!(set.add(receiver).unwrap(), member);
+            send_in_bursts(member, 300, move |number| sender.send(number).unwrap());
+        }
+        let mut expected = [0; 8];
+        select_all(
+            &mut set,
+            || epoll.wait(),
+            |id, number| {
+                assert_eq!(number, expected[id as usize]);
+                expected[id as usize] += 1;
+            },
+        );
+        assert_eq!(expected, [300; 8]);
+    }
+}
+
+/// Whoever takes one selection per event: what one leaves over is the next event.
+#[test]
+fn c8_what_a_selection_leaves_over_keeps_the_set_readable() {
+    let _watchdog = harness::watchdog();
+    for mode in [EventFlags::empty(), EventFlags::ET] {
+        let mut set = IpcReceiverSet::new().unwrap();
+        let epoll = Epoll::of(&set, mode);
+        let senders = fill(&mut set);
+        let mut received = 0;
+        while received < senders.len() * 200 {
+            epoll.wait();
+            received += count(&mut set);
+        }
+        drop(senders);
+        while !set.is_empty() {
+            epoll.wait();
+            count(&mut set);
+        }
+    }
+}
+
+/// Whoever first asks for the descriptor when something is left over already.
+#[test]
+fn c8_a_set_with_something_left_over_is_readable_from_the_start() {
+    let _watchdog = harness::watchdog();
+    for mode in [EventFlags::empty(), EventFlags::ET] {
+        let mut set = IpcReceiverSet::new().unwrap();
+        let senders = fill(&mut set);
+        let mut received = count(&mut set);
+        assert!(received < senders.len() * 200, "nothing is left over");
+        let epoll = Epoll::of(&set, mode);
+        while received < senders.len() * 200 {
+            assert!(epoll.has_event(Some(Duration::from_secs(10))), "{received} were received");
+            received += count(&mut set);
+        }
+    }
+}
+
+/// More than one selection returns.
+fn fill(set: &mut IpcReceiverSet) -> Vec<IpcSender<u64>> {
+    let member = |_| {
+        let (sender, receiver) = ipc::channel::<u64>().unwrap();
+        set.add(receiver).unwrap();
+        for number in 0..200 {
+            sender.send(number).unwrap();
+        }
+        sender
+    };
+    (0..12).map(member).collect()
+}
+
+fn count(set: &mut IpcReceiverSet) -> usize {
+    match set.try_select() {
+        Ok(results) => results
+            .iter()
+            .filter(|result| matches!(result, IpcSelectionResult::MessageReceived(..)))
+            .count(),
+        Err(TrySelectError::Empty) => 0,
+        Err(TrySelectError::IoError(error)) => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn c8_an_idle_set_is_not_readable() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let (sender, receiver) = ipc::channel::<u64>().unwrap();
+    let id = set.add(receiver).unwrap();
+    assert!(!is_readable(&set));
+    sender.send(1).unwrap();
+    assert!(is_readable(&set));
+    assert_eq!(count(&mut set), 1);
+    // It may say once too often that there is something, but not for ever.
+    while is_readable(&set) {
+        assert_eq!(count(&mut set), 0);
+    }
+    let receiver = set.remove(id).unwrap();
+    sender.send(2).unwrap();
+    assert!(!is_readable(&set));
+    assert_eq!(receiver.to::<u64>().recv().unwrap(), 2);
+}
+
+/// A handle received from a channel can be whatever a poller wants.
+#[test]
+fn c8_a_descriptor_can_itself_be_sent() {
+    let _watchdog = harness::watchdog();
+    let (carrier, carried) = ipc::channel::<Handle<std::os::fd::OwnedFd>>().unwrap();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    carrier.send(Handle(receiver.try_into().unwrap())).unwrap();
+    let receiver = IpcReceiver::<u32>::try_from(carried.recv().unwrap().into_inner()).unwrap();
+    sender.send(1).unwrap();
+    assert!(is_readable(&receiver));
+    assert_eq!(receiver.recv().unwrap(), 1);
+}
