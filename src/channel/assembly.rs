@@ -18,10 +18,9 @@ use super::limits::{
 /// After how long without progress an unfinished message may give way to others.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
-/// How much memory is reserved ahead of what arrived: this multiple of it, or as much as the last message had, from the one
-/// number to the other. A peer pays for it in proportion, and what is reserved costs nothing before it is used.
+/// How much memory is reserved ahead of what arrived: this multiple of it, or for a message that is the only one, as much as
+/// the last one had, up to a limit. A peer pays for it in proportion, and what is reserved costs nothing before it is used.
 const AHEAD: usize = 16;
-const MIN_RESERVE: usize = 256 * 1024;
 const MAX_RESERVE: usize = 64 << 20;
 
 /// The unfinished messages of one receiver, with attachments of type `A`.
@@ -74,7 +73,7 @@ enum Fate {
 
 impl<A> Default for Assembly<A> {
     fn default() -> Assembly<A> {
-        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0, usual: MIN_RESERVE }
+        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0, usual: 0 }
     }
 }
 
@@ -99,8 +98,9 @@ impl<A> Assembly<A> {
         if !self.admit(id, is_last, body.len(), attachments.len(), max_attachments)? {
             return Ok(None);
         }
+        let usual = self.usual();
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
-        if !entry.message.reserve(body.len(), self.usual) {
+        if !entry.message.reserve(body.len(), usual) {
             self.lose(id, is_last);
             return Err(Malformed::NoMemory);
         }
@@ -110,11 +110,17 @@ impl<A> Assembly<A> {
     /// Lends out the bytes of a message, so that its next part is received where it belongs. They are to be given back with
     /// [`give_back`](Assembly::give_back) or [`add_landed`](Assembly::add_landed).
     pub fn lend(&mut self, id: u128) -> Option<Vec<u8>> {
+        let usual = self.usual();
         let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
         // Of a message of which only attachments are missing nothing more will land here.
         let is_short = (entry.message.bytes.len() as u64) < entry.message.total_bytes;
-        let has_room = entry.message.reserve(usize::from(is_short), self.usual);
+        let has_room = entry.message.reserve(usize::from(is_short), usual);
         has_room.then(|| std::mem::take(&mut entry.message.bytes))
+    }
+
+    /// How much to reserve for a message, if it is the only one.
+    fn usual(&self) -> usize {
+        if self.messages.len() == 1 { self.usual } else { 0 }
     }
 
     /// Takes back what was lent, unchanged.
@@ -185,7 +191,8 @@ impl<A> Assembly<A> {
             let mut message = self.remove(id).ok_or(Malformed::Unknown)?;
             append(&mut message);
             message.attachments.extend(attachments);
-            self.usual = message.bytes.len().clamp(MIN_RESERVE, MAX_RESERVE);
+            message.bytes.shrink_to_fit();
+            self.usual = message.bytes.len().min(MAX_RESERVE);
             return Ok(Some((message.bytes, message.attachments)));
         }
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
@@ -382,7 +389,7 @@ impl<A> Unfinished<A> {
             return true;
         }
         let missing = self.total_bytes.saturating_sub(self.bytes.len() as u64);
-        let ahead = self.bytes.len().saturating_mul(AHEAD).max(usual);
+        let ahead = (self.bytes.len() + len).saturating_mul(AHEAD).max(usual);
         let ahead = usize::try_from(missing).map_or(ahead, |all| all.min(ahead));
         self.bytes.try_reserve_exact(ahead.max(len)).is_ok()
             || self.bytes.try_reserve_exact(len).is_ok()
@@ -435,7 +442,7 @@ mod tests {
         let bomb = assembly.add(2, first(1, u32::MAX), b"", vec![], NO_LIMIT);
         assert_eq!(bomb, Err(Malformed::TooLarge));
         assembly.add(3, first(MAX_MESSAGE_BYTES as u64, 0), b"x", vec![], NO_LIMIT).unwrap();
-        assert!(assembly.messages[&3].message.bytes.capacity() <= MIN_RESERVE);
+        assert!(assembly.messages[&3].message.bytes.capacity() <= 64);
     }
 
     #[test]
