@@ -166,7 +166,7 @@ fn kill_soon(random: &mut Random, victim: Pid) -> thread::JoinHandle<()> {
 fn c5_what_was_sent_is_received_though_its_sender_is_killed() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(5);
-    for round in 0..60 {
+    for round in 0..120 {
         let (letters, received) = ipc::channel().unwrap();
         let mut writer = Writer::start(letters, round);
         // From the first letter on, or after some, or while it waits for room.
@@ -193,7 +193,7 @@ fn c5_what_was_sent_is_received_though_its_sender_is_killed() {
 fn c5_what_was_sent_to_a_set_is_received_though_its_senders_are_killed() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(6);
-    for round in 0..15 {
+    for round in 0..20 {
         let mut set = IpcReceiverSet::new().unwrap();
         let mut writers: Vec<Writer> = (0..4)
             .map(|member| {

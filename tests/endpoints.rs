@@ -131,8 +131,10 @@ fn in_a_message_cut_short_are_closed() {
     let content = vec![0; LARGE];
     // What is left of it when the receiver leaves comes back or is closed.
     let thread = thread::spawn(move || {
-        let result = sender.send(Recursive { itself: sender.clone(), other, content });
-        assert!(result.unwrap_err().is_disconnected());
+        // Where there is no limit on what waits, it may have been sent whole.
+        if let Err(error) = sender.send(Recursive { itself: sender.clone(), other, content }) {
+            assert!(error.is_disconnected(), "{error:?}");
+        }
     });
     drop(receiver);
     thread.join().unwrap();

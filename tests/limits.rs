@@ -431,15 +431,15 @@ fn c7_more_handles_than_a_message_may_have_are_an_error() {
 // The kernel limits how many descriptors a user without privileges has in messages that nobody received, to as many as the
 // process may have open.
 
-/// Lets this thread be a user that nobody else is, with few descriptors.
+/// Lets this thread be a user without privileges and with few descriptors; one that nobody else is, since all of a user's
+/// descriptors in flight count.
 fn become_unprivileged() {
     limit(Resource::Nofile, 64);
-    if rustix::process::geteuid().is_root() {
-        let id = 1_000_000_000 + std::process::id();
-        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
-        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-    }
+    let id = 60_000 + std::process::id() % 5000;
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    // Who may not do this has no privileges either.
+    let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
+    let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
 }
 
 /// Sends until the kernel refuses; how many messages that took.
@@ -543,7 +543,8 @@ fn c7_everything_works_without_proc() {
     }
     harness::alone("c7_everything_works_without_proc", || {
         let root = std::env::temp_dir().join(format!("strait-root-{}", std::process::id()));
-        fs::create_dir_all(root.join("tmp")).unwrap();
+        let temporary = std::env::temp_dir();
+        fs::create_dir_all(root.join(temporary.strip_prefix("/").unwrap())).unwrap();
         let old_root = fs::File::open("/").unwrap();
         rustix::process::chroot(&root).unwrap();
         std::env::set_current_dir("/").unwrap();

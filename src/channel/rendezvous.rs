@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use super::limits::MAX_SILENT_CLIENTS;
-use super::message::{Message, Purpose, RecvError};
+use super::limits::{CLIENTS_PER_TURN, MAX_SILENT_CLIENTS};
+use super::message::{Message, Problem, Purpose, RecvError};
 use super::receiver::Receiver;
 use crate::platform::{self, Listener, Peer, Poller, Wait};
 
@@ -39,44 +39,38 @@ impl OneShotServer {
         let mut clients = Clients::default();
         let mut ready = VecDeque::new();
         loop {
-            self.poller.wait(wait, &mut ready).map_err(RecvError::Io)?;
-            if ready.is_empty() && wait.is_over() {
-                return Err(RecvError::Empty);
-            }
-            while let Some(id) = ready.pop_front() {
-                if id == LISTENER_ID {
-                    self.admit(&mut clients, &mut may_enter)?;
-                } else if let Some(client) = clients.silent.get_mut(&id) {
-                    match client.receive(buffer, Purpose::Look, Wait::Never) {
-                        Ok(message) => {
-                            let receiver = clients.silent.remove(&id);
-                            let receiver = receiver.ok_or(RecvError::Disconnected)?;
-                            let _ = self.poller.remove(receiver.packets());
-                            return Ok((receiver, message));
-                        }
-                        Err(RecvError::Empty) => {}
-                        Err(RecvError::Unfinished) => ready.push_back(id),
-                        Err(RecvError::Disconnected | RecvError::Lost(_)) => {
-                            clients.silent.remove(&id);
-                        }
-                        Err(RecvError::Io(error)) => return Err(RecvError::Io(error)),
-                    }
+            let wait_now = if ready.is_empty() { wait } else { Wait::Never };
+            self.poller.wait(wait_now, &mut ready).map_err(RecvError::Io)?;
+            for _ in 0..ready.len() {
+                let Some(id) = ready.pop_front() else { break };
+                let heard = if id == LISTENER_ID {
+                    self.admit(&mut clients, &mut ready, buffer, &mut may_enter)?
+                } else {
+                    self.hear(&mut clients, &mut ready, id, buffer)?
+                };
+                if let Some(first) = heard {
+                    return Ok(first);
                 }
+            }
+            if wait.is_over() {
+                return Err(RecvError::Empty);
             }
         }
     }
 
-    /// Lets all in who are waiting and may enter.
+    /// Lets in who are waiting and may enter, and hears each at once: who has spoken must not be taken for silent.
     fn admit(
         &self,
         clients: &mut Clients,
+        ready: &mut VecDeque<u64>,
+        buffer: &mut Vec<u8>,
         may_enter: &mut impl FnMut(&Peer) -> bool,
-    ) -> Result<(), RecvError> {
-        loop {
+    ) -> Result<Option<(Receiver, Message)>, RecvError> {
+        for _ in 0..CLIENTS_PER_TURN {
             let receiver = match self.listener.accept(Wait::Never) {
                 Ok((receiver, peer)) if may_enter(&peer) => receiver,
                 Ok(_) => continue,
-                Err(platform::RecvError::Empty) => return Ok(()),
+                Err(platform::RecvError::Empty) => return Ok(None),
                 // Those who say nothing may be using up the handles.
                 Err(platform::RecvError::Io(_)) if clients.drop_oldest() => continue,
                 Err(error) => return Err(error.into()),
@@ -85,9 +79,43 @@ impl OneShotServer {
                 clients.drop_oldest();
             }
             clients.last_id += 1;
-            self.poller.add(&receiver, clients.last_id).map_err(RecvError::Io)?;
-            clients.silent.insert(clients.last_id, Receiver::from(receiver));
+            let id = clients.last_id;
+            self.poller.add(&receiver, id).map_err(RecvError::Io)?;
+            clients.silent.insert(id, Receiver::from(receiver));
+            if let Some(first) = self.hear(clients, ready, id, buffer)? {
+                return Ok(Some(first));
+            }
         }
+        ready.push_back(LISTENER_ID);
+        Ok(None)
+    }
+
+    /// Receives from one client.
+    fn hear(
+        &self,
+        clients: &mut Clients,
+        ready: &mut VecDeque<u64>,
+        id: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<(Receiver, Message)>, RecvError> {
+        let Some(client) = clients.silent.get_mut(&id) else { return Ok(None) };
+        match client.receive(buffer, Purpose::Look, Wait::Never) {
+            Ok(message) => {
+                let receiver = clients.silent.remove(&id).ok_or(RecvError::Disconnected)?;
+                let _ = self.poller.remove(receiver.packets());
+                return Ok(Some((receiver, message)));
+            }
+            Err(RecvError::Empty) => {}
+            Err(RecvError::Unfinished) => ready.push_back(id),
+            Err(RecvError::Disconnected | RecvError::Lost(Problem::Malformed(_))) => {
+                clients.silent.remove(&id);
+            }
+            // Not the client's fault.
+            Err(error @ (RecvError::Lost(Problem::AttachmentsLost) | RecvError::Io(_))) => {
+                return Err(error);
+            }
+        }
+        Ok(None)
     }
 }
 

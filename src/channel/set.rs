@@ -8,7 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::OnceLock;
 
-use super::limits::{BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN};
+use super::limits::{
+    ATTACHMENTS_PER_SELECT, BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN,
+};
 use super::message::{Problem, Purpose, RecvError};
 use super::receiver::Receiver;
 use super::scratch;
@@ -30,6 +32,19 @@ pub(crate) struct ReceiverSet {
 struct Member {
     receiver: Receiver,
     is_queued: bool,
+}
+
+/// What one selection has taken.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: usize,
+    attachments: usize,
+}
+
+impl Taken {
+    fn is_enough(&self) -> bool {
+        self.bytes >= BYTES_PER_SELECT || self.attachments >= ATTACHMENTS_PER_SELECT
+    }
 }
 
 /// What happened to a member.
@@ -122,7 +137,8 @@ impl ReceiverSet {
             self.collect(&mut events)?;
             if !events.is_empty() || woken || wait.is_over() {
                 if let (Some(reminder), false) = (self.reminder.get(), self.ready.is_empty()) {
-                    reminder.wake()?;
+                    // What was received comes first; the next selection tries again.
+                    let _ = reminder.wake();
                 }
                 return Ok(events);
             }
@@ -130,10 +146,10 @@ impl ReceiverSet {
     }
 
     fn collect(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
-        let mut bytes = 0;
+        let mut taken = Taken::default();
         scratch::with_receive_buffer(|buffer| {
             for _ in 0..self.ready.len() {
-                if events.len() >= MAX_EVENTS_PER_SELECT || bytes >= BYTES_PER_SELECT {
+                if events.len() >= MAX_EVENTS_PER_SELECT || taken.is_enough() {
                     break;
                 }
                 let Some(id) = self.ready.pop_front() else {
@@ -142,7 +158,7 @@ impl ReceiverSet {
                 let Some(member) = self.members.get_mut(&id) else {
                     continue;
                 };
-                member.is_queued = match member.turn(id, buffer, events, &mut bytes) {
+                member.is_queued = match member.turn(id, buffer, events, &mut taken) {
                     Ok(is_queued) => is_queued,
                     Err(error) if events.is_empty() => {
                         self.ready.push_back(id);
@@ -169,13 +185,14 @@ impl Member {
         id: u64,
         buffer: &mut Vec<u8>,
         events: &mut Vec<Event>,
-        bytes: &mut usize,
+        taken: &mut Taken,
     ) -> io::Result<bool> {
         for _ in 0..MESSAGES_PER_TURN {
             match self.receiver.receive(buffer, Purpose::Keep, Wait::Never) {
                 Ok(message) => {
                     let body = message.body.into_vec(buffer);
-                    *bytes += body.len();
+                    taken.bytes += body.len();
+                    taken.attachments += message.attachments.len();
                     events.push(Event::Message(id, body, message.attachments));
                 }
                 Err(RecvError::Empty) => return Ok(false),
@@ -187,7 +204,7 @@ impl Member {
                 }
                 Err(RecvError::Io(error)) => return Err(error),
             }
-            if *bytes >= BYTES_PER_SELECT {
+            if taken.is_enough() {
                 break;
             }
         }

@@ -6,13 +6,14 @@ use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::{self, Command, Stdio};
+use std::process;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::internals::frame::{Kind, Position};
@@ -202,10 +203,8 @@ fn wrong_descriptors() -> Vec<(&'static str, OwnedFd)> {
         ("memory that is too short", sealed_memory(4095)),
         ("no memory at all", sealed_memory(0)),
     ];
-    // The end of a pipe that std gives to a child.
-    let mut child = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
-    wrong.push(("a pipe", child.stdin.take().unwrap().into()));
-    child.wait().unwrap();
+    let (pipe, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+    wrong.push(("a pipe", pipe));
     let growing = memfd(8192, MemfdFlags::empty()).unwrap();
     rustix::fs::fcntl_add_seals(&growing, SealFlags::GROW).unwrap();
     wrong.push(("memory that is sealed against growing only", growing));

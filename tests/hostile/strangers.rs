@@ -184,8 +184,8 @@ fn c7_other_users_are_turned_away() {
     let as_somebody_else = |name: String| {
         thread::spawn(move || {
             let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
-            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
-            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
             let socket = connect(&name)?;
             raw::send(&socket, &raw::message(0, &encoded("stranger")), &[]).unwrap();
             Ok::<_, rustix::io::Errno>(socket)
@@ -194,6 +194,10 @@ fn c7_other_users_are_turned_away() {
         .unwrap()
     };
     let refused = as_somebody_else(name.clone()).unwrap_err();
+    if refused == rustix::io::Errno::INVAL {
+        // There is no such user in this user namespace.
+        return;
+    }
     assert_eq!(refused, rustix::io::Errno::ACCESS);
     fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(&name, Permissions::from_mode(0o777)).unwrap();

@@ -99,6 +99,10 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(fd: OwnedFd, len: usize) -> io::Result<Mapping> {
+        // What is made of it is slices, which are not longer than that.
+        if isize::try_from(len).is_err() {
+            return Err(rustix::io::Errno::OVERFLOW.into());
+        }
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
         let start = unsafe {
