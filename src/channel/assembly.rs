@@ -8,6 +8,7 @@
 //! Nothing is allocated for what a part announces, only for what arrived.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::frame::{Malformed, Position};
@@ -24,7 +25,6 @@ const AHEAD: usize = 16;
 const MAX_RESERVE: usize = 64 << 20;
 
 /// The unfinished messages of one receiver, with attachments of type `A`.
-#[derive(Debug)]
 pub struct Assembly<A> {
     messages: HashMap<u128, Entry<A>>,
     /// The sums over all messages.
@@ -38,7 +38,7 @@ pub struct Assembly<A> {
 pub type Whole<A> = (Vec<u8>, Vec<A>);
 
 /// A message of which parts are missing.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Unfinished<A> {
     /// Which message.
     pub id: u128,
@@ -52,7 +52,6 @@ pub struct Unfinished<A> {
     pub attachments: Vec<A>,
 }
 
-#[derive(Debug)]
 struct Entry<A> {
     message: Unfinished<A>,
     /// How many of its bytes are accounted for.
@@ -69,6 +68,28 @@ enum Fate {
     GaveWay,
     /// It is lost, and that was told.
     Lost,
+}
+
+/// Numbers only: what a peer sent may be long, and nobody's business.
+impl<A> fmt::Debug for Assembly<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembly")
+            .field("messages", &self.messages.len())
+            .field("bytes", &self.bytes)
+            .field("attachments", &self.attachments)
+            .finish()
+    }
+}
+
+impl<A> fmt::Debug for Unfinished<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unfinished")
+            .field("bytes", &self.bytes.len())
+            .field("of_bytes", &self.total_bytes)
+            .field("attachments", &self.attachments.len())
+            .field("of_attachments", &self.total_attachments)
+            .finish()
+    }
 }
 
 impl<A> Default for Assembly<A> {

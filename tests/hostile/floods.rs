@@ -38,16 +38,18 @@ impl Flood {
         Flood { is_over, thread: Some(thread) }
     }
 
-    /// Of parts that never make a message and are no error.
-    fn of_parts(socket: OwnedFd) -> Flood {
-        let first = raw::first(1, 100, b"x");
-        let abort = raw::abort(1);
-        let mut sent_first = false;
-        Flood::of(move || {
-            let part = if sent_first { &abort } else { &first };
-            raw::try_send(&socket, part, &[])?;
-            sent_first = !sent_first;
-            Ok(())
+    /// Of parts that never make a message and are no error, from several threads, so that there is always something to receive.
+    fn of_parts(socket: impl AsFd) -> [Flood; 3] {
+        sockopt::set_socket_send_buffer_size(&socket, 4 << 20).unwrap();
+        [1, 2, 3].map(|id| {
+            let socket = socket.as_fd().try_clone_to_owned().unwrap();
+            let parts = [raw::first(id, 100, b"x"), raw::abort(id)];
+            let mut sent = 0;
+            Flood::of(move || {
+                raw::try_send(&socket, &parts[sent % 2], &[])?;
+                sent += 1;
+                Ok(())
+            })
         })
     }
 
@@ -71,7 +73,7 @@ impl Drop for Flood {
 fn c7_timeouts_end_in_a_flood_of_parts() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
-    let flood = Flood::of_parts(sender.as_fd().try_clone_to_owned().unwrap());
+    let flood = Flood::of_parts(&sender);
     for timeout in [3, 30].map(Duration::from_millis) {
         let start = Instant::now();
         assert!(receiver.try_recv().unwrap_err().is_empty());
@@ -138,6 +140,38 @@ fn c7_a_flooded_member_of_a_set_delays_nobody() {
         assert!(selections <= 3, "{selections} selections to hear them all");
     }
     drop(floods);
+}
+
+/// However much each of them has waiting.
+#[test]
+fn c7_all_members_of_a_set_have_their_turn() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let senders: Vec<_> = (0..50)
+        .map(|_| {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            set.add(receiver).unwrap();
+            (0..250).for_each(|number| sender.send(number).unwrap());
+            sender
+        })
+        .collect();
+    let mut received = [0; 50];
+    while received != [250; 50] {
+        let results = set.select().unwrap();
+        assert!(results.len() < 1200, "{} results at once", results.len());
+        let mut turns = [0; 50];
+        for result in results {
+            let (id, message) = result.unwrap();
+            assert_eq!(message.to::<u32>().unwrap(), received[id as usize]);
+            received[id as usize] += 1;
+            turns[id as usize] += 1;
+        }
+        assert!(turns.iter().all(|&turn| turn <= 100), "{turns:?}");
+        // Nobody is ahead by more than a turn or two.
+        let (least, most) = (received.iter().min().unwrap(), received.iter().max().unwrap());
+        assert!(most - least <= 200, "{received:?}");
+    }
+    drop(senders);
 }
 
 #[test]
