@@ -9,7 +9,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -22,7 +21,7 @@ use crate::channel::{Purpose, Receiver, RecvError, Slot, scratch};
 use crate::codec;
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
-use crate::platform::{Poller, Registry, Wait};
+use crate::platform::{Poller, Registry, Wait, process_mark};
 
 /// How long the thread rests when the operating system refuses to tell it what happened.
 const REST: Duration = Duration::from_millis(10);
@@ -112,6 +111,10 @@ where
             }
             Err(RecvError::Lost(problem)) => Poll::Ready(Some(Err(problem.into()))),
             Err(RecvError::Io(error)) => Poll::Ready(Some(Err(lost(error)))),
+            Err(RecvError::Broken(error)) => {
+                *source = Source::Over;
+                Poll::Ready(Some(Err(lost(error))))
+            }
             Err(RecvError::Disconnected) => {
                 *source = Source::Over;
                 Poll::Ready(None)
@@ -185,10 +188,11 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // In a forked child the registry is still the parent's, and none of the child's business.
-        if self.reactor.process == process::id() {
-            let _ = self.reactor.registry.remove(self.receiver.packets());
+        // In a forked child the registry is still the parent's, and a thread that is not there may hold the lock.
+        if self.reactor.process != process_mark() {
+            return;
         }
+        let _ = self.reactor.registry.remove(self.receiver.packets());
         lock(&self.reactor.tasks).by_id.remove(&self.id);
     }
 }
@@ -199,11 +203,13 @@ struct Task(Mutex<Option<Waker>>);
 
 impl Task {
     fn set(&self, waker: &Waker) {
-        let mut current = lock(&self.0);
-        match &*current {
-            Some(known) if known.will_wake(waker) => {}
-            _ => *current = Some(waker.clone()),
+        if lock(&self.0).as_ref().is_some_and(|known| known.will_wake(waker)) {
+            return;
         }
+        // Cloning and dropping wakers runs the runtime's code: outside the lock.
+        let new = waker.clone();
+        let old = lock(&self.0).replace(new);
+        drop(old);
     }
 
     fn wake(&self) {
@@ -219,7 +225,7 @@ impl Task {
 struct Reactor {
     registry: Registry,
     tasks: Mutex<Tasks>,
-    process: u32,
+    process: u64,
 }
 
 #[derive(Default)]
@@ -242,7 +248,7 @@ impl Reactor {
         static REACTOR: Mutex<Option<Arc<Reactor>>> = Mutex::new(None);
         let mut current = lock(&REACTOR);
         match &*current {
-            Some(reactor) if reactor.process == process::id() => Ok(Arc::clone(reactor)),
+            Some(reactor) if reactor.process == process_mark() => Ok(Arc::clone(reactor)),
             _ => {
                 let reactor = Reactor::start()?;
                 *current = Some(Arc::clone(&reactor));
@@ -256,7 +262,7 @@ impl Reactor {
         let reactor = Arc::new(Reactor {
             registry: poller.registry()?,
             tasks: Mutex::default(),
-            process: process::id(),
+            process: process_mark(),
         });
         let watched = Arc::clone(&reactor);
         thread::Builder::new()

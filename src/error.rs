@@ -1,6 +1,7 @@
 //! The errors of the `ipc` face: the enums of ipc-channel, variants and all, because users match them exhaustively.
 
 use std::io;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use thiserror::Error;
 
@@ -11,11 +12,15 @@ use crate::codec::FormatError;
 /// [`source`](std::error::Error::source) says why: the format's own error, handles that are missing or of the wrong kind, or a
 /// packet that breaks the protocol.
 #[derive(Debug, Error)]
-#[error("a message could not be {done}")]
+#[error("a message could not be {done}: {source}")]
 pub struct SerDeError {
     done: &'static str,
     source: FormatError,
 }
+
+/// Nothing that it holds can be left half changed by a panic; as in ipc-channel.
+impl UnwindSafe for SerDeError {}
+impl RefUnwindSafe for SerDeError {}
 
 impl SerDeError {
     pub(crate) fn from_format(done: &'static str, source: FormatError) -> SerDeError {
@@ -28,10 +33,10 @@ impl SerDeError {
 pub enum IpcError {
     /// The value could not be encoded or decoded, or a message that arrived was malformed. That message is lost; the channel
     /// goes on.
-    #[error("a value could not be exchanged")]
+    #[error("a value could not be exchanged: {0}")]
     SerializationError(#[from] SerDeError),
     /// The operating system refused.
-    #[error("the operating system refused a channel operation")]
+    #[error("the operating system refused a channel operation: {0}")]
     Io(#[from] io::Error),
     /// The other side is gone: no sender is left and everything was received, or no receiver is left.
     #[error("the other side of the channel is gone")]
@@ -42,7 +47,7 @@ pub enum IpcError {
 #[derive(Debug, Error)]
 pub enum TryRecvError {
     /// It failed.
-    #[error("no message could be received")]
+    #[error("no message could be received: {0}")]
     IpcError(#[from] IpcError),
     /// No message came in time.
     #[error("no message came in time")]
@@ -53,7 +58,7 @@ pub enum TryRecvError {
 #[derive(Debug, Error)]
 pub enum TrySelectError {
     /// It failed.
-    #[error("the operating system refused a selection")]
+    #[error("the operating system refused a selection: {0}")]
     IoError(#[from] io::Error),
     /// Nothing happened in time.
     #[error("nothing was received and nothing was closed in time")]

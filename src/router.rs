@@ -8,7 +8,6 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::{Event, ReceiverSet, Slot};
 use crate::error::SerDeError;
 use crate::ipc::{IpcBytesReceiver, IpcMessage, IpcReceiver, OpaqueIpcReceiver};
-use crate::platform::{PollWaker, Wait};
+use crate::platform::{PollWaker, Wait, process_mark};
 
 /// The router of the whole process. Its thread starts with its first use.
 pub static ROUTER: LazyLock<RouterProxy> = LazyLock::new(RouterProxy::new);
@@ -206,11 +205,13 @@ impl RouterProxy {
         if needs_worker {
             *state = Worker::start().map_or(State::New, State::Running);
         }
-        match &*state {
-            State::Running(worker) => worker.add(Route { slot, handler }),
-            // Outside the lock: dropping the callback runs foreign code.
-            State::New | State::ShutDown => drop(state),
-        }
+        let refused = match &*state {
+            State::Running(worker) => worker.add(Route { slot, handler }).err(),
+            State::New | State::ShutDown => Some(Route { slot, handler }),
+        };
+        // In this order: dropping the callback runs foreign code.
+        drop(state);
+        drop(refused);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -243,7 +244,7 @@ struct Worker {
     thread: ThreadId,
     /// Disconnected when the thread ends.
     ended: Receiver<()>,
-    process: u32,
+    process: u64,
 }
 
 impl Worker {
@@ -261,18 +262,19 @@ impl Worker {
             drop(running);
         })?;
         let thread = thread.thread().id();
-        Ok(Worker { routes, waker, is_over, thread, ended, process: process::id() })
+        Ok(Worker { routes, waker, is_over, thread, ended, process: process_mark() })
     }
 
     fn is_of_a_parent(&self) -> bool {
-        self.process != process::id()
+        self.process != process_mark()
     }
 
-    fn add(&self, route: Route) {
-        if self.routes.send(route).is_ok() {
-            // It fails only if the thread is gone; then the route is, too.
-            let _ = self.waker.wake();
-        }
+    /// Hands a route to the thread, or back if that is gone.
+    fn add(&self, route: Route) -> Result<(), Route> {
+        self.routes.send(route).map_err(|refused| refused.0)?;
+        // The thread is there, and so is what it waits on.
+        let _ = self.waker.wake();
+        Ok(())
     }
 
     fn stop(self) {

@@ -262,18 +262,9 @@ fn c8_mio() {
     assert_eq!(expected, [500; 5]);
 }
 
-/// tokio wants to know the number itself.
-struct Numbered<T>(IpcReceiver<T>);
-
-impl<T> AsRawFd for Numbered<T> {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-fn in_tokio<T>(receiver: IpcReceiver<T>) -> AsyncFd<Numbered<T>> {
+fn in_tokio<T>(receiver: IpcReceiver<T>) -> AsyncFd<IpcReceiver<T>> {
     // SAFETY: that is what a receiver promises of a descriptor that it has lent out.
-    unsafe { AsyncFd::register(Numbered(receiver)).unwrap() }
+    unsafe { AsyncFd::register(receiver).unwrap() }
 }
 
 #[test]
@@ -290,7 +281,7 @@ fn c8_tokio() {
         'open: loop {
             let mut guard = receiver.readable().await.unwrap();
             loop {
-                match guard.get_inner().0.try_recv() {
+                match guard.get_inner().try_recv() {
                     Ok(number) => {
                         assert_eq!(number, expected);
                         expected += 1;
@@ -322,7 +313,7 @@ fn c8_many_tasks_of_tokio() {
                     loop {
                         let mut guard = receiver.readable_mut().await.unwrap();
                         // `WouldBlock` is how it learns that it has to wait.
-                        let received = guard.try_io(|inner| Ok(inner.get_ref().0.try_recv()?));
+                        let received = guard.try_io(|inner| Ok(inner.get_ref().try_recv()?));
                         match received {
                             Ok(Ok(number)) => sum += number,
                             Ok(Err(error)) => {

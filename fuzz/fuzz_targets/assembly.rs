@@ -4,6 +4,7 @@
 #![no_main]
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -68,12 +69,15 @@ impl From<Where> for Position {
     }
 }
 
+/// How many attachments are waiting. Inputs are tried one after another.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 fuzz_target!(|input: Input| {
     let limit = usize::from(input.max_attachments);
     // An attachment is a reference to this: how many there are is known.
     let token = Rc::new(());
     let tokens = |count: u8| vec![Rc::clone(&token); count.into()];
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembly::new(&WAITING);
     // The size that each message announced when it began.
     let mut announced = [None; IDS as usize];
     for event in input.events {
@@ -113,10 +117,10 @@ fuzz_target!(|input: Input| {
                 continue;
             }
             Event::Move => {
-                let mut elsewhere = Assembly::default();
-                for unfinished in assembly.into_unfinished() {
-                    elsewhere.resume(unfinished, limit).expect("it was acceptable before");
-                }
+                let mut elsewhere = Assembly::new(&WAITING);
+                let contents = assembly.into_contents();
+                contents.unfinished.into_iter().for_each(|open| elsewhere.resume(open, limit));
+                contents.lost.into_iter().for_each(|lost| elsewhere.remember(lost));
                 assembly = elsewhere;
                 continue;
             }
@@ -134,6 +138,7 @@ fuzz_target!(|input: Input| {
     }
     assert!(assembly.is_empty());
     assert_eq!(Rc::strong_count(&token), 1, "attachments are left over");
+    assert_eq!(WAITING.load(Ordering::Relaxed), 0);
     let books = format!("{assembly:?}");
     assert_eq!(books, "Assembly { messages: 0, bytes: 0, attachments: 0 }");
 });

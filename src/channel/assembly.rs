@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::frame::{Malformed, Position};
@@ -30,12 +31,32 @@ pub struct Assembly<A> {
     /// The sums over all messages.
     bytes: usize,
     attachments: usize,
+    /// How many attachments are waiting in all assemblies that share this count.
+    waiting: &'static AtomicUsize,
     /// How large the last message was that was completed, within limits: as much is reserved for the next.
     usual: usize,
 }
 
 /// The bytes and attachments of a message that is complete.
 pub type Whole<A> = (Vec<u8>, Vec<A>);
+
+/// What an assembly had when it was taken apart.
+#[derive(Debug)]
+pub struct Contents<A> {
+    /// What can still be completed.
+    pub unfinished: Vec<Unfinished<A>>,
+    /// What cannot, so that the rest of it is not taken for something else.
+    pub lost: Vec<Lost>,
+}
+
+/// A message that will not be completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Which message.
+    pub id: u128,
+    /// Whether that was told.
+    pub is_told: bool,
+}
 
 /// A message of which parts are missing.
 #[derive(PartialEq, Eq)]
@@ -92,14 +113,20 @@ impl<A> fmt::Debug for Unfinished<A> {
     }
 }
 
-impl<A> Default for Assembly<A> {
-    fn default() -> Assembly<A> {
-        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0, usual: 0 }
+impl<A> Drop for Assembly<A> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.attachments, Ordering::Relaxed);
     }
 }
 
 impl<A> Assembly<A> {
-    /// Adds a part, and returns the message if that completes it. At most `max_attachments` may wait here.
+    /// Makes an empty one. It adds its attachments to those that are `waiting` elsewhere.
+    pub fn new(waiting: &'static AtomicUsize) -> Assembly<A> {
+        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0, waiting, usual: 0 }
+    }
+
+    /// Adds a part, and returns the message if that completes it. At most `max_attachments` may be waiting, here and
+    /// elsewhere.
     ///
     /// # Errors
     ///
@@ -221,6 +248,7 @@ impl<A> Assembly<A> {
         self.bytes += entry.message.bytes.len() - entry.bytes;
         entry.bytes = entry.message.bytes.len();
         self.attachments += attachments.len();
+        self.waiting.fetch_add(attachments.len(), Ordering::Relaxed);
         entry.message.attachments.extend(attachments);
         entry.progress = Instant::now();
         Ok(None)
@@ -251,40 +279,47 @@ impl<A> Assembly<A> {
         self.messages.values().all(|entry| entry.fate != Fate::Open)
     }
 
-    /// Takes out what can still be completed, to be [`resume`](Assembly::resume)d elsewhere.
-    pub fn into_unfinished(self) -> Vec<Unfinished<A>> {
-        let open = |entry: Entry<A>| (entry.fate == Fate::Open).then_some(entry.message);
-        self.messages.into_values().filter_map(open).collect()
+    /// Takes everything out, to be put in elsewhere.
+    pub fn into_contents(mut self) -> Contents<A> {
+        let mut contents = Contents { unfinished: Vec::new(), lost: Vec::new() };
+        for (id, entry) in std::mem::take(&mut self.messages) {
+            match entry.fate {
+                Fate::Open => contents.unfinished.push(entry.message),
+                fate => contents.lost.push(Lost { id, is_told: fate == Fate::Lost }),
+            }
+        }
+        contents
     }
 
-    /// Puts a message in of which parts have arrived elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// [`Malformed`] if it exceeds the limits or contradicts itself.
-    pub fn resume(
-        &mut self,
-        message: Unfinished<A>,
-        max_attachments: usize,
-    ) -> Result<(), Malformed> {
+    /// Puts a message in that was lost elsewhere.
+    pub fn remember(&mut self, lost: Lost) {
+        if self.begin(lost.id, 0, 0).is_ok() {
+            self.empty(lost.id, if lost.is_told { Fate::Lost } else { Fate::GaveWay });
+        }
+    }
+
+    /// Puts a message in of which parts have arrived elsewhere. If it exceeds the limits or contradicts itself, it is lost.
+    pub fn resume(&mut self, message: Unfinished<A>, max_attachments: usize) {
         let id = message.id;
-        self.begin(id, message.total_bytes, message.total_attachments)?;
+        if self.begin(id, message.total_bytes, message.total_attachments).is_err() {
+            return;
+        }
         let (bytes, attachments) = (message.bytes.len(), message.attachments.len());
-        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
-        if entry.message.fits(bytes, attachments) != Some(false) {
-            self.lose(id, true);
-            return Err(Malformed::Part);
+        let Some(entry) = self.messages.get_mut(&id) else {
+            return;
+        };
+        if entry.message.fits(bytes, attachments) != Some(false)
+            || !self.make_room(id, bytes, attachments, max_attachments)
+        {
+            return self.empty(id, Fate::GaveWay);
         }
-        if !self.make_room(id, bytes, attachments, max_attachments) {
-            self.lose(id, true);
-            return Err(Malformed::Quota);
+        if let Some(entry) = self.messages.get_mut(&id) {
+            entry.message = message;
+            entry.bytes = bytes;
+            self.bytes += bytes;
+            self.attachments += attachments;
+            self.waiting.fetch_add(attachments, Ordering::Relaxed);
         }
-        let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
-        entry.message = message;
-        entry.bytes = bytes;
-        self.bytes += bytes;
-        self.attachments += attachments;
-        Ok(())
     }
 
     fn begin(
@@ -341,7 +376,8 @@ impl<A> Assembly<A> {
         }
     }
 
-    /// Makes room for more of message `id`, at the cost of silent ones.
+    /// Makes room for more of message `id`, at the cost of silent ones. Two receivers that do so at the same time may exceed
+    /// the limit on attachments by those of one packet.
     fn make_room(
         &mut self,
         id: u128,
@@ -349,16 +385,24 @@ impl<A> Assembly<A> {
         attachments: usize,
         max_attachments: usize,
     ) -> bool {
-        while self.bytes + bytes > MAX_UNFINISHED_BYTES
-            || self.attachments + attachments > max_attachments
-        {
-            let gives_way = |entry: &Entry<A>| entry.message.id != id && entry.fate == Fate::Open;
+        loop {
+            let too_many_bytes = self.bytes + bytes > MAX_UNFINISHED_BYTES;
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            let too_many_attachments =
+                attachments > 0 && waiting.saturating_add(attachments) > max_attachments;
+            if !too_many_bytes && !too_many_attachments {
+                return true;
+            }
+            let gives_way = |entry: &Entry<A>| {
+                entry.message.id != id
+                    && entry.fate == Fate::Open
+                    && (too_many_bytes || !entry.message.attachments.is_empty())
+            };
             match self.most_silent(gives_way) {
                 Some((silent, silence)) if silence >= SILENCE => self.empty(silent, Fate::GaveWay),
                 _ => return false,
             }
         }
-        true
     }
 
     fn most_silent(&self, may: impl Fn(&Entry<A>) -> bool) -> Option<(u128, Duration)> {
@@ -378,6 +422,7 @@ impl<A> Assembly<A> {
         if let Some(entry) = self.messages.get_mut(&id) {
             self.bytes -= std::mem::take(&mut entry.bytes);
             self.attachments -= entry.message.attachments.len();
+            self.waiting.fetch_sub(entry.message.attachments.len(), Ordering::Relaxed);
             entry.message.bytes = Vec::new();
             entry.message.attachments = Vec::new();
             entry.fate = fate;
@@ -388,6 +433,7 @@ impl<A> Assembly<A> {
         let entry = self.messages.remove(&id)?;
         self.bytes -= entry.bytes;
         self.attachments -= entry.message.attachments.len();
+        self.waiting.fetch_sub(entry.message.attachments.len(), Ordering::Relaxed);
         Some(entry.message)
     }
 }
@@ -427,9 +473,14 @@ mod tests {
         Position::First { bytes, attachments }
     }
 
+    /// A count that this test has for itself.
+    fn nobody_else() -> &'static AtomicUsize {
+        Box::leak(Box::default())
+    }
+
     #[test]
     fn parts_of_several_messages_interleave() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(nobody_else());
         assert_eq!(assembly.add(1, first(6, 1), b"ab", vec![], NO_LIMIT), Ok(None));
         assert_eq!(assembly.add(2, first(3, 0), b"x", vec![], NO_LIMIT), Ok(None));
         assert_eq!(assembly.add(1, Position::Middle, b"cd", vec!['h'], NO_LIMIT), Ok(None));
@@ -444,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_message_that_lies_is_one_error() {
-        let mut assembly = Assembly::<char>::default();
+        let mut assembly = Assembly::<char>::new(nobody_else());
         assembly.add(1, first(4, 0), b"ab", vec![], NO_LIMIT).unwrap();
         let too_much = assembly.add(1, Position::Middle, b"cdef", vec![], NO_LIMIT);
         assert_eq!(too_much, Err(Malformed::Part));
@@ -457,7 +508,7 @@ mod tests {
 
     #[test]
     fn announcements_cost_nothing() {
-        let mut assembly = Assembly::<char>::default();
+        let mut assembly = Assembly::<char>::new(nobody_else());
         let bomb = assembly.add(1, first(u64::MAX, 0), b"", vec![], NO_LIMIT);
         assert_eq!(bomb, Err(Malformed::TooLarge));
         let bomb = assembly.add(2, first(1, u32::MAX), b"", vec![], NO_LIMIT);
@@ -468,7 +519,7 @@ mod tests {
 
     #[test]
     fn the_silent_give_way_and_are_one_error() {
-        let mut assembly = Assembly::default();
+        let mut assembly = Assembly::new(nobody_else());
         assembly.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
         assembly.add(2, first(9, 3), b"b", vec!['c'], 3).unwrap();
         // Neither has been silent for long: the newcomer is refused.
@@ -484,20 +535,65 @@ mod tests {
 
     #[test]
     fn what_moves_goes_on_elsewhere() {
-        let mut here = Assembly::default();
+        let waiting = nobody_else();
+        let mut here = Assembly::new(waiting);
         here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT).unwrap();
         here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT).unwrap_err();
-        let mut there = Assembly::default();
-        for message in here.into_unfinished() {
-            there.resume(message, NO_LIMIT).unwrap();
-        }
+        assert_eq!(waiting.load(Ordering::Relaxed), 1);
+        let Contents { mut unfinished, lost } = here.into_contents();
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(lost, [Lost { id: 2, is_told: true }]);
+        let mut there = Assembly::new(waiting);
+        there.resume(unfinished.remove(0), NO_LIMIT);
+        there.remember(lost[0]);
+        there.remember(Lost { id: 3, is_told: false });
         let whole = there.add(1, Position::Last, b"cd", vec![], NO_LIMIT);
         assert_eq!(whole, Ok(Some((b"abcd".to_vec(), vec!['a']))));
+        // Of what was lost there is one error in all.
+        assert_eq!(there.add(2, Position::Middle, b"a", vec![], NO_LIMIT), Ok(None));
+        assert_eq!(there.add(2, Position::Last, b"a", vec![], NO_LIMIT), Ok(None));
+        let untold = there.add(3, Position::Middle, b"a", vec![], NO_LIMIT);
+        assert_eq!(untold, Err(Malformed::Quota));
+        assert_eq!(there.add(3, Position::Last, b"a", vec![], NO_LIMIT), Ok(None));
+        assert_eq!(there.messages.len(), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_elsewhere_is_lost_by_itself() {
+        let waiting = nobody_else();
+        let mut here = Assembly::new(waiting);
+        here.add(1, first(4, 2), b"ab", vec!['a', 'b'], NO_LIMIT).unwrap();
+        here.add(2, first(2, 1), b"a", vec!['c'], NO_LIMIT).unwrap();
+        let mut contents = here.into_contents();
+        contents.unfinished.sort_by_key(|message| message.id);
+        let mut there = Assembly::new(waiting);
+        contents.unfinished.into_iter().for_each(|message| there.resume(message, 2));
+        assert_eq!(waiting.load(Ordering::Relaxed), 2);
+        assert_eq!(there.add(2, Position::Last, b"b", vec![], 2), Err(Malformed::Quota));
+        let whole = there.add(1, Position::Last, b"cd", vec![], 2);
+        assert_eq!(whole, Ok(Some((b"abcd".to_vec(), vec!['a', 'b']))));
+    }
+
+    #[test]
+    fn attachments_are_counted_over_all_receivers() {
+        let waiting = nobody_else();
+        let mut first_of_two = Assembly::new(waiting);
+        let mut second = Assembly::new(waiting);
+        first_of_two.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
+        let refused = second.add(1, first(9, 3), b"a", vec!['c', 'd'], 3);
+        assert_eq!(refused, Err(Malformed::Quota));
+        // Bytes alone are no matter of handles.
+        second.add(2, first(9, 3), b"a", vec![], 3).unwrap();
+        drop(first_of_two);
+        second.add(2, Position::Middle, b"a", vec!['c', 'd'], 3).unwrap();
+        assert_eq!(waiting.load(Ordering::Relaxed), 2);
+        second.abort(2).unwrap();
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn the_number_of_unfinished_messages_is_limited() {
-        let mut assembly = Assembly::<char>::default();
+        let mut assembly = Assembly::<char>::new(nobody_else());
         for id in 0..MAX_UNFINISHED_MESSAGES as u128 {
             assembly.add(id, first(9, 0), b"", vec![], NO_LIMIT).unwrap();
         }

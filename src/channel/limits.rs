@@ -10,6 +10,12 @@ pub const MAX_UNFINISHED_BYTES: usize = MAX_MESSAGE_BYTES;
 /// How many unfinished messages one receiver keeps.
 pub const MAX_UNFINISHED_MESSAGES: usize = 1024;
 
+/// How many bytes of unfinished messages one message carries for the receivers in it.
+pub(crate) const MAX_MOVED_BYTES: usize = 64 << 20;
+
+/// How many attachments of unfinished messages one message carries for the receivers in it.
+pub(crate) const MAX_MOVED_ATTACHMENTS: usize = 64;
+
 /// The most attachments in one message.
 pub const MAX_MESSAGE_ATTACHMENTS: usize = 1 << 16;
 

@@ -61,8 +61,10 @@ pub(crate) enum RecvError {
     Disconnected,
     /// One came, and it is lost. The channel goes on.
     Lost(Problem),
-    /// The operating system refused.
+    /// The operating system refused this time.
     Io(io::Error),
+    /// The operating system refused, and will do so every time.
+    Broken(io::Error),
 }
 
 /// What was wrong with a message that arrived.
@@ -76,4 +78,7 @@ pub(crate) enum Problem {
         "handles in a message could not be received: this process may not have (so many of) them"
     )]
     AttachmentsLost,
+    /// The operating system lets nothing be received any more.
+    #[error("the operating system refused to receive from the channel: {0}")]
+    Broken(io::Error),
 }

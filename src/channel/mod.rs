@@ -20,7 +20,7 @@ pub(crate) mod set;
 pub(crate) mod slot;
 
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
-pub(crate) use receiver::{Receiver, Unfinished};
+pub(crate) use receiver::{Luggage, Receiver, Room, Unfinished};
 pub(crate) use sender::{SendFailure, Sender};
 pub(crate) use set::{Event, ReceiverSet};
 pub(crate) use slot::{Departure, Parcel, Slot};

@@ -1,10 +1,11 @@
 //! The receiving end: packets become messages.
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 
-use super::assembly::{Assembly, Unfinished as UnfinishedMessage, Whole};
+use super::assembly::{Assembly, Contents, Lost, Unfinished as UnfinishedMessage, Whole};
 use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
-use super::limits::MAX_PACKETS_PER_STEP;
+use super::limits::{MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
 use super::message::{Body, Message, Problem, Purpose, RecvError};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
@@ -43,6 +44,46 @@ impl Step {
 /// A message of which parts are missing.
 pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
 
+/// What a receiver that moves has received incompletely.
+#[derive(Debug, Default)]
+pub(crate) struct Luggage {
+    /// What goes with it.
+    pub(crate) carried: Vec<Unfinished>,
+    /// What there is no room for: lost, unless the receiver comes back.
+    pub(crate) left_behind: Vec<Unfinished>,
+    /// What was lost before.
+    pub(crate) lost: Vec<Lost>,
+}
+
+/// How much may go with the receivers in one message.
+#[derive(Debug)]
+pub(crate) struct Room {
+    bytes: usize,
+    attachments: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { bytes: MAX_MOVED_BYTES, attachments: MAX_MOVED_ATTACHMENTS }
+    }
+}
+
+impl Room {
+    /// Takes what a message needs, if there is as much.
+    fn take(&mut self, message: &Unfinished) -> bool {
+        let bytes = self.bytes.checked_sub(message.bytes.len());
+        let attachments = self.attachments.checked_sub(message.attachments.len());
+        let (Some(bytes), Some(attachments)) = (bytes, attachments) else {
+            return false;
+        };
+        *self = Room { bytes, attachments };
+        true
+    }
+}
+
+/// How many attachments are waiting in unfinished messages, in this process.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 /// How often a limited wait looks at the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
@@ -55,6 +96,8 @@ pub(crate) struct Receiver {
     packets: PacketReceiver,
     assembly: Assembly<Attachment>,
     expected: Expected,
+    /// How many bytes of packets the last call took.
+    taken: usize,
 }
 
 /// What will probably come next. Being wrong costs a copy.
@@ -68,7 +111,12 @@ enum Expected {
 
 impl From<PacketReceiver> for Receiver {
     fn from(packets: PacketReceiver) -> Receiver {
-        Receiver { packets, assembly: Assembly::default(), expected: Expected::Message(0) }
+        Receiver {
+            packets,
+            assembly: Assembly::new(&WAITING),
+            expected: Expected::Message(0),
+            taken: 0,
+        }
     }
 }
 
@@ -81,21 +129,38 @@ impl Receiver {
         wait: Wait,
     ) -> Result<Message, RecvError> {
         let mut step = Step::new(wait);
+        let received = self.receive_step(buffer, purpose, &mut step);
+        self.taken = step.bytes;
+        received
+    }
+
+    fn receive_step(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        step: &mut Step,
+    ) -> Result<Message, RecvError> {
         loop {
             buffer.clear();
             buffer.reserve(RECEIVE_BYTES);
             let received = match self.expected {
-                Expected::Part(id) => self.receive_part(id, buffer, &mut step)?,
+                Expected::Part(id) => self.receive_part(id, buffer, step)?,
                 Expected::Message(size) if purpose == Purpose::Keep && size >= WORTH_A_PLACE => {
-                    self.receive_in_place(size, buffer, &mut step)?
+                    self.receive_in_place(size, buffer, step)?
                 }
-                Expected::Message(_) => self.receive_in_buffer(buffer, &mut step)?,
+                Expected::Message(_) => self.receive_in_buffer(buffer, step)?,
             };
             if let Some(message) = received {
                 return Ok(message);
             }
             step.may_go_on(&self.packets)?;
         }
+    }
+
+    /// How many bytes the last call of [`receive`](Receiver::receive) took from the channel, parts of what is yet to be
+    /// completed included.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
     }
 
     /// Receives a packet that is probably a small message.
@@ -273,29 +338,37 @@ impl Receiver {
     /// Takes the receiver apart for its way into another process; what has to stay in this one comes with it.
     pub(crate) fn depart(
         self,
-    ) -> Result<(Attachment, Vec<Unfinished>, platform::Remains), (io::Error, Receiver)> {
-        let Receiver { packets, assembly, expected } = self;
-        match packets.depart() {
-            Ok((packets, remains)) => {
-                Ok((Attachment::from_receiver(packets), assembly.into_unfinished(), remains))
+        room: &mut Room,
+    ) -> Result<(Attachment, Luggage, platform::Remains), (io::Error, Receiver)> {
+        let Receiver { packets, assembly, expected, taken } = self;
+        let (packets, remains) = match packets.depart() {
+            Ok(departed) => departed,
+            Err((error, packets)) => {
+                return Err((error, Receiver { packets, assembly, expected, taken }));
             }
-            Err((error, packets)) => Err((error, Receiver { packets, assembly, expected })),
-        }
+        };
+        let Contents { mut unfinished, lost } = assembly.into_contents();
+        // What a peer has piled up here must not keep the receiver from moving, nor others' messages from moving with it.
+        unfinished.sort_by_key(|message| message.bytes.len());
+        let (carried, left_behind) = unfinished.into_iter().partition(|message| room.take(message));
+        let luggage = Luggage { carried, left_behind, lost };
+        Ok((Attachment::from_receiver(packets), luggage, remains))
     }
 
-    /// Puts a receiver together that was taken apart, here or elsewhere.
-    pub(crate) fn arrive(
-        attachment: Attachment,
-        unfinished: Vec<Unfinished>,
-    ) -> io::Result<Receiver> {
+    /// Puts a receiver together that was taken apart, here or elsewhere. What is wrong with its luggage is lost with that alone.
+    pub(crate) fn arrive(attachment: Attachment, luggage: Luggage) -> io::Result<Receiver> {
         let mut receiver = Receiver::from(attachment.into_receiver()?);
-        for message in unfinished {
-            receiver
-                .assembly
-                .resume(message, platform::max_waiting_attachments())
-                .map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
-        }
+        let assembly = &mut receiver.assembly;
+        let limit = platform::max_waiting_attachments();
+        luggage.carried.into_iter().for_each(|message| assembly.resume(message, limit));
+        luggage.left_behind.into_iter().for_each(|message| assembly.resume(message, limit));
+        luggage.lost.into_iter().for_each(|lost| assembly.remember(lost));
         Ok(receiver)
+    }
+
+    /// Takes back what stayed here of the receiver when it was taken apart.
+    pub(crate) fn come_back(&mut self, remains: platform::Remains) {
+        self.packets.come_back(remains);
     }
 }
 
@@ -332,6 +405,7 @@ impl From<platform::RecvError> for RecvError {
             platform::RecvError::Empty => RecvError::Empty,
             platform::RecvError::Closed => RecvError::Disconnected,
             platform::RecvError::Io(error) => RecvError::Io(error),
+            platform::RecvError::Broken(error) => RecvError::Broken(error),
         }
     }
 }

@@ -80,7 +80,12 @@ impl OneShotServer {
             }
             clients.last_id += 1;
             let id = clients.last_id;
-            self.poller.add(&receiver, id).map_err(RecvError::Io)?;
+            while let Err(error) = self.poller.add(&receiver, id) {
+                // There may be too many watched.
+                if !clients.drop_oldest() {
+                    return Err(RecvError::Io(error));
+                }
+            }
             clients.silent.insert(id, Receiver::from(receiver));
             if let Some(first) = self.hear(clients, ready, id, buffer)? {
                 return Ok(Some(first));
@@ -111,7 +116,7 @@ impl OneShotServer {
                 clients.silent.remove(&id);
             }
             // Not the client's fault.
-            Err(error @ (RecvError::Lost(Problem::AttachmentsLost) | RecvError::Io(_))) => {
+            Err(error @ (RecvError::Lost(_) | RecvError::Io(_) | RecvError::Broken(_))) => {
                 return Err(error);
             }
         }

@@ -83,7 +83,7 @@ impl Sender {
         match self.packets.send(head.as_bytes(), body, attachments) {
             Ok(()) => Ok(()),
             Err((SendError::TooLarge, attachments)) => {
-                self.send_parts(body, attachments, body.len() / 2)
+                self.send_parts(body, attachments, (body.len() / 2).max(MIN_PART_BYTES))
             }
             Err((error, attachments)) => Err(SendFailure { error, attachments }),
         }

@@ -42,8 +42,10 @@ struct Taken {
 }
 
 impl Taken {
-    fn is_enough(&self) -> bool {
-        self.bytes >= BYTES_PER_SELECT || self.attachments >= ATTACHMENTS_PER_SELECT
+    fn is_enough(&self, events: &[Event]) -> bool {
+        events.len() >= MAX_EVENTS_PER_SELECT
+            || self.bytes >= BYTES_PER_SELECT
+            || self.attachments >= ATTACHMENTS_PER_SELECT
     }
 }
 
@@ -93,7 +95,7 @@ impl ReceiverSet {
         self.members.len()
     }
 
-    /// A handle that makes a waiting `select` return without events; at most one per set.
+    /// A handle that makes a waiting `select` return without events.
     pub(crate) fn waker(&self) -> io::Result<PollWaker> {
         self.poller.waker()
     }
@@ -134,80 +136,109 @@ impl ReceiverSet {
                     None => woken = true,
                 }
             }
-            self.collect(&mut events)?;
-            if !events.is_empty() || woken || wait.is_over() {
+            let collected = self.collect(&mut events);
+            if collected.is_err() || !events.is_empty() || woken || wait.is_over() {
                 if let (Some(reminder), false) = (self.reminder.get(), self.ready.is_empty()) {
                     // What was received comes first; the next selection tries again.
                     let _ = reminder.wake();
                 }
-                return Ok(events);
+                return collected.map(|()| events);
             }
         }
     }
 
+    /// Takes what the ready have, in turns, until they have nothing more or it is enough.
     fn collect(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         let mut taken = Taken::default();
         scratch::with_receive_buffer(|buffer| {
-            for _ in 0..self.ready.len() {
-                if events.len() >= MAX_EVENTS_PER_SELECT || taken.is_enough() {
-                    break;
-                }
-                let Some(id) = self.ready.pop_front() else {
-                    break;
-                };
-                let Some(member) = self.members.get_mut(&id) else {
-                    continue;
-                };
-                member.is_queued = match member.turn(id, buffer, events, &mut taken) {
-                    Ok(is_queued) => is_queued,
-                    Err(error) if events.is_empty() => {
-                        self.ready.push_back(id);
-                        return Err(error);
+            loop {
+                let before = events.len();
+                for _ in 0..self.ready.len() {
+                    if taken.is_enough(events) {
+                        return Ok(());
                     }
-                    // What was collected comes first; the error will be back.
-                    Err(_) => true,
-                };
-                match events.last() {
-                    Some(Event::Closed(closed)) if *closed == id => drop(self.remove(id)),
-                    _ if member.is_queued => self.ready.push_back(id),
-                    _ => {}
+                    let Some(id) = self.ready.pop_front() else {
+                        break;
+                    };
+                    match self.take_turn(id, buffer, events, &mut taken) {
+                        Ok(()) => {}
+                        Err(error) if events.is_empty() => return Err(error),
+                        // What was collected comes first; the error will be back.
+                        Err(_) => return Ok(()),
+                    }
+                }
+                if events.len() == before {
+                    return Ok(());
                 }
             }
-            Ok(())
         })
+    }
+
+    fn take_turn(
+        &mut self,
+        id: u64,
+        buffer: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+        taken: &mut Taken,
+    ) -> io::Result<()> {
+        let Some(member) = self.members.get_mut(&id) else {
+            return Ok(());
+        };
+        let turn = member.turn(id, buffer, events, taken);
+        member.is_queued = !matches!(turn, Ok(Turn::Drained | Turn::Closed));
+        if member.is_queued {
+            self.ready.push_back(id);
+        }
+        if let Turn::Closed = turn? {
+            events.push(Event::Closed(id));
+            drop(self.remove(id));
+        }
+        Ok(())
     }
 }
 
+/// How a member's turn ended.
+enum Turn {
+    /// There may be more.
+    Interrupted,
+    /// There is no more.
+    Drained,
+    /// There will never be more.
+    Closed,
+}
+
 impl Member {
-    /// Takes what a member has, up to its turn. Whether there may be more.
+    /// Takes what a member has, up to its turn.
     fn turn(
         &mut self,
         id: u64,
         buffer: &mut Vec<u8>,
         events: &mut Vec<Event>,
         taken: &mut Taken,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Turn> {
         for _ in 0..MESSAGES_PER_TURN {
-            match self.receiver.receive(buffer, Purpose::Keep, Wait::Never) {
+            let received = self.receiver.receive(buffer, Purpose::Keep, Wait::Never);
+            taken.bytes += self.receiver.taken();
+            match received {
                 Ok(message) => {
                     let body = message.body.into_vec(buffer);
-                    taken.bytes += body.len();
                     taken.attachments += message.attachments.len();
                     events.push(Event::Message(id, body, message.attachments));
                 }
-                Err(RecvError::Empty) => return Ok(false),
-                Err(RecvError::Unfinished) => return Ok(true),
+                Err(RecvError::Empty) => return Ok(Turn::Drained),
+                Err(RecvError::Unfinished) => break,
                 Err(RecvError::Lost(problem)) => events.push(Event::Lost(id, problem)),
-                Err(RecvError::Disconnected) => {
-                    events.push(Event::Closed(id));
-                    return Ok(false);
+                Err(RecvError::Disconnected) => return Ok(Turn::Closed),
+                Err(RecvError::Broken(error)) => {
+                    events.push(Event::Lost(id, Problem::Broken(error)));
+                    return Ok(Turn::Closed);
                 }
                 Err(RecvError::Io(error)) => return Err(error),
             }
-            if taken.is_enough() {
+            if taken.is_enough(events) {
                 break;
             }
         }
-        Ok(true)
+        Ok(Turn::Interrupted)
     }
 }

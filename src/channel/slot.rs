@@ -8,20 +8,23 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::receiver::{Receiver, Unfinished};
+use super::receiver::{Luggage, Receiver, Room};
 use crate::platform::{Attachment, Remains};
 
 /// A place for a receiver.
 #[derive(Debug)]
 pub(crate) struct Slot {
     state: RefCell<State>,
-    remains: RefCell<Vec<Remains>>,
 }
 
 #[derive(Debug)]
 enum State {
     Here(Receiver),
-    Away(Arc<Parcel>),
+    Away {
+        /// What it would come back in.
+        parcel: Arc<Parcel>,
+        remains: Remains,
+    },
 }
 
 /// What a receiver comes back in when the message that it left with was not sent.
@@ -44,15 +47,15 @@ impl Parcel {
 pub(crate) struct Departure {
     /// The receiver.
     pub(crate) attachment: Attachment,
-    /// What it has received incompletely.
-    pub(crate) unfinished: Vec<Unfinished>,
+    /// What it has received incompletely, and what of that it leaves behind.
+    pub(crate) luggage: Luggage,
     /// The way back.
     pub(crate) parcel: Arc<Parcel>,
 }
 
 impl From<Receiver> for Slot {
     fn from(receiver: Receiver) -> Slot {
-        Slot { state: RefCell::new(State::Here(receiver)), remains: RefCell::default() }
+        Slot { state: RefCell::new(State::Here(receiver)) }
     }
 }
 
@@ -67,7 +70,7 @@ impl Slot {
         state.come_back();
         match &mut *state {
             State::Here(receiver) => Ok(f(receiver)),
-            State::Away(_) => Err(has_left()),
+            State::Away { .. } => Err(has_left()),
         }
     }
 
@@ -81,7 +84,7 @@ impl Slot {
         state.come_back();
         match state {
             State::Here(receiver) => Ok(receiver),
-            State::Away(_) => Err(has_left()),
+            State::Away { .. } => Err(has_left()),
         }
     }
 
@@ -92,14 +95,11 @@ impl Slot {
     /// It has, or has left.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_idle_receiver(self) -> Result<Receiver, Slot> {
-        match self.with(|receiver| receiver.is_idle()) {
-            Ok(true) => match self.state.into_inner() {
-                State::Here(receiver) => Ok(receiver),
-                State::Away(parcel) => {
-                    Err(Slot { state: RefCell::new(State::Away(parcel)), remains: self.remains })
-                }
-            },
-            Ok(false) | Err(_) => Err(self),
+        let mut state = self.state.into_inner();
+        state.come_back();
+        match state {
+            State::Here(receiver) if receiver.is_idle() => Ok(receiver),
+            state => Err(Slot { state: RefCell::new(state) }),
         }
     }
 
@@ -108,22 +108,26 @@ impl Slot {
     /// # Errors
     ///
     /// It has left already, or cannot leave.
-    pub(crate) fn depart(&self) -> io::Result<Departure> {
+    pub(crate) fn depart(&self, room: &mut Room) -> io::Result<Departure> {
         let mut state = self.state.try_borrow_mut().map_err(|_| in_use())?;
         state.come_back();
         let parcel = Arc::new(Parcel::default());
-        match std::mem::replace(&mut *state, State::Away(Arc::clone(&parcel))) {
-            State::Here(receiver) => match receiver.depart() {
-                Ok((attachment, unfinished, remains)) => {
-                    self.remains.borrow_mut().push(remains);
-                    Ok(Departure { attachment, unfinished, parcel })
+        // For the moment that it takes: an empty parcel is a receiver that has left.
+        let away = State::Away { parcel: Arc::clone(&parcel), remains: Remains::default() };
+        match std::mem::replace(&mut *state, away) {
+            State::Here(receiver) => match receiver.depart(room) {
+                Ok((attachment, luggage, left)) => {
+                    if let State::Away { remains, .. } = &mut *state {
+                        *remains = left;
+                    }
+                    Ok(Departure { attachment, luggage, parcel })
                 }
                 Err((error, receiver)) => {
                     *state = State::Here(receiver);
                     Err(error)
                 }
             },
-            away => {
+            away @ State::Away { .. } => {
                 *state = away;
                 Err(has_left())
             }
@@ -133,8 +137,9 @@ impl Slot {
 
 impl State {
     fn come_back(&mut self) {
-        if let State::Away(parcel) = self {
-            if let Some(receiver) = parcel.take() {
+        if let State::Away { parcel, remains } = self {
+            if let Some(mut receiver) = parcel.take() {
+                receiver.come_back(std::mem::take(remains));
                 *self = State::Here(receiver);
             }
         }

@@ -1,5 +1,6 @@
 //! What is written into a message of the endpoints, handles and memory in it.
 
+use std::fmt;
 use std::io;
 
 use serde::de::Error as _;
@@ -7,7 +8,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::scope;
-use crate::channel::{Receiver, Sender, Slot, Unfinished};
+use crate::channel::assembly::Lost;
+use crate::channel::{Luggage, Receiver, Sender, Slot, Unfinished};
 use crate::platform::{Attachment, Memory};
 
 /// A receiver, in terms of a message: the index of its handle, and what it has received incompletely.
@@ -15,9 +17,10 @@ use crate::platform::{Attachment, Memory};
 pub(crate) struct ReceiverParts {
     index: u32,
     unfinished: Vec<UnfinishedParts>,
+    lost: Vec<LostParts>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct UnfinishedParts {
     id: u128,
     total_bytes: u64,
@@ -27,15 +30,21 @@ struct UnfinishedParts {
     attachments: Vec<u32>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LostParts {
+    id: u128,
+    is_told: bool,
+}
+
 impl ReceiverParts {
-    /// Describes a receiver whose objects get the indices that `attach` gives.
+    /// Describes a receiver whose objects get the indices that `attach` gives. What its luggage has no room for stays there.
     pub(super) fn new(
         receiver: Attachment,
-        unfinished: Vec<Unfinished>,
+        luggage: &mut Luggage,
         mut attach: impl FnMut(Attachment) -> io::Result<u32>,
     ) -> io::Result<ReceiverParts> {
         let index = attach(receiver)?;
-        let unfinished = unfinished.into_iter().map(|message| {
+        let unfinished = std::mem::take(&mut luggage.carried).into_iter().map(|message| {
             Ok(UnfinishedParts {
                 id: message.id,
                 total_bytes: message.total_bytes,
@@ -48,16 +57,22 @@ impl ReceiverParts {
                     .collect::<io::Result<_>>()?,
             })
         });
-        Ok(ReceiverParts { index, unfinished: unfinished.collect::<io::Result<_>>()? })
+        let unfinished = unfinished.collect::<io::Result<_>>()?;
+        let left_behind =
+            luggage.left_behind.iter().map(|message| LostParts { id: message.id, is_told: false });
+        let lost = luggage.lost.iter().map(|lost| LostParts { id: lost.id, is_told: lost.is_told });
+        Ok(ReceiverParts { index, unfinished, lost: lost.chain(left_behind).collect() })
     }
 
-    /// Puts the receiver together from the objects that `detach` gives for the indices.
+    /// Puts the receiver together from the objects that `detach` gives for the indices, and from what it left behind if it is
+    /// still there.
     pub(super) fn assemble(
         self,
+        left_behind: Vec<Unfinished>,
         mut detach: impl FnMut(u32) -> io::Result<Attachment>,
     ) -> io::Result<Receiver> {
         let receiver = detach(self.index)?;
-        let unfinished = self.unfinished.into_iter().map(|message| {
+        let carried = self.unfinished.into_iter().map(|message| {
             Ok(Unfinished {
                 id: message.id,
                 total_bytes: message.total_bytes,
@@ -70,7 +85,18 @@ impl ReceiverParts {
                     .collect::<io::Result<_>>()?,
             })
         });
-        Receiver::arrive(receiver, unfinished.collect::<io::Result<_>>()?)
+        let carried = carried.collect::<io::Result<_>>()?;
+        let is_here = |lost: &LostParts| left_behind.iter().any(|message| message.id == lost.id);
+        let lost = self.lost.iter().filter(|lost| !is_here(lost));
+        let lost = lost.map(|lost| Lost { id: lost.id, is_told: lost.is_told }).collect();
+        Receiver::arrive(receiver, Luggage { carried, left_behind, lost })
+    }
+}
+
+/// Numbers only: what a peer sent may be long, and nobody's business.
+impl fmt::Debug for UnfinishedParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnfinishedParts").field("bytes", &self.bytes.len()).finish_non_exhaustive()
     }
 }
 
@@ -95,7 +121,7 @@ pub(crate) fn serialize_receiver<S: Serializer>(
     slot: &Slot,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let parts = scope::attach_receiver(|| slot.depart()).map_err(S::Error::custom)?;
+    let parts = scope::attach_receiver(|room| slot.depart(room)).map_err(S::Error::custom)?;
     parts.serialize(serializer)
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::endpoint::ReceiverParts;
-use crate::channel::{Departure, Parcel, Receiver};
+use crate::channel::{Departure, Parcel, Receiver, Room, Unfinished};
 use crate::platform::Attachment;
 
 thread_local! {
@@ -23,11 +23,24 @@ pub(crate) struct Departing {
     pub(crate) attachments: Vec<Attachment>,
     /// What comes back if the message does not leave.
     pub(crate) returns: Returns,
+    /// How much receivers may still take along.
+    room: Room,
 }
 
 /// The receivers that were moved into a message.
 #[derive(Debug, Default)]
-pub(crate) struct Returns(Vec<(Arc<Parcel>, Arc<ReceiverParts>)>);
+pub(crate) struct Returns(Vec<Return>);
+
+/// A receiver that was moved into a message.
+#[derive(Debug)]
+struct Return {
+    /// The way back.
+    parcel: Arc<Parcel>,
+    /// What was written of it.
+    parts: Arc<ReceiverParts>,
+    /// What it could not take along.
+    left_behind: Vec<Unfinished>,
+}
 
 impl Returns {
     /// Gives the receivers back to those who sent them, as far as what they consist of is among `attachments`.
@@ -36,9 +49,10 @@ impl Returns {
             return;
         }
         let mut attachments: Vec<Option<Attachment>> = attachments.into_iter().map(Some).collect();
-        for (parcel, parts) in self.0 {
+        for Return { parcel, parts, left_behind } in self.0 {
             let parts = Arc::unwrap_or_clone(parts);
-            if let Ok(receiver) = parts.assemble(|index| take(&mut attachments, index)) {
+            let receiver = parts.assemble(left_behind, |index| take(&mut attachments, index));
+            if let Ok(receiver) = receiver {
                 parcel.put_back(receiver);
             }
         }
@@ -68,7 +82,7 @@ impl Drop for Encoding {
     fn drop(&mut self) {
         let outer = self.outer.take();
         let unsent = ENCODING.try_with(|scope| scope.replace(outer)).ok().flatten();
-        if let Some(Departing { attachments, returns }) = unsent {
+        if let Some(Departing { attachments, returns, .. }) = unsent {
             returns.put_back(attachments);
         }
     }
@@ -90,15 +104,19 @@ pub(crate) fn attach(attachment: Attachment) -> io::Result<u32> {
 ///
 /// None is being encoded on this thread, or the receiver cannot leave.
 pub(crate) fn attach_receiver(
-    depart: impl FnOnce() -> io::Result<Departure>,
+    depart: impl FnOnce(&mut Room) -> io::Result<Departure>,
 ) -> io::Result<Arc<ReceiverParts>> {
     with_encoding(|departing| {
-        let departure = depart()?;
-        let parts = ReceiverParts::new(departure.attachment, departure.unfinished, |attachment| {
+        let Departure { attachment, mut luggage, parcel } = depart(&mut departing.room)?;
+        let parts = ReceiverParts::new(attachment, &mut luggage, |attachment| {
             departing.attach(attachment)
         })?;
         let parts = Arc::new(parts);
-        departing.returns.0.push((departure.parcel, Arc::clone(&parts)));
+        departing.returns.0.push(Return {
+            parcel,
+            parts: Arc::clone(&parts),
+            left_behind: luggage.left_behind,
+        });
         Ok(parts)
     })
 }
@@ -162,7 +180,7 @@ pub(crate) fn detach(index: u32) -> io::Result<Attachment> {
 ///
 /// As [`detach`].
 pub(crate) fn detach_receiver(parts: ReceiverParts) -> io::Result<Receiver> {
-    parts.assemble(detach)
+    parts.assemble(Vec::new(), detach)
 }
 
 fn take(attachments: &mut [Option<Attachment>], index: u32) -> io::Result<Attachment> {

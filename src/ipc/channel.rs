@@ -51,8 +51,8 @@ where
 /// them is gone, in whatever process, those inside messages that nobody received included.
 pub struct IpcSender<T> {
     sender: Sender,
-    /// Takes values, has none.
-    values: PhantomData<fn(T)>,
+    /// Has no values, and is covariant as a `std::sync::mpsc::Sender` is: one of `&'static str` will do for one of `&'a str`.
+    values: PhantomData<fn() -> T>,
 }
 
 impl<T> IpcSender<T> {
@@ -298,7 +298,7 @@ impl From<RecvError> for TryRecvError {
             RecvError::Empty | RecvError::Unfinished => return TryRecvError::Empty,
             RecvError::Disconnected => IpcError::Disconnected,
             RecvError::Lost(problem) => IpcError::SerializationError(problem.into()),
-            RecvError::Io(error) => IpcError::Io(error),
+            RecvError::Io(error) | RecvError::Broken(error) => IpcError::Io(error),
         })
     }
 }

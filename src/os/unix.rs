@@ -1,8 +1,12 @@
 //! Descriptors: of endpoints, to poll them or to pass them on by other means, and of who connected.
 //!
 //! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv); call it until it returns
-//! [`Empty`](crate::TryRecvError::Empty). Both level- and edge-triggered pollers work. The descriptor itself is strait's: reading from it,
-//! writing to it or changing its flags breaks the channel.
+//! [`Empty`](crate::TryRecvError::Empty). Both level- and edge-triggered pollers work, tokio's `AsyncFd` and mio's `SourceFd` among
+//! them. The descriptor itself is strait's: reading from it, writing to it or changing its flags breaks the channel.
+//!
+//! A receiver that is about to be sent in a message is taken out of every `epoll` instance first, and so out of tokio and mio. The
+//! kernel's registration belongs to the channel, not to the number of the descriptor: it would go with the receiver, report the
+//! new owner's messages here, and could not be removed any more.
 //!
 //! ```
 //! use std::os::fd::AsFd;
@@ -25,12 +29,12 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Receiver, Sender, Slot};
+use crate::channel::{Luggage, Receiver, Sender, Slot};
 use crate::error::TryRecvError;
 use crate::ipc::{
     IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSender,
@@ -44,6 +48,13 @@ macro_rules! sender {
         impl$(<$T>)? AsFd for $sender$(<$T>)? {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.core().packets().as_fd()
+            }
+        }
+
+        /// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+        impl$(<$T>)? AsRawFd for $sender$(<$T>)? {
+            fn as_raw_fd(&self) -> RawFd {
+                self.as_fd().as_raw_fd()
             }
         }
 
@@ -76,12 +87,19 @@ macro_rules! receiver {
             }
         }
 
+        /// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+        impl$(<$T>)? AsRawFd for $receiver$(<$T>)? {
+            fn as_raw_fd(&self) -> RawFd {
+                self.as_fd().as_raw_fd()
+            }
+        }
+
         /// Makes it a receiver, after checking that it is a socket of the right kind.
         impl$(<$T>)? TryFrom<OwnedFd> for $receiver$(<$T>)? {
             type Error = io::Error;
 
             fn try_from(fd: OwnedFd) -> io::Result<Self> {
-                let receiver = Receiver::arrive(Attachment::received(fd), Vec::new())?;
+                let receiver = Receiver::arrive(Attachment::received(fd), Luggage::default())?;
                 Ok($receiver::from(Slot::from(receiver)))
             }
         }
@@ -120,6 +138,13 @@ impl AsFd for IpcReceiverSet {
         // Without a handle for it, what is left over shows with the next thing that happens.
         let _ = self.core().remind();
         self.core().poller().as_fd()
+    }
+}
+
+/// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+impl AsRawFd for IpcReceiverSet {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

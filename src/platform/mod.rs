@@ -23,6 +23,7 @@
 //!   thread, `PollWaker` interrupts `wait` from any thread, never blocks, and shows as id [`WAKE_ID`].
 //! - `Memory` is shared memory that no peer can make inaccessible once it is mapped.
 //! - `Listener` is a name that others can connect to; each connection is a new channel.
+//! - `process_mark` tells a process from its forked children, who have copies of everything in it but not its threads.
 //! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
 
 mod os_handle;
@@ -42,7 +43,7 @@ use inprocess as selected;
 pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PacketReceiver,
     PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, channel,
-    max_waiting_attachments, unique_id,
+    max_waiting_attachments, process_mark, unique_id,
 };
 
 use std::io;
@@ -126,6 +127,8 @@ pub enum RecvError {
     Empty,
     /// None will ever come.
     Closed,
-    /// The operating system refused.
+    /// The operating system refused this time.
     Io(io::Error),
+    /// The operating system refused, and will do so every time.
+    Broken(io::Error),
 }

@@ -102,9 +102,16 @@ fn a_descriptor_that_was_lent_out_stays() {
     let (sender, receiver) = backend::channel().unwrap();
     let number = receiver.expose().as_raw_fd();
     let (receiver, remains) = receiver.depart().unwrap();
-    let remains = remains.expect("something stays");
-    assert_eq!(remains.as_raw_fd(), number);
+    assert_eq!(remains.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), [number]);
     assert_ne!(receiver.as_fd().as_raw_fd(), number);
+    // If it comes back, it comes back under its number, and can leave again.
+    let mut receiver = receiver;
+    receiver.come_back(remains);
+    assert_eq!(receiver.as_fd().as_raw_fd(), number);
+    sender.send(b"x", b"", Vec::new()).unwrap();
+    assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
+    let (receiver, remains) = receiver.depart().unwrap();
+    assert_eq!(remains.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), [number]);
     drop(receiver);
     let result = sender.send(b"x", b"", Vec::new());
     assert!(matches!(result, Err((SendError::Closed, _))));

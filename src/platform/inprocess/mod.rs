@@ -1,5 +1,8 @@
 //! The backend that never leaves the process: queues of packets, attachments as the objects they are, a process-wide map
 //! of names. It compiles on every target, and is the whole implementation where strait has no other yet.
+//!
+//! Where it falls short of the contract: a receiver that was sent into its own channel, or two into each other's, keep each other
+//! alive. Nobody notices that they are out of reach, and their senders go on sending.
 
 mod attachment;
 mod memory;
@@ -19,6 +22,11 @@ pub const MAX_PACKET_BYTES: usize = usize::MAX;
 
 /// What a buffer that packets are received in needs: nothing in advance.
 pub const RECEIVE_BYTES: usize = 0;
+
+/// A number that a process and its forked children do not share, for what a child must not touch.
+pub fn process_mark() -> u64 {
+    std::process::id().into()
+}
 
 /// Attachments are in a vector, too.
 pub const MAX_PACKET_ATTACHMENTS: usize = u16::MAX as usize;

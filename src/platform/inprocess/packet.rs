@@ -1,5 +1,6 @@
 //! Packets in a queue.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
@@ -51,12 +52,44 @@ pub fn max_waiting_attachments() -> usize {
 }
 
 /// What stays behind of a receiver that left: nothing.
-pub type Remains = ();
+#[derive(Debug, Default)]
+pub struct Remains(());
 
 /// The end that packets come out of.
 #[derive(Debug)]
 pub struct PacketReceiver {
     packets: Consumer<Packet>,
+}
+
+thread_local! {
+    /// What is still to be dropped of what undelivered packets carried, while this thread is dropping such.
+    static DROPPING: RefCell<Option<Vec<Attachment>>> = const { RefCell::new(None) };
+}
+
+/// Receivers may be in packets of receivers that are in packets, and so on: one after another instead of one within another, so that
+/// their number is not limited by the stack.
+impl Drop for PacketReceiver {
+    fn drop(&mut self) {
+        while let Ok(Packet { attachments, .. }) = self.packets.pop(Wait::Never) {
+            drop_in_turn(attachments);
+        }
+    }
+}
+
+fn drop_in_turn(attachments: Vec<Attachment>) {
+    // A thread that is ending may have lost the list already; then there is still the stack.
+    let is_first = DROPPING.try_with(|dropping| {
+        let mut dropping = dropping.borrow_mut();
+        let is_first = dropping.is_none();
+        dropping.get_or_insert_default().extend(attachments);
+        is_first
+    });
+    if is_first == Ok(true) {
+        while let Some(next) = DROPPING.with_borrow_mut(|dropping| dropping.as_mut()?.pop()) {
+            drop(next);
+        }
+        DROPPING.set(None);
+    }
 }
 
 impl PacketReceiver {
@@ -83,8 +116,11 @@ impl PacketReceiver {
 
     /// Splits the receiver into what can travel and what has to stay.
     pub fn depart(self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
-        Ok((self, ()))
+        Ok((self, Remains(())))
     }
+
+    /// Undoes [`depart`](PacketReceiver::depart).
+    pub fn come_back(&mut self, _: Remains) {}
 
     pub(super) fn observe(&self, interest: Option<Arc<Interest>>) {
         self.packets.observe(interest);

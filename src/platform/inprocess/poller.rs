@@ -10,6 +10,9 @@ use super::queue::{Consumer, Producer, queue};
 use super::rendezvous::Listener;
 use crate::platform::{RecvError, WAKE_ID, Wait};
 
+/// How many ready members one `wait` reports at most.
+const IDS_PER_WAIT: usize = 256;
+
 /// Watches many receivers.
 #[derive(Debug)]
 pub struct Poller {
@@ -43,7 +46,8 @@ impl Poller {
     /// Appends the ids of those that became ready to `ready`, after waiting for the first as `wait` says.
     pub fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
         let mut wait = wait;
-        loop {
+        // Not until there are no more: members that are flooded come back while the others are taken out.
+        for _ in 0..IDS_PER_WAIT {
             match self.ready.pop(wait) {
                 Ok(interest) => {
                     // Before the receiver is looked at, so that what comes in meanwhile is reported again.
@@ -55,9 +59,10 @@ impl Poller {
                 Err(RecvError::Closed) => {
                     return Err(io::Error::other("the poller holds a producer"));
                 }
-                Err(RecvError::Io(error)) => return Err(error),
+                Err(RecvError::Io(error) | RecvError::Broken(error)) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// A handle for adding and removing members from other threads.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::memory::Mapping;
@@ -19,12 +20,42 @@ enum Object {
     Sender(Arc<PacketSender>),
     Memory(Arc<Mapping>),
     Descriptor(OwnedFd),
+    Received(Received),
+}
+
+/// A descriptor that a peer sent, and nobody has asked for yet. To drop it takes no time, whatever it is of: a peer may have sent a
+/// socket whose last descriptor waits on close until all data are sent.
+#[derive(Debug)]
+pub(super) struct Received(Option<OwnedFd>);
+
+impl Received {
+    /// Takes the descriptor, as what it was asked for.
+    pub(super) fn accept(mut self) -> OwnedFd {
+        self.0.take().expect(IT_IS_THERE)
+    }
+}
+
+const IT_IS_THERE: &str = "the descriptor is there until it is accepted, which takes the whole";
+
+impl AsFd for Received {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_ref().expect(IT_IS_THERE).as_fd()
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(fd) = &self.0 {
+            // Of anything but a socket this is an error, and changes nothing.
+            let _ = sockopt::set_socket_linger(fd, None);
+        }
+    }
 }
 
 impl Attachment {
     /// A descriptor that arrived.
     pub fn received(fd: OwnedFd) -> Attachment {
-        Attachment(Object::Descriptor(fd))
+        Attachment(Object::Received(Received(Some(fd))))
     }
 
     /// Sends a further sender.
@@ -63,14 +94,15 @@ impl Attachment {
     /// Takes it as shared memory of `len` bytes.
     pub fn into_memory(self, len: u64) -> io::Result<Memory> {
         match self.0 {
-            Object::Descriptor(fd) => Memory::from_descriptor(fd, len),
-            Object::Memory(_) | Object::Sender(_) => Err(wrong_kind("shared memory")),
+            Object::Received(fd) => Memory::from_received(fd, len),
+            _ => Err(wrong_kind("shared memory")),
         }
     }
 
     /// Takes it as a descriptor of any kind.
     pub fn into_handle(self) -> io::Result<OwnedFd> {
         match self.0 {
+            Object::Received(fd) => Ok(fd.accept()),
             Object::Descriptor(fd) => Ok(fd),
             Object::Sender(_) | Object::Memory(_) => Err(wrong_kind("handle")),
         }
@@ -83,17 +115,21 @@ impl AsFd for Attachment {
             Object::Sender(sender) => sender.as_fd(),
             Object::Memory(mapping) => mapping.as_fd(),
             Object::Descriptor(fd) => fd.as_fd(),
+            Object::Received(fd) => fd.as_fd(),
         }
     }
 }
 
 fn packet_socket(object: Object) -> io::Result<OwnedFd> {
-    let Object::Descriptor(fd) = object else {
-        return Err(wrong_kind("channel"));
+    let is_ours = |fd: BorrowedFd<'_>| {
+        sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+            && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
     };
-    let is_ours = rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET)
-        && rustix::net::sockopt::socket_domain(&fd) == Ok(AddressFamily::UNIX);
-    if is_ours { Ok(fd) } else { Err(wrong_kind("channel")) }
+    match object {
+        Object::Received(fd) if is_ours(fd.as_fd()) => Ok(fd.accept()),
+        Object::Descriptor(fd) if is_ours(fd.as_fd()) => Ok(fd),
+        _ => Err(wrong_kind("channel")),
+    }
 }
 
 fn wrong_kind(expected: &str) -> io::Error {

@@ -10,12 +10,14 @@ mod control;
 mod limits;
 mod memory;
 mod poller;
+mod process;
 mod rendezvous;
 mod socket;
 
 pub use attachment::Attachment;
 pub use memory::Memory;
 pub use poller::{PollWaker, Poller, Registry};
+pub use process::mark as process_mark;
 pub use rendezvous::{Listener, Peer, unique_id};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,

@@ -8,12 +8,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::event::PollFlags;
+use mio::{Events, Interest, Poll, Token};
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::io::Errno;
 
 use super::rendezvous::Listener;
 use super::socket::{self, PacketReceiver};
@@ -77,7 +78,10 @@ impl Poller {
                 Err(error) => return Err(error),
             }
         }
-        ready.extend(self.events.iter().map(|event| event.token().0 as u64));
+        ready.extend(self.events.iter().map(|event| match event.token() {
+            WAKE => WAKE_ID,
+            Token(id) => id as u64,
+        }));
         Ok(())
     }
 
@@ -86,10 +90,11 @@ impl Poller {
         self.poll.registry().try_clone().map(Registry)
     }
 
-    /// A handle for interrupting `wait`; at most one per poller.
+    /// A handle for interrupting `wait`.
     pub fn waker(&self) -> io::Result<PollWaker> {
-        Waker::new(self.poll.registry(), Token(WAKE_ID as usize))
-            .map(|waker| PollWaker(Arc::new(waker)))
+        let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        register(self.poll.registry(), counter.as_fd(), WAKE)?;
+        Ok(PollWaker(Arc::new(counter)))
     }
 }
 
@@ -116,17 +121,39 @@ impl Registry {
     }
 }
 
-/// Interrupts the `wait` of a [`Poller`] from any thread.
+/// Interrupts the `wait` of a [`Poller`] from any thread. An eventfd: mio's own waker can be made only once for each poller, even
+/// if making it failed.
 #[derive(Clone, Debug)]
-pub struct PollWaker(Arc<Waker>);
+pub struct PollWaker(Arc<OwnedFd>);
 
 impl PollWaker {
     /// Makes the current or the next `wait` return.
     pub fn wake(&self) -> io::Result<()> {
-        self.0.wake()
+        loop {
+            // Each addition is an edge, so nobody has to read what it adds up to.
+            match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                // Until it overflows.
+                Err(Errno::AGAIN) => match rustix::io::read(&self.0, &mut [0; 8]) {
+                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                },
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 }
 
+/// How a waker is reported.
+const WAKE: Token = Token(usize::MAX);
+
 fn add(registry: &mio::Registry, fd: BorrowedFd<'_>, id: u64) -> io::Result<()> {
-    registry.register(&mut SourceFd(&fd.as_raw_fd()), Token(id as usize), Interest::READABLE)
+    // Ids are counted up: where a `usize` is short, a poller has had four billion members.
+    let token = usize::try_from(id).map_err(|_| Errno::OVERFLOW)?;
+    register(registry, fd, Token(token))
+}
+
+fn register(registry: &mio::Registry, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)
 }

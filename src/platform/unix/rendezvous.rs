@@ -21,6 +21,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
 use uuid::Uuid;
 
+use super::process_mark;
 use super::socket::{self, PacketReceiver};
 use crate::platform::{RecvError, Wait};
 
@@ -35,6 +36,8 @@ const SHORT_DIRECTORY: &str = "/tmp";
 pub struct Listener {
     fd: OwnedFd,
     directory: PathBuf,
+    /// The process that made the name, and removes it. A forked child must not.
+    process: u64,
     /// A descriptor to give up when there is none left to accept a connection with.
     reserve: Mutex<Option<OwnedFd>>,
 }
@@ -43,7 +46,8 @@ impl Listener {
     /// Makes a new name and listens on it.
     pub fn bind() -> io::Result<(Listener, String)> {
         let unique = format!("strait-{}", unique_id()?.simple());
-        let preferred = std::env::temp_dir();
+        // A relative one means something else to a client that runs elsewhere.
+        let preferred = std::path::absolute(std::env::temp_dir())?;
         let directory = if socket_in(&preferred.join(&unique)).is_ok() {
             preferred.join(&unique)
         } else {
@@ -61,7 +65,7 @@ impl Listener {
             io::Error::new(error.kind(), format!("cannot create {}: {error}", directory.display()))
         })?;
         // From here on dropping the listener removes what was made.
-        let listener = Listener { fd, directory, reserve };
+        let listener = Listener { fd, directory, process: process_mark(), reserve };
         let (path, address) = socket_in(&listener.directory)?;
         rustix::net::bind(&listener.fd, &address)?;
         rustix::net::listen(&listener.fd, BACKLOG)?;
@@ -108,6 +112,9 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if self.process != process_mark() {
+            return;
+        }
         // Nobody is there to tell; at worst an empty directory stays.
         if let Ok((path, _)) = socket_in(&self.directory) {
             let _ = std::fs::remove_file(path);

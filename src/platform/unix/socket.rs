@@ -8,11 +8,11 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -131,14 +131,17 @@ impl From<OwnedFd> for PacketSender {
     }
 }
 
-/// What stays behind in this process of a receiver that left it: keeps the number of its descriptor taken.
-pub type Remains = Option<OwnedFd>;
+/// What stays behind in this process of a receiver that left it: keeps numbers that its descriptor had taken.
+pub type Remains = Vec<OwnedFd>;
 
 /// The end of a socket pair that packets come out of.
 #[derive(Debug)]
 pub struct PacketReceiver {
     fd: OwnedFd,
-    exposed: Cell<bool>,
+    /// Whether the number of its descriptor was lent out. Atomic so that a receiver set can be shared between threads.
+    exposed: AtomicBool,
+    /// Numbers that were lent out before, and which it could not go back to.
+    remains: Remains,
 }
 
 impl PacketReceiver {
@@ -181,7 +184,10 @@ impl PacketReceiver {
                 }
                 // A socket that a peer passed off as a receiver: listening, or never connected.
                 Err(Errno::INVAL | Errno::NOTCONN) => return Err(RecvError::Closed),
-                Err(errno) => return Err(RecvError::Io(errno.into())),
+                Err(errno @ (Errno::NOMEM | Errno::NOBUFS | Errno::MFILE | Errno::NFILE)) => {
+                    return Err(RecvError::Io(errno.into()));
+                }
+                Err(errno) => return Err(RecvError::Broken(errno.into())),
             }
         }
     }
@@ -204,15 +210,16 @@ impl PacketReceiver {
 
     /// Lends out the descriptor. From now on its number stays taken for as long as the user has the receiver.
     pub fn expose(&self) -> BorrowedFd<'_> {
-        self.exposed.set(true);
+        self.exposed.store(true, Ordering::Relaxed);
         self.fd.as_fd()
     }
 
     /// Splits the receiver into what can travel and what has to stay: a descriptor that was lent out must stay open
     /// under its number, but no longer keep the channel alive.
     pub fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
-        if !self.exposed.get() {
-            return Ok((self, None));
+        let mut remains = std::mem::take(&mut self.remains);
+        if !self.exposed.load(Ordering::Relaxed) {
+            return Ok((self, remains));
         }
         let moved = (|| {
             let stand_in = placeholder()?;
@@ -221,9 +228,29 @@ impl PacketReceiver {
             Ok(moved)
         })();
         match moved {
-            Ok(fd) => Ok((PacketReceiver::from(fd), Some(self.fd))),
-            Err(error) => Err((error, self)),
+            Ok(fd) => {
+                remains.push(self.fd);
+                Ok((PacketReceiver::from(fd), remains))
+            }
+            Err(error) => Err((error, PacketReceiver { remains, ..self })),
         }
+    }
+
+    /// Undoes [`depart`](PacketReceiver::depart): where there are remains, the receiver goes back under their number.
+    pub fn come_back(&mut self, mut remains: Remains) {
+        while let Some(mut place) = remains.pop() {
+            match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
+                Ok(()) => {
+                    self.fd = place;
+                    self.exposed.store(true, Ordering::Relaxed);
+                    break;
+                }
+                Err(Errno::INTR | Errno::BUSY) => remains.push(place),
+                // Not for want of descriptors, since the number is taken. It may be lent out, so it stays so.
+                Err(_) => self.remains.push(place),
+            }
+        }
+        self.remains.append(&mut remains);
     }
 
     /// Gives up the descriptor.
@@ -240,7 +267,7 @@ impl AsFd for PacketReceiver {
 
 impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
-        PacketReceiver { fd, exposed: Cell::new(false) }
+        PacketReceiver { fd, exposed: AtomicBool::new(false), remains: Remains::new() }
     }
 }
 

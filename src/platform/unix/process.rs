@@ -1,0 +1,59 @@
+//! Which process this is, for what a forked child must not touch.
+//!
+//! Not the process id: a process and its child may both have the number 1, in PID namespaces of their own. And not a fork handler
+//! of libc: those who fork by a system call of their own, as sandboxes do, pass it by.
+//!
+//! # Safety
+//!
+//! One page is mapped and never unmapped, so the reference to the number at its start is good for ever. The kernel fills the
+//! page with zeros in a forked child, and zeros are a valid number.
+
+#![allow(unsafe_code)]
+
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+/// The size of the mapping: at least a page is mapped.
+const LEN: usize = size_of::<AtomicU64>();
+
+/// A number that a process and its forked children, and theirs, do not share.
+pub fn mark() -> u64 {
+    /// Copied by a fork, so that a child goes on counting where its parent was.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+
+    let Some(mark) = MARK.get_or_init(wiped_on_fork) else {
+        return std::process::id().into();
+    };
+    match mark.load(Ordering::Relaxed) {
+        0 => {
+            let new = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            match mark.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => new,
+                Err(known) => known,
+            }
+        }
+        known => known,
+    }
+}
+
+/// A number that is zero in a forked child; `None` before Linux 4.14, and where a sandbox forbids it.
+fn wiped_on_fork() -> Option<&'static AtomicU64> {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+    let page = unsafe {
+        rustix::mm::mmap_anonymous(ptr::null_mut(), LEN, protection, MapFlags::PRIVATE).ok()?
+    };
+    // SAFETY: it is the page that was just mapped, which nobody has a reference to.
+    if unsafe { rustix::mm::madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_err() {
+        // SAFETY: as before.
+        let _ = unsafe { rustix::mm::munmap(page, LEN) };
+        return None;
+    }
+    let mark = NonNull::new(page)?.cast::<AtomicU64>();
+    // SAFETY: a page is aligned for, as large as and initialised as the number, and stays mapped.
+    Some(unsafe { mark.as_ref() })
+}
