@@ -31,6 +31,8 @@ const REST: Duration = Duration::from_millis(10);
 /// It ends when the channel is disconnected. A message that cannot be decoded is one `Err` item. Dropping the stream closes
 /// the receiver, and senders notice.
 ///
+/// A stream that is not polled receives nothing, so its senders wait once the channel is full, as they do for any receiver.
+///
 /// # Cancel safety
 ///
 /// A message is taken from the channel only when it is returned; dropping a future that waits for the next item loses nothing.

@@ -28,7 +28,9 @@
 //! ```
 //!
 //! Sending a handle duplicates it, as the message is sent; what is received is the same open file, with the same position. No
-//! check is made that it is what the type says: a peer that is not trusted may have sent a pipe for a file.
+//! check is made that it is what the type says: a peer that is not trusted may have sent a pipe for a file. Nor is one made of what
+//! closing it does: the last copy of a TCP socket with `SO_LINGER`, or of a file on a file system that the peer runs itself (FUSE), can
+//! hold up whoever drops it. Handles that the type of a message has no place for are closed by strait, sockets without lingering.
 //!
 //! # Platform
 //!

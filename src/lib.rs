@@ -1,8 +1,8 @@
 //! Channels that cross processes.
 //!
-//! strait has the channels of `ipc-channel` and, within them, of `std::sync::mpsc`: swap it for either and a thread can
-//! become a process. What a crashed or hostile process at the other end does is an error here, not a panic, a hang or a
-//! leak.
+//! strait has the channels of `ipc-channel`, under its names: swap it in and a thread can become a process. Those who know
+//! `std::sync::mpsc` find their way, too; only that making a channel can fail, and that the errors are others. What a crashed or
+//! hostile process at the other end does is an error here, not a panic, a hang or a leak.
 //!
 //! # Hello over two processes
 //!
@@ -108,7 +108,8 @@
 //!   and on whatever sender of the channel, its message arrives first.
 //! - A message whose `send` returned `Ok` survives its sender.
 //! - Nothing that a peer sends makes this process panic, hang, leak or crash. A message that is malformed or of another type
-//!   is one error, and the channel goes on. A sender that stops in the middle of a large message holds up nobody else.
+//!   is one error, and the channel goes on. A sender that stops in the middle of a large message holds up nobody else. What a peer
+//!   does *not* do can hold up one call: `send`, as said below, and of course `recv`.
 //! - A receiver set serves its members in turn, however much some of them send.
 //! - An idle channel costs two handles altogether, and neither processor time nor a thread.
 //!
@@ -118,6 +119,11 @@
 //!   received. Two processes that both send more than that before they receive wait for each other.
 //! - Messages are limited to [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536 handles](ipc::MAX_MESSAGE_ATTACHMENTS), and values
 //!   to 128 levels of nesting.
+//! - A receiver keeps at most 1 GiB of messages that are not complete, all receivers together three in four of the handles that this
+//!   process may have in such messages. A sender that was killed in the middle of a message with more than 253 handles leaves some
+//!   of them here, until others need the room or the receiver is dropped.
+//! - Handles are closed by the operating system, and a file system that a peer runs itself (FUSE) is asked when they are. Whoever
+//!   shares a socket with this process can also have signals sent to it (`F_SETOWN`); a sandbox that forbids `kill` forbids that as well.
 //! - Whoever has a sender can disconnect the channel for all its senders, since the socket is shared. Do not give clones of
 //!   one sender to processes that must not be able to silence each other: give each a channel, and put the receivers into a set.
 //! - Both ends have to run the same version of strait.

@@ -50,6 +50,9 @@ type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 
 /// A thread that calls back for messages.
 ///
+/// A receiver that cannot be watched, for want of handles or because it was moved into a message, is dropped with its callback; its
+/// senders find it disconnected.
+///
 /// Callbacks of one router run one after another, on its thread, and values are decoded there. A callback that does not return
 /// holds up the other routes of its router, so whatever takes long has a router, or a thread, of its own. When a channel
 /// is disconnected or its callback panics, the callback is dropped and the route is closed.
@@ -143,8 +146,8 @@ impl RouterProxy {
 
     /// Passes the messages of `receiver` on to a crossbeam channel. Messages that cannot be decoded are passed over.
     ///
-    /// When the crossbeam channel is disconnected, so is this one. If it is bounded and full, all routes of this router
-    /// wait.
+    /// When the crossbeam channel is disconnected, so is this one, as soon as a message comes that cannot be passed on. If it is
+    /// bounded and full, all routes of this router wait.
     pub fn route_ipc_receiver_to_crossbeam_sender<T>(
         &self,
         receiver: IpcReceiver<T>,

@@ -7,6 +7,7 @@ use super::assembly::{Assembly, Contents, Lost, Unfinished as UnfinishedMessage,
 use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
 use super::limits::{MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
 use super::message::{Body, Message, Problem, Purpose, RecvError};
+use super::scratch;
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
 /// How far one call has got.
@@ -193,9 +194,15 @@ impl Receiver {
     ) -> Result<Option<Message>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
-        let mut body = Vec::with_capacity(size);
+        let mut body = scratch::take_vector(size);
         let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
-        let arrival = self.packets.recv(landing, &mut attachments, step.wait)?;
+        let arrival = match self.packets.recv(landing, &mut attachments, step.wait) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                scratch::give_back(body);
+                return Err(error.into());
+            }
+        };
         step.bytes += arrival.len;
         body.append(buffer);
         let Some(frame) = self.inspect(&head, &body, arrival, attachments.len())? else {

@@ -44,7 +44,7 @@ impl IpcBytesSender {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](io::ErrorKind::NotFound) if there is no such server, and others of the operating system.
+    /// As [`IpcSender::connect`](super::IpcSender::connect).
     pub fn connect(name: String) -> Result<IpcBytesSender, io::Error> {
         Sender::connect(&name).map(IpcBytesSender::from)
     }

@@ -60,7 +60,10 @@ impl<T> IpcSender<T> {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](io::ErrorKind::NotFound) if there is no such server, and others of the operating system.
+    /// - [`NotFound`](io::ErrorKind::NotFound): there is no such server.
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server was killed, and left its name behind.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): it is not the name of a server.
+    /// - Others of the operating system.
     pub fn connect(name: String) -> Result<IpcSender<T>, io::Error>
     where
         T: Serialize,
@@ -95,7 +98,8 @@ impl<T> IpcSender<T> {
     /// Sends a value without taking it.
     ///
     /// Receivers in the value move to where it is received: what stays here of them is empty and returns errors. If
-    /// the message is not sent, they stay as they were.
+    /// the message is not sent, they stay as they were. A receiver takes along what it has received of messages that are not
+    /// complete, up to 64 MiB of them, so a message with a receiver can be a large one.
     ///
     /// # Errors
     ///

@@ -65,7 +65,8 @@ impl IpcReceiverSet {
     ///
     /// # Errors
     ///
-    /// The operating system's; [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message.
+    /// The operating system's; [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message. The receiver
+    /// is dropped then, with all that it has not delivered.
     pub fn add<T>(&mut self, receiver: IpcReceiver<T>) -> Result<u64, io::Error>
     where
         T: for<'de> Deserialize<'de> + Serialize,
