@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt::{self, Timeout};
 use serde::{Deserialize, Serialize};
 use strait::internals::frame::{Kind, Position};
@@ -172,6 +173,35 @@ fn c7_all_members_of_a_set_have_their_turn() {
         assert!(most - least <= 200, "{received:?}");
     }
     drop(senders);
+}
+
+/// Parts count as messages do, though there is nothing to return for them.
+#[test]
+fn c7_a_selection_takes_a_bounded_amount_of_parts() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let senders: Vec<_> = (0..200)
+        .map(|_| {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            set.add(receiver).unwrap();
+            raw::send(&sender, &raw::first(1, 1 << 30, b""), &[]).unwrap();
+            while raw::try_send(&sender, &raw::middle(1, &[0; 50_000]), &[]).is_ok() {}
+            sender
+        })
+        .collect();
+    let full = || {
+        let is_full = |sender: &&IpcSender<u32>| {
+            let mut fds = [PollFd::new(*sender, PollFlags::OUT)];
+            rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() == 0
+        };
+        senders.iter().filter(is_full).count()
+    };
+    assert!(set.try_select().unwrap_err().is_empty());
+    assert!(full() > 100, "only {} of 200 have not had their turn", full());
+    // The others have theirs in the end.
+    while full() > 0 {
+        assert!(set.try_select().unwrap_err().is_empty());
+    }
 }
 
 #[test]
