@@ -117,7 +117,8 @@
 //! - `send` can wait: on Linux while the socket's buffer is full, that is while some 200 KiB, or 278 small messages, wait to be
 //!   received. Two processes that both send more than that before they receive wait for each other.
 //! - Messages are limited to [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536 handles](ipc::MAX_MESSAGE_ATTACHMENTS), and values
-//!   to 128 levels of nesting.
+//!   to 128 structs and enums, and 256 sequences, maps, tuples and options, within each other. Without optimisation, the 2 MiB of
+//!   stack that a thread usually has are too few to receive that many of a type that itself has much more than half a KiB.
 //! - Whoever has a sender can disconnect the channel for all its senders, since the socket is shared. Do not give clones of
 //!   one sender to processes that must not be able to silence each other: give each a channel, and put the receivers into a set.
 //! - Both ends have to run the same version of strait.

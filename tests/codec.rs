@@ -3,7 +3,7 @@
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
+use std::{fmt, iter};
 
 use bincode::config::Config;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
@@ -131,6 +131,22 @@ fn check_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), Test
     Ok(())
 }
 
+/// That a value is sent if, and only if, it can be received, and arrives as it was.
+fn check_sending<T>(value: &T) -> Result<(), TestCaseError>
+where
+    T: Serialize + DeserializeOwned + PartialEq + fmt::Debug,
+{
+    let theirs = bincode::serde::encode_to_vec(value, config()).unwrap();
+    let received = decode_bytes::<T>(&theirs).ok();
+    let sent = encode(value);
+    prop_assert_eq!(sent.is_some(), received.is_some());
+    if let (Some(sent), Some(received)) = (sent, received) {
+        prop_assert_eq!(sent, theirs);
+        prop_assert_eq!(&received, value);
+    }
+    Ok(())
+}
+
 fn check_bytes_as_everything(bytes: &[u8]) -> Result<(), TestCaseError> {
     check_bytes::<Rich>(bytes)?;
     check_bytes::<Record>(bytes)?;
@@ -251,6 +267,108 @@ impl Serialize for Collected {
     }
 }
 
+/// Nested in itself in every way, with one level of something with a name for each, or with two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Deep {
+    End(End),
+    Newtype(Box<Deep>),
+    Tuple(u8, Box<Deep>),
+    Struct {
+        inner: Box<Deep>,
+    },
+    InNewtype(InNewtype),
+    InTuple(InTuple),
+    InStruct(InStruct),
+    Maybe(Option<Box<Deep>>),
+    List(Vec<Deep>),
+    Map(BTreeMap<u8, Deep>),
+    Pair((u8, Box<Deep>)),
+    /// Four levels without names, so that there can be too many of them.
+    Four(Option<(Vec<Option<Box<Deep>>>, u8)>),
+}
+
+/// What a value ends with: levels that have nothing in them, and others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum End {
+    Nothing,
+    Number(u64),
+    Text(String),
+    Unit(Nothing),
+    None(Option<u8>),
+    Bytes(Vec<u8>),
+    Units(Vec<()>),
+    Empty(BTreeMap<u8, u8>),
+    Array([u8; 0]),
+    Unnamed([Option<(u8, ())>; 2]),
+    Named(Option<InnermostName>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum InnermostName {
+    Here,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct InNewtype(Box<Deep>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct InTuple(u8, Box<Deep>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct InStruct {
+    name: String,
+    inner: Box<Deep>,
+}
+
+/// A value around another.
+fn around(inner: Deep, way: u8) -> Deep {
+    let inner = Box::new(inner);
+    match way {
+        0 => Deep::Newtype(inner),
+        1 => Deep::Tuple(1, inner),
+        2 => Deep::Struct { inner },
+        3 => Deep::InNewtype(InNewtype(inner)),
+        4 => Deep::InTuple(InTuple(2, inner)),
+        5 => Deep::InStruct(InStruct { name: "name".to_string(), inner }),
+        6 => Deep::Maybe(Some(inner)),
+        7 => Deep::List(vec![Deep::End(End::Nothing), *inner, Deep::Maybe(None)]),
+        8 => Deep::Map(BTreeMap::from([(3, *inner)])),
+        9 => Deep::Pair((4, inner)),
+        _ => Deep::Four(Some((vec![None, Some(inner)], 5))),
+    }
+}
+
+fn ends() -> Vec<End> {
+    vec![
+        End::Nothing,
+        End::Number(6),
+        End::Text("text".to_string()),
+        End::Unit(Nothing),
+        End::None(None),
+        End::None(Some(7)),
+        End::Bytes(vec![8, 9]),
+        End::Units(vec![(); 10]),
+        End::Empty(BTreeMap::new()),
+        End::Array([]),
+        End::Unnamed([None, Some((11, ()))]),
+        End::Named(None),
+        End::Named(Some(InnermostName::Here)),
+    ]
+}
+
+/// Values that are nested as deeply as they may be, a little less or a little more.
+fn a_deep_value() -> impl Strategy<Value = Deep> {
+    let end = proptest::sample::select(ends());
+    // Of few ways at a time, so that now the one limit comes first, and now the other.
+    let ways = vec(0..11_u8, 1..4);
+    let len = prop_oneof![0..50_usize, 58..70_usize, 80..100_usize, 120..130_usize];
+    let choices = vec(any::<proptest::sample::Index>(), 130);
+    (end, ways, len, choices).prop_map(|(end, ways, len, choices)| {
+        let ways = choices[..len].iter().map(|choice| ways[choice.index(ways.len())]);
+        ways.fold(Deep::End(end), around)
+    })
+}
+
 /// Without a file of past failures: what failed once becomes a test with a name.
 fn settings() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
@@ -317,6 +435,46 @@ proptest! {
         let _ = decode_bytes::<BTreeSet<()>>(&message);
         let _ = decode_bytes::<Vec<[(); 32]>>(&message);
     }
+
+    /// However deep it is, what is sent is received, and what would not be is not sent.
+    #[test]
+    fn deep_values_are_received_or_not_sent(value in a_deep_value()) {
+        check_sending(&value)?;
+    }
+
+    /// However many elements without bytes there are: as many as there may be, or a few less or more.
+    #[test]
+    fn values_of_many_elements_are_received_or_not_sent(
+        units in vec(0..20_000_usize, 0..4),
+        too_many in -10..10_isize,
+        bytes in vec(any::<u8>(), 0..20),
+        pairs in proptest::collection::btree_map(any::<u8>(), any::<u16>(), 0..5),
+    ) {
+        let mut value = (Vec::new(), bytes, pairs);
+        value.0.extend(units.into_iter().map(|len| vec![(); len]));
+        value.0.push(Vec::new());
+        let encoded = bincode::serde::encode_to_vec(&value, config()).unwrap();
+        let elements: usize = value.0.iter().map(Vec::len).sum();
+        let elements = elements + value.0.len() + value.1.len() + value.2.len();
+        let rest = (encoded.len() + 65_536 - elements).checked_add_signed(too_many).unwrap();
+        value.0.last_mut().unwrap().resize(rest, ());
+        prop_assert_eq!(encode(&value).is_some(), too_many <= 0);
+        check_sending(&value)?;
+    }
+}
+
+/// Every way of being nested, at the one limit and at the other.
+#[test]
+fn every_level_is_counted_where_it_is_sent() {
+    let _watchdog = harness::watchdog();
+    for (most, len) in [(0, 122), (10, 62)] {
+        for (way, further) in (0..11).flat_map(|way| (0..9).map(move |further| (way, further))) {
+            for end in ends() {
+                let ways = iter::repeat_n(way, further).chain(iter::repeat_n(most, len));
+                check_sending(&ways.fold(Deep::End(end), around)).unwrap();
+            }
+        }
+    }
 }
 
 mod nesting {
@@ -326,6 +484,13 @@ mod nesting {
     use serde::de::DeserializeOwned;
     use serde::{Deserialize, Serialize};
     use strait::internals::decode_bytes;
+    use strait::{IpcError, TryRecvError, ipc};
+
+    /// How many structs and enums may be within each other.
+    const NAMED: usize = 128;
+
+    /// How many sequences, maps, tuples and options may be.
+    const UNNAMED: usize = 256;
 
     /// What `std` gives a thread.
     const STACK: usize = 2 << 20;
@@ -379,11 +544,114 @@ mod nesting {
             entries: [[u64; 32]; 4],
             next: Box<Syntax>,
         },
+        #[rustfmt::skip]
+        Block {
+            a: String, b: String, c: String, d: String, e: String, f: String, g: String, h: String,
+            entries: [[u64; 8]; 4],
+            statements: Vec<Option<Box<Syntax>>>,
+        },
+    }
+
+    /// A list of large records.
+    #[rustfmt::skip]
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Entry {
+        a: String, b: String, c: String, d: String, e: String, f: String, g: String, h: String,
+        i: String, j: String, k: String, l: String, m: String, n: String, o: String, p: String,
+        entries: [[u64; 8]; 8],
+        next: Option<Box<Entry>>,
+    }
+
+    /// A tree of large records.
+    #[rustfmt::skip]
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Branch {
+        a: String, b: String, c: String, d: String, e: String, f: String, g: String, h: String,
+        i: String, j: String, k: String, l: String,
+        entries: [[u64; 8]; 4],
+        branches: Vec<Branch>,
+    }
+
+    /// A tree of records of different kinds.
+    #[rustfmt::skip]
+    #[derive(Debug, Serialize, Deserialize)]
+    enum Bush {
+        Leaf,
+        Flower([[u64; 8]; 7]),
+        Fork {
+            a: String, b: String, c: String, d: String, e: String, f: String, g: String, h: String,
+            entries: [[u64; 8]; 4],
+            branches: Vec<Bush>,
+        },
     }
 
     /// The least that can be nested.
     #[derive(Debug, Serialize, Deserialize)]
     struct Chain(Option<Box<Chain>>);
+
+    /// Nested in itself without anything that has a name.
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Bare(Option<Box<Bare>>);
+
+    #[derive(Debug, Serialize, Deserialize)]
+    enum Array {
+        Leaf,
+        Array(Vec<Array>),
+    }
+
+    fn chain(len: usize) -> Chain {
+        (1..len).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))))
+    }
+
+    fn bare(len: usize) -> Bare {
+        (1..len).fold(Bare(None), |bare, _| Bare(Some(Box::new(bare))))
+    }
+
+    fn array(len: usize) -> Array {
+        (1..len).fold(Array::Leaf, |array, _| Array::Array(vec![array]))
+    }
+
+    /// That it is received as it was sent.
+    fn assert_exchanged<T: Serialize + DeserializeOwned>(value: &T) {
+        let (sender, receiver) = ipc::channel::<T>().unwrap();
+        sender.send_ref(value).unwrap();
+        let received = receiver.recv().unwrap();
+        let bytes = |value: &T| super::encode(value).unwrap();
+        assert_eq!(bytes(&received), bytes(value));
+    }
+
+    /// That it is not sent, and why; and that what was encoded by other means is not received.
+    fn assert_too_deep<T: Serialize + DeserializeOwned>(value: &T, text: &str) {
+        let (sender, receiver) = ipc::channel::<T>().unwrap();
+        let Err(IpcError::SerializationError(error)) = sender.send_ref(value) else {
+            panic!("it was sent");
+        };
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(text), "{source}");
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+        let bytes = bincode::serde::encode_to_vec(value, super::config()).unwrap();
+        assert!(decode_bytes::<T>(&bytes).is_err());
+    }
+
+    #[test]
+    fn is_limited_where_it_is_sent() {
+        let _watchdog = crate::harness::watchdog();
+        assert_exchanged(&chain(NAMED));
+        assert_too_deep(&chain(NAMED + 1), "more than 128 structs and enums");
+        assert_exchanged(&array(NAMED));
+        assert_too_deep(&array(NAMED + 1), "more than 128 structs and enums");
+        assert_exchanged(&bare(UNNAMED));
+        assert_too_deep(&bare(UNNAMED + 1), "more than 256 sequences, maps, tuples and options");
+        // Levels are left where they end: what is side by side is not deeper than one of it, whether the one before was
+        // complete or not.
+        assert_exchanged(&[chain(NAMED), chain(1), chain(NAMED)]);
+        assert_exchanged(&(0..10).map(|_| array(NAMED)).collect::<Vec<_>>());
+        let (sender, receiver) = ipc::channel::<Vec<Chain>>().unwrap();
+        sender.send(vec![chain(NAMED), chain(NAMED + 1)]).unwrap_err();
+        sender.send(vec![chain(NAMED)]).unwrap();
+        assert_eq!(receiver.recv().unwrap().len(), 1);
+    }
 
     /// What is sent to exhaust a stack: `depth` times what comes before the innermost value, and what comes after.
     fn bomb(depth: usize, before: &[u8], innermost: &[u8], after: &[u8]) -> Vec<u8> {
@@ -394,19 +662,25 @@ mod nesting {
         number.to_le_bytes()
     }
 
-    /// On a thread with the usual stack: everything up to `depth` is decoded and dropped, what is far deeper is refused, and
-    /// nothing in between ends the process.
-    fn survives<T: DeserializeOwned>(depth: usize, bomb: impl Fn(usize) -> Vec<u8> + Sync) {
+    /// On a thread with the usual stack: what is as deep as `depth` is decoded, sent, received and dropped, what is deeper is
+    /// refused, and nothing ends the process.
+    fn survives<T: Serialize + DeserializeOwned>(
+        depth: usize,
+        bomb: impl Fn(usize) -> Vec<u8> + Sync,
+    ) {
         thread::scope(|scope| {
-            let decoding = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || {
-                assert!(decode_bytes::<T>(&bomb(depth)).is_ok(), "{depth} is not too deep");
-                for depth in 0..300 {
-                    drop(decode_bytes::<T>(&bomb(depth)));
+            let exchanging = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || {
+                let (sender, receiver) = ipc::channel::<T>().unwrap();
+                for depth in [0, 1, depth / 2, depth] {
+                    let value = decode_bytes::<T>(&bomb(depth)).unwrap();
+                    sender.send(value).unwrap();
+                    drop(receiver.recv().unwrap());
                 }
-                assert!(decode_bytes::<T>(&bomb(1000)).is_err());
-                assert!(decode_bytes::<T>(&bomb(100_000)).is_err());
+                for depth in [depth + 1, 2 * depth, 1000, 100_000] {
+                    assert!(decode_bytes::<T>(&bomb(depth)).is_err());
+                }
             });
-            decoding.unwrap().join().unwrap();
+            exchanging.unwrap().join().unwrap();
         });
     }
 
@@ -414,29 +688,42 @@ mod nesting {
     #[test]
     fn is_limited_before_the_stack_ends() {
         crate::harness::alone("nesting::is_limited_before_the_stack_ends", || {
-            survives::<Chain>(40, |depth| bomb(depth, &[1], &[0], &[]));
+            survives::<Chain>(127, |depth| bomb(depth, &[1], &[0], &[]));
+            survives::<Bare>(255, |depth| bomb(depth, &[1], &[0], &[]));
+            let array = [&1_u32.to_le_bytes()[..], &number(1)].concat();
+            survives::<Array>(127, |depth| bomb(depth, &array, &[0; 4], &[]));
             let negate = 2_u32.to_le_bytes();
             let leaf = [&[0; 4][..], &1_f64.to_le_bytes()].concat();
-            survives::<Expression>(60, |depth| bomb(depth, &negate, &leaf, &[]));
+            survives::<Expression>(127, |depth| bomb(depth, &negate, &leaf, &[]));
             let binary = [&3_u32.to_le_bytes()[..], b"+"].concat();
-            survives::<Expression>(40, |depth| bomb(depth, &binary, &leaf, &leaf));
+            survives::<Expression>(127, |depth| bomb(depth, &binary, &leaf, &leaf));
             let call = [&4_u32.to_le_bytes()[..], &number(0), &number(1)].concat();
-            survives::<Expression>(40, |depth| bomb(depth, &call, &leaf, &[]));
+            survives::<Expression>(127, |depth| bomb(depth, &call, &leaf, &[]));
             let choose = 5_u32.to_le_bytes();
             let two = [&leaf[..], &leaf].concat();
-            survives::<Expression>(40, |depth| bomb(depth, &choose, &leaf, &two));
+            survives::<Expression>(127, |depth| bomb(depth, &choose, &leaf, &two));
             let list = [&4_u32.to_le_bytes()[..], &number(1)].concat();
-            survives::<Document>(40, |depth| bomb(depth, &list, &[0; 4], &[]));
+            survives::<Document>(127, |depth| bomb(depth, &list, &[0; 4], &[]));
             let object = [&5_u32.to_le_bytes()[..], &number(1), &number(0)].concat();
-            survives::<Document>(40, |depth| bomb(depth, &object, &[0; 4], &[]));
+            survives::<Document>(127, |depth| bomb(depth, &object, &[0; 4], &[]));
             let function = [&1_u32.to_le_bytes()[..], &[0; 16 * 8]].concat();
-            survives::<Syntax>(60, |depth| bomb(depth, &function, &[0; 4], &[]));
+            survives::<Syntax>(127, |depth| bomb(depth, &function, &[0; 4], &[]));
             let table = [&2_u32.to_le_bytes()[..], &[0; 1024]].concat();
-            survives::<Syntax>(60, |depth| bomb(depth, &table, &[0; 4], &[]));
+            survives::<Syntax>(127, |depth| bomb(depth, &table, &[0; 4], &[]));
+            let block = [&3_u32.to_le_bytes()[..], &[0; 8 * 8 + 256], &number(1), &[1]].concat();
+            survives::<Syntax>(127, |depth| bomb(depth, &block, &[0; 4], &[]));
+            let entry = [&[0; 16 * 8 + 512][..], &[1]].concat();
+            let last = [0; 16 * 8 + 512 + 1];
+            survives::<Entry>(127, |depth| bomb(depth, &entry, &last, &[]));
+            let branch = [&[0; 12 * 8 + 256][..], &number(1)].concat();
+            let twig = [0; 12 * 8 + 256 + 8];
+            survives::<Branch>(127, |depth| bomb(depth, &branch, &twig, &[]));
+            let fork = [&2_u32.to_le_bytes()[..], &[0; 8 * 8 + 256], &number(1)].concat();
+            survives::<Bush>(127, |depth| bomb(depth, &fork, &[0; 4], &[]));
             let node = [&number(0)[..], &[0; 24 + 64], &number(0), &number(0), &[0], &number(1)];
             let node = node.concat();
             let leaf = [&node[..node.len() - 8], &number(0)].concat();
-            survives::<Node>(40, |depth| bomb(depth, &node, &leaf, &[]));
+            survives::<Node>(127, |depth| bomb(depth, &node, &leaf, &[]));
         });
     }
 }

@@ -16,8 +16,9 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::FormatError;
+use super::bounds::{OutOfBounds, most_elements};
 use super::reading::Guard;
-use super::writing::Value;
+use super::writing::Whole;
 
 type Config = Configuration<LittleEndian, Fixint, NoLimit>;
 
@@ -26,23 +27,22 @@ const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 /// How much a buffer grows at the least.
 const MIN_GROWTH: usize = 256;
 
-/// Appends the encoded form of `value` to `buffer`, which stops growing at `limit` bytes or a little later.
+/// Writes the encoded form of `value` into `buffer`, which is empty and stops growing at `limit` bytes or a little later.
 pub(super) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), FormatError> {
-    let output = Output { bytes: RefCell::new(buffer), limit };
-    let value = Value { value, output: &output };
-    bincode::serde::encode_into_writer(value, &output, CONFIG)?;
-    Ok(())
+    let output = Output { bytes: RefCell::new(buffer), limit, elements: Cell::new(0) };
+    bincode::serde::encode_into_writer(Whole { value, output: &output }, &output, CONFIG)?;
+    output.finish()
 }
 
 /// Makes a value of exactly these bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
     let guard = Guard::new(bytes);
     let mut decoder = OwnedSerdeDecoder::from_reader(&guard.cursor, CONFIG);
-    let value = T::deserialize(guard.deserializer(decoder.as_deserializer()))?;
+    let value = T::deserialize(guard.outermost().watch(decoder.as_deserializer()))?;
     // A message that has more to say is one of another type.
     if guard.cursor.is_at_end() {
         Ok(value)
@@ -109,9 +109,26 @@ impl Reader for &Cursor<'_> {
 pub(super) struct Output<'b> {
     bytes: RefCell<&'b mut Vec<u8>>,
     limit: usize,
+    /// How many elements its sequences and maps have.
+    elements: Cell<usize>,
 }
 
 impl Output<'_> {
+    /// Counts the elements of a sequence or map.
+    #[inline]
+    pub(super) fn announce(&self, elements: usize) {
+        self.elements.set(self.elements.get().saturating_add(elements));
+    }
+
+    /// Looks at the whole message: whether it is one that a receiver takes.
+    #[inline]
+    fn finish(&self) -> Result<(), FormatError> {
+        if self.elements.get() > most_elements(self.bytes.borrow().len()) {
+            return Err(OutOfBounds::Elements.into());
+        }
+        Ok(())
+    }
+
     /// Writes a sequence of `len` items that are `u8`, with the serializer that was to write it.
     #[inline]
     pub(super) fn write_bytes<S, I>(
