@@ -143,7 +143,9 @@ impl Output<'_> {
     {
         let written = serializer.serialize_u64(len as u64)?;
         let mut bytes = self.bytes.borrow_mut();
-        self.reserve(&mut bytes, len).map_err(S::Error::custom)?;
+        if !fits(&bytes, len) {
+            self.grow(&mut bytes, len).map_err(S::Error::custom)?;
+        }
         let end = bytes.len() + len;
         bytes.extend(items.take(len).map(|item| {
             let mut byte = [0];
@@ -158,25 +160,44 @@ impl Output<'_> {
         }
     }
 
-    #[inline]
-    fn reserve(&self, bytes: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
-        // The limit is looked at only where the capacity ends: once per doubling.
-        if len > bytes.capacity() - bytes.len() {
-            if len > self.limit.saturating_sub(bytes.len()) {
-                return Err(EncodeError::Other("the message exceeds the limit on its size"));
-            }
-            bytes.reserve(len.max(MIN_GROWTH));
+    /// Makes room for `len` more bytes. The limit is looked at only where the capacity ends: once per doubling.
+    #[cold]
+    #[inline(never)]
+    fn grow(&self, bytes: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
+        if len > self.limit.saturating_sub(bytes.len()) {
+            return Err(EncodeError::Other("the message exceeds the limit on its size"));
         }
+        bytes.reserve(len.max(MIN_GROWTH));
         Ok(())
     }
+
+    #[cold]
+    #[inline(never)]
+    fn write_growing(&self, new: &[u8]) -> Result<(), EncodeError> {
+        let mut bytes = self.bytes.borrow_mut();
+        self.grow(&mut bytes, new.len())?;
+        bytes.extend_from_slice(new);
+        Ok(())
+    }
+}
+
+/// Whether `len` more bytes fit without growing.
+#[inline]
+fn fits(bytes: &Vec<u8>, len: usize) -> bool {
+    len <= bytes.capacity() - bytes.len()
 }
 
 impl Writer for &Output<'_> {
     #[inline]
     fn write(&mut self, new: &[u8]) -> Result<(), EncodeError> {
-        let mut bytes = self.bytes.borrow_mut();
-        self.reserve(&mut bytes, new.len())?;
-        bytes.extend_from_slice(new);
-        Ok(())
+        // What is written is a few bytes as a rule, so each instruction counts; what is rare stands apart.
+        {
+            let mut bytes = self.bytes.borrow_mut();
+            if fits(&bytes, new.len()) {
+                bytes.extend_from_slice(new);
+                return Ok(());
+            }
+        }
+        self.write_growing(new)
     }
 }

@@ -159,17 +159,20 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
 
+    #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
         let level = self.level.within_unnamed()?;
         level.output.announce(len.unwrap_or(0));
         Ok(Compound { inner: self.inner.serialize_seq(len)?, level })
     }
 
+    #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
         let level = self.level.within_unnamed()?;
         Ok(Compound { inner: self.inner.serialize_tuple(len)?, level })
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         name: &'static str,
@@ -179,6 +182,7 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         Ok(Compound { inner: self.inner.serialize_tuple_struct(name, len)?, level })
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         name: &'static str,
@@ -193,12 +197,14 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         })
     }
 
+    #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
         let level = self.level.within_unnamed()?;
         level.output.announce(len.unwrap_or(0));
         Ok(Compound { inner: self.inner.serialize_map(len)?, level })
     }
 
+    #[inline]
     fn serialize_struct(
         self,
         name: &'static str,
@@ -208,6 +214,7 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         Ok(Compound { inner: self.inner.serialize_struct(name, len)?, level })
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         name: &'static str,
