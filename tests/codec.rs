@@ -463,6 +463,72 @@ proptest! {
     }
 }
 
+/// Elements of which the second and the fourth may be longer than a byte, read with a look at how many are left before each.
+struct Counted<const IS_TUPLE: bool, const IS_MIXED: bool>;
+
+impl<const IS_TUPLE: bool, const IS_MIXED: bool> Counted<IS_TUPLE, IS_MIXED> {
+    const COUNT: usize = 5;
+
+    fn message() -> Vec<u8> {
+        let len = (!IS_TUPLE).then_some(Self::COUNT as u64);
+        let element = |place| if Self::is_long(place) { vec![7, 0, 0, 0] } else { vec![7] };
+        len.into_iter()
+            .flat_map(u64::to_le_bytes)
+            .chain((0..Self::COUNT).flat_map(element))
+            .collect()
+    }
+
+    fn is_long(place: usize) -> bool {
+        IS_MIXED && place % 2 == 1
+    }
+}
+
+impl<'de, const IS_TUPLE: bool, const IS_MIXED: bool> Deserialize<'de>
+    for Counted<IS_TUPLE, IS_MIXED>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if IS_TUPLE {
+            deserializer.deserialize_tuple(Self::COUNT, Self)
+        } else {
+            deserializer.deserialize_seq(Self)
+        }
+    }
+}
+
+impl<'de, const IS_TUPLE: bool, const IS_MIXED: bool> Visitor<'de> for Counted<IS_TUPLE, IS_MIXED> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("five sevens")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self, A::Error> {
+        for place in 0..Self::COUNT {
+            assert_eq!(elements.size_hint(), Some(Self::COUNT - place));
+            let element = if Self::is_long(place) {
+                elements.next_element::<u32>()?
+            } else {
+                elements.next_element::<u8>()?.map(u32::from)
+            };
+            assert_eq!(element, Some(7));
+        }
+        assert_eq!(elements.size_hint(), Some(0));
+        assert_eq!(elements.next_element::<u8>()?, None);
+        assert_eq!(elements.next_element::<u32>()?, None);
+        assert_eq!(elements.size_hint(), Some(0));
+        Ok(self)
+    }
+}
+
+#[test]
+fn sequences_know_how_many_elements_are_left() {
+    let _watchdog = harness::watchdog();
+    assert!(decode_bytes::<Counted<false, false>>(&Counted::<false, false>::message()).is_ok());
+    assert!(decode_bytes::<Counted<false, true>>(&Counted::<false, true>::message()).is_ok());
+    assert!(decode_bytes::<Counted<true, false>>(&Counted::<true, false>::message()).is_ok());
+    assert!(decode_bytes::<Counted<true, true>>(&Counted::<true, true>::message()).is_ok());
+}
+
 /// Every way of being nested, at the one limit and at the other.
 #[test]
 fn every_level_is_counted_where_it_is_sent() {

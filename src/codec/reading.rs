@@ -250,29 +250,28 @@ struct Elements<'g, 'de, A> {
     ahead: slice::Iter<'de, u8>,
     /// How many there were. None of those that were used has been taken from the message yet.
     lent: usize,
-    /// How many elements there are that were not taken from the message.
-    left: usize,
+    /// How many elements there are that were not taken from the message, if it is the message that says how many there are.
+    left: Option<usize>,
 }
 
 impl<'g, 'de, A> Elements<'g, 'de, A> {
     fn new(inner: A, level: &'g Level<'g, 'de>, len: Option<usize>) -> Elements<'g, 'de, A> {
         let ahead = len.and_then(|len| level.guard.cursor.peek(len)).unwrap_or(&[]);
-        Elements {
-            inner,
-            level,
-            ahead: ahead.iter(),
-            lent: ahead.len(),
-            left: len.unwrap_or(usize::MAX),
-        }
+        Elements { inner, level, ahead: ahead.iter(), lent: ahead.len(), left: len }
+    }
+
+    /// How many elements were used of those that were lent.
+    #[inline]
+    fn used(&self) -> usize {
+        self.lent - self.ahead.len()
     }
 
     /// Takes from the message what was used of it.
     #[inline]
     fn settle(&mut self) {
         if self.lent != 0 {
-            let used = self.lent - self.ahead.len();
-            self.level.guard.cursor.take(used);
-            self.left -= used;
+            self.level.guard.cursor.take(self.used());
+            self.left = self.left.map(|left| left - self.used());
             self.lent = 0;
             self.ahead = [].iter();
         }
@@ -302,10 +301,11 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
             }
         }
         self.settle();
-        if self.left == 0 {
-            return Ok(None);
+        match &mut self.left {
+            Some(0) => return Ok(None),
+            Some(left) => *left -= 1,
+            None => {}
         }
-        self.left -= 1;
         if size_of::<T::Value>() <= SMALL {
             return self.inner.next_element_seed(self.level.watch(seed));
         }
@@ -316,7 +316,11 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        // The format does not know of those that were lent.
+        match self.left {
+            Some(left) => Some(left - self.used()),
+            None => self.inner.size_hint(),
+        }
     }
 }
 
