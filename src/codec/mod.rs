@@ -33,6 +33,13 @@ pub(crate) fn send<T: Serialize + ?Sized>(sender: &Sender, value: &T) -> Result<
         format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
             .map_err(|error| SerDeError::from_format("encoded", error))?;
         let departing = scope.finish();
+        let handles = departing.attachments.len();
+        if handles > limits::MAX_MESSAGE_ATTACHMENTS {
+            departing.returns.put_back(departing.attachments);
+            let most = limits::MAX_MESSAGE_ATTACHMENTS;
+            let error = format!("the message has {handles} handles, and may have {most}");
+            return Err(SerDeError::from_format("encoded", error.into()).into());
+        }
         match sender.send(buffer, departing.attachments) {
             Ok(()) => Ok(()),
             Err(SendFailure { error, attachments }) => {
