@@ -443,7 +443,7 @@ fn c7_more_handles_than_a_message_may_have_are_an_error() {
     let (sender, receiver) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
     let (one, _) = ipc::channel().unwrap();
     let too_many = vec![one; strait::internals::limits::MAX_MESSAGE_ATTACHMENTS + 1];
-    assert!(matches!(sender.send(too_many), Err(IpcError::Io(_))));
+    assert!(matches!(sender.send(too_many), Err(IpcError::SerializationError(_))));
     sender.send(Vec::new()).unwrap();
     assert!(receiver.recv().unwrap().is_empty());
 }

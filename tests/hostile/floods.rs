@@ -81,13 +81,15 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
         assert!(receiver.recv_timeout(timeout).unwrap_err().is_empty());
         assert!(start.elapsed() >= timeout);
     }
-    // From another thread, since it has to wait for room.
+    // While it lasts, it may take all the room there is for others who send.
+    drop(flood);
     let sending = thread::spawn({
         let sender = sender.clone();
         move || sender.send(1).unwrap()
     });
     assert_eq!(receiver.recv().unwrap(), 1);
     sending.join().unwrap();
+    let flood = Flood::of_parts(&sender);
     let mut set = IpcReceiverSet::new().unwrap();
     set.add(receiver).unwrap();
     for timeout in [3, 30].map(Duration::from_millis) {
@@ -96,11 +98,11 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
         assert!(set.try_select_timeout(timeout).unwrap_err().is_empty());
         assert!(start.elapsed() >= timeout);
     }
+    drop(flood);
     let sending = thread::spawn(move || sender.send(2).unwrap());
     let (_, message) = set.select().unwrap().remove(0).unwrap();
     assert_eq!(message.to::<u32>().unwrap(), 2);
     sending.join().unwrap();
-    drop(flood);
 }
 
 #[test]
