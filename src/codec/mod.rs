@@ -4,9 +4,10 @@
 //! being encoded on this thread ([`scope`]) and writes the index that it got; its `Deserialize` impl reads the index and
 //! takes the object out of the message that is being decoded. Everything else is the format's business ([`mod@format`]).
 //! On the way there, [`reading`] keeps hostile bytes from costing more than they weigh, [`writing`] keeps from being sent what
-//! [`reading`] would refuse, by the same [`bounds`], and both pass sequences of bytes on in one piece.
+//! [`reading`] would refuse, by the same [`bounds`], and both pass sequences of [`mod@bytes`] on in one piece.
 
 mod bounds;
+mod bytes;
 pub(crate) mod endpoint;
 mod format;
 mod reading;
