@@ -19,6 +19,9 @@ use super::{CLOSED, MAX_POSITION, POSITION, SLEEPING};
 /// honest one, which has [`FRAGMENT_BYTES`].
 const LEAST_COST: u64 = FRAGMENT_BYTES as u64 / 8;
 
+/// What a message may cost beyond its length.
+const SPARE_COST: u64 = 32 * LEAST_COST;
+
 /// Takes records.
 pub struct Consumer<M: Memory> {
     memory: M,
@@ -339,8 +342,9 @@ impl<M: Memory> Consumer<M> {
     /// Takes in what is before `visible`, up to the next message. Always takes in something, if there is anything.
     fn advance(&mut self, visible: u64) -> Result<(), Why> {
         let mut jumps = self.limits.max_jumps.max(1);
-        // What is given up counts as well, hence twice the longest message.
-        let mut budget = (self.limits.max_message as u64).saturating_mul(2).max(1);
+        // What is given up counts as well, and short fragments count as longer ones: hence twice the longest message, and a few.
+        let mut budget =
+            (self.limits.max_message as u64).saturating_mul(2).saturating_add(SPARE_COST);
         while self.next.is_none() && self.position < visible {
             let record = self.record()?;
             match record.header.code {
