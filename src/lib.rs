@@ -118,7 +118,8 @@
 //! - `send` can wait: on Linux while the socket's buffer is full, that is while some 200 KiB, or 278 small messages, wait to be
 //!   received. Two processes that both send more than that before they receive wait for each other.
 //! - Messages are limited to [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536 handles](ipc::MAX_MESSAGE_ATTACHMENTS), and values
-//!   to 128 levels of nesting.
+//!   to 128 structs and enums, and 256 sequences, maps, tuples and options, within each other. Without optimisation, the 2 MiB of
+//!   stack that a thread usually has are too few to receive that many of a type that itself has much more than half a KiB.
 //! - A receiver keeps at most 1 GiB of messages that are not complete, all receivers together three in four of the handles that this
 //!   process may have in such messages. A sender that was killed in the middle of a message with more than 253 handles leaves some
 //!   of them here, until others need the room or the receiver is dropped.

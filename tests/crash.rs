@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde::{Deserialize, Serialize};
+use strait::internals::process_mark;
 use strait::ipc::{
     self, IpcError, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender,
     IpcSharedMemory,
@@ -550,6 +551,81 @@ fn the_router_works_anew_in_a_forked_child() {
         in_a_fork(|| ROUTER.shutdown());
         sender.send(4).unwrap();
         assert_eq!(routed.recv().unwrap(), 4);
+    });
+}
+
+#[test]
+fn a_forked_child_leaves_the_name_of_a_server_alone() {
+    harness::alone("a_forked_child_leaves_the_name_of_a_server_alone", || {
+        let (server, name) = IpcOneShotServer::<u32>::new().unwrap();
+        let mut inherited = Some(server);
+        in_a_fork(|| drop(inherited.take()));
+        let server = inherited.unwrap();
+        IpcSender::connect(name.clone()).unwrap().send(1).unwrap();
+        assert_eq!(server.accept().unwrap().1, 1);
+        assert!(IpcSender::<u32>::connect(name).is_err());
+    });
+}
+
+/// Whoever made it, and whatever its number is.
+#[test]
+fn a_forked_child_is_known_to_be_another_process() {
+    harness::alone("a_forked_child_is_known_to_be_another_process", || {
+        let mark = process_mark();
+        assert_eq!(process_mark(), mark);
+        assert_eq!(thread::spawn(process_mark).join().unwrap(), mark);
+        in_a_fork(|| {
+            let child = process_mark();
+            assert_ne!(child, mark);
+            assert_eq!(process_mark(), child);
+            in_a_fork(|| assert!(![mark, child].contains(&process_mark())));
+            assert_eq!(process_mark(), child);
+        });
+        // By a system call that libc knows nothing of.
+        // SAFETY: as for `fork`, which this is with other arguments; the child ends by `_exit`.
+        let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        assert!(pid >= 0);
+        if pid == 0 {
+            let code = if process_mark() == mark { 1 } else { 7 };
+            // SAFETY: it has no conditions.
+            unsafe { libc::_exit(code) };
+        }
+        Fork(Pid::from_raw(pid as i32).unwrap()).completed();
+        assert_eq!(process_mark(), mark);
+    });
+}
+
+/// The thread that watches streams is not there, and may have held a lock.
+#[cfg(feature = "async")]
+#[test]
+fn a_forked_child_drops_the_streams_of_its_parent() {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use futures_core::Stream;
+
+    harness::alone("a_forked_child_drops_the_streams_of_its_parent", || {
+        let (busy_sender, busy_receiver) = ipc::channel::<u32>().unwrap();
+        let mut busy = busy_receiver.to_stream();
+        let mut cx = Context::from_waker(Waker::noop());
+        // Keeps the thread busy.
+        thread::spawn(move || while busy_sender.send(1).is_ok() {});
+        for _ in 0..100 {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            let mut stream = receiver.to_stream();
+            assert!(Pin::new(&mut stream).poll_next(&mut cx).is_pending());
+            let mut inherited = Some(stream);
+            let child = fork(|| drop(inherited.take()));
+            while let Poll::Ready(Some(item)) = Pin::new(&mut busy).poll_next(&mut cx) {
+                assert_eq!(item.unwrap(), 1);
+            }
+            child.completed();
+            // The parent's goes on.
+            sender.send(2).unwrap();
+            let mut stream = inherited.unwrap();
+            let item = Pin::new(&mut stream).poll_next(&mut cx);
+            assert!(matches!(item, Poll::Ready(Some(Ok(2)))));
+        }
     });
 }
 

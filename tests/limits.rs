@@ -341,6 +341,26 @@ fn c7_a_server_accepts_with_a_full_descriptor_table() {
     });
 }
 
+/// A descriptor for a set's own needs that was not to be had is to be had later.
+#[test]
+fn c7_a_set_can_be_polled_once_there_are_descriptors_again() {
+    harness::alone("c7_a_set_can_be_polled_once_there_are_descriptors_again", || {
+        let mut set = IpcReceiverSet::new().unwrap();
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        set.add(receiver).unwrap();
+        let before = harness::handles();
+        let taken = take_descriptors(0);
+        let _ = set.as_fd();
+        let _ = set.as_fd();
+        drop(taken);
+        assert_eq!(harness::handles_besides(&before).len(), 0);
+        let _ = set.as_fd();
+        assert_eq!(harness::handles_besides(&before).len(), 1);
+        sender.send(1).unwrap();
+        assert_eq!(set.select().unwrap().len(), 1);
+    });
+}
+
 /// Clients that only stay connected cost descriptors, and so give way when there are none left.
 #[test]
 fn c7_silent_clients_of_a_server_do_not_use_up_the_descriptors() {
@@ -423,7 +443,7 @@ fn c7_more_handles_than_a_message_may_have_are_an_error() {
     let (sender, receiver) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
     let (one, _) = ipc::channel().unwrap();
     let too_many = vec![one; strait::internals::limits::MAX_MESSAGE_ATTACHMENTS + 1];
-    assert!(matches!(sender.send(too_many), Err(IpcError::Io(_))));
+    assert!(matches!(sender.send(too_many), Err(IpcError::SerializationError(_))));
     sender.send(Vec::new()).unwrap();
     assert!(receiver.recv().unwrap().is_empty());
 }

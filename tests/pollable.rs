@@ -362,6 +362,50 @@ fn c8_a_sender_sees_that_its_receiver_is_gone() {
     assert!(wait_for(&sender, PollFlags::empty()).contains(PollFlags::HUP));
 }
 
+/// Who replaces a descriptor that strait lent out breaks that receiver, and no other.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "that somebody does so is what is tested")]
+fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
+    harness::alone("c8_a_member_that_can_never_be_received_from_again_is_closed", || {
+        let (broken, receiver) = ipc::channel::<u32>().unwrap();
+        let (good, other) = ipc::channel::<u32>().unwrap();
+        // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
+        let socket = receiver.as_fd().try_clone_to_owned().unwrap();
+        let number = receiver.as_fd().as_raw_fd();
+        let mut set = IpcReceiverSet::new().unwrap();
+        let broken_id = set.add(receiver).unwrap();
+        let good_id = set.add(other).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        // SAFETY: the number is open, and stays so.
+        let replaced = unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) };
+        assert_eq!(replaced, number);
+        broken.send(1).unwrap();
+        good.send(2).unwrap();
+        let (mut errors, mut closed, mut values) = (0, 0, 0);
+        while closed == 0 || values == 0 {
+            for result in set.select().unwrap() {
+                match result {
+                    IpcSelectionResult::MessageReceived(id, message) if id == broken_id => {
+                        let error = message.to::<u32>().unwrap_err();
+                        assert!(error.to_string().contains("refused"), "{error}");
+                        errors += 1;
+                    }
+                    IpcSelectionResult::MessageReceived(id, message) => {
+                        assert_eq!((id, message.to::<u32>().unwrap()), (good_id, 2));
+                        values += 1;
+                    }
+                    IpcSelectionResult::ChannelClosed(id) => {
+                        assert_eq!(id, broken_id);
+                        closed += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!((errors, closed, values, set.len()), (1, 1, 1, 1));
+        drop(socket);
+    });
+}
+
 // ---- Receivers that move ----
 
 fn is_open(number: RawFd) -> bool {
@@ -401,19 +445,26 @@ fn c8_a_receiver_that_comes_back_can_be_polled_again() {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         drop(carried);
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        let mut numbers = vec![receiver.as_fd().as_raw_fd()];
-        for round in 0..3 {
+        let number = receiver.as_fd().as_raw_fd();
+        let epoll = Epoll::of(&receiver, EventFlags::ET);
+        assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+        let before = harness::handles();
+        for round in 0..100 {
             assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
-            numbers.push(receiver.as_fd().as_raw_fd());
+            assert!(receiver.try_recv().unwrap_err().is_empty());
+            // The same number, and it is the channel's again; epoll never noticed.
+            assert_eq!(receiver.as_fd().as_raw_fd(), number);
             assert!(!is_readable(&receiver));
             sender.send(round).unwrap();
             assert!(is_readable(&receiver));
+            epoll.wait();
             assert_eq!(receiver.recv().unwrap(), round);
         }
-        // All that were ever lent out.
-        assert!(numbers.iter().all(|&number| is_open(number)));
+        assert_eq!(harness::handles_besides(&before).len(), 0);
+        epoll::delete(&epoll.0, &receiver).unwrap();
         drop(receiver);
-        assert!(!numbers.into_iter().any(is_open));
+        assert!(!is_open(number));
     });
 }
 

@@ -7,11 +7,14 @@ mod harness;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, WaitOptions, kill_process, waitpid};
 use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{
@@ -29,6 +32,8 @@ enum Order {
     Count { to: IpcSender<Item>, from: u64, numbers: u64 },
     /// Send one item, then do something that somebody else can know of.
     Tell { to: IpcSender<Item>, item: Item, signal: Signal },
+    /// Send a text of so many bytes.
+    Write { to: IpcSender<String>, len: usize },
     /// Receive so many items, check that they count on from `first`, and pass the receiver on.
     Take { items: IpcReceiver<Item>, first: u64, count: u64, pass_on: IpcSender<IpcReceiver<Item>> },
     /// Keep it.
@@ -111,6 +116,7 @@ fn obedient_child() {
                         Signal::Exit => process::exit(0),
                     }
                 }
+                Order::Write { to, len } => to.send(long_text(len)).unwrap(),
                 Order::Take { items, first, count, pass_on } => {
                     for number in first..first + count {
                         items.recv().unwrap().check(number);
@@ -145,6 +151,16 @@ impl Helper {
 
     fn order(&self, order: Order) {
         self.orders.send(order).unwrap();
+    }
+
+    /// Does something while it does nothing.
+    fn while_stopped(&self, then: impl FnOnce()) {
+        let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
+        kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped());
+        then();
+        kill_process(pid, rustix::process::Signal::CONT).unwrap();
     }
 
     /// Waits until it has dropped what it kept.
@@ -475,7 +491,6 @@ fn c9_a_receiver_moves_between_processes_mid_stream() {
 /// With a large message half received, handles included, and more behind it.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_message() {
-    use std::os::fd::AsFd;
     use strait::internals::frame::{Kind, Position};
 
     let _watchdog = harness::watchdog();
@@ -512,6 +527,38 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     assert_eq!(receiver.recv().unwrap().1.len(), 0);
     drop((handles, fd));
     canary.wait_until_closed();
+}
+
+/// Again and again, while a process sends it that knows nothing of that.
+#[test]
+fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
+    const LEN: usize = 20 << 20;
+
+    let _watchdog = harness::watchdog();
+    let (sender, mut receiver) = ipc::channel::<String>().unwrap();
+    let (carrier, carried) = ipc::channel().unwrap();
+    let helper = Helper::start();
+    helper.order(Order::Write { to: sender, len: LEN });
+    for _ in 0..20 {
+        // What is there is taken while nothing is added to it, so it cannot be all.
+        let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        helper.while_stopped(|| assert!(receiver.try_recv().unwrap_err().is_empty()));
+        // From another thread: what goes along is more than there is room for before it is received.
+        let moving = thread::spawn({
+            let carrier = carrier.clone();
+            move || carrier.send(receiver).unwrap()
+        });
+        receiver = carried.recv().unwrap();
+        moving.join().unwrap();
+    }
+    assert!(receiver.recv().unwrap() == long_text(LEN));
+    helper.order(Order::Exit);
+    assert!(receiver.recv().unwrap_err().is_disconnected());
+}
+
+fn long_text(len: usize) -> String {
+    ('a'..='z').cycle().take(len).collect()
 }
 
 #[test]

@@ -119,12 +119,12 @@ mod assembling {
 
     type Whole = (Vec<u8>, Vec<u32>);
 
-    /// An assembly that shares its limit with none that another test uses.
-    fn new_assembly<A>() -> Assembly<A> {
-        thread_local! {
-            static WAITING: &'static AtomicUsize = Box::leak(Box::default());
-        }
-        Assembly::new(WAITING.with(|waiting| *waiting))
+    /// An assembly that shares its limit with none that is made in another place.
+    macro_rules! new_assembly {
+        () => {{
+            static WAITING: AtomicUsize = AtomicUsize::new(0);
+            Assembly::new(&WAITING)
+        }};
     }
 
     /// How many bytes and attachments it says are waiting.
@@ -317,7 +317,7 @@ mod assembling {
                 .zip(0..)
                 .map(|(message, id)| parts_of(id, message).into_iter())
                 .collect();
-            let mut assembly = new_assembly();
+            let mut assembly = new_assembly!();
             let mut order = order;
             let mut done = 0;
             while done < queues.len() {
@@ -341,7 +341,7 @@ mod assembling {
         /// Whatever comes, it does what the model does, and knows what it holds.
         #[test]
         fn any_events_have_the_effect_they_should(events in vec(an_event(), 0..60)) {
-            let mut assembly = new_assembly();
+            let mut assembly = new_assembly!();
             let mut model = Model::default();
             for event in events {
                 match event {
@@ -384,13 +384,13 @@ mod assembling {
                 .zip(0..)
                 .map(|(message, id)| parts_of(id, message).into_iter())
                 .collect();
-            let mut assembly = new_assembly();
+            let mut assembly = new_assembly!();
             let mut done = vec![None; expected.len()];
             let mut step = 0;
             while queues.iter().any(|queue| queue.len() > 0) {
                 step += 1;
                 if moves.contains(&(step % 10)) {
-                    let mut elsewhere = new_assembly();
+                    let mut elsewhere = new_assembly!();
                     for unfinished in assembly.into_contents().unfinished {
                         elsewhere.resume(unfinished, NO_LIMIT);
                     }
@@ -415,7 +415,7 @@ mod assembling {
             parts in vec((0..6_u128, 0..5_usize), 1..100),
             limit in 1..12_usize,
         ) {
-            let mut assembly = new_assembly::<u32>();
+            let mut assembly = new_assembly!();
             for id in 0..6 {
                 let first = Position::First { bytes: 1, attachments: 1000 };
                 prop_assert_eq!(assembly.add(id, first, &[], vec![], limit), Ok(None));

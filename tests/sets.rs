@@ -347,6 +347,23 @@ mod removal {
 mod fairness {
     use super::*;
 
+    /// Who is alone has not to wait for others.
+    #[test]
+    fn the_only_one_that_has_something_is_emptied() {
+        let _watchdog = watchdog();
+        let mut set = IpcReceiverSet::new().unwrap();
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        let (_quiet, quiet_receiver) = ipc::channel::<u32>().unwrap();
+        set.add(quiet_receiver).unwrap();
+        set.add(receiver).unwrap();
+        for number in 0..200 {
+            sender.send(number).unwrap();
+        }
+        let results = set.select().unwrap();
+        let numbers = results.into_iter().map(|result| result.unwrap().1.to::<u32>().unwrap());
+        assert!(numbers.eq(0..200));
+    }
+
     /// A member that is flooded keeps neither the others nor a deadline waiting, and what one selection returns is limited.
     #[test]
     fn a_flood_is_served_in_turns() {

@@ -30,6 +30,11 @@ enum Tree {
 #[derive(Serialize, Deserialize)]
 struct Chain(Option<Box<Chain>>);
 
+/// Without anything that has a name.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Bare(Option<Box<Bare>>);
+
 #[derive(Serialize, Deserialize)]
 struct Record {
     name: String,
@@ -76,7 +81,7 @@ fuzz_target!(|input: &[u8]| {
     match choice % 16 {
         0 => check::<Tree>(bytes, Depth::Unlimited),
         1 => check::<Vec<Tree>>(bytes, Depth::Unlimited),
-        2 => drop(decode_bytes::<Chain>(bytes)),
+        2 => drop((decode_bytes::<Chain>(bytes), decode_bytes::<Bare>(bytes))),
         3 => check::<Record>(bytes, Depth::Limited),
         4 => check::<Vec<Record>>(bytes, Depth::Limited),
         5 => check::<Vec<u8>>(bytes, Depth::Limited),

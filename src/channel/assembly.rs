@@ -473,14 +473,17 @@ mod tests {
         Position::First { bytes, attachments }
     }
 
-    /// A count that this test has for itself.
-    fn nobody_else() -> &'static AtomicUsize {
-        Box::leak(Box::default())
+    /// A count that the test which says this has for itself.
+    macro_rules! nobody_else {
+        () => {{
+            static WAITING: AtomicUsize = AtomicUsize::new(0);
+            &WAITING
+        }};
     }
 
     #[test]
     fn parts_of_several_messages_interleave() {
-        let mut assembly = Assembly::new(nobody_else());
+        let mut assembly = Assembly::new(nobody_else!());
         assert_eq!(assembly.add(1, first(6, 1), b"ab", vec![], NO_LIMIT), Ok(None));
         assert_eq!(assembly.add(2, first(3, 0), b"x", vec![], NO_LIMIT), Ok(None));
         assert_eq!(assembly.add(1, Position::Middle, b"cd", vec!['h'], NO_LIMIT), Ok(None));
@@ -495,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_message_that_lies_is_one_error() {
-        let mut assembly = Assembly::<char>::new(nobody_else());
+        let mut assembly = Assembly::<char>::new(nobody_else!());
         assembly.add(1, first(4, 0), b"ab", vec![], NO_LIMIT).unwrap();
         let too_much = assembly.add(1, Position::Middle, b"cdef", vec![], NO_LIMIT);
         assert_eq!(too_much, Err(Malformed::Part));
@@ -508,7 +511,7 @@ mod tests {
 
     #[test]
     fn announcements_cost_nothing() {
-        let mut assembly = Assembly::<char>::new(nobody_else());
+        let mut assembly = Assembly::<char>::new(nobody_else!());
         let bomb = assembly.add(1, first(u64::MAX, 0), b"", vec![], NO_LIMIT);
         assert_eq!(bomb, Err(Malformed::TooLarge));
         let bomb = assembly.add(2, first(1, u32::MAX), b"", vec![], NO_LIMIT);
@@ -519,7 +522,7 @@ mod tests {
 
     #[test]
     fn the_silent_give_way_and_are_one_error() {
-        let mut assembly = Assembly::new(nobody_else());
+        let mut assembly = Assembly::new(nobody_else!());
         assembly.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
         assembly.add(2, first(9, 3), b"b", vec!['c'], 3).unwrap();
         // Neither has been silent for long: the newcomer is refused.
@@ -535,7 +538,7 @@ mod tests {
 
     #[test]
     fn what_moves_goes_on_elsewhere() {
-        let waiting = nobody_else();
+        let waiting = nobody_else!();
         let mut here = Assembly::new(waiting);
         here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT).unwrap();
         here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT).unwrap_err();
@@ -560,7 +563,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_elsewhere_is_lost_by_itself() {
-        let waiting = nobody_else();
+        let waiting = nobody_else!();
         let mut here = Assembly::new(waiting);
         here.add(1, first(4, 2), b"ab", vec!['a', 'b'], NO_LIMIT).unwrap();
         here.add(2, first(2, 1), b"a", vec!['c'], NO_LIMIT).unwrap();
@@ -576,7 +579,7 @@ mod tests {
 
     #[test]
     fn attachments_are_counted_over_all_receivers() {
-        let waiting = nobody_else();
+        let waiting = nobody_else!();
         let mut first_of_two = Assembly::new(waiting);
         let mut second = Assembly::new(waiting);
         first_of_two.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
@@ -593,7 +596,7 @@ mod tests {
 
     #[test]
     fn the_number_of_unfinished_messages_is_limited() {
-        let mut assembly = Assembly::<char>::new(nobody_else());
+        let mut assembly = Assembly::<char>::new(nobody_else!());
         for id in 0..MAX_UNFINISHED_MESSAGES as u128 {
             assembly.add(id, first(9, 0), b"", vec![], NO_LIMIT).unwrap();
         }

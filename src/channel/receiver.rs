@@ -88,6 +88,9 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// How often a limited wait looks at the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
+/// As how many bytes a packet counts at least that is no message: it takes as long to receive as these take to copy.
+const PACKET_COST: usize = 4 * 1024;
+
 /// From which size on a message that is to be kept is received where it stays, instead of copied there.
 const WORTH_A_PLACE: usize = 8 * 1024;
 
@@ -97,7 +100,7 @@ pub(crate) struct Receiver {
     packets: PacketReceiver,
     assembly: Assembly<Attachment>,
     expected: Expected,
-    /// How many bytes of packets the last call took.
+    /// How much the last call took.
     taken: usize,
 }
 
@@ -131,7 +134,7 @@ impl Receiver {
     ) -> Result<Message, RecvError> {
         let mut step = Step::new(wait);
         let received = self.receive_step(buffer, purpose, &mut step);
-        self.taken = step.bytes;
+        self.taken = step.bytes.max(step.packets * PACKET_COST);
         received
     }
 
@@ -158,8 +161,8 @@ impl Receiver {
         }
     }
 
-    /// How many bytes the last call of [`receive`](Receiver::receive) took from the channel, parts of what is yet to be
-    /// completed included.
+    /// How much the last call of [`receive`](Receiver::receive) took from the channel, in bytes, parts of what is yet to be
+    /// completed included. Many small ones count as more than they have.
     pub(crate) fn taken(&self) -> usize {
         self.taken
     }

@@ -1,4 +1,8 @@
 //! What is written into a message of the endpoints, handles and memory in it.
+//!
+//! Only the message's own format has a place for them. A value may write itself, or a part of itself, in another one while it is
+//! being sent, and endpoints in that would go into the message all the same, with nobody to take them out. What can be known
+//! of another format is whether people can read it; ours cannot be read.
 
 use std::fmt;
 use std::io;
@@ -121,6 +125,7 @@ pub(crate) fn serialize_receiver<S: Serializer>(
     slot: &Slot,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
+    check_written(&serializer)?;
     let parts = scope::attach_receiver(|room| slot.depart(room)).map_err(S::Error::custom)?;
     parts.serialize(serializer)
 }
@@ -129,6 +134,7 @@ pub(crate) fn serialize_receiver<S: Serializer>(
 pub(crate) fn deserialize_receiver<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Slot, D::Error> {
+    check_read(&deserializer)?;
     let parts = ReceiverParts::deserialize(deserializer)?;
     scope::detach_receiver(parts).map(Slot::from).map_err(D::Error::custom)
 }
@@ -138,6 +144,7 @@ pub(crate) fn serialize_memory<S: Serializer>(
     memory: Option<&Memory>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
+    check_written(&serializer)?;
     let parts = memory.map(|memory| {
         let index = scope::attach(Attachment::from_memory(memory))?;
         Ok((index, memory.size() as u64))
@@ -151,6 +158,7 @@ pub(crate) fn serialize_memory<S: Serializer>(
 pub(crate) fn deserialize_memory<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Memory>, D::Error> {
+    check_read(&deserializer)?;
     let parts = Option::<(u32, u64)>::deserialize(deserializer)?;
     let memory = parts.map(|(index, len)| scope::detach(index)?.into_memory(len));
     memory.transpose().map_err(D::Error::custom)
@@ -161,6 +169,7 @@ pub(crate) fn serialize_attachment<S: Serializer>(
     attachment: Attachment,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
+    check_written(&serializer)?;
     let index = scope::attach(attachment).map_err(S::Error::custom)?;
     serializer.serialize_u32(index)
 }
@@ -169,8 +178,23 @@ pub(crate) fn serialize_attachment<S: Serializer>(
 pub(crate) fn deserialize_attachment<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Attachment, D::Error> {
+    check_read(&deserializer)?;
     let index = u32::deserialize(deserializer)?;
     scope::detach(index).map_err(D::Error::custom)
+}
+
+fn check_written<S: Serializer>(serializer: &S) -> Result<(), S::Error> {
+    if serializer.is_human_readable() {
+        return Err(S::Error::custom(scope::not_sent()));
+    }
+    Ok(())
+}
+
+fn check_read<'de, D: Deserializer<'de>>(deserializer: &D) -> Result<(), D::Error> {
+    if deserializer.is_human_readable() {
+        return Err(D::Error::custom(scope::not_received()));
+    }
+    Ok(())
 }
 
 /// Bytes in one piece; a `Vec<u8>` by itself is a sequence of numbers to serde.

@@ -1,6 +1,6 @@
 //! The wire format of values: bincode 2, fixed-width and little-endian. To replace it, replace this file.
 //!
-//! The limit on the size of a message is enforced where bytes are written and, when reading, by the length of the message
+//! The limit on the size of a message is enforced where a message grows and, when reading, by the length of the message
 //! itself: what could be larger than that is read under the eyes of the [`Guard`]. So bincode's own counter is
 //! not needed, and costs nothing.
 
@@ -16,8 +16,9 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::FormatError;
+use super::bounds::{OutOfBounds, most_elements};
 use super::reading::Guard;
-use super::writing::Value;
+use super::writing::Whole;
 
 type Config = Configuration<LittleEndian, Fixint, NoLimit>;
 
@@ -26,28 +27,69 @@ const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 /// How much a buffer grows at the least.
 const MIN_GROWTH: usize = 256;
 
-/// Appends the encoded form of `value` to `buffer`, which stops growing at `limit` bytes or a little later.
+/// Writes the encoded form of `value` into `buffer`, which is empty, if it has at most `limit` bytes.
 pub(super) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), FormatError> {
-    let output = Output { bytes: RefCell::new(buffer), limit };
-    let value = Value { value, output: &output };
-    bincode::serde::encode_into_writer(value, &output, CONFIG)?;
-    Ok(())
+    let output = Output { bytes: RefCell::new(buffer), limit, elements: Cell::new(0) };
+    let value = Whole { value, output: &output };
+    bincode::serde::encode_into_writer(value, &output, CONFIG).map_err(encoding_problem)?;
+    output.finish()
 }
 
 /// Makes a value of exactly these bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
     let guard = Guard::new(bytes);
     let mut decoder = OwnedSerdeDecoder::from_reader(&guard.cursor, CONFIG);
-    let value = T::deserialize(guard.deserializer(decoder.as_deserializer()))?;
+    let value = T::deserialize(guard.outermost().watch(decoder.as_deserializer()));
+    let value = value.map_err(decoding_problem)?;
     // A message that has more to say is one of another type.
     if guard.cursor.is_at_end() {
         Ok(value)
     } else {
         Err("the message is longer than a value of this type".into())
+    }
+}
+
+/// What went wrong in words. The format's own errors print as Rust code.
+fn encoding_problem(error: EncodeError) -> FormatError {
+    use bincode::serde::EncodeError as SerdeError;
+
+    match error {
+        EncodeError::Other(text) => text.into(),
+        EncodeError::OtherString(text) => text.into(),
+        EncodeError::Serde(SerdeError::SequenceMustHaveLength) => {
+            "a sequence or map does not know how many elements it has".into()
+        }
+        other => other.into(),
+    }
+}
+
+/// As [`encoding_problem`].
+fn decoding_problem(error: DecodeError) -> FormatError {
+    use bincode::serde::DecodeError as SerdeError;
+
+    match error {
+        DecodeError::Other(text) => text.into(),
+        DecodeError::OtherString(text) => text.into(),
+        DecodeError::UnexpectedEnd { additional } => {
+            format!("the message ends {additional} bytes too early").into()
+        }
+        DecodeError::InvalidBooleanValue(value) => {
+            format!("a truth value is {value}, which is neither 0 nor 1").into()
+        }
+        DecodeError::InvalidCharEncoding(_) => "a character is not in UTF-8".into(),
+        DecodeError::UnexpectedVariant { type_name, found, .. } => {
+            format!("{type_name} has no variant {found}").into()
+        }
+        DecodeError::Serde(
+            SerdeError::AnyNotSupported
+            | SerdeError::IdentifierNotSupported
+            | SerdeError::IgnoredAnyNotSupported,
+        ) => "the type has to be told what is in a message, which messages do not say".into(),
+        other => other.into(),
     }
 }
 
@@ -109,9 +151,30 @@ impl Reader for &Cursor<'_> {
 pub(super) struct Output<'b> {
     bytes: RefCell<&'b mut Vec<u8>>,
     limit: usize,
+    /// How many elements its sequences and maps have.
+    elements: Cell<usize>,
 }
 
 impl Output<'_> {
+    /// Counts the elements of a sequence or map.
+    #[inline]
+    pub(super) fn announce(&self, elements: usize) {
+        self.elements.set(self.elements.get().saturating_add(elements));
+    }
+
+    /// Looks at the whole message: whether it is one that a receiver takes.
+    #[inline]
+    fn finish(&self) -> Result<(), FormatError> {
+        let len = self.bytes.borrow().len();
+        if len > self.limit {
+            return Err(self.too_large().into());
+        }
+        if self.elements.get() > most_elements(len) {
+            return Err(OutOfBounds::Elements.into());
+        }
+        Ok(())
+    }
+
     /// Writes a sequence of `len` items that are `u8`, with the serializer that was to write it.
     #[inline]
     pub(super) fn write_bytes<S, I>(
@@ -126,7 +189,9 @@ impl Output<'_> {
     {
         let written = serializer.serialize_u64(len as u64)?;
         let mut bytes = self.bytes.borrow_mut();
-        self.reserve(&mut bytes, len).map_err(S::Error::custom)?;
+        if !fits(&bytes, len) {
+            self.grow(&mut bytes, len).map_err(S::Error::custom)?;
+        }
         let end = bytes.len() + len;
         bytes.extend(items.take(len).map(|item| {
             let mut byte = [0];
@@ -141,25 +206,72 @@ impl Output<'_> {
         }
     }
 
-    #[inline]
-    fn reserve(&self, bytes: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
-        // The limit is looked at only where the capacity ends: once per doubling.
-        if len > bytes.capacity() - bytes.len() {
-            if len > self.limit.saturating_sub(bytes.len()) {
-                return Err(EncodeError::Other("the message exceeds the limit on its size"));
-            }
-            bytes.reserve(len.max(MIN_GROWTH));
+    #[cold]
+    fn too_large(&self) -> String {
+        format!("the message is larger than {} bytes", self.limit)
+    }
+
+    /// Makes room for `len` more bytes. The limit is looked at only where the capacity ends, once per doubling, and in the end.
+    #[cold]
+    #[inline(never)]
+    fn grow(&self, bytes: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
+        if len > self.limit.saturating_sub(bytes.len()) {
+            return Err(EncodeError::OtherString(self.too_large()));
         }
+        bytes.reserve(len.max(MIN_GROWTH));
         Ok(())
     }
+
+    #[cold]
+    #[inline(never)]
+    fn write_growing(&self, new: &[u8]) -> Result<(), EncodeError> {
+        let mut bytes = self.bytes.borrow_mut();
+        self.grow(&mut bytes, new.len())?;
+        bytes.extend_from_slice(new);
+        Ok(())
+    }
+}
+
+/// Whether `len` more bytes fit without growing.
+#[inline]
+fn fits(bytes: &Vec<u8>, len: usize) -> bool {
+    len <= bytes.capacity() - bytes.len()
 }
 
 impl Writer for &Output<'_> {
     #[inline]
     fn write(&mut self, new: &[u8]) -> Result<(), EncodeError> {
-        let mut bytes = self.bytes.borrow_mut();
-        self.reserve(&mut bytes, new.len())?;
-        bytes.extend_from_slice(new);
-        Ok(())
+        // What is written is a few bytes as a rule, so each instruction counts; what is rare stands apart.
+        {
+            let mut bytes = self.bytes.borrow_mut();
+            if fits(&bytes, new.len()) {
+                bytes.extend_from_slice(new);
+                return Ok(());
+            }
+        }
+        self.write_growing(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_whatever_the_buffer_has_room_for() {
+        for capacity in [0, 16, 17, 1000] {
+            for limit in [0, 7, 8, 15, 16, 17, 500] {
+                let mut buffer = Vec::with_capacity(capacity);
+                let result = encode(&(1_u64, 2_u64), &mut buffer, limit);
+                assert_eq!(result.is_ok(), limit >= 16, "{capacity} {limit}");
+                let mut buffer = Vec::with_capacity(capacity);
+                let result = encode(&[3_u8; 8][..], &mut buffer, limit);
+                let text = format!("the message is larger than {limit} bytes");
+                assert_eq!(
+                    result.map_err(|e| e.to_string()),
+                    if limit < 16 { Err(text) } else { Ok(()) }
+                );
+            }
+        }
     }
 }

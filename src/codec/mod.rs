@@ -3,9 +3,10 @@
 //! What has no bytes, an endpoint or a handle, becomes an attachment: its `Serialize` impl puts it into the message that is
 //! being encoded on this thread ([`scope`]) and writes the index that it got; its `Deserialize` impl reads the index and
 //! takes the object out of the message that is being decoded. Everything else is the format's business ([`mod@format`]).
-//! On the way there, [`reading`] keeps hostile bytes from costing more than they weigh, and both it and [`writing`] pass
-//! sequences of bytes on in one piece.
+//! On the way there, [`reading`] keeps hostile bytes from costing more than they weigh, [`writing`] keeps from being sent what
+//! [`reading`] would refuse, by the same [`bounds`], and both pass sequences of bytes on in one piece.
 
+mod bounds;
 pub(crate) mod endpoint;
 mod format;
 mod reading;
@@ -32,6 +33,13 @@ pub(crate) fn send<T: Serialize + ?Sized>(sender: &Sender, value: &T) -> Result<
         format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
             .map_err(|error| SerDeError::from_format("encoded", error))?;
         let departing = scope.finish();
+        let handles = departing.attachments.len();
+        if handles > limits::MAX_MESSAGE_ATTACHMENTS {
+            departing.returns.put_back(departing.attachments);
+            let most = limits::MAX_MESSAGE_ATTACHMENTS;
+            let error = format!("the message has {handles} handles, and may have {most}");
+            return Err(SerDeError::from_format("encoded", error.into()).into());
+        }
         match sender.send(buffer, departing.attachments) {
             Ok(()) => Ok(()),
             Err(SendFailure { error, attachments }) => {

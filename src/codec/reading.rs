@@ -21,70 +21,67 @@ use serde::de::{
     Unexpected, VariantAccess, Visitor,
 };
 
+use super::bounds::{Depth, OutOfBounds, most_elements};
 use super::format::Cursor;
 
-/// How deeply a value may be nested. Each struct, enum, tuple, sequence, map, option and newtype is a level. Without
-/// optimisation, a level of a type with many or large fields takes up to 9 KiB of a stack of 2 MiB.
-const MAX_DEPTH: usize = 128;
-
-/// How many elements without bytes a message may have.
-const EMPTY_ELEMENTS: usize = 1 << 16;
+/// Up to how many bytes the value of an element may be copied carelessly.
+const SMALL: usize = 128;
 
 /// What a message has left.
 #[derive(Debug)]
 pub(super) struct Guard<'de> {
     /// The message, as far as it was not read.
     pub(super) cursor: Cursor<'de>,
+    /// How many elements its sequences and maps may still announce.
     elements: Cell<usize>,
-    depth: Cell<usize>,
 }
 
 impl<'de> Guard<'de> {
     /// For a message.
     pub(super) fn new(message: &'de [u8]) -> Guard<'de> {
-        Guard {
-            cursor: Cursor::new(message),
-            elements: Cell::new(message.len() + EMPTY_ELEMENTS),
-            depth: Cell::new(MAX_DEPTH),
-        }
+        Guard { cursor: Cursor::new(message), elements: Cell::new(most_elements(message.len())) }
     }
 
-    /// Watches over `inner`.
-    pub(super) fn deserializer<D>(&self, inner: D) -> Guarded<'_, 'de, D> {
-        Guarded { inner, guard: self }
-    }
-
-    fn enter<E: Error>(&self) -> Result<Level<'_, 'de>, E> {
-        let left = self.depth.get();
-        if left == 0 {
-            return Err(E::custom("the value is nested too deeply"));
-        }
-        self.depth.set(left - 1);
-        Ok(Level(self))
+    /// Where the whole value is.
+    pub(super) fn outermost(&self) -> Level<'_, 'de> {
+        Level { guard: self, depth: Depth::OUTERMOST }
     }
 
     fn claim<E: Error>(&self, elements: Option<usize>) -> Result<(), E> {
         let left = self.elements.get().checked_sub(elements.unwrap_or(0));
-        self.elements.set(left.ok_or_else(|| {
-            E::custom("a sequence announces more elements than the message can have")
-        })?);
+        self.elements.set(left.ok_or_else(|| refused(OutOfBounds::Elements))?);
         Ok(())
     }
 }
 
-/// One level of nesting, left on drop.
-struct Level<'g, 'de>(&'g Guard<'de>);
+/// Where in the value the deserializer is.
+pub(super) struct Level<'g, 'de> {
+    guard: &'g Guard<'de>,
+    depth: Depth,
+}
 
-impl Drop for Level<'_, '_> {
-    fn drop(&mut self) {
-        self.0.depth.set(self.0.depth.get() + 1);
+impl<'de> Level<'_, 'de> {
+    /// Watches over `inner`, which is at this level.
+    #[inline]
+    pub(super) fn watch<T>(&self, inner: T) -> Guarded<'_, 'de, T> {
+        Guarded { inner, level: self }
+    }
+
+    #[inline]
+    fn within_named<E: Error>(&self) -> Result<Self, E> {
+        Ok(Level { guard: self.guard, depth: self.depth.within_named().map_err(refused)? })
+    }
+
+    #[inline]
+    fn within_unnamed<E: Error>(&self) -> Result<Self, E> {
+        Ok(Level { guard: self.guard, depth: self.depth.within_unnamed().map_err(refused)? })
     }
 }
 
-/// Anything that `guard` watches over.
+/// Anything that is watched over. The level is by reference, so that a deserializer with it fits into two registers.
 pub(super) struct Guarded<'g, 'de, T> {
     inner: T,
-    guard: &'g Guard<'de>,
+    level: &'g Level<'g, 'de>,
 }
 
 macro_rules! forward {
@@ -97,19 +94,23 @@ macro_rules! forward {
 }
 
 macro_rules! nested {
-    ($($method:ident($($name:ident: $type:ty),*))*) => {$(
+    ($within:ident: $($method:ident($($name:ident: $type:ty),*))*) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            let _level = self.guard.enter()?;
-            self.inner.$method($($name,)* self.guard.watch(visitor, false))
+            let level = &self.level.$within()?;
+            self.inner.$method($($name,)* Watched { visitor, level, counts: false })
         }
     )*};
 }
 
-impl<'de> Guard<'de> {
-    fn watch<V>(&self, visitor: V, counts: bool) -> Watched<'_, 'de, V> {
-        Watched { visitor, guard: self, counts }
-    }
+macro_rules! counted {
+    ($($method:ident)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            let level = &self.level.within_unnamed()?;
+            self.inner.$method(Watched { visitor, level, counts: true })
+        }
+    )*};
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
@@ -124,13 +125,20 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
     }
 
     nested! {
+        within_unnamed:
         deserialize_option()
-        deserialize_newtype_struct(name: &'static str)
         deserialize_tuple(len: usize)
+    }
+
+    nested! {
+        within_named:
+        deserialize_newtype_struct(name: &'static str)
         deserialize_tuple_struct(name: &'static str, len: usize)
         deserialize_struct(name: &'static str, fields: &'static [&'static str])
         deserialize_enum(name: &'static str, variants: &'static [&'static str])
     }
+
+    counted! { deserialize_seq deserialize_map }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
@@ -159,18 +167,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         self.deserialize_bytes(visitor)
     }
 
-    #[inline]
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let _level = self.guard.enter()?;
-        self.inner.deserialize_seq(self.guard.watch(visitor, true))
-    }
-
-    #[inline]
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let _level = self.guard.enter()?;
-        self.inner.deserialize_map(self.guard.watch(visitor, true))
-    }
-
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
@@ -179,7 +175,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
 impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
     /// Takes bytes that follow their number.
     fn take_counted(self) -> Result<&'de [u8], D::Error> {
-        let cursor = &self.guard.cursor;
+        let cursor = &self.level.guard.cursor;
         let len = cursor.length(self.inner)?;
         cursor.take(len).ok_or_else(|| D::Error::custom("the message is too short for a string"))
     }
@@ -188,7 +184,8 @@ impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
 /// A visitor whose nested values are watched, too.
 struct Watched<'g, 'de, V> {
     visitor: V,
-    guard: &'g Guard<'de>,
+    /// Where the nested values are.
+    level: &'g Level<'g, 'de>,
     /// Whether the number of elements is the peer's choice, not the type's.
     counts: bool,
 }
@@ -206,35 +203,33 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, 'de, V> {
 
     #[inline]
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_some(self.guard.deserializer(inner))
+        self.visitor.visit_some(self.level.watch(inner))
     }
 
     #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
-        self.visitor.visit_newtype_struct(self.guard.deserializer(inner))
+        self.visitor.visit_newtype_struct(self.level.watch(inner))
     }
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        if self.counts {
-            self.guard.claim(inner.size_hint())?;
-        }
         // Of a tuple or struct each element has its own type.
         let len = if self.counts { inner.size_hint() } else { None };
-        self.visitor.visit_seq(Elements::new(inner, self.guard, len))
+        self.level.guard.claim(len)?;
+        self.visitor.visit_seq(Elements::new(inner, self.level, len))
     }
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         if self.counts {
-            self.guard.claim(inner.size_hint())?;
+            self.level.guard.claim(inner.size_hint())?;
         }
-        self.visitor.visit_map(Guarded { inner, guard: self.guard })
+        self.visitor.visit_map(self.level.watch(inner))
     }
 
     #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_enum(Guarded { inner, guard: self.guard })
+        self.visitor.visit_enum(self.level.watch(inner))
     }
 }
 
@@ -243,41 +238,40 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, 'de, T> 
 
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<T::Value, D::Error> {
-        self.inner.deserialize(self.guard.deserializer(inner))
+        self.inner.deserialize(self.level.watch(inner))
     }
 }
 
 /// The elements of a sequence. As long as they are asked for as `u8`, they come from the message directly.
 struct Elements<'g, 'de, A> {
     inner: A,
-    guard: &'g Guard<'de>,
+    level: &'g Level<'g, 'de>,
     /// The bytes that follow, as many as there are elements, while none was read otherwise.
     ahead: slice::Iter<'de, u8>,
     /// How many there were. None of those that were used has been taken from the message yet.
     lent: usize,
-    /// How many elements there are that were not taken from the message.
-    left: usize,
+    /// How many elements there are that were not taken from the message, if it is the message that says how many there are.
+    left: Option<usize>,
 }
 
 impl<'g, 'de, A> Elements<'g, 'de, A> {
-    fn new(inner: A, guard: &'g Guard<'de>, len: Option<usize>) -> Elements<'g, 'de, A> {
-        let ahead = len.and_then(|len| guard.cursor.peek(len)).unwrap_or(&[]);
-        Elements {
-            inner,
-            guard,
-            ahead: ahead.iter(),
-            lent: ahead.len(),
-            left: len.unwrap_or(usize::MAX),
-        }
+    fn new(inner: A, level: &'g Level<'g, 'de>, len: Option<usize>) -> Elements<'g, 'de, A> {
+        let ahead = len.and_then(|len| level.guard.cursor.peek(len)).unwrap_or(&[]);
+        Elements { inner, level, ahead: ahead.iter(), lent: ahead.len(), left: len }
+    }
+
+    /// How many elements were used of those that were lent.
+    #[inline]
+    fn used(&self) -> usize {
+        self.lent - self.ahead.len()
     }
 
     /// Takes from the message what was used of it.
     #[inline]
     fn settle(&mut self) {
         if self.lent != 0 {
-            let used = self.lent - self.ahead.len();
-            self.guard.cursor.take(used);
-            self.left -= used;
+            self.level.guard.cursor.take(self.used());
+            self.left = self.left.map(|left| left - self.used());
             self.lent = 0;
             self.ahead = [].iter();
         }
@@ -303,20 +297,65 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
         // only speed. There is one way to deserialise this seed, which is as a `u8`.
         if type_name::<T>() == type_name::<PhantomData<u8>>() {
             if let Some(byte) = self.ahead.next() {
-                let byte: U8Deserializer<A::Error> = byte.into_deserializer();
-                return seed.deserialize(byte).map(Some);
+                return as_element(seed, *byte);
             }
         }
         self.settle();
-        if self.left == 0 {
-            return Ok(None);
+        match &mut self.left {
+            Some(0) => return Ok(None),
+            Some(left) => *left -= 1,
+            None => {}
         }
-        self.left -= 1;
-        self.inner.next_element_seed(Guarded { inner: seed, guard: self.guard })
+        if size_of::<T::Value>() <= SMALL {
+            return self.inner.next_element_seed(self.level.watch(seed));
+        }
+        let mut value = None;
+        let seed = self.level.watch(Placing { seed, place: &mut value });
+        let found = self.inner.next_element_seed(seed);
+        found.map(|_| value.take())
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        // The format does not know of those that were lent.
+        match self.left {
+            Some(left) => Some(left - self.used()),
+            None => self.inner.size_hint(),
+        }
+    }
+}
+
+/// Apart, so that it is not in the way of everything that is not refused.
+#[cold]
+#[inline(never)]
+fn refused<E: Error>(why: OutOfBounds) -> E {
+    E::custom(why)
+}
+
+/// Makes an element of a byte. Apart, because without optimisation the stack frames of all sequences would have room for its
+/// result, also where they are nested deeply.
+#[inline]
+fn as_element<'de, T: DeserializeSeed<'de>, E: Error>(
+    seed: T,
+    byte: u8,
+) -> Result<Option<T::Value>, E> {
+    let byte: U8Deserializer<E> = byte.into_deserializer();
+    seed.deserialize(byte).map(Some)
+}
+
+/// A seed whose value does not pass through the format's hands: without optimisation, its stack frame would have room for
+/// five of them at each level.
+struct Placing<'p, T, V> {
+    seed: T,
+    place: &'p mut Option<V>,
+}
+
+impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Placing<'_, T, T::Value> {
+    type Value = ();
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<(), D::Error> {
+        let place = self.place;
+        self.seed.deserialize(inner).map(|value| *place = Some(value))
     }
 }
 
@@ -328,12 +367,12 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, 'de, A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
-        self.inner.next_key_seed(Guarded { inner: seed, guard: self.guard })
+        self.inner.next_key_seed(self.level.watch(seed))
     }
 
     #[inline]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
-        self.inner.next_value_seed(Guarded { inner: seed, guard: self.guard })
+        self.inner.next_value_seed(self.level.watch(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -350,9 +389,8 @@ impl<'de, 'g, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'g, 'de, A> {
         self,
         seed: T,
     ) -> Result<(T::Value, Self::Variant), A::Error> {
-        let guard = self.guard;
-        let (value, inner) = self.inner.variant_seed(Guarded { inner: seed, guard })?;
-        Ok((value, Guarded { inner, guard }))
+        let (value, inner) = self.inner.variant_seed(self.level.watch(seed))?;
+        Ok((value, self.level.watch(inner)))
     }
 }
 
@@ -365,12 +403,12 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, 'de, A> {
 
     #[inline]
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, A::Error> {
-        self.inner.newtype_variant_seed(Guarded { inner: seed, guard: self.guard })
+        self.inner.newtype_variant_seed(self.level.watch(seed))
     }
 
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.inner.tuple_variant(len, self.guard.watch(visitor, false))
+        self.inner.tuple_variant(len, Watched { visitor, level: self.level, counts: false })
     }
 
     #[inline]
@@ -379,6 +417,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, 'de, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.inner.struct_variant(fields, self.guard.watch(visitor, false))
+        self.inner.struct_variant(fields, Watched { visitor, level: self.level, counts: false })
     }
 }

@@ -135,7 +135,7 @@ fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Resu
         .try_with(|scope| scope.borrow_mut().as_mut().map(f))
         .ok()
         .flatten()
-        .unwrap_or_else(|| Err(outside("sent")))
+        .unwrap_or_else(|| Err(not_sent()))
 }
 
 /// Decoding a message: until it is dropped, attachments of this thread come out of it. Those that nobody took are closed.
@@ -171,7 +171,7 @@ pub(crate) fn detach(index: u32) -> io::Result<Attachment> {
         .try_with(|scope| scope.borrow_mut().as_mut().map(|attachments| take(attachments, index)))
         .ok()
         .flatten()
-        .unwrap_or_else(|| Err(outside("received")))
+        .unwrap_or_else(|| Err(not_received()))
 }
 
 /// Takes a receiver out of the message that is being decoded.
@@ -190,6 +190,16 @@ fn take(attachments: &mut [Option<Attachment>], index: u32) -> io::Result<Attach
             format!("the message has no handle {index}, or had it taken already"),
         )
     })
+}
+
+/// There is no message that it could be sent in.
+pub(super) fn not_sent() -> io::Error {
+    outside("sent")
+}
+
+/// There is no message that it could be received in.
+pub(super) fn not_received() -> io::Error {
+    outside("received")
 }
 
 fn outside(done: &str) -> io::Error {

@@ -1,41 +1,83 @@
-//! Keeps byte sequences from costing more than a copy.
+//! Keeps values that no receiver takes from being sent, and byte sequences from costing more than a copy.
 //!
-//! A serializer that passes everything on to the format's own one, except for sequences of `u8`: those go into the message
-//! in one piece, instead of one byte after the other.
+//! A serializer that passes everything on to the format's own one, and
+//! - counts how deeply values are nested, and the elements of sequences and maps, as [`reading`](super::reading) does;
+//! - writes a sequence of `u8` into the message in one piece, instead of one byte after the other.
 
 use std::any::type_name;
 use std::fmt;
 
 use serde::ser::{
-    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
-    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
+use super::bounds::{Depth, OutOfBounds};
 use super::format::Output;
 
-/// Anything whose sequences of bytes go to `output`.
-struct Writing<'o, 'b, S> {
-    inner: S,
+/// Where in the value the serializer is.
+#[derive(Clone, Copy)]
+struct Level<'o, 'b> {
     output: &'o Output<'b>,
+    depth: Depth,
 }
 
-/// A value that is serialised in this way.
-pub(super) struct Value<'v, 'o, 'b, T: ?Sized> {
-    pub(super) value: &'v T,
-    pub(super) output: &'o Output<'b>,
+impl Level<'_, '_> {
+    #[inline]
+    fn within_named<E: Error>(self) -> Result<Self, E> {
+        Ok(Level { depth: self.depth.within_named().map_err(refused)?, ..self })
+    }
+
+    #[inline]
+    fn within_unnamed<E: Error>(self) -> Result<Self, E> {
+        Ok(Level { depth: self.depth.within_unnamed().map_err(refused)?, ..self })
+    }
+}
+
+/// A serializer at some level. The level is by reference, so that this fits into two registers.
+struct Writing<'o, 'b, S> {
+    inner: S,
+    level: &'o Level<'o, 'b>,
+}
+
+/// What serialises the elements of something, and their level.
+struct Compound<'o, 'b, S> {
+    inner: S,
+    level: Level<'o, 'b>,
+}
+
+/// A value at some level.
+struct Value<'v, 'o, 'b, T: ?Sized> {
+    value: &'v T,
+    level: &'o Level<'o, 'b>,
 }
 
 impl<T: Serialize + ?Sized> Serialize for Value<'_, '_, '_, T> {
     #[inline]
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Writing { inner, output: self.output })
+        self.value.serialize(Writing { inner, level: self.level })
     }
 }
 
-impl<'o, 'b, S> Writing<'o, 'b, S> {
-    fn value<'v, T: ?Sized>(&self, value: &'v T) -> Value<'v, 'o, 'b, T> {
-        Value { value, output: self.output }
+/// A whole value, as it goes into a message.
+pub(super) struct Whole<'v, 'o, 'b, T: ?Sized> {
+    pub(super) value: &'v T,
+    pub(super) output: &'o Output<'b>,
+}
+
+impl<T: Serialize + ?Sized> Serialize for Whole<'_, '_, '_, T> {
+    #[inline]
+    fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
+        let level = &Level { output: self.output, depth: Depth::OUTERMOST };
+        self.value.serialize(Writing { inner, level })
     }
+}
+
+/// Apart, so that it is not in the way of everything that is not refused.
+#[cold]
+#[inline(never)]
+fn refused<E: Error>(why: OutOfBounds) -> E {
+    E::custom(why)
 }
 
 macro_rules! forward {
@@ -50,13 +92,13 @@ macro_rules! forward {
 impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
     type Ok = S::Ok;
     type Error = S::Error;
-    type SerializeSeq = Writing<'o, 'b, S::SerializeSeq>;
-    type SerializeTuple = Writing<'o, 'b, S::SerializeTuple>;
-    type SerializeTupleStruct = Writing<'o, 'b, S::SerializeTupleStruct>;
-    type SerializeTupleVariant = Writing<'o, 'b, S::SerializeTupleVariant>;
-    type SerializeMap = Writing<'o, 'b, S::SerializeMap>;
-    type SerializeStruct = Writing<'o, 'b, S::SerializeStruct>;
-    type SerializeStructVariant = Writing<'o, 'b, S::SerializeStructVariant>;
+    type SerializeSeq = Compound<'o, 'b, S::SerializeSeq>;
+    type SerializeTuple = Compound<'o, 'b, S::SerializeTuple>;
+    type SerializeTupleStruct = Compound<'o, 'b, S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Compound<'o, 'b, S::SerializeTupleVariant>;
+    type SerializeMap = Compound<'o, 'b, S::SerializeMap>;
+    type SerializeStruct = Compound<'o, 'b, S::SerializeStruct>;
+    type SerializeStructVariant = Compound<'o, 'b, S::SerializeStructVariant>;
 
     forward! {
         serialize_bool(v: bool)
@@ -64,13 +106,32 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         serialize_u8(v: u8) serialize_u16(v: u16) serialize_u32(v: u32) serialize_u64(v: u64) serialize_u128(v: u128)
         serialize_f32(v: f32) serialize_f64(v: f64)
         serialize_char(v: char) serialize_str(v: &str) serialize_bytes(v: &[u8])
-        serialize_none() serialize_unit() serialize_unit_struct(name: &'static str)
-        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str)
+        serialize_unit() serialize_unit_struct(name: &'static str)
+    }
+
+    // What has nothing in it is a level like others: the reader does not know before.
+
+    #[inline]
+    fn serialize_none(self) -> Result<S::Ok, S::Error> {
+        self.level.within_unnamed()?;
+        self.inner.serialize_none()
+    }
+
+    #[inline]
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+    ) -> Result<S::Ok, S::Error> {
+        self.level.within_named()?;
+        self.inner.serialize_unit_variant(name, index, variant)
     }
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        let value = self.value(value);
+        let level = &self.level.within_unnamed()?;
+        let value = Value { value, level };
         self.inner.serialize_some(&value)
     }
 
@@ -80,7 +141,8 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = self.value(value);
+        let level = &self.level.within_named()?;
+        let value = Value { value, level };
         self.inner.serialize_newtype_struct(name, &value)
     }
 
@@ -92,29 +154,35 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = self.value(value);
+        let level = &self.level.within_named()?;
+        let value = Value { value, level };
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
 
+    #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_seq(len)?, output })
+        let level = self.level.within_unnamed()?;
+        level.output.announce(len.unwrap_or(0));
+        Ok(Compound { inner: self.inner.serialize_seq(len)?, level })
     }
 
+    #[inline]
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_tuple(len)?, output })
+        let level = self.level.within_unnamed()?;
+        Ok(Compound { inner: self.inner.serialize_tuple(len)?, level })
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_tuple_struct(name, len)?, output })
+        let level = self.level.within_named()?;
+        Ok(Compound { inner: self.inner.serialize_tuple_struct(name, len)?, level })
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         name: &'static str,
@@ -122,24 +190,31 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_tuple_variant(name, index, variant, len)?, output })
+        let level = self.level.within_named()?;
+        Ok(Compound {
+            inner: self.inner.serialize_tuple_variant(name, index, variant, len)?,
+            level,
+        })
     }
 
+    #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_map(len)?, output })
+        let level = self.level.within_unnamed()?;
+        level.output.announce(len.unwrap_or(0));
+        Ok(Compound { inner: self.inner.serialize_map(len)?, level })
     }
 
+    #[inline]
     fn serialize_struct(
         self,
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_struct(name, len)?, output })
+        let level = self.level.within_named()?;
+        Ok(Compound { inner: self.inner.serialize_struct(name, len)?, level })
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         name: &'static str,
@@ -147,8 +222,11 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        let Writing { inner, output } = self;
-        Ok(Writing { inner: inner.serialize_struct_variant(name, index, variant, len)?, output })
+        let level = self.level.within_named()?;
+        Ok(Compound {
+            inner: self.inner.serialize_struct_variant(name, index, variant, len)?,
+            level,
+        })
     }
 
     fn collect_seq<I>(self, iter: I) -> Result<S::Ok, S::Error>
@@ -162,7 +240,9 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         // Whether the two types are the same is known to the compiler; a name that is spelled otherwise one day costs
         // only speed. A reference to a `u8` has one way to be serialised.
         if is_exact && type_name::<I::Item>() == type_name::<&u8>() {
-            return self.output.write_bytes(iter, len, self.inner);
+            let Level { output, .. } = self.level.within_unnamed()?;
+            output.announce(len);
+            return output.write_bytes(iter, len, self.inner);
         }
         let mut sequence = self.serialize_seq(is_exact.then_some(len))?;
         for item in iter {
@@ -182,13 +262,13 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
 
 macro_rules! sequence {
     ($($trait:ident $method:ident)*) => {$(
-        impl<S: $trait> $trait for Writing<'_, '_, S> {
+        impl<S: $trait> $trait for Compound<'_, '_, S> {
             type Ok = S::Ok;
             type Error = S::Error;
 
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                let value = self.value(value);
+                let value = Value { value, level: &self.level };
                 self.inner.$method(&value)
             }
 
@@ -208,7 +288,7 @@ sequence! {
 
 macro_rules! structure {
     ($($trait:ident)*) => {$(
-        impl<S: $trait> $trait for Writing<'_, '_, S> {
+        impl<S: $trait> $trait for Compound<'_, '_, S> {
             type Ok = S::Ok;
             type Error = S::Error;
 
@@ -218,7 +298,7 @@ macro_rules! structure {
                 key: &'static str,
                 value: &T,
             ) -> Result<(), S::Error> {
-                let value = self.value(value);
+                let value = Value { value, level: &self.level };
                 self.inner.serialize_field(key, &value)
             }
 
@@ -235,19 +315,19 @@ macro_rules! structure {
 
 structure! { SerializeStruct SerializeStructVariant }
 
-impl<S: SerializeMap> SerializeMap for Writing<'_, '_, S> {
+impl<S: SerializeMap> SerializeMap for Compound<'_, '_, S> {
     type Ok = S::Ok;
     type Error = S::Error;
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
-        let key = self.value(key);
+        let key = Value { value: key, level: &self.level };
         self.inner.serialize_key(&key)
     }
 
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        let value = self.value(value);
+        let value = Value { value, level: &self.level };
         self.inner.serialize_value(&value)
     }
 

@@ -79,8 +79,9 @@ impl<T> IpcSender<T> {
     /// # Errors
     ///
     /// - [`Disconnected`](IpcError::Disconnected): the receiver is gone.
-    /// - [`SerializationError`](IpcError::SerializationError): the value could not be encoded, or is larger than
-    ///   [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
+    /// - [`SerializationError`](IpcError::SerializationError): the value could not be encoded, is larger than
+    ///   [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), has more than [`MAX_MESSAGE_ATTACHMENTS`](super::MAX_MESSAGE_ATTACHMENTS) handles, or is
+    ///   [nested too deeply](crate#what-is-not-guaranteed).
     /// - [`Io`](IpcError::Io): the operating system refused.
     ///
     /// # Platform

@@ -8,6 +8,20 @@ mod cases;
 
 use crate::harness;
 
+/// Receivers in messages of receivers in messages.
+#[test]
+fn a_long_chain_of_receivers_is_dropped() {
+    let _watchdog = harness::watchdog();
+    let (_, mut innermost) = backend::channel().unwrap();
+    for _ in 0..100_000 {
+        let (sender, receiver) = backend::channel().unwrap();
+        let attachments = vec![backend::Attachment::from_receiver(innermost)];
+        sender.send(b"x", b"", attachments).unwrap();
+        innermost = receiver;
+    }
+    drop(innermost);
+}
+
 /// Objects keep their types, so an attachment is exactly what was sent.
 #[test]
 fn a_channel_end_is_neither_a_handle_nor_the_other_end() {

@@ -381,6 +381,110 @@ fn c7_unfinished_messages_do_not_take_all_descriptors() {
     });
 }
 
+/// However many channels they come through.
+#[test]
+fn c7_unfinished_messages_of_many_channels_leave_descriptors_for_others() {
+    let name = "attachments::c7_unfinished_messages_of_many_channels_leave_descriptors_for_others";
+    harness::alone(name, || {
+        set_descriptor_limit(400);
+        let (_canary, fd) = Canary::new();
+        let position = Position::First { bytes: 100, attachments: 60_000 };
+        let channels: Vec<_> = (0..4)
+            .map(|id| {
+                let (sender, receiver) = ipc::channel::<u32>().unwrap();
+                let first = raw::packet(Kind::Part { id, position }, 200, b"x");
+                raw::send(&sender, &first, &[fd.as_fd(); 200]).unwrap();
+                (sender, receiver)
+            })
+            .collect();
+        let mut refused = 0;
+        for (sender, receiver) in &channels {
+            sender.send(3).unwrap();
+            if receiver.recv().map_err(|_| refused += 1).is_err() {
+                assert_eq!(receiver.recv().unwrap(), 3);
+            }
+        }
+        assert_eq!(refused, 3, "one of them is within three in four of 400");
+        // There is room for a good channel, and what it sends arrives whole.
+        let (good, receiver) = ipc::channel::<Handle<OwnedFd>>().unwrap();
+        good.send(Handle(fd.try_clone().unwrap())).unwrap();
+        receiver.recv().unwrap();
+        drop(channels);
+        assert!(harness::handles().len() < 20);
+    });
+}
+
+/// Both ends of a TCP connection over which so much was sent, and not received, that closing the first end waits for hours.
+fn lingering_socket() -> (OwnedFd, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut sending = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (receiving, _) = listener.accept().unwrap();
+    sending.set_nonblocking(true).unwrap();
+    while sending.write(&[0; 100_000]).is_ok() {}
+    sending.set_nonblocking(false).unwrap();
+    let hours = Some(Duration::from_secs(10_000));
+    rustix::net::sockopt::set_socket_linger(&sending, hours).unwrap();
+    (sending.into(), receiving.into())
+}
+
+/// What a peer sends unasked is closed without waiting for anything.
+#[test]
+fn c7_closing_what_nobody_asked_for_waits_for_nothing() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let send_unasked = |sender: &IpcSender<u32>, packet: &[u8]| {
+        let (sending, receiving) = lingering_socket();
+        raw::send(sender, packet, &[sending.as_fd()]).unwrap();
+        // The copy in the message is the last one.
+        drop(sending);
+        receiving
+    };
+    let mut others = vec![send_unasked(&sender, &raw::message(1, &index(5)))];
+    assert_eq!(receiver.recv().unwrap(), 5);
+    // Of a wrong kind.
+    others.push(send_unasked(&sender, &raw::message(1, &index(0))));
+    let wrong: IpcReceiver<IpcSender<u32>> = receiver.to_opaque().to();
+    assert_refused(wrong.recv());
+    others.push(send_unasked(&sender, &raw::message(1, &memory_of(0, 10))));
+    let wrong: IpcReceiver<IpcSharedMemory> = wrong.to_opaque().to();
+    assert_refused(wrong.recv());
+    // In a message that is never finished.
+    let position = Position::First { bytes: 9, attachments: 9 };
+    let first = raw::packet(Kind::Part { id: 1, position }, 1, b"x");
+    others.push(send_unasked(&sender, &first));
+    let receiver: IpcReceiver<u32> = wrong.to_opaque().to();
+    assert!(receiver.try_recv().unwrap_err().is_empty());
+    drop(receiver);
+    // In one that is not decoded.
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let mut set = IpcReceiverSet::new().unwrap();
+    set.add(receiver).unwrap();
+    others.push(send_unasked(&sender, &raw::message(1, &index(5))));
+    drop(set.select().unwrap());
+}
+
+/// Files with holes cost a peer nothing, but mapping them costs us room.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn c7_memory_of_peers_does_not_use_up_the_address_space() {
+    harness::alone("attachments::c7_memory_of_peers_does_not_use_up_the_address_space", || {
+        let len = 7 << 40;
+        let memfd = sealed_memory(len);
+        let receive = || send_one_of::<IpcSharedMemory>(&memory_of(0, len), &[memfd.as_fd()]);
+        let first = receive().unwrap();
+        let second = receive().unwrap();
+        assert_refused(receive());
+        assert_refused(receive());
+        drop(first);
+        let third = receive().unwrap();
+        assert_refused(receive());
+        // One's own is no peer's.
+        let own = IpcSharedMemory::try_from_byte(0, 3 << 40).unwrap();
+        drop((second, third, own));
+        receive().unwrap();
+    });
+}
+
 fn set_descriptor_limit(limit: u64) {
     let resource = rustix::process::Resource::Nofile;
     let mut now = rustix::process::getrlimit(resource);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt::{self, Timeout};
 use serde::{Deserialize, Serialize};
 use strait::internals::frame::{Kind, Position};
@@ -69,6 +70,18 @@ impl Drop for Flood {
     }
 }
 
+/// Sends a number from another thread, without waiting for room: the kernel wakes who does only when three quarters of the socket's
+/// buffer are free, and those who do not wait fill it before.
+fn keep_trying(socket: impl AsFd, number: u32) -> JoinHandle<()> {
+    let socket = socket.as_fd().try_clone_to_owned().unwrap();
+    let message = raw::message(0, &number.to_le_bytes());
+    thread::spawn(move || {
+        while raw::try_send(&socket, &message, &[]).is_err() {
+            thread::yield_now();
+        }
+    })
+}
+
 #[test]
 fn c7_timeouts_end_in_a_flood_of_parts() {
     let _watchdog = harness::watchdog();
@@ -80,11 +93,7 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
         assert!(receiver.recv_timeout(timeout).unwrap_err().is_empty());
         assert!(start.elapsed() >= timeout);
     }
-    // From another thread, since it has to wait for room.
-    let sending = thread::spawn({
-        let sender = sender.clone();
-        move || sender.send(1).unwrap()
-    });
+    let sending = keep_trying(&sender, 1);
     assert_eq!(receiver.recv().unwrap(), 1);
     sending.join().unwrap();
     let mut set = IpcReceiverSet::new().unwrap();
@@ -95,7 +104,7 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
         assert!(set.try_select_timeout(timeout).unwrap_err().is_empty());
         assert!(start.elapsed() >= timeout);
     }
-    let sending = thread::spawn(move || sender.send(2).unwrap());
+    let sending = keep_trying(&sender, 2);
     let (_, message) = set.select().unwrap().remove(0).unwrap();
     assert_eq!(message.to::<u32>().unwrap(), 2);
     sending.join().unwrap();
@@ -172,6 +181,35 @@ fn c7_all_members_of_a_set_have_their_turn() {
         assert!(most - least <= 200, "{received:?}");
     }
     drop(senders);
+}
+
+/// Parts count as messages do, though there is nothing to return for them.
+#[test]
+fn c7_a_selection_takes_a_bounded_amount_of_parts() {
+    let _watchdog = harness::watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let senders: Vec<_> = (0..200)
+        .map(|_| {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            set.add(receiver).unwrap();
+            raw::send(&sender, &raw::first(1, 1 << 30, b""), &[]).unwrap();
+            while raw::try_send(&sender, &raw::middle(1, &[0; 50_000]), &[]).is_ok() {}
+            sender
+        })
+        .collect();
+    let full = || {
+        let is_full = |sender: &&IpcSender<u32>| {
+            let mut fds = [PollFd::new(*sender, PollFlags::OUT)];
+            rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() == 0
+        };
+        senders.iter().filter(is_full).count()
+    };
+    assert!(set.try_select().unwrap_err().is_empty());
+    assert!(full() > 100, "only {} of 200 have not had their turn", full());
+    // The others have theirs in the end.
+    while full() > 0 {
+        assert!(set.try_select().unwrap_err().is_empty());
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod harness;
 mod attachments;
 mod floods;
 mod frames;
+mod moves;
 mod parts;
 mod sockets;
 mod strangers;

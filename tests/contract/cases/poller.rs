@@ -110,6 +110,25 @@ fn loses_no_packet_between_empty_and_wait() {
     thread.join().unwrap();
 }
 
+/// However many there are, and however fast they become ready again.
+#[test]
+fn reports_a_bounded_number_at_once() {
+    let _watchdog = watchdog();
+    let mut poller = Poller::new().unwrap();
+    let channels: Vec<_> = (0..1000).map(|_| backend::channel().unwrap()).collect();
+    for (id, (sender, receiver)) in (0..).zip(&channels) {
+        poller.add(receiver, id).unwrap();
+        send(sender, b"x");
+    }
+    let (mut reported, mut ready) = (HashSet::new(), VecDeque::new());
+    while reported.len() < channels.len() {
+        ready.clear();
+        poller.wait(Wait::Forever, &mut ready).unwrap();
+        assert!(ready.len() <= 256, "{}", ready.len());
+        reported.extend(ready.iter().copied());
+    }
+}
+
 #[test]
 fn reports_the_ready_ones_of_many() {
     let _watchdog = watchdog();
