@@ -265,12 +265,13 @@ impl<M: Memory> Consumer<M> {
         if self.is_retired {
             return true;
         }
-        // Release: whoever sees the bit sees how far this side is. Only if nothing was published since: what was, would wake nobody.
+        // Only if nothing was published since: what was, would wake nobody. Release: whoever sees the bit sees how far this side
+        // is. No more than that: nothing is read on the strength of what is found.
         let armed = self.memory.tail().compare_exchange(
             self.position,
             self.position | SLEEPING,
-            Ordering::AcqRel,
-            Ordering::Acquire,
+            Ordering::Release,
+            Ordering::Relaxed,
         );
         self.is_armed = match armed {
             Ok(_) => true,
