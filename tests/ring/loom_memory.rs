@@ -3,12 +3,13 @@
 //! The words are loom's. The bytes are not: there are too many. Beside them are cells that are written and read when they are, and
 //! loom complains if two accesses to one of them are not ordered. There are cells for both ends of a segment, where the tests meet.
 //!
-//! The locks are none of loom's either, so that they order nothing. Nothing of loom's happens while one is taken.
+//! Loom's threads share one thread of the system, so what holds all this together need not be for several. That way it orders nothing.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::rc::Rc;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -60,12 +61,12 @@ struct Shared {
     head: LoomWord,
     state: LoomWord,
     /// By offset.
-    segments: Mutex<BTreeMap<u64, LoomSegment>>,
+    segments: RefCell<BTreeMap<u64, LoomSegment>>,
 }
 
 /// One side's memory.
 pub(crate) struct LoomMemory {
-    shared: Arc<Shared>,
+    shared: Rc<Shared>,
     is_producer: bool,
 }
 
@@ -73,16 +74,16 @@ pub(crate) struct LoomMemory {
 #[derive(Clone)]
 pub(crate) struct LoomSegment {
     len: usize,
-    bytes: Arc<Mutex<Vec<u8>>>,
-    cells: Arc<BTreeMap<usize, UnsafeCell<()>>>,
+    bytes: Rc<RefCell<Vec<u8>>>,
+    cells: Rc<BTreeMap<usize, UnsafeCell<()>>>,
 }
 
 /// The two sides of the memory of a new ring.
 pub(crate) fn memory() -> (LoomMemory, LoomMemory) {
     let word = || LoomWord(AtomicU64::new(0));
-    let segments = Mutex::default();
-    let shared = Arc::new(Shared { tail: word(), head: word(), state: word(), segments });
-    let consumer = LoomMemory { shared: Arc::clone(&shared), is_producer: false };
+    let segments = RefCell::default();
+    let shared = Rc::new(Shared { tail: word(), head: word(), state: word(), segments });
+    let consumer = LoomMemory { shared: Rc::clone(&shared), is_producer: false };
     (LoomMemory { shared, is_producer: true }, consumer)
 }
 
@@ -104,7 +105,7 @@ impl Memory for LoomMemory {
 
     fn segment(&self, place: Place) -> io::Result<LoomSegment> {
         let len = place.len as usize;
-        let mut segments = self.shared.segments.lock().unwrap();
+        let mut segments = self.shared.segments.borrow_mut();
         let known = segments.get(&place.offset).filter(|segment| segment.len == len).cloned();
         if !self.is_producer {
             return known.ok_or_else(|| io::ErrorKind::UnexpectedEof.into());
@@ -115,7 +116,7 @@ impl Memory for LoomMemory {
     }
 
     fn release(&self, place: Place) {
-        let segment = self.shared.segments.lock().unwrap()[&place.offset].clone();
+        let segment = self.shared.segments.borrow()[&place.offset].clone();
         // Its bytes become others.
         segment.touch(0..segment.len, true);
     }
@@ -126,8 +127,8 @@ impl LoomSegment {
         let watched = (0..WATCHED).chain(len - WATCHED..len).step_by(GRAIN);
         LoomSegment {
             len,
-            bytes: Arc::new(Mutex::new(vec![0; len])),
-            cells: Arc::new(watched.map(|at| (at / GRAIN, UnsafeCell::new(()))).collect()),
+            bytes: Rc::new(RefCell::new(vec![0; len])),
+            cells: Rc::new(watched.map(|at| (at / GRAIN, UnsafeCell::new(()))).collect()),
         }
     }
 
@@ -148,12 +149,12 @@ impl LoomSegment {
 impl Segment for LoomSegment {
     fn write(&self, at: usize, bytes: &[u8]) {
         self.touch(at..at + bytes.len(), true);
-        self.bytes.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
+        self.bytes.borrow_mut()[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
         self.touch(at..at + len, false);
-        out.extend_from_slice(&self.bytes.lock().unwrap()[at..at + len]);
+        out.extend_from_slice(&self.bytes.borrow()[at..at + len]);
     }
 
     fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
