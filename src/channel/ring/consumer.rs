@@ -468,6 +468,7 @@ impl<M: Memory> Consumer<M> {
     }
 }
 
+#[inline]
 fn is_aligned(position: u64) -> bool {
     position % HEADER_BYTES as u64 == 0
 }

@@ -114,6 +114,7 @@ impl Place {
     }
 
     /// Where in it a position is, if it begins at `base`.
+    #[inline]
     pub(super) fn at(&self, base: u64, position: u64) -> usize {
         // The length is a power of two; what a short `usize` cuts off, the mask would.
         (position - base) as usize & (self.len as usize - 1)
@@ -121,26 +122,32 @@ impl Place {
 }
 
 impl Word for AtomicU64 {
+    #[inline]
     fn load(&self, ordering: Ordering) -> u64 {
         AtomicU64::load(self, ordering)
     }
 
+    #[inline]
     fn store(&self, value: u64, ordering: Ordering) {
         AtomicU64::store(self, value, ordering);
     }
 
+    #[inline]
     fn swap(&self, value: u64, ordering: Ordering) -> u64 {
         AtomicU64::swap(self, value, ordering)
     }
 
+    #[inline]
     fn fetch_or(&self, bits: u64, ordering: Ordering) -> u64 {
         AtomicU64::fetch_or(self, bits, ordering)
     }
 
+    #[inline]
     fn fetch_and(&self, bits: u64, ordering: Ordering) -> u64 {
         AtomicU64::fetch_and(self, bits, ordering)
     }
 
+    #[inline]
     fn compare_exchange(
         &self,
         current: u64,

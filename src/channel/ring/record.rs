@@ -65,6 +65,7 @@ pub(super) enum Code {
 }
 
 impl Code {
+    #[inline]
     fn to_byte(self) -> u8 {
         match self {
             Code::Carries(Kind::Message) => MESSAGE,
@@ -75,6 +76,7 @@ impl Code {
         }
     }
 
+    #[inline]
     fn from_byte(byte: u8) -> Option<Code> {
         Some(match byte {
             MESSAGE => Code::Carries(Kind::Message),
@@ -96,6 +98,7 @@ pub(super) struct Header {
 }
 
 impl Header {
+    #[inline]
     pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let [l0, l1, l2, l3] = self.len.to_le_bytes();
         let [s0, s1, s2, s3, s4, s5, s6, s7] = self.stamp.to_le_bytes();
@@ -103,6 +106,7 @@ impl Header {
     }
 
     /// Reads one. The error is the kind that does not exist.
+    #[inline]
     pub(super) fn from_bytes(bytes: [u8; HEADER_BYTES]) -> Result<Header, u8> {
         let [l0, l1, l2, l3, code, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
         Ok(Header {
@@ -114,6 +118,7 @@ impl Header {
 }
 
 /// How much of a segment a record takes up whose body has `len` bytes.
+#[inline]
 pub(super) fn size(len: u64) -> u64 {
     len.saturating_add(2 * HEADER_BYTES as u64 - 1) & !(HEADER_BYTES as u64 - 1)
 }
