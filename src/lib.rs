@@ -148,7 +148,7 @@ pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError};
 /// What the tests and fuzz targets of this crate need to reach. Not part of the API: it may change at any time.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::channel::{assembly, frame, limits};
+    pub use crate::channel::{assembly, frame, limits, ring};
     pub use crate::codec::decode_bytes;
     pub use crate::platform::*;
 }

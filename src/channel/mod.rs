@@ -14,6 +14,7 @@ pub mod limits;
 pub(crate) mod message;
 pub(crate) mod receiver;
 pub(crate) mod rendezvous;
+pub mod ring;
 pub(crate) mod scratch;
 pub(crate) mod sender;
 pub(crate) mod set;
