@@ -65,6 +65,7 @@ impl From<SendError> for IpcError {
         match error {
             SendError::Closed => IpcError::Disconnected,
             SendError::Io(error) => IpcError::Io(error),
+            SendError::Full => IpcError::Io(io::ErrorKind::WouldBlock.into()),
             SendError::TooLarge => IpcError::Io(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the channel's socket buffer is too small for any message",

@@ -130,9 +130,7 @@ fn a_record_is_not_longer_than_what_was_published_nor_than_its_segment() {
 #[test]
 fn a_tail_that_cannot_be_is_noticed() {
     let _watchdog = watchdog();
-    for tail in
-        [0, 16, 32 + 8, 33, MAX_POSITION + 16, CLOSED - 16, 64 | CLOSED, 64 | CLOSED | SLEEPING]
-    {
+    for tail in [0, 16, 32 + 8, 33, MAX_POSITION + 16, CLOSED - 16, 8 | CLOSED, CLOSED | SLEEPING] {
         let (mut consumer, peer) = ring();
         write(&peer, &[(MESSAGE, b""), (MESSAGE, b"")]);
         assert_eq!(consumer.scan(), Ok(32));

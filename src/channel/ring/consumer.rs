@@ -163,12 +163,12 @@ impl<M: Memory> Consumer<M> {
 
     /// Tells the producer that the ring is read.
     pub fn accept(&self) {
-        self.memory.state().store(State::ACCEPTED, Ordering::Release);
+        State::Accepted.tell(&self.memory);
     }
 
     /// Tells the producer that the ring is not read.
     pub fn refuse(&self) {
-        self.memory.state().store(State::REFUSED, Ordering::Release);
+        State::Refused.tell(&self.memory);
     }
 
     /// The position up to which records are published, from one look at it.
@@ -176,13 +176,15 @@ impl<M: Memory> Consumer<M> {
     /// # Errors
     ///
     /// [`Poisoned`] if that cannot be.
+    #[inline]
     pub fn scan(&mut self) -> Result<u64, Poisoned> {
         self.check()?;
         if !self.is_retired {
             // Acquire: the bytes before the position are there.
             let tail = self.memory.tail().load(Ordering::Acquire);
-            // Nobody else may retire the ring.
-            self.see(tail, tail & CLOSED == 0)?;
+            self.see(tail, true)?;
+            // By a forked process that had the same receiver. It has read the final position in the same operation.
+            self.is_retired = tail & CLOSED != 0;
             // The producer takes the bit away itself when it wakes us.
             self.is_armed &= tail & SLEEPING != 0;
         }
@@ -198,6 +200,7 @@ impl<M: Memory> Consumer<M> {
     /// # Errors
     ///
     /// [`Poisoned`] if there is something that no honest producer writes.
+    #[inline]
     pub fn front(&mut self, visible: u64) -> Result<Option<u64>, Poisoned> {
         self.check()?;
         if self.next.is_none() {
@@ -222,6 +225,7 @@ impl<M: Memory> Consumer<M> {
     /// # Panics
     ///
     /// If it has not.
+    #[inline]
     pub fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Poisoned> {
         self.check()?;
         match self.next.take().expect("`front` returned the stamp of a message") {
@@ -309,6 +313,22 @@ impl<M: Memory> Consumer<M> {
         self.position
     }
 
+    /// Whether there is something that was published and not taken in yet.
+    pub fn has_more(&self) -> bool {
+        self.poisoned.is_none() && (self.next.is_some() || self.position != self.visible)
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.is_retired && !self.has_more()
+    }
+
+    /// Whether nothing counts that comes now.
+    pub fn is_retired(&self) -> bool {
+        self.is_retired
+    }
+
+    #[inline]
     fn check(&self) -> Result<(), Poisoned> {
         self.poisoned.map_or(Ok(()), |why| Err(Poisoned(why)))
     }
@@ -330,6 +350,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Believes a tail, if it can be.
+    #[inline]
     fn see(&mut self, tail: u64, is_sound: bool) -> Result<(), Poisoned> {
         let position = tail & POSITION;
         let can_be = (self.visible..=MAX_POSITION).contains(&position) && is_aligned(position);
@@ -371,6 +392,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Reads the header of the next record.
+    #[inline]
     fn record(&self) -> Result<Record, Why> {
         let header = self.segment.read_array(self.place.at(self.base, self.position));
         let header = Header::from_bytes(header).map_err(Why::Record)?;
@@ -387,6 +409,7 @@ impl<M: Memory> Consumer<M> {
         })
     }
 
+    #[inline]
     fn begin_message(&mut self, record: &Record) -> Result<(), Why> {
         if record.len > self.limits.max_message {
             return Err(Why::TooLarge);
@@ -451,6 +474,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Copies from the segment, which may be in two pieces.
+    #[inline]
     fn read(&self, position: u64, len: usize, out: &mut Vec<u8>) {
         let at = self.place.at(self.base, position);
         let until_end = self.place.len as usize - at;
@@ -461,6 +485,7 @@ impl<M: Memory> Consumer<M> {
     }
 
     /// Gives the room of what was read back to the producer.
+    #[inline]
     fn consume(&mut self, end: u64) {
         self.position = end;
         // Release: the bytes before `end` have been read, and may be overwritten by whoever sees this.

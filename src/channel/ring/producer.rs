@@ -61,9 +61,29 @@ pub enum State {
 }
 
 impl State {
-    pub(super) const OFFERED: u64 = 0;
-    pub(super) const ACCEPTED: u64 = 1;
-    pub(super) const REFUSED: u64 = 2;
+    const OFFERED: u64 = 0;
+    const ACCEPTED: u64 = 1;
+    const REFUSED: u64 = 2;
+
+    /// What was said of the ring in this memory.
+    pub fn of<M: Memory>(memory: &M) -> State {
+        // Acquire: what was done before it was said, was done.
+        match memory.state().load(Ordering::Acquire) {
+            State::OFFERED => State::Offered,
+            State::ACCEPTED => State::Accepted,
+            _ => State::Refused,
+        }
+    }
+
+    /// Says it.
+    pub fn tell<M: Memory>(self, memory: &M) {
+        let word = match self {
+            State::Offered => State::OFFERED,
+            State::Accepted => State::ACCEPTED,
+            State::Refused => State::REFUSED,
+        };
+        memory.state().store(word, Ordering::Release);
+    }
 }
 
 impl<M: Memory> Producer<M> {
@@ -95,6 +115,7 @@ impl<M: Memory> Producer<M> {
     /// # Errors
     ///
     /// [`PushError`]; nothing was published.
+    #[inline]
     pub fn push(&mut self, kind: Kind, stamp: u64, parts: [&[u8]; 2]) -> Result<Pushed, PushError> {
         let len = (parts[0].len() as u64).saturating_add(parts[1].len() as u64);
         let size = record::size(len);
@@ -149,13 +170,19 @@ impl<M: Memory> Producer<M> {
         }
     }
 
+    /// Its memory, for who is to consume.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// How long its segment is.
+    pub fn len(&self) -> u32 {
+        self.place.len
+    }
+
     /// What the consumer makes of the ring.
     pub fn state(&self) -> State {
-        match self.memory.state().load(Ordering::Acquire) {
-            State::OFFERED => State::Offered,
-            State::ACCEPTED => State::Accepted,
-            _ => State::Refused,
-        }
+        State::of(&self.memory)
     }
 
     /// The position up to which records were consumed, as far as the consumer says: whether it is moving. What cannot be true is
@@ -191,6 +218,7 @@ impl<M: Memory> Producer<M> {
     }
 
     /// Writes part of a body.
+    #[inline]
     fn write(&self, position: u64, bytes: &[u8]) {
         // Most bodies have one part. A call to copy nothing takes as long as one that copies a few bytes.
         if bytes.is_empty() {
@@ -208,6 +236,7 @@ impl<M: Memory> Producer<M> {
     }
 
     /// Publishes what was written, up to `end`. Whether the consumer slept.
+    #[inline]
     fn publish(&mut self, end: u64) -> Result<bool, PushError> {
         // Release: the bytes before `end` are there for whoever sees it. Acquire: whoever went to sleep or left has consumed
         // what it has, and `head` says so. One operation: between a look at the bits and a store the consumer could set them.

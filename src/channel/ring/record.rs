@@ -33,7 +33,7 @@ pub(super) const JUMP_BYTES: u64 = (HEADER_BYTES + JUMP_BODY_BYTES) as u64;
 
 /// A message that is longer is sent in fragments that are not, so that the receiver copies out while the sender copies in, and a message
 /// of any length goes through a segment of any.
-pub const FRAGMENT_BYTES: usize = 32 << 10;
+pub const FRAGMENT_BYTES: usize = 16 << 10;
 
 /// The longest body of any record.
 pub(super) const MAX_BODY_BYTES: u64 = MAX_SEGMENT as u64 - HEADER_BYTES as u64 - JUMP_BYTES;
