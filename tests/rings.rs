@@ -668,7 +668,10 @@ fn c7_without_memory_to_share_the_socket_carries_everything() {
             let mut next = 0;
             for note in receiver.iter() {
                 note.check(&mut next);
-                assert!(next % 1000 != 500 || rings() == 0);
+                // There may be one that just turns out to be none. One that is used would stay.
+                while next % 1000 == 500 && rings() > 0 {
+                    thread::yield_now();
+                }
             }
             assert_eq!(next, count);
             sending.join().unwrap();
