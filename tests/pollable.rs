@@ -11,7 +11,7 @@ mod harness;
 
 use std::fs::File;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn is_readable(fd: impl AsFd) -> bool {
 }
 
 /// An epoll instance with one member.
-struct Epoll(std::os::fd::OwnedFd);
+struct Epoll(OwnedFd);
 
 impl Epoll {
     fn of(member: impl AsFd, mode: EventFlags) -> Epoll {
@@ -382,16 +382,18 @@ fn c8_a_sender_sees_that_its_receiver_is_gone() {
     assert!(wait_for(&sender, PollFlags::empty()).contains(PollFlags::HUP));
 }
 
-/// Who replaces a descriptor that strait lent out breaks that receiver, and no other.
+/// Who replaces a descriptor of strait's breaks that receiver, and no other.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "that somebody does so is what is tested")]
 fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
     harness::alone("c8_a_member_that_can_never_be_received_from_again_is_closed", || {
         let (broken, receiver) = ipc::channel::<u32>().unwrap();
         let (good, other) = ipc::channel::<u32>().unwrap();
+        let descriptor = OwnedFd::try_from(receiver).unwrap();
         // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
-        let socket = receiver.as_fd().try_clone_to_owned().unwrap();
-        let number = receiver.as_fd().as_raw_fd();
+        let socket = descriptor.try_clone().unwrap();
+        let number = descriptor.as_raw_fd();
+        let receiver = IpcReceiver::<u32>::try_from(descriptor).unwrap();
         let mut set = IpcReceiverSet::new().unwrap();
         let broken_id = set.add(receiver).unwrap();
         let good_id = set.add(other).unwrap();
@@ -631,7 +633,7 @@ fn c8_an_idle_set_is_not_readable() {
 #[test]
 fn c8_a_descriptor_can_itself_be_sent() {
     let _watchdog = harness::watchdog();
-    let (carrier, carried) = ipc::channel::<Handle<std::os::fd::OwnedFd>>().unwrap();
+    let (carrier, carried) = ipc::channel::<Handle<OwnedFd>>().unwrap();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     carrier.send(Handle(receiver.try_into().unwrap())).unwrap();
     let receiver = IpcReceiver::<u32>::try_from(carried.recv().unwrap().into_inner()).unwrap();

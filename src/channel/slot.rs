@@ -74,7 +74,7 @@ impl Slot {
         }
     }
 
-    /// Takes the receiver out for good.
+    /// Takes the receiver out for good, and nobody has borrowed anything of it any more.
     ///
     /// # Errors
     ///
@@ -83,7 +83,10 @@ impl Slot {
         let mut state = self.state.into_inner();
         state.come_back();
         match state {
-            State::Here(receiver) => Ok(receiver),
+            State::Here(mut receiver) => {
+                receiver.recall();
+                Ok(receiver)
+            }
             State::Away { .. } => Err(has_left()),
         }
     }

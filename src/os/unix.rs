@@ -121,8 +121,8 @@ sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 
 fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
-    match slot.with(|receiver| receiver.watch_now().expose().as_raw_fd()) {
-        // SAFETY: `expose` keeps the descriptor open under this number while the slot, which is borrowed, lives.
+    match slot.with(|receiver| receiver.lend().lent().as_raw_fd()) {
+        // SAFETY: `lend` keeps the descriptor open under this number while the slot, which is borrowed, lives.
         Ok(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
         Err(_) => unix::placeholder().unwrap_or_else(|error| {
             panic!(
