@@ -336,7 +336,9 @@ impl Rings {
         } else {
             ring.consumer.accept();
         }
-        self.add(ring);
+        if !ring.consumer.is_over() {
+            self.add(ring);
+        }
         Ok(())
     }
 

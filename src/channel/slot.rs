@@ -74,6 +74,15 @@ impl Slot {
         }
     }
 
+    /// Lends what stayed of the receiver; `None` if it is here.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(crate) fn with_remains<R>(&self, f: impl FnOnce(&Remains) -> R) -> Option<R> {
+        match self.state.try_borrow().ok().as_deref() {
+            Some(State::Away { remains, .. }) => Some(f(remains)),
+            _ => None,
+        }
+    }
+
     /// Takes the receiver out for good, and nobody has borrowed anything of it any more.
     ///
     /// # Errors

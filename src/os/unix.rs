@@ -121,10 +121,13 @@ sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 
 fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
-    match slot.with(|receiver| receiver.lend().lent().as_raw_fd()) {
-        // SAFETY: `lend` keeps the descriptor open under this number while the slot, which is borrowed, lives.
-        Ok(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
-        Err(_) => unix::placeholder().unwrap_or_else(|error| {
+    let lent = slot.with(|receiver| receiver.lend().lent().as_raw_fd()).ok();
+    let left = || slot.with_remains(|remains| Some(remains.lent()?.as_raw_fd()));
+    match lent.or_else(|| left()?) {
+        // SAFETY: what is lent out stays open under its number while the slot, which is borrowed, lives: it is kept also of a receiver
+        // that leaves, and that comes back.
+        Some(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
+        None => unix::placeholder().unwrap_or_else(|error| {
             panic!(
                 "the receiver was moved, and there is no descriptor left to stand for it: {error}"
             )

@@ -203,6 +203,14 @@ pub struct Remains {
     numbers: Vec<OwnedFd>,
 }
 
+impl Remains {
+    /// What is still lent out.
+    pub fn lent(&self) -> Option<BorrowedFd<'_>> {
+        let beacon = self.beacon.as_ref().map(Beacon::as_fd);
+        beacon.or_else(|| self.numbers.last().map(AsFd::as_fd))
+    }
+}
+
 /// The end of a socket pair that packets come out of.
 #[derive(Debug)]
 pub struct PacketReceiver {
