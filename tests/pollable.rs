@@ -688,12 +688,14 @@ fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
                     expect_one_by_one(&receiver, &is_ready, 50);
                 }
             }
-            assert_eq!(rings(), []);
-            let epoll = Epoll::of(lent, EventFlags::ET);
+            // The sender learns with one of its messages that a ring is refused.
+            while !rings().is_empty() {
+                send_to(&sender, 1);
+                expect_one_by_one(&receiver, || is_readable(lent), 1);
+            }
             let number = lent.as_raw_fd();
             let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
             // It can leave and come back like any other.
-            epoll::delete(&epoll.0, lent).unwrap();
             drop(carried);
             assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
             assert!(receiver.try_recv().unwrap_err().is_empty());

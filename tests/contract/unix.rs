@@ -1,8 +1,10 @@
 //! The Unix backend: the common cases, and what only descriptors have.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use strait::internals::unix as backend;
@@ -122,6 +124,22 @@ fn a_descriptor_that_was_lent_out_stays() {
     assert!(!is_readable(&again));
     receiver.show(true, false);
     assert!(is_readable(&again) && receiver.is_showing());
+    // Whoever waits for changes learns of what is news, as of each packet, and is woken by nothing else.
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&epoll, &again, EventData::new_u64(0), EventFlags::IN | EventFlags::ET).unwrap();
+    let changes = || {
+        let mut events = [MaybeUninit::uninit(); 2];
+        epoll::wait(&epoll, &mut events, Some(&Timespec::default())).unwrap().0.len()
+    };
+    assert_eq!((changes(), changes()), (1, 0));
+    receiver.show(true, false);
+    assert_eq!(changes(), 0);
+    receiver.show(true, true);
+    assert_eq!((changes(), changes()), (1, 0));
+    sender.send(b"x", b"", Vec::new()).unwrap();
+    assert_eq!((changes(), changes()), (1, 0));
+    receiver.show(false, false);
+    assert_eq!(changes(), 0);
     let (receiver, remains) = receiver.depart().unwrap();
     drop(receiver);
     let result = sender.send(b"x", b"", Vec::new());
