@@ -611,7 +611,11 @@ impl Receiver {
     pub(crate) fn come_back(&mut self, remains: platform::Remains) {
         self.packets.come_back(remains);
         if self.packets.is_lent() {
-            self.lend();
+            // Whoever was waiting for it may go on.
+            self.watch();
+            if !self.packets.shows_more() {
+                self.rings().refuse(true);
+            }
         }
     }
 }
