@@ -531,6 +531,7 @@ impl Receiver {
 
     /// As [`watch`](Receiver::watch), for what is lent out to be polled: from now on it is ready while there may be something here,
     /// wherever that is. If it cannot show all of that, what it does not show comes to an end: all is to come by socket.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn lend(&mut self) -> &PacketReceiver {
         let shows_all = self.packets.lend();
         if self.rings.is_some() || !shows_all {
