@@ -82,7 +82,8 @@
 //! # }
 //! ```
 //!
-//! On Linux a receiver is also a descriptor for `epoll`, mio or tokio: see [`os`].
+//! On Linux a receiver is also a descriptor for `poll`, `epoll`, mio or tokio, readable while there may be something to receive: see
+//! [`os`].
 //!
 //! # Many receivers
 //!

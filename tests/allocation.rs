@@ -81,9 +81,11 @@ fn peak<R>(f: impl FnOnce() -> R) -> (usize, R) {
 /// The in-process backend has its packets on the heap, where else.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod steady_state {
+    use std::os::fd::AsFd;
     use std::thread;
     use std::time::Duration;
 
+    use rustix::event::{PollFd, PollFlags, Timespec};
     use strait::ipc::IpcSharedMemory;
 
     use super::*;
@@ -165,6 +167,28 @@ mod steady_state {
         assert!((0..100).any(|_| is_steady()));
         drop(question);
         assert!(thread.join().unwrap() >= WARM_UP - 1);
+    }
+
+    /// One message for each event of a poller, and then all that there are.
+    #[test]
+    fn so_does_a_receiver_that_is_polled() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::channel::<Plain>().unwrap();
+        let is_readable = || {
+            let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
+            rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+        };
+        let turn = || {
+            (0..4).for_each(|_| sender.send(PLAIN).unwrap());
+            for _ in 0..4 {
+                assert!(is_readable());
+                assert_eq!(receiver.try_recv().unwrap(), PLAIN);
+            }
+            assert!(receiver.try_recv().unwrap_err().is_empty());
+            assert!(!is_readable());
+        };
+        (0..WARM_UP).for_each(|_| turn());
+        assert_eq!(allocations(|| (0..100).for_each(|_| turn())), 0);
     }
 
     /// A large message by reference is one that is encoded in a buffer that is used again, and decoded from another.

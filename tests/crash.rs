@@ -10,11 +10,13 @@
 
 mod harness;
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde::{Deserialize, Serialize};
 use strait::internals::process_mark;
@@ -492,6 +494,46 @@ fn a_forked_child_uses_inherited_endpoints() {
         }
         assert!(from_child.recv().unwrap_err().is_disconnected());
         child.completed();
+    });
+}
+
+/// A child goes on with what its parent had polled, as a daemon does; or it has just a copy, which it drops.
+#[test]
+fn a_forked_child_polls_an_inherited_receiver() {
+    harness::alone("a_forked_child_polls_an_inherited_receiver", || {
+        let is_readable = |receiver: &IpcReceiver<u32>| {
+            let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
+            rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+        };
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        let receive_all = |receiver: &IpcReceiver<u32>| {
+            for round in 0..20 {
+                (0..100).for_each(|number| sender.send(number).unwrap());
+                for expected in 0..100 {
+                    assert!(is_readable(receiver), "{expected} in round {round}");
+                    assert_eq!(receiver.try_recv().unwrap(), expected);
+                }
+                let in_vain = (0..9).take_while(|_| is_readable(receiver));
+                let in_vain = in_vain.filter(|_| receiver.try_recv().is_err()).count();
+                assert!(in_vain <= 1, "{in_vain}");
+            }
+        };
+        receiver.as_fd();
+        in_a_fork(|| receive_all(&receiver));
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        let number = receiver.as_raw_fd();
+        let mut receiver = Some(receiver);
+        in_a_fork(|| drop(receiver.take()));
+        let receiver = receiver.unwrap();
+        for number in 0..1000 {
+            sender.send(number).unwrap();
+            assert!(is_readable(&receiver));
+            assert_eq!(receiver.try_recv().unwrap(), number);
+        }
+        in_a_fork(|| assert_eq!(receiver.as_raw_fd(), number));
+        sender.send(7).unwrap();
+        assert!(is_readable(&receiver));
+        assert_eq!(receiver.try_recv().unwrap(), 7);
     });
 }
 

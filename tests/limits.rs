@@ -220,11 +220,11 @@ fn c7_what_begins_without_descriptors_works_later() {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let (late_sender, late_receiver) = ipc::channel::<u32>().unwrap();
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
-        receiver.as_fd();
         let taken = take_descriptors(0);
         for (_, call) in CALLS {
             assert!(call().is_err());
         }
+        receiver.as_fd();
         assert!(carrier.send_ref(&receiver).is_err());
         ROUTER.add_typed_route(late_receiver, Box::new(|_| {}));
         drop(taken);

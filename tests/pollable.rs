@@ -11,7 +11,7 @@ mod harness;
 
 use std::fs::File;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn is_readable(fd: impl AsFd) -> bool {
 }
 
 /// An epoll instance with one member.
-struct Epoll(std::os::fd::OwnedFd);
+struct Epoll(OwnedFd);
 
 impl Epoll {
     fn of(member: impl AsFd, mode: EventFlags) -> Epoll {
@@ -382,16 +382,18 @@ fn c8_a_sender_sees_that_its_receiver_is_gone() {
     assert!(wait_for(&sender, PollFlags::empty()).contains(PollFlags::HUP));
 }
 
-/// Who replaces a descriptor that strait lent out breaks that receiver, and no other.
+/// Who replaces a descriptor of strait's breaks that receiver, and no other.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "that somebody does so is what is tested")]
 fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
     harness::alone("c8_a_member_that_can_never_be_received_from_again_is_closed", || {
         let (broken, receiver) = ipc::channel::<u32>().unwrap();
         let (good, other) = ipc::channel::<u32>().unwrap();
+        let descriptor = OwnedFd::try_from(receiver).unwrap();
         // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
-        let socket = receiver.as_fd().try_clone_to_owned().unwrap();
-        let number = receiver.as_fd().as_raw_fd();
+        let socket = descriptor.try_clone().unwrap();
+        let number = descriptor.as_raw_fd();
+        let receiver = IpcReceiver::<u32>::try_from(descriptor).unwrap();
         let mut set = IpcReceiverSet::new().unwrap();
         let broken_id = set.add(receiver).unwrap();
         let good_id = set.add(other).unwrap();
@@ -424,6 +426,303 @@ fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
         assert_eq!((errors, closed, values, set.len()), (1, 1, 1, 1));
         drop(socket);
     });
+}
+
+// ---- What does not show in the socket ----
+
+/// Uses a channel until its messages go by shared memory, and leaves nothing in it.
+fn heat(sender: &IpcSender<u64>, receiver: &IpcReceiver<u64>) {
+    for number in 0..1000 {
+        sender.send(number).unwrap();
+        assert_eq!(receiver.recv().unwrap(), number);
+    }
+}
+
+type IsReady<'a> = Box<dyn Fn() -> bool + 'a>;
+
+/// The ways in which level-triggered pollers wait.
+fn level_triggered(fd: BorrowedFd<'_>) -> [(&'static str, IsReady<'_>); 2] {
+    let epoll = Epoll::of(fd, EventFlags::empty());
+    [("poll", Box::new(move || is_readable(fd))), ("epoll", Box::new(move || epoll.is_ready()))]
+}
+
+/// That it is ready for each of these messages, and soon not any more when they are received.
+#[track_caller]
+fn expect_one_by_one(receiver: &IpcReceiver<u64>, is_ready: impl Fn() -> bool, count: u64) {
+    for expected in 0..count {
+        assert!(is_ready(), "{expected} of {count} were received");
+        assert_eq!(receiver.try_recv().unwrap(), expected);
+    }
+    let mut in_vain = 0;
+    while is_ready() {
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+        in_vain += 1;
+    }
+    assert!(in_vain <= 1, "{in_vain}");
+}
+
+fn send_to(sender: &IpcSender<u64>, count: u64) {
+    for number in 0..count {
+        sender.send(number).unwrap();
+    }
+}
+
+#[test]
+fn c8_shared_memory_shows_in_a_level_triggered_poller() {
+    harness::alone("c8_shared_memory_shows_in_a_level_triggered_poller", || {
+        for is_lent_first in [true, false] {
+            let (sender, receiver) = ipc::channel::<u64>().unwrap();
+            if is_lent_first {
+                receiver.as_fd();
+            }
+            heat(&sender, &receiver);
+            assert_eq!(rings().len(), 2, "one of each side");
+            send_to(&sender, 30);
+            for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                expect_one_by_one(&receiver, &is_ready, 30);
+                for count in [1, 1, 2, 300, 1] {
+                    send_to(&sender, count);
+                    expect_one_by_one(&receiver, &is_ready, count);
+                }
+                send_to(&sender, 30);
+            }
+            drop(sender);
+            // What was sent first, then the end, which lasts.
+            for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                assert!(is_ready());
+            }
+            assert_eq!(receiver.try_iter().count(), 30);
+            for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                assert!(is_ready());
+                assert!(receiver.try_recv().unwrap_err().is_disconnected());
+                assert!(is_ready());
+            }
+        }
+    });
+}
+
+/// The descriptors of rings in this process.
+fn rings() -> Vec<harness::OpenHandle> {
+    let mut handles = harness::handles();
+    handles.retain(|handle| handle.what.contains("strait-ring"));
+    handles
+}
+
+/// With handles by socket, without by shared memory: what is read of one to find its place among the others shows as well.
+#[test]
+fn c8_what_was_read_ahead_shows_in_a_level_triggered_poller() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<(u64, Option<IpcSender<u64>>)>().unwrap();
+    let (passenger, _passengers) = ipc::channel::<u64>().unwrap();
+    for number in 0..1000 {
+        sender.send((number, None)).unwrap();
+        assert_eq!(receiver.recv().unwrap().0, number);
+    }
+    for (how, is_ready) in level_triggered(receiver.as_fd()) {
+        for number in 0..40 {
+            sender.send((number, (number % 3 > 0).then(|| passenger.clone()))).unwrap();
+        }
+        for expected in 0..40 {
+            assert!(is_ready(), "{how}: {expected}");
+            assert_eq!(receiver.try_recv().unwrap().0, expected);
+        }
+        let in_vain = (0..1000).take_while(|_| is_ready() && receiver.try_recv().is_err()).count();
+        assert!(in_vain <= 1, "{how}: {in_vain}");
+    }
+}
+
+#[test]
+fn bursts_child() {
+    harness::child_main(|arguments| {
+        let sender = IpcSender::<(u64, String)>::connect(arguments[0].clone()).unwrap();
+        let mut random = Random::new(3);
+        for number in 0..BURSTS {
+            if random.below(100) == 0 {
+                thread::sleep(Duration::from_micros(random.below(300) as u64));
+            }
+            let len = if number % 1000 == 999 { 300_000 } else { 10 };
+            sender.send((number, "x".repeat(len))).unwrap();
+        }
+    });
+}
+
+const BURSTS: u64 = 20_000;
+
+/// One message for each time that a poller says there is one, which goes to sleep in between: it must neither sleep when there is one,
+/// nor be woken again and again when there is none.
+#[test]
+fn c8_one_message_per_event_of_a_level_triggered_poller() {
+    let _watchdog = harness::watchdog();
+    for is_epoll in [false, true] {
+        let (server, name) = ipc::IpcOneShotServer::<(u64, String)>::new().unwrap();
+        let child = harness::child("bursts_child", &[&name]);
+        let (receiver, (first, _)) = server.accept().unwrap();
+        assert_eq!(first, 0);
+        let epoll = is_epoll.then(|| Epoll::of(&receiver, EventFlags::empty()));
+        let mut expected = 1;
+        let mut in_vain = 0;
+        loop {
+            match &epoll {
+                Some(epoll) => epoll.wait(),
+                None => drop(wait_for(&receiver, PollFlags::IN)),
+            }
+            match receiver.try_recv() {
+                Ok((number, _)) => {
+                    assert_eq!(number, expected);
+                    expected += 1;
+                }
+                Err(TryRecvError::Empty) => in_vain += 1,
+                Err(error) => {
+                    assert!(error.is_disconnected(), "{error:?}");
+                    break;
+                }
+            }
+        }
+        assert_eq!(expected, BURSTS);
+        // A large one has several parts, each of which may be an event.
+        assert!(in_vain <= BURSTS + 20 * BURSTS / 1000, "{in_vain}");
+        child.completed();
+    }
+}
+
+/// Received until there is nothing, by a poller that tells of changes only.
+#[test]
+fn c8_another_process_in_an_edge_triggered_poller() {
+    let _watchdog = harness::watchdog();
+    let (server, name) = ipc::IpcOneShotServer::<(u64, String)>::new().unwrap();
+    let child = harness::child("bursts_child", &[&name]);
+    let (receiver, _) = server.accept().unwrap();
+    let mut poll = Poll::new().unwrap();
+    let mut events = Events::with_capacity(4);
+    let mut source = SourceFd(&receiver.as_raw_fd());
+    poll.registry().register(&mut source, Token(0), Interest::READABLE).unwrap();
+    let mut expected = 1;
+    receive_all(
+        &receiver,
+        || {
+            poll.poll(&mut events, None).unwrap();
+        },
+        |(number, _)| {
+            assert_eq!(number, expected);
+            expected += 1;
+        },
+    );
+    assert_eq!(expected, BURSTS);
+    child.completed();
+}
+
+/// Waiting calls in between leave the descriptor as it should be.
+#[test]
+fn c8_calls_that_wait_leave_the_descriptor_right() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u64>().unwrap();
+    heat(&sender, &receiver);
+    for (_, is_ready) in level_triggered(receiver.as_fd()) {
+        send_to(&sender, 5);
+        assert_eq!(receiver.recv().unwrap(), 0);
+        assert!(is_ready());
+        for expected in 1..5 {
+            assert_eq!(receiver.recv_timeout(Duration::from_secs(60)).unwrap(), expected);
+        }
+        assert!(receiver.recv_timeout(Duration::from_millis(1)).unwrap_err().is_empty());
+        assert!(!is_ready());
+        send_to(&sender, 3);
+        expect_one_by_one(&receiver, is_ready, 3);
+    }
+}
+
+/// The kernel limits in how many ways one object may wake pollers of pollers.
+#[test]
+fn c8_hundreds_of_receivers_in_one_poller() {
+    harness::alone("c8_hundreds_of_receivers_in_one_poller", || {
+        let count = 1200.min(harness::room_for_handles() / 4 - 10);
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        let members: Vec<_> = (0..count)
+            .map(|number| {
+                let (sender, receiver) = ipc::channel::<u64>().unwrap();
+                let data = EventData::new_u64(number as u64);
+                epoll::add(&epoll, &receiver, data, EventFlags::IN).unwrap();
+                (sender, receiver)
+            })
+            .collect();
+        for (number, (sender, receiver)) in members.iter().enumerate() {
+            sender.send(7).unwrap();
+            let mut events = [MaybeUninit::uninit(); 4];
+            let (events, _) = epoll::wait(&epoll, &mut events, None).unwrap();
+            assert_eq!(
+                events.iter().map(|event| event.data.u64()).collect::<Vec<_>>(),
+                [number as u64]
+            );
+            assert_eq!(receiver.try_recv().unwrap(), 7);
+        }
+    });
+}
+
+// ---- Without descriptors for it ----
+
+/// Takes all descriptors that are left.
+fn take_descriptors() -> Vec<OwnedFd> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let null = File::open("/dev/null").unwrap();
+    let mut limits = getrlimit(Resource::Nofile);
+    limits.current = Some(null.as_raw_fd() as u64 + 30);
+    setrlimit(Resource::Nofile, limits).unwrap();
+    std::iter::from_fn(|| null.try_clone().ok()).map(OwnedFd::from).collect()
+}
+
+/// All messages come by socket then.
+#[test]
+fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
+    harness::alone("c8_a_receiver_can_be_polled_with_a_full_descriptor_table", || {
+        for is_hot in [false, true] {
+            let (sender, receiver) = ipc::channel::<u64>().unwrap();
+            if is_hot {
+                heat(&sender, &receiver);
+            }
+            let taken = take_descriptors();
+            let lent = receiver.as_fd();
+            drop(taken);
+            assert_eq!(kind_of(lent.as_raw_fd()), "socket");
+            for (_, is_ready) in level_triggered(lent) {
+                // Fewer at a time than the socket takes.
+                for _ in 0..50 {
+                    send_to(&sender, 50);
+                    expect_one_by_one(&receiver, &is_ready, 50);
+                }
+            }
+            // The sender learns with one of its messages that a ring is refused.
+            while !rings().is_empty() {
+                send_to(&sender, 1);
+                expect_one_by_one(&receiver, || is_readable(lent), 1);
+            }
+            let number = lent.as_raw_fd();
+            let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
+            // It can leave and come back like any other.
+            drop(carried);
+            assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
+            assert!(receiver.try_recv().unwrap_err().is_empty());
+            assert!(is_open(number));
+            let mut was_offered = false;
+            while !was_offered || !rings().is_empty() {
+                was_offered |= !rings().is_empty();
+                send_to(&sender, 50);
+                expect_one_by_one(&receiver, || is_readable(lent), 50);
+            }
+            // Now that there are descriptors again, there is nothing that does not show.
+            assert_eq!(kind_of(receiver.as_raw_fd()), "anon_inode");
+            send_to(&sender, 100);
+            expect_one_by_one(&receiver, || is_readable(&receiver), 100);
+            drop((sender, receiver));
+            assert!(!is_open(number));
+        }
+    });
+}
+
+/// What kind of thing has this number.
+fn kind_of(number: RawFd) -> String {
+    let handle = harness::handles().into_iter().find(|handle| handle.number == number).unwrap();
+    handle.what.split(':').next().unwrap().to_string()
 }
 
 // ---- Receivers that move ----
@@ -500,6 +799,84 @@ fn c8_a_receiver_that_was_never_lent_out_leaves_nothing() {
         carrier.send_ref(&receiver).unwrap();
         assert_eq!(harness::handles().len(), before - 1);
         assert!(is_readable(&receiver));
+    });
+}
+
+/// A registration of what was lent out stays where it was made: it neither reports the new owner's messages, nor is it in the way.
+#[test]
+fn c8_a_receiver_that_moves_need_not_be_taken_out_of_pollers() {
+    let _watchdog = harness::watchdog();
+    for mode in [EventFlags::empty(), EventFlags::ET] {
+        let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
+        let (sender, receiver) = ipc::channel::<u64>().unwrap();
+        heat(&sender, &receiver);
+        let epoll = Epoll::of(&receiver, mode);
+        assert!(!epoll.is_ready());
+        send_to(&sender, 20);
+        assert_eq!(receiver.try_recv().unwrap(), 0);
+        carrier.send_ref(&receiver).unwrap();
+        epoll.wait();
+        assert!(!receiver.try_recv().unwrap_err().is_empty());
+        let moved = carried.recv().unwrap();
+        // Those that it took along show, also in another poller; here nothing changes any more.
+        for expected in 1..20 {
+            assert!(is_readable(&moved));
+            assert_eq!(moved.try_recv().unwrap(), expected);
+        }
+        for _ in 0..3 {
+            send_to(&sender, 20);
+            expect_one_by_one(&moved, || is_readable(&moved), 20);
+            assert_eq!(epoll.is_ready(), mode == EventFlags::empty());
+        }
+        epoll::delete(&epoll.0, &receiver).unwrap();
+    }
+}
+
+#[test]
+fn c8_what_a_receiver_comes_back_with_shows() {
+    let _watchdog = harness::watchdog();
+    let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
+    drop(carried);
+    let (sender, receiver) = ipc::channel::<u64>().unwrap();
+    heat(&sender, &receiver);
+    let number = receiver.as_raw_fd();
+    for (_, is_ready) in level_triggered(receiver.as_fd()) {
+        for count in [20, 0, 1, 20] {
+            send_to(&sender, count);
+            assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
+            assert!(is_ready());
+            assert_eq!(receiver.as_raw_fd(), number);
+            expect_one_by_one(&receiver, &is_ready, count);
+        }
+    }
+}
+
+/// Whose descriptor is the set's then, and its own again when it is given back.
+#[test]
+fn c8_a_receiver_that_was_polled_becomes_a_member_and_back() {
+    harness::alone("c8_a_receiver_that_was_polled_becomes_a_member_and_back", || {
+        let (sender, receiver) = ipc::channel::<u64>().unwrap();
+        heat(&sender, &receiver);
+        let mut set = IpcReceiverSet::new().unwrap();
+        let before = harness::handles();
+        let lent = receiver.as_raw_fd();
+        let epoll = Epoll::of(&receiver, EventFlags::empty());
+        send_to(&sender, 30);
+        assert_eq!(receiver.try_recv().unwrap(), 0);
+        let id = set.add(receiver).unwrap();
+        assert!(!is_open(lent) && !epoll.is_ready());
+        drop(epoll);
+        assert_eq!(harness::handles_besides(&before), []);
+        let mut received = 0;
+        while received < 29 {
+            received += set.select().unwrap().len();
+        }
+        send_to(&sender, 30);
+        let receiver = set.remove(id).unwrap().to::<u64>();
+        for (_, is_ready) in level_triggered(receiver.as_fd()) {
+            expect_one_by_one(&receiver, &is_ready, 30);
+            send_to(&sender, 30);
+        }
     });
 }
 
@@ -631,7 +1008,7 @@ fn c8_an_idle_set_is_not_readable() {
 #[test]
 fn c8_a_descriptor_can_itself_be_sent() {
     let _watchdog = harness::watchdog();
-    let (carrier, carried) = ipc::channel::<Handle<std::os::fd::OwnedFd>>().unwrap();
+    let (carrier, carried) = ipc::channel::<Handle<OwnedFd>>().unwrap();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     carrier.send(Handle(receiver.try_into().unwrap())).unwrap();
     let receiver = IpcReceiver::<u32>::try_from(carried.recv().unwrap().into_inner()).unwrap();

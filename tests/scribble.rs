@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::pipe::PipeFlags;
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use strait::internals::clock_domain;
 use strait::internals::frame::Kind;
 use strait::internals::ring::{CLOSED, FIRST_LEN, MAX_POSITION, PAGE, SLEEPING};
-use strait::ipc::{self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender};
+use strait::ipc::{self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender, TryRecvError};
 
 use harness::Child;
 use harness::raw::{self, Random};
@@ -152,6 +153,46 @@ fn publish(words: &[AtomicU64], body: &[u64]) {
         word.store(*value, Ordering::Relaxed);
     }
     words[TAIL].store((16 + 8 * body.len() as u64).next_multiple_of(16), Ordering::Release);
+}
+
+/// Each is an error of its own, and shows as long as it is not told.
+#[test]
+fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<Note>().unwrap();
+    let lent = receiver.as_fd();
+    let is_readable = || {
+        let mut fds = [PollFd::from_borrowed_fd(lent, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+    };
+    let rings: Vec<_> = (0..3)
+        .map(|_| {
+            let memory = ring_memory();
+            attach(&sender, &memory, clock_domain().unwrap());
+            words(&memory)
+        })
+        .collect();
+    assert!(receiver.try_recv().unwrap_err().is_empty());
+    for words in &rings {
+        // Nothing is ever published at such a place.
+        words[TAIL].store(8, Ordering::Relaxed);
+    }
+    // Somebody who should have been woken is.
+    raw::send(&sender, &raw::packet(Kind::Bell, 0, &[]), &[]).unwrap();
+    for _ in &rings {
+        assert!(is_readable());
+        let error = receiver.try_recv().unwrap_err();
+        assert!(
+            matches!(error, TryRecvError::IpcError(IpcError::SerializationError(_))),
+            "{error:?}"
+        );
+    }
+    while is_readable() {
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+    }
+    sender.send(Note::new(0, 0)).unwrap();
+    assert!(is_readable());
+    assert_eq!(receiver.try_recv().unwrap().number, 0);
 }
 
 /// Writes something where somebody reads.

@@ -169,6 +169,14 @@ impl Receiver {
             self.receive_step(buffer, purpose, &mut step)
         };
         self.taken = step.bytes.max(step.packets * PACKET_COST);
+        if self.packets.shows_more() {
+            // Who is told that there is nothing waits for the next event, so one must come. Until then it may be shown once too often
+            // that there is something: senders that were asked to wake who waits would do that for every message.
+            let is_told_nothing = matches!(received, Err(RecvError::Empty | RecvError::Unfinished));
+            if is_told_nothing || !self.packets.is_showing() {
+                self.show(is_told_nothing);
+            }
+        }
         if let Err(RecvError::Disconnected) = received {
             if self.rings.as_mut().is_some_and(|rings| rings.has_missed()) {
                 return Err(RecvError::Lost(Problem::AttachmentsLost));
@@ -521,13 +529,31 @@ impl Receiver {
         self.rings().glance()
     }
 
-    /// As [`watch`](Receiver::watch), for who waits from now on, without having asked before whether there is something.
+    /// As [`watch`](Receiver::watch), for what is lent out to be polled: from now on it is ready while there may be something here,
+    /// wherever that is. If it cannot show all of that, what it does not show comes to an end: all is to come by socket.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(crate) fn watch_now(&mut self) -> &PacketReceiver {
-        if let Some(rings) = &mut self.rings {
-            rings.arm();
+    pub(crate) fn lend(&mut self) -> &PacketReceiver {
+        let shows_all = self.packets.lend();
+        if self.rings.is_some() || !shows_all {
+            self.rings().refuse(!shows_all);
         }
+        self.show(false);
         self.watch()
+    }
+
+    /// Nobody polls any more what was lent out.
+    pub(crate) fn recall(&mut self) {
+        self.packets.recall();
+        *self.is_watched.get_mut() = false;
+        if let Some(rings) = &mut self.rings {
+            rings.refuse(false);
+        }
+    }
+
+    /// Has what is lent out show what there is besides packets. If there is nothing, senders are asked to wake who waits.
+    fn show(&mut self, is_news: bool) {
+        let is_there = self.rings.as_mut().is_some_and(|rings| !rings.arm());
+        self.packets.show(is_there, is_news);
     }
 
     /// What the backend receives with.
@@ -584,9 +610,14 @@ impl Receiver {
 
     /// Takes back what stayed here of the receiver when it was taken apart.
     pub(crate) fn come_back(&mut self, remains: platform::Remains) {
-        // Whoever was waiting for it may go on.
-        self.is_watched = AtomicBool::new(true);
         self.packets.come_back(remains);
+        if self.packets.is_lent() {
+            // Whoever was waiting for it may go on.
+            self.watch();
+            if !self.packets.shows_more() {
+                self.rings().refuse(true);
+            }
+        }
     }
 }
 

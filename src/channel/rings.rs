@@ -54,6 +54,8 @@ pub(super) struct Rings {
     is_all_read: bool,
     progress: Progress,
     spin: Spin,
+    /// No more are wanted.
+    refuses: bool,
     /// A ring with messages was announced, and its memory did not arrive.
     misses_one: bool,
     /// Why a ring is lost that came with the receiver. Yet to be told.
@@ -127,6 +129,7 @@ impl Default for Rings {
             is_all_read: false,
             progress: Progress::Nothing,
             spin: Spin::new(SPIN_NANOS),
+            refuses: false,
             misses_one: false,
             lost: None,
             owner: 0,
@@ -296,6 +299,14 @@ impl Rings {
         !self.is_in_use()
     }
 
+    /// Whether all messages are to come by socket from now on. What is in rings is still delivered.
+    pub(super) fn refuse(&mut self, refuses: bool) {
+        self.refuses = refuses;
+        if refuses {
+            self.retire();
+        }
+    }
+
     /// Begins to read a ring, whose sender reads the time of `clock_domain`.
     ///
     /// # Errors
@@ -318,13 +329,16 @@ impl Rings {
             ring.retire();
             return Err(too_many());
         }
-        if self.rings.len() >= MAX_RINGS || platform::clock_domain() != Some(clock_domain) {
+        let is_wanted = !self.refuses && self.rings.len() < MAX_RINGS;
+        if !is_wanted || platform::clock_domain() != Some(clock_domain) {
             // There may be messages in it already. No more than those.
             ring.retire();
         } else {
             ring.consumer.accept();
         }
-        self.add(ring);
+        if !ring.consumer.is_over() {
+            self.add(ring);
+        }
         Ok(())
     }
 
@@ -371,7 +385,10 @@ impl Rings {
 
     /// Asks all rings to be woken. `false` if there is something already.
     pub(super) fn arm(&mut self) -> bool {
-        !self.has_something() && self.rings.iter_mut().all(|ring| ring.consumer.arm())
+        let has_something = self.has_something();
+        let mut rings = self.rings.iter_mut().map(|ring| &mut ring.consumer);
+        // A poisoned one that is still here is yet to be told of.
+        !has_something && rings.all(|ring| !ring.is_poisoned() && ring.arm())
     }
 
     /// Whether there is something to be told that is neither in a ring nor in the socket.

@@ -74,7 +74,16 @@ impl Slot {
         }
     }
 
-    /// Takes the receiver out for good.
+    /// Lends what stayed of the receiver; `None` if it is here.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(crate) fn with_remains<R>(&self, f: impl FnOnce(&Remains) -> R) -> Option<R> {
+        match self.state.try_borrow().ok().as_deref() {
+            Some(State::Away { remains, .. }) => Some(f(remains)),
+            _ => None,
+        }
+    }
+
+    /// Takes the receiver out for good, and nobody has borrowed anything of it any more.
     ///
     /// # Errors
     ///
@@ -83,7 +92,10 @@ impl Slot {
         let mut state = self.state.into_inner();
         state.come_back();
         match state {
-            State::Here(receiver) => Ok(receiver),
+            State::Here(mut receiver) => {
+                receiver.recall();
+                Ok(receiver)
+            }
             State::Away { .. } => Err(has_left()),
         }
     }

@@ -176,7 +176,7 @@ impl<'de, T> Deserialize<'de> for IpcSender<T> {
 ///
 /// # Platform
 ///
-/// On Linux it is [`AsFd`](std::os::fd::AsFd): readable when there may be something to receive.
+/// On Linux it is [`AsFd`](std::os::fd::AsFd): readable while there may be something to receive. See [`os`](crate::os).
 pub struct IpcReceiver<T> {
     slot: Slot,
     /// Gives values, has none.

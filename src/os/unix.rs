@@ -1,13 +1,26 @@
 //! Descriptors: of endpoints, to poll them or to pass them on by other means, and of who connected.
 //!
-//! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv). Call it until it returns
-//! [`Empty`](crate::TryRecvError::Empty), and then poll again: messages that come by shared memory show in the descriptor only when somebody has
-//! found nothing and waits for more. Both level- and edge-triggered pollers work, tokio's `AsyncFd` and mio's `SourceFd` among
-//! them. The descriptor itself is strait's: reading from it, writing to it or changing its flags breaks the channel.
+//! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv). From the first call of `as_fd` on it is
+//! readable while there may be something to receive: a message, wherever that is, an error to be told, the end. It may say so once
+//! too often, and then [`try_recv`](IpcReceiver::try_recv) returns [`Empty`](crate::TryRecvError::Empty).
 //!
-//! A receiver that is about to be sent in a message is taken out of every `epoll` instance first, and so out of tokio and mio. The
-//! kernel's registration belongs to the channel, not to the number of the descriptor: it would go with the receiver, report the
-//! new owner's messages here, and could not be removed any more.
+//! - A level-triggered poller (`poll`, `epoll` as it is by default) needs nothing else: one message for each event will do.
+//! - An edge-triggered one (`EPOLLET`, mio's `SourceFd`, tokio's `AsyncFd`) tells of changes only. Call
+//!   [`try_recv`](IpcReceiver::try_recv) until it returns [`Empty`](crate::TryRecvError::Empty), and then wait for the next.
+//!
+//! The descriptor is strait's, and for polling only: reading from it, writing to it or changing its flags breaks the receiver. It is
+//! not the channel's socket; that is what `OwnedFd::try_from` makes of a receiver. It and another one that it needs last until the
+//! receiver is dropped or becomes something else, such as a member of a set.
+//!
+//! A receiver that is sent in a message leaves the descriptor behind: it is always readable then, and `try_recv` says what
+//! happened. It may stay in `epoll`, mio or tokio until then, and be taken out of it after that.
+//!
+//! If there are no descriptors left for it, the socket is lent instead, and messages come by that as far as possible. Those that came by
+//! shared memory all the same, before the first `as_fd` or because the socket was full, do not show in it. So in this case, call
+//! `try_recv` until it returns `Empty`, and remove such a receiver from every `epoll` instance before it is sent in a message: the
+//! registration would go with the channel, and could not be removed any more. The next `as_fd` tries again.
+//!
+//! After a fork, one of the two processes goes on with the receiver, and with the descriptor; the other may only drop them.
 //!
 //! ```
 //! use std::os::fd::AsFd;
@@ -25,7 +38,7 @@
 //! # Safety
 //!
 //! One `borrow_raw` of a receiver's descriptor, which stays open under its number for as long as the receiver lives: one that
-//! was lent out is replaced, not closed, when the receiver moves into a message.
+//! was lent out stays behind, or is replaced, when the receiver moves into a message.
 
 #![allow(unsafe_code)]
 
@@ -82,7 +95,7 @@ macro_rules! sender {
 macro_rules! receiver {
     ($($receiver:ident $(<$T:ident>)?),*) => {$(
         impl$(<$T>)? AsFd for $receiver$(<$T>)? {
-            /// Borrows the descriptor. If the receiver was moved into a message, it is one that is always readable.
+            /// Borrows a descriptor to be polled. If the receiver was moved into a message, it is one that is always readable.
             fn as_fd(&self) -> BorrowedFd<'_> {
                 receiver_fd(self.slot())
             }
@@ -105,7 +118,7 @@ macro_rules! receiver {
             }
         }
 
-        /// Takes the descriptor out. It fails, and gives the receiver back, if the receiver was moved into a message, has
+        /// Takes the socket out. It fails, and gives the receiver back, if the receiver was moved into a message, has
         /// received the first part of a large message, or has messages that came by shared memory: receive those first.
         impl$(<$T>)? TryFrom<$receiver$(<$T>)?> for OwnedFd {
             type Error = $receiver$(<$T>)?;
@@ -121,10 +134,13 @@ sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 
 fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
-    match slot.with(|receiver| receiver.watch_now().expose().as_raw_fd()) {
-        // SAFETY: `expose` keeps the descriptor open under this number while the slot, which is borrowed, lives.
-        Ok(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
-        Err(_) => unix::placeholder().unwrap_or_else(|error| {
+    let lent = slot.with(|receiver| receiver.lend().lent().as_raw_fd()).ok();
+    let left = || slot.with_remains(|remains| Some(remains.lent()?.as_raw_fd()));
+    match lent.or_else(|| left()?) {
+        // SAFETY: what is lent out stays open under its number while the slot, which is borrowed, lives: it is kept also of a receiver
+        // that leaves, and that comes back.
+        Some(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
+        None => unix::placeholder().unwrap_or_else(|error| {
             panic!(
                 "the receiver was moved, and there is no descriptor left to stand for it: {error}"
             )

@@ -19,6 +19,9 @@
 //!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were
 //!   received. What a peer sends is reported in [`Arrival`] and never an error, let alone a panic.
 //! - `PacketReceiver::backlog` says how many bytes of packets are waiting, for whoever is about to stop half way.
+//! - `PacketReceiver::lend` makes the handle that a user polls, where there is such a thing. It is ready when there is a packet, and
+//!   while the core says that there is something else. Whoever waits for a change learns of every packet, and of what the core calls
+//!   news. It stays what it is until the user has no receiver any more, also if the receiver leaves (`depart`, `come_back`).
 //! - `Attachment` is one object in transit: a sender, a receiver, shared memory or an OS handle. It is untyped on some
 //!   platforms, so `into_…` checks what the object is before it is used, and dropping it closes it.
 //! - `Poller` watches many receivers. An id is reported at least once after its receiver became ready (a packet came, the

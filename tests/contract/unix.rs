@@ -1,8 +1,11 @@
 //! The Unix backend: the common cases, and what only descriptors have.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use strait::internals::unix as backend;
 use strait::internals::{RecvError, SendError, Wait};
@@ -103,21 +106,51 @@ fn a_descriptor_that_was_lent_out_stays() {
 
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
-    let number = receiver.expose().as_raw_fd();
-    let (receiver, remains) = receiver.depart().unwrap();
-    assert_eq!(remains.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), [number]);
-    assert_ne!(receiver.as_fd().as_raw_fd(), number);
-    // If it comes back, it comes back under its number, and can leave again.
     let mut receiver = receiver;
+    assert!(receiver.lend() && receiver.lend());
+    let number = receiver.lent().as_raw_fd();
+    let again = receiver.lent().try_clone_to_owned().unwrap();
+    assert!(!is_readable(&again));
+    let (mut receiver, remains) = receiver.depart().unwrap();
+    assert!(is_readable(&again) && !receiver.is_lent());
+    // If it comes back, it comes back under its number, and can leave again.
     receiver.come_back(remains);
-    assert_eq!(receiver.as_fd().as_raw_fd(), number);
+    assert_eq!(receiver.lent().as_raw_fd(), number);
+    receiver.show(false, true);
+    assert!(!is_readable(&again));
     sender.send(b"x", b"", Vec::new()).unwrap();
+    assert!(is_readable(&again));
     assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
+    assert!(!is_readable(&again));
+    receiver.show(true, false);
+    assert!(is_readable(&again) && receiver.is_showing());
+    // Whoever waits for changes learns of what is news, as of each packet, and is woken by nothing else.
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&epoll, &again, EventData::new_u64(0), EventFlags::IN | EventFlags::ET).unwrap();
+    let changes = || {
+        let mut events = [MaybeUninit::uninit(); 2];
+        epoll::wait(&epoll, &mut events, Some(&Timespec::default())).unwrap().0.len()
+    };
+    assert_eq!((changes(), changes()), (1, 0));
+    receiver.show(true, false);
+    assert_eq!(changes(), 0);
+    receiver.show(true, true);
+    assert_eq!((changes(), changes()), (1, 0));
+    sender.send(b"x", b"", Vec::new()).unwrap();
+    assert_eq!((changes(), changes()), (1, 0));
+    receiver.show(false, false);
+    assert_eq!(changes(), 0);
     let (receiver, remains) = receiver.depart().unwrap();
-    assert_eq!(remains.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), [number]);
     drop(receiver);
     let result = sender.send(b"x", b"", Vec::new());
     assert!(matches!(result, Err((SendError::Closed, _))));
+    assert!(is_readable(&again));
+    drop(remains);
+}
+
+fn is_readable(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
 }
 
 /// What `make` makes: so many handles, all closed on exec, and none once it is dropped.
@@ -136,6 +169,18 @@ fn costs<T>(expected: usize, make: impl Fn() -> T) {
 fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
     alone("unix::handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous", || {
         costs(2, || backend::channel().unwrap());
+        // What is polled, and what makes it ready when there is no packet.
+        costs(4, || {
+            let (sender, mut receiver) = backend::channel().unwrap();
+            assert!(receiver.lend());
+            (sender, receiver)
+        });
+        costs(2, || {
+            let (sender, mut receiver) = backend::channel().unwrap();
+            assert!(receiver.lend());
+            receiver.recall();
+            (sender, receiver)
+        });
         costs(1, || Memory::new(10_000).unwrap());
         costs(1, || {
             let memory = Memory::new(10_000).unwrap();

@@ -8,11 +8,18 @@ use rustix::fs::OFlags;
 use rustix::net::Shutdown;
 use rustix::net::sockopt::{self, Timeout};
 use strait::handle::Handle;
-use strait::ipc;
+use strait::ipc::{self, IpcReceiver};
 
 use crate::harness;
 use crate::harness::raw::{self, Canary};
 use crate::harness::ways::{Next, ways};
+
+/// A receiver, and a further descriptor of its socket: what `as_fd` lends is something else.
+fn with_socket<T>(receiver: IpcReceiver<T>) -> (IpcReceiver<T>, OwnedFd) {
+    let socket = OwnedFd::try_from(receiver).unwrap();
+    let theirs = socket.try_clone().unwrap();
+    (IpcReceiver::try_from(socket).unwrap(), theirs)
+}
 
 /// Descriptions are shared: a peer that sent us an end, or got one from us, can change what the description is like.
 #[test]
@@ -20,10 +27,8 @@ fn c7_flags_that_a_peer_sets_change_nothing() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
-        let theirs: [OwnedFd; 2] = [
-            sender.as_fd().try_clone_to_owned().unwrap(),
-            receiver.as_fd().try_clone_to_owned().unwrap(),
-        ];
+        let (receiver, socket) = with_socket(receiver);
+        let theirs = [sender.as_fd().try_clone_to_owned().unwrap(), socket];
         for fd in &theirs {
             rustix::io::ioctl_fionbio(fd, true).unwrap();
             for timeout in [Timeout::Recv, Timeout::Send] {
@@ -60,7 +65,7 @@ fn c7_flags_that_a_peer_sets_change_nothing() {
 fn c7_timeouts_hold_whatever_flags_a_peer_sets() {
     let _watchdog = harness::watchdog();
     let (_sender, receiver) = ipc::channel::<u32>().unwrap();
-    let theirs = receiver.as_fd().try_clone_to_owned().unwrap();
+    let (receiver, theirs) = with_socket(receiver);
     let timeout = Duration::from_millis(30);
     let check = || {
         let start = Instant::now();
@@ -104,7 +109,8 @@ fn c7_a_sender_that_shuts_its_socket_down_disconnects() {
 fn c7_a_receiver_that_shuts_its_socket_down_disconnects_the_senders() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
-    rustix::net::shutdown(&receiver, Shutdown::Read).unwrap();
+    let (_receiver, theirs) = with_socket(receiver);
+    rustix::net::shutdown(&theirs, Shutdown::Read).unwrap();
     assert!(sender.send("x".to_string()).unwrap_err().is_disconnected());
     let big = "x".repeat(1 << 20);
     assert!(sender.send(big).unwrap_err().is_disconnected());
@@ -116,8 +122,10 @@ fn c7_what_is_written_backwards_changes_nothing() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<u32>() {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        raw::send(&receiver, b"backwards", &[]).unwrap();
-        raw::send(&receiver, &[], &[]).unwrap();
+        let (receiver, theirs) = with_socket(receiver);
+        raw::send(&theirs, b"backwards", &[]).unwrap();
+        raw::send(&theirs, &[], &[]).unwrap();
+        drop(theirs);
         sender.send(1).unwrap();
         sender.send(2).unwrap();
         drop(sender);

@@ -323,6 +323,11 @@ impl<M: Memory> Consumer<M> {
         self.is_retired && !self.has_more()
     }
 
+    /// Whether there was something that no honest producer writes.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.is_some()
+    }
+
     /// Whether nothing counts that comes now.
     pub fn is_retired(&self) -> bool {
         self.is_retired

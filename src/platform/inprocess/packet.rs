@@ -141,6 +141,35 @@ impl PacketReceiver {
         0
     }
 
+    /// Makes what can be lent out to be polled: there are no handles for that.
+    pub fn lend(&mut self) -> bool {
+        true
+    }
+
+    /// Whether something was lent out.
+    pub fn is_lent(&self) -> bool {
+        false
+    }
+
+    /// Nobody has anything any more that was lent out.
+    pub fn recall(&mut self) {}
+
+    /// Whether it has to be told what to show.
+    #[inline]
+    pub fn shows_more(&self) -> bool {
+        false
+    }
+
+    /// Whether it is shown that there is something besides packets.
+    #[inline]
+    pub fn is_showing(&self) -> bool {
+        false
+    }
+
+    /// Lets what was lent out show whether there is something besides packets.
+    #[inline]
+    pub fn show(&mut self, _: bool, _: bool) {}
+
     /// Splits the receiver into what can travel and what has to stay.
     pub fn depart(self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
         Ok((self, Remains(())))

@@ -6,6 +6,7 @@
 //! `MSG_DONTWAIT` and `poll` are used instead, and a peer that sets it changes nothing.
 
 mod attachment;
+mod beacon;
 mod clock;
 mod control;
 mod limits;

@@ -13,7 +13,7 @@ use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use rustix::net::{
     sockopt,
 };
 
+use super::beacon::Beacon;
 use super::control::{self, ControlBuffer};
 use super::limits;
 use super::rendezvous;
@@ -194,17 +195,32 @@ impl From<OwnedFd> for PacketSender {
     }
 }
 
-/// What stays behind in this process of a receiver that left it: keeps numbers that its descriptor had taken.
-pub type Remains = Vec<OwnedFd>;
+/// What stays behind in this process of a receiver that left it: keeps the numbers of what was lent out.
+#[derive(Debug, Default)]
+pub struct Remains {
+    beacon: Option<Beacon>,
+    /// Those that its own descriptor had.
+    numbers: Vec<OwnedFd>,
+}
+
+impl Remains {
+    /// What is still lent out.
+    pub fn lent(&self) -> Option<BorrowedFd<'_>> {
+        let beacon = self.beacon.as_ref().map(Beacon::as_fd);
+        beacon.or_else(|| self.numbers.last().map(AsFd::as_fd))
+    }
+}
 
 /// The end of a socket pair that packets come out of.
 #[derive(Debug)]
 pub struct PacketReceiver {
     fd: OwnedFd,
-    /// Whether the number of its descriptor was lent out. Atomic so that a receiver set can be shared between threads.
-    exposed: AtomicBool,
+    /// What is lent out to be polled.
+    beacon: Option<Beacon>,
+    /// Whether the descriptor itself was lent out, there being none left for a beacon.
+    is_exposed: bool,
     /// Numbers that were lent out before, and which it could not go back to.
-    remains: Remains,
+    numbers: Vec<OwnedFd>,
 }
 
 impl PacketReceiver {
@@ -271,49 +287,95 @@ impl PacketReceiver {
         rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
     }
 
-    /// Lends out the descriptor. From now on its number stays taken for as long as the user has the receiver.
-    pub fn expose(&self) -> BorrowedFd<'_> {
-        self.exposed.store(true, Ordering::Relaxed);
-        self.fd.as_fd()
+    /// Makes what can be lent out to be polled, unless that was done. `false` if it cannot be made: then the descriptor itself is
+    /// lent, which shows packets and nothing else. Its number stays taken for as long as the user has the receiver.
+    pub fn lend(&mut self) -> bool {
+        if self.beacon.is_none() {
+            self.beacon = Beacon::new(self.fd.as_fd()).ok();
+        }
+        self.is_exposed |= self.beacon.is_none();
+        self.beacon.is_some()
+    }
+
+    /// Whether something was lent out.
+    pub fn is_lent(&self) -> bool {
+        self.beacon.is_some() || self.is_exposed
+    }
+
+    /// What is lent out.
+    pub fn lent(&self) -> BorrowedFd<'_> {
+        self.beacon.as_ref().map_or(self.fd.as_fd(), Beacon::as_fd)
+    }
+
+    /// Nobody has anything any more that was lent out.
+    pub fn recall(&mut self) {
+        self.beacon = None;
+        self.is_exposed = false;
+        self.numbers = Vec::new();
+    }
+
+    /// Whether it has to be told what [to show](PacketReceiver::show).
+    #[inline]
+    pub fn shows_more(&self) -> bool {
+        self.beacon.is_some()
+    }
+
+    /// Whether it is shown that there is something besides packets.
+    #[inline]
+    pub fn is_showing(&self) -> bool {
+        self.beacon.as_ref().is_some_and(Beacon::is_lit)
+    }
+
+    /// Lets what was lent out show whether there is something besides packets. If that `is_news`, whoever waits for an event wakes up,
+    /// though it was shown already.
+    #[inline]
+    pub fn show(&mut self, is_there: bool, is_news: bool) {
+        if let Some(beacon) = &mut self.beacon {
+            beacon.show(self.fd.as_fd(), is_there, is_news);
+        }
     }
 
     /// Splits the receiver into what can travel and what has to stay: a descriptor that was lent out must stay open
     /// under its number, but no longer keep the channel alive.
     pub fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
-        let mut remains = std::mem::take(&mut self.remains);
-        if !self.exposed.load(Ordering::Relaxed) {
-            return Ok((self, remains));
+        if let Some(beacon) = &mut self.beacon {
+            beacon.leave(self.fd.as_fd());
         }
-        let moved = (|| {
-            let stand_in = placeholder()?;
-            let moved = self.fd.try_clone()?;
-            rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
-            Ok(moved)
-        })();
-        match moved {
-            Ok(fd) => {
-                remains.push(self.fd);
-                Ok((PacketReceiver::from(fd), remains))
+        if self.is_exposed {
+            let moved = (|| {
+                let stand_in = always_readable()?;
+                let moved = self.fd.try_clone()?;
+                rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
+                Ok(moved)
+            })();
+            match moved {
+                Ok(moved) => self.numbers.push(mem::replace(&mut self.fd, moved)),
+                // The beacon takes the socket in again when it is next to be put out.
+                Err(error) => return Err((error, self)),
             }
-            Err(error) => Err((error, PacketReceiver { remains, ..self })),
         }
+        let PacketReceiver { fd, beacon, numbers, .. } = self;
+        Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
     }
 
     /// Undoes [`depart`](PacketReceiver::depart): where there are remains, the receiver goes back under their number.
-    pub fn come_back(&mut self, mut remains: Remains) {
-        while let Some(mut place) = remains.pop() {
+    pub fn come_back(&mut self, remains: Remains) {
+        let Remains { beacon, mut numbers } = remains;
+        while let Some(mut place) = numbers.pop() {
             match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
                 Ok(()) => {
                     self.fd = place;
-                    self.exposed.store(true, Ordering::Relaxed);
+                    self.is_exposed = true;
                     break;
                 }
-                Err(Errno::INTR | Errno::BUSY) => remains.push(place),
+                Err(Errno::INTR | Errno::BUSY) => numbers.push(place),
                 // Not for want of descriptors, since the number is taken. It may be lent out, so it stays so.
-                Err(_) => self.remains.push(place),
+                Err(_) => self.numbers.push(place),
             }
         }
-        self.remains.append(&mut remains);
+        self.numbers.append(&mut numbers);
+        // It is lit, and takes the socket in again when it is to be put out.
+        self.beacon = beacon;
     }
 
     /// Gives up the descriptor.
@@ -330,7 +392,7 @@ impl AsFd for PacketReceiver {
 
 impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
-        PacketReceiver { fd, exposed: AtomicBool::new(false), remains: Remains::new() }
+        PacketReceiver { fd, beacon: None, is_exposed: false, numbers: Vec::new() }
     }
 }
 
@@ -390,8 +452,12 @@ pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
     if let Some(fd) = PLACEHOLDER.get() {
         return Ok(fd.as_fd());
     }
-    let fd = eventfd(1, EventfdFlags::CLOEXEC)?;
+    let fd = always_readable()?;
     Ok(PLACEHOLDER.get_or_init(|| fd).as_fd())
+}
+
+fn always_readable() -> io::Result<OwnedFd> {
+    Ok(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
 /// How many descriptors may wait in unfinished messages of one receiver: three in four of those this process may have,
