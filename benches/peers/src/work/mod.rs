@@ -1,5 +1,6 @@
 //! The rows of the table. A row is a piece of work written once, against the traits of [`contender`](crate::contender).
 
+mod cold;
 mod create;
 mod record;
 mod reply;
@@ -33,58 +34,70 @@ pub trait Work<C: Contender>: Copy + Send + Sync + 'static {
     }
 }
 
+/// A row and the contenders that can do its work.
+macro_rules! row {
+    ($name:expr, $work:expr, [$($contender:ty),*]) => {{
+        let work = $work;
+        Row::new($name)$(.on::<$contender, _>(work))*
+    }};
+}
+
 /// Every row, in the order of the table.
 pub fn rows() -> Vec<Row> {
-    use record::{Record, Small, Wide};
+    use record::{Record, Small};
 
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
 
     let mut rows = vec![
-        everyone("round trip, 60 B struct", round_trip::RoundTrip),
-        everyone("stream, 16 B struct", stream::Values::<Small>::new()),
-        everyone("stream, 64 B struct", stream::Values::<Wide>::new()),
-        everyone("stream, Vec<u8> of 64 KiB", stream::Values::<Vec<u8>>::new()),
-        everyone("stream, bytes 1 KiB", stream::Chunks(KIB)),
-        everyone("stream, bytes 64 KiB", stream::Chunks(64 * KIB)),
-        everyone("stream, bytes 1 MiB", stream::Chunks(MIB)),
-        everyone("stream, bytes 16 MiB", stream::Chunks(16 * MIB)),
-        everyone("request with fresh reply channel", reply::Replies),
-        everyone("create + drop", create::Create),
-        everyone("create + one message + drop", create::OneShot::<Record>::new()),
+        row!("round trip, 60 B struct", round_trip::RoundTrip, [Strait, IpcChannel, Threads]),
+        row!("stream, 16 B struct", stream::Values::<Small>::new(), [Strait, IpcChannel, Threads]),
+        row!("stream, 60 B struct", stream::Values::<Record>::new(), [Strait, IpcChannel, Threads]),
+        row!(
+            "stream, Vec<u8> of 64 KiB",
+            stream::Values::<Vec<u8>>::new(),
+            [Strait, IpcChannel, Threads]
+        ),
     ];
+    for (name, length) in [
+        ("1 KiB", KIB),
+        ("4 KiB", 4 * KIB),
+        ("64 KiB", 64 * KIB),
+        ("1 MiB", MIB),
+        ("16 MiB", 16 * MIB),
+    ] {
+        rows.push(row!(
+            &format!("stream, bytes {name}"),
+            stream::Chunks(length),
+            [Strait, IpcChannel, Threads]
+        ));
+    }
+    rows.extend([
+        row!("request with fresh reply channel", reply::Replies, [Strait, IpcChannel, Threads]),
+        row!("fresh channel for one message", cold::Cold, [Strait, IpcChannel, Threads]),
+        row!("create + drop", create::Create, [Strait, IpcChannel, Threads]),
+        row!("create + one message + drop", create::OneMessage, [Strait, IpcChannel, Threads]),
+    ]);
     for members in [1, 100, 1000] {
-        rows.push(processes(
+        rows.push(row!(
             &format!("set of {members}, one active: round trip"),
             set::Across { members, active: 1 },
+            [Strait, IpcChannel]
         ));
     }
     for members in [1, 100, 1000] {
-        rows.push(processes(
+        rows.push(row!(
             &format!("set of {members}, one active: send + select"),
             set::Inside { members },
+            [Strait, IpcChannel]
         ));
     }
     for members in [100, 1000] {
-        rows.push(processes(
+        rows.push(row!(
             &format!("set of {members}, all active"),
             set::Across { members, active: members },
+            [Strait, IpcChannel]
         ));
     }
     rows
-}
-
-fn everyone<W>(name: &str, work: W) -> Row
-where
-    W: Work<Strait> + Work<IpcChannel> + Work<Threads>,
-{
-    Row::new(name).on::<Strait, W>(work).on::<IpcChannel, W>(work).on::<Threads, W>(work)
-}
-
-/// For what std's channels cannot do at all.
-fn processes<W>(name: &str, work: W) -> Row
-where
-    W: Work<Strait> + Work<IpcChannel>,
-{
-    Row::new(name).on::<Strait, W>(work).on::<IpcChannel, W>(work)
 }

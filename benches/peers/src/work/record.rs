@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contender::Payload;
-
-pub trait Value: Payload {
+pub trait Value: Sized + 'static {
     fn make(last: bool) -> Self;
 
     fn is_last(&self) -> bool;
@@ -48,32 +46,6 @@ impl Value for Record {
             position: [48.2, 16.4],
             key: *b"0123456789abcdef",
             flags: 5,
-            count: 1_000,
-            last: last.into(),
-        }
-    }
-
-    fn is_last(&self) -> bool {
-        self.last == 1
-    }
-}
-
-/// 64 bytes.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Wide {
-    id: u64,
-    time: u64,
-    matrix: [f64; 4],
-    count: u64,
-    last: u64,
-}
-
-impl Value for Wide {
-    fn make(last: bool) -> Self {
-        Self {
-            id: 7_000_001,
-            time: 1_700_000_000_000_000_000,
-            matrix: [1.0, 0.5, 0.25, 0.125],
             count: 1_000,
             last: last.into(),
         }
