@@ -26,6 +26,8 @@ pub type Start<'a> = &'a mut dyn FnMut(&str) -> Outcome<()>;
 pub trait Contender: 'static {
     const NAME: &'static str;
     const HOME: Home;
+    /// Whether a side that waits keeps its processor busy. Such a far side is stopped while others are measured.
+    const POLLS: bool = false;
 }
 
 /// Channels of values of one type. A crate implements it for the types it can carry.
@@ -63,9 +65,7 @@ pub trait Bytes: Contender {
 
     fn join(name: &str, longest: usize) -> Outcome<(Self::Sender, Self::Receiver)>;
 
-    /// A vector, not a slice: there is a crate that sends nothing else, and it should not pay for a copy to make one.
-    #[expect(clippy::ptr_arg)]
-    fn send(sender: &mut Self::Sender, bytes: &Vec<u8>) -> Outcome<()>;
+    fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()>;
 
     /// `None` when every sender is gone.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>>;

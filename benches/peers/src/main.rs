@@ -1,8 +1,9 @@
-//! The same work on strait, on ipc-channel and on std's channel, measured in one run and printed as one table of ratios.
+//! The same work on strait and on its peers, measured in one run: first a table of ratios, then one of times.
 //!
-//! strait and ipc-channel run between two processes, std's channel between two threads. A ratio says how many times
-//! faster strait is (more than 1) or slower (less). Figures are medians per message, with the middle half of the samples
-//! as spread.
+//! The peers are ipc-channel, interprocess and iceoryx2 between two processes, and std's channel between two
+//! threads. Below them are two floors: a ring between two processes that promises nothing, and `memcpy`. A ratio says how
+//! many times faster strait is (more than 1) or slower (less). Figures are medians per message, with the middle half of
+//! the samples as spread. An empty cell is work that this contender cannot do.
 //!
 //! ```text
 //! cargo run --release [-- [--smoke] [--rows TEXT] [--samples COUNT] [--pinned]]
@@ -48,10 +49,8 @@ fn run() -> Outcome<()> {
     allow_many_descriptors()?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut rows = work::rows();
-    if let [flag, rest @ ..] = arguments.as_slice() {
-        if flag == far::FLAG {
-            return far::main(rest, &rows);
-        }
+    if arguments.first().is_some_and(|flag| flag == far::FLAG) {
+        return far::main(&arguments[1..], &rows);
     }
 
     let mut plan = Plan { turns: 21, per_set_up: 3, length: Some(Duration::from_millis(25)) };
@@ -84,10 +83,11 @@ fn run() -> Outcome<()> {
     if pinned {
         processor::split()?;
     }
-    let table = Table::begin(rows.iter().map(|row| row.name.as_str()), &contenders);
+    let mut table = Table::begin(rows.iter().map(|row| row.name.as_str()), &contenders);
     for row in &rows {
-        table.row(&row.name, &measure(row, &plan, &watchdog)?);
+        table.row(&row.name, measure(row, &plan, &watchdog)?);
     }
+    table.times();
     Ok(())
 }
 

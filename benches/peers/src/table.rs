@@ -1,12 +1,16 @@
-//! Prints the table, a line as soon as its row is done.
+//! Prints the tables: ratios, a line as soon as its row is done, and at the end times.
 
 use crate::contender::Contender;
 use crate::contenders::Strait;
 use crate::measure::{Series, Summary};
 
+const RATIO: usize = 22;
+const TIME: usize = 16;
+
 pub struct Table {
     rivals: Vec<&'static str>,
     first: usize,
+    rows: Vec<(String, Vec<Series>)>,
 }
 
 impl Table {
@@ -15,45 +19,63 @@ impl Table {
         let rivals: Vec<_> =
             contenders.iter().copied().filter(|name| *name != Strait::NAME).collect();
         let first = rows.map(str::len).max().unwrap_or(0);
-        print!("| {:first$} |", "row");
-        for rival in &rivals {
-            print!(" {:24} |", format!("{} vs {rival}", Strait::NAME));
-        }
-        for name in [Strait::NAME].iter().chain(&rivals) {
-            print!(" {name:>16} |");
-        }
-        print!("\n|-{:-<first$}-|", "");
-        for _ in &rivals {
-            print!("-{:-<24}-|", "");
-        }
-        for _ in 0..=rivals.len() {
-            print!("-{:->16}:|", "");
-        }
-        println!();
-        Self { rivals, first }
+        let table = Self { rivals, first, rows: Vec::new() };
+        let heads: Vec<_> = table.rivals.iter().map(|rival| format!("vs {rival}")).collect();
+        let title = format!("{}, times as fast", Strait::NAME);
+        table.head(&title, heads.iter().map(String::as_str), RATIO);
+        table
     }
 
-    pub fn row(&self, name: &str, all: &[Series]) {
-        let find = |name: &str| all.iter().find(|series| series.contender == name);
-        let strait = find(Strait::NAME);
+    pub fn row(&mut self, name: &str, all: Vec<Series>) {
         print!("| {name:first$} |", first = self.first);
+        let strait = find(&all, Strait::NAME);
         for rival in &self.rivals {
             let cell = strait
-                .zip(find(rival))
+                .zip(find(&all, rival))
                 .and_then(|(strait, rival)| rival.over(strait))
                 .map_or(String::new(), ratio);
-            print!(" {cell:24} |");
-        }
-        for name in [Strait::NAME].iter().chain(&self.rivals) {
-            let cell = find(name).and_then(Series::summary).map_or(String::new(), time);
-            print!(" {cell:>16} |");
+            print!(" {cell:>RATIO$} |");
         }
         println!();
+        self.rows.push((name.to_owned(), all));
+    }
+
+    /// Prints the second table.
+    pub fn times(&self) {
+        let contenders = || [Strait::NAME].into_iter().chain(self.rivals.iter().copied());
+        println!();
+        self.head("time per message", contenders(), TIME);
+        for (name, all) in &self.rows {
+            print!("| {name:first$} |", first = self.first);
+            for contender in contenders() {
+                let cell =
+                    find(all, contender).and_then(Series::summary).map_or(String::new(), time);
+                print!(" {cell:>TIME$} |");
+            }
+            println!();
+        }
+    }
+
+    fn head<'a>(&self, title: &str, columns: impl Iterator<Item = &'a str>, width: usize) {
+        let first = self.first;
+        let mut line = format!("|-{:-<first$}-|", "");
+        print!("| {title:first$} |");
+        for column in columns {
+            print!(" {column:>width$} |");
+            line += &format!("-{:->width$}:|", "");
+        }
+        println!("\n{line}");
     }
 }
 
+fn find<'a>(all: &'a [Series], contender: &str) -> Option<&'a Series> {
+    all.iter().find(|series| series.contender == contender)
+}
+
 fn ratio(Summary { low, median, high }: Summary) -> String {
-    format!("{median:.3}x ({low:.3}-{high:.3})")
+    // Three digits that count, whether strait is a hundred times as fast or as slow.
+    let digits = (2.0 - median.log10().floor()).clamp(0.0, 4.0) as usize;
+    format!("{median:.digits$}x ({low:.digits$}-{high:.digits$})")
 }
 
 /// The median, and how far the middle half of the samples reaches around it.

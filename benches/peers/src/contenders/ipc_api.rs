@@ -68,7 +68,7 @@ macro_rules! ipc_api {
                 Ok((down_sender, up_receiver))
             }
 
-            fn send(sender: &mut Self::Sender, bytes: &Vec<u8>) -> Outcome<()> {
+            fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()> {
                 Ok(sender.send(bytes)?)
             }
 

@@ -79,8 +79,8 @@ impl Bytes for Threads {
     }
 
     /// Copies, as the others must: a thread that keeps its buffer has to.
-    fn send(sender: &mut Self::Sender, bytes: &Vec<u8>) -> Outcome<()> {
-        sender.send(bytes.clone())?;
+    fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()> {
+        sender.send(bytes.to_vec())?;
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! The rows of the table. A row is a piece of work written once, against the traits of [`contender`](crate::contender).
 
 mod cold;
+pub mod copy;
 mod create;
-mod record;
+pub mod record;
 mod reply;
 mod round_trip;
 mod set;
@@ -11,7 +12,9 @@ mod stream;
 use std::time::Duration;
 
 use crate::contender::{Contender, Outcome, Start};
-use crate::contenders::{IpcChannel, Strait, Threads};
+#[cfg(target_os = "linux")]
+use crate::contenders::{Floor, Iceoryx2, Interprocess};
+use crate::contenders::{IpcChannel, Memcpy, Strait, Threads};
 use crate::row::Row;
 
 /// One piece of work, done by two sides that are connected through the contender `C`.
@@ -34,15 +37,20 @@ pub trait Work<C: Contender>: Copy + Send + Sync + 'static {
     }
 }
 
-/// A row and the contenders that can do its work.
+/// A row and the contenders that can do its work: everywhere, and on Linux.
 macro_rules! row {
-    ($name:expr, $work:expr, [$($contender:ty),*]) => {{
+    ($name:expr, $work:expr, [$($contender:ty),*] $(, linux [$($on_linux:ty),*])?) => {{
         let work = $work;
-        Row::new($name)$(.on::<$contender, _>(work))*
+        let row = Row::new($name)$(.on::<$contender, _>(work))*;
+        $(
+            #[cfg(target_os = "linux")]
+            let row = row$(.on::<$on_linux, _>(work))*;
+        )?
+        row
     }};
 }
 
-/// Every row, in the order of the table.
+/// Every row, in the order of the table. Who is missing in a row says why in its own file.
 pub fn rows() -> Vec<Row> {
     use record::{Record, Small};
 
@@ -50,13 +58,29 @@ pub fn rows() -> Vec<Row> {
     const MIB: usize = 1024 * KIB;
 
     let mut rows = vec![
-        row!("round trip, 60 B struct", round_trip::RoundTrip, [Strait, IpcChannel, Threads]),
-        row!("stream, 16 B struct", stream::Values::<Small>::new(), [Strait, IpcChannel, Threads]),
-        row!("stream, 60 B struct", stream::Values::<Record>::new(), [Strait, IpcChannel, Threads]),
+        row!(
+            "round trip, 60 B struct",
+            round_trip::RoundTrip,
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2, Floor]
+        ),
+        row!(
+            "stream, 16 B struct",
+            stream::Values::<Small>::new(),
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2, Floor]
+        ),
+        row!(
+            "stream, 60 B struct",
+            stream::Values::<Record>::new(),
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2, Floor]
+        ),
         row!(
             "stream, Vec<u8> of 64 KiB",
             stream::Values::<Vec<u8>>::new(),
-            [Strait, IpcChannel, Threads]
+            [Strait, IpcChannel, Threads],
+            linux[Interprocess]
         ),
     ];
     for (name, length) in [
@@ -66,17 +90,29 @@ pub fn rows() -> Vec<Row> {
         ("1 MiB", MIB),
         ("16 MiB", 16 * MIB),
     ] {
-        rows.push(row!(
+        let row = row!(
             &format!("stream, bytes {name}"),
             stream::Chunks(length),
-            [Strait, IpcChannel, Threads]
-        ));
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2, Floor]
+        );
+        rows.push(row.on::<Memcpy, _>(copy::Copies(length)));
     }
     rows.extend([
         row!("request with fresh reply channel", reply::Replies, [Strait, IpcChannel, Threads]),
         row!("fresh channel for one message", cold::Cold, [Strait, IpcChannel, Threads]),
-        row!("create + drop", create::Create, [Strait, IpcChannel, Threads]),
-        row!("create + one message + drop", create::OneMessage, [Strait, IpcChannel, Threads]),
+        row!(
+            "create + drop",
+            create::Create,
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2]
+        ),
+        row!(
+            "create + one message + drop",
+            create::OneMessage,
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2]
+        ),
     ]);
     for members in [1, 100, 1000] {
         rows.push(row!(

@@ -1,6 +1,8 @@
 //! The values that are sent. Each says of itself whether it is the last of its sample, so that the far side knows when
 //! to answer and the channel carries nothing else.
 
+#[cfg(target_os = "linux")]
+use iceoryx2::prelude::ZeroCopySend;
 use serde::{Deserialize, Serialize};
 
 pub trait Value: Sized + 'static {
@@ -10,7 +12,9 @@ pub trait Value: Sized + 'static {
 }
 
 /// 16 bytes.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_os = "linux", derive(ZeroCopySend))]
+#[repr(C)]
 pub struct Small {
     last: u64,
     value: f64,
@@ -27,7 +31,9 @@ impl Value for Small {
 }
 
 /// 60 bytes once serialised with fixed widths, in fields as a real message has them.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_os = "linux", derive(ZeroCopySend))]
+#[repr(C)]
 pub struct Record {
     id: u64,
     time: u64,

@@ -10,7 +10,6 @@ use crate::work::record::{Small, Value};
 #[derive(Clone, Copy)]
 pub struct Replies;
 
-/// A pair, since every crate has its own way to say that a struct can be sent.
 type Request<C> = (Small, Sender<C, Small>);
 
 impl<C: Fresh<Small> + Link<Request<C>, ()>> Work<C> for Replies {

@@ -101,7 +101,7 @@ impl<C: Bytes> Work<C> for Chunks {
             }
             received += 1;
             if black_box(bytes)[0] == 1 {
-                C::send(&mut sender, &received.to_le_bytes().to_vec())?;
+                C::send(&mut sender, &received.to_le_bytes())?;
                 received = 0;
             }
         }
