@@ -31,7 +31,7 @@ const REST: Duration = Duration::from_millis(10);
 /// It ends when the channel is disconnected. A message that cannot be decoded is one `Err` item. Dropping the stream closes
 /// the receiver, and senders notice.
 ///
-/// A stream that is not polled receives nothing, so its senders wait once the channel is full, as they do for any receiver.
+/// A stream that is not polled receives nothing: what is sent takes up memory of those who send it, as for any receiver.
 ///
 /// # Cancel safety
 ///
@@ -178,7 +178,7 @@ impl Watch {
         };
         let task = Arc::new(Task::default());
         let id = lock(&reactor.tasks).add(Arc::clone(&task));
-        match reactor.registry.add(receiver.packets(), id) {
+        match reactor.registry.add(receiver.watch(), id) {
             Ok(()) => Ok(Watch { receiver, id, task, reactor }),
             Err(error) => {
                 lock(&reactor.tasks).by_id.remove(&id);

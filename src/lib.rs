@@ -99,7 +99,7 @@
 //!
 //! | platform | channels | handles in messages | shared memory |
 //! |---|---|---|---|
-//! | Linux | between processes: Unix sockets | descriptors | sealed memfds |
+//! | Linux | between processes: Unix sockets, and shared memory where they are busy | descriptors | sealed memfds |
 //! | other Unixes, macOS, Windows, wasm | within the process | within the process | within the process |
 //!
 //! # What is guaranteed
@@ -109,14 +109,19 @@
 //! - A message whose `send` returned `Ok` survives its sender.
 //! - Nothing that a peer sends makes this process panic, hang, leak or crash. A message that is malformed or of another type
 //!   is one error, and the channel goes on. A sender that stops in the middle of a large message holds up nobody else. What a peer
-//!   does *not* do can hold up one call: `send`, as said below, and of course `recv`.
+//!   does *not* do can hold up one call: `recv`, of course, and `send` where it can wait, as said below.
+//! - `send` never waits for a reader: what the receiver does not take waits in memory of the sender, which grows as std's channel does.
+//!   Messages with handles can wait; see below.
 //! - A receiver set serves its members in turn, however much some of them send.
-//! - An idle channel costs two handles altogether, and neither processor time nor a thread.
+//! - An idle channel costs two handles altogether, and neither processor time nor a thread. One that is used gets shared memory: one
+//!   handle and some 70 KiB up to 1 MiB for each process that sends, and the same handle for the receiver.
 //!
 //! # What is not guaranteed
 //!
-//! - `send` can wait: on Linux while the socket's buffer is full, that is while some 200 KiB, or 278 small messages, wait to be
-//!   received. Two processes that both send more than that before they receive wait for each other.
+//! - `send` of a message with handles in it (endpoints, files, shared memory) can wait: on Linux while 278 such messages are not
+//!   received, or the user's limit on handles in flight is reached. Where shared memory is not to be had, because a sandbox
+//!   forbids `memfd_create` or `/proc` was never accessible, every `send` can wait, while some 200 KiB are not received.
+//! - After a `fork` one process may go on receiving from a receiver that both have. Both may send.
 //! - Messages are limited to [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536 handles](ipc::MAX_MESSAGE_ATTACHMENTS), and values
 //!   to 128 structs and enums, and 256 sequences, maps, tuples and options, within each other. Without optimisation, the 2 MiB of
 //!   stack that a thread usually has are too few to receive that many of a type that itself has much more than half a KiB.
@@ -148,7 +153,7 @@ pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError};
 /// What the tests and fuzz targets of this crate need to reach. Not part of the API: it may change at any time.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::channel::{assembly, frame, limits};
+    pub use crate::channel::{assembly, frame, limits, ring};
     pub use crate::codec::decode_bytes;
     pub use crate::platform::*;
 }

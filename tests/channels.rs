@@ -76,7 +76,7 @@ mod values {
     fn of_any_size_arrive() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<Vec<u8>>().unwrap();
-        let packet = 200 * 1024;
+        let packet = 64 * 1024;
         let part = 64 * 1024;
         let sizes = [0, 1, part - 1, part, packet - 57, packet - 56, packet - 55, packet, LARGE];
         let sizes = sizes.into_iter().chain([3 * part, 3_000_001]);
@@ -343,7 +343,7 @@ mod bytes {
     fn arrive_as_they_were_sent() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::bytes_channel().unwrap();
-        let sizes = [0, 1, 16, 65_536, 204_744, 204_745, LARGE];
+        let sizes = [0, 1, 16, 65_536, 65_448, 65_449, LARGE];
         let thread = thread::spawn(move || {
             for size in sizes {
                 sender.send(&vec![size as u8; size]).unwrap();

@@ -3,6 +3,7 @@
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::marker::PhantomData;
 use std::{fmt, iter};
 
 use bincode::config::Config;
@@ -278,6 +279,43 @@ impl Serialize for Collected {
     }
 }
 
+/// Bytes that become others where they arrive: they are inverted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+struct Inverted(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Inverted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Inverted, D::Error> {
+        /// Called as serde's own.
+        struct VecVisitor<T>(PhantomData<T>);
+
+        impl<'de> Visitor<'de> for VecVisitor<u8> {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes to invert")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut bytes: A) -> Result<Vec<u8>, A::Error> {
+                let mut inverted = Vec::new();
+                while let Some(byte) = bytes.next_element::<u8>()? {
+                    inverted.push(!byte);
+                }
+                Ok(inverted)
+            }
+        }
+
+        deserializer.deserialize_seq(VecVisitor::<u8>(PhantomData)).map(Inverted)
+    }
+}
+
+/// What looks like a byte in a message, and is another type than `u8`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Octet(u8);
+
+type BytesInEverything =
+    (Vec<u8>, u16, Box<[u8]>, VecDeque<u8>, Vec<i8>, Vec<Octet>, Vec<[u8; 3]>, Vec<bool>, u64);
+
 /// Nested in itself in every way, with one level of something with a name for each, or with two.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Deep {
@@ -404,7 +442,28 @@ proptest! {
         check(&(Few(bytes.iter().copied().take(2).collect()), 1_u8))?;
         check(&(Mixed(mixed), 7_u16))?;
         check(&Filtered(bytes.clone()))?;
+        check(&(Inverted(bytes.clone()), bytes.clone()))?;
         check(&(Collected(bytes), 3_u32))?;
+    }
+
+    /// Of every length, because what is copied in one piece is copied in blocks and a rest.
+    #[test]
+    fn bytes_come_back_whatever_they_are_in(
+        bytes in vec(any::<u8>(), 0..1000),
+        turn: proptest::sample::Index,
+    ) {
+        // What is pushed to the front stands at the end of its memory.
+        let (front, back) = bytes.split_at(turn.index(bytes.len() + 1));
+        let mut queue: VecDeque<u8> = back.iter().copied().collect();
+        front.iter().rev().for_each(|byte| queue.push_front(*byte));
+        let signed: Vec<i8> = bytes.iter().map(|byte| *byte as i8).collect();
+        let octets: Vec<Octet> = bytes.iter().copied().map(Octet).collect();
+        let pieces: Vec<[u8; 3]> = bytes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect();
+        let flags: Vec<bool> = bytes.iter().map(|byte| byte % 2 == 1).collect();
+        let value = (bytes.clone(), 1_u16, bytes.into_boxed_slice(), queue, signed, octets, pieces, flags, 2_u64);
+        let sent = encode(&value).unwrap();
+        prop_assert!(decode_bytes::<BytesInEverything>(&sent).unwrap() == value);
+        check(&value)?;
     }
 
     #[test]
@@ -661,6 +720,26 @@ mod refusals {
         }
 
         assert_eq!(not_decoded::<u32>(&[1]), "the message ends 3 bytes too early");
+        for announced in [1, 2, 1000] {
+            let message = [&u64::to_le_bytes(announced)[..], &[0; 1]].concat();
+            let message = &message[..if announced == 1 { 8 } else { 9 }];
+            let text = "the message ends 1 bytes too early";
+            assert_eq!(not_decoded::<Vec<u8>>(message), text);
+            assert_eq!(not_decoded::<Vec<i8>>(message), text);
+            assert_eq!(
+                not_decoded::<Vec<Vec<u8>>>(&[&[1, 0, 0, 0, 0, 0, 0, 0], message].concat()),
+                text
+            );
+        }
+        assert_eq!(not_decoded::<Vec<u8>>(&[0; 7]), "the message ends 1 bytes too early");
+        assert_eq!(
+            not_decoded::<Vec<u8>>(&[0; 9]),
+            "the message is longer than a value of this type"
+        );
+        let text =
+            "the sequences and maps have over 65536 elements more than the message has bytes";
+        assert_eq!(not_decoded::<Vec<u8>>(&[0xff; 100]), text);
+        assert_eq!(not_decoded::<Vec<i8>>(&[0xff; 100]), text);
         assert_eq!(not_decoded::<bool>(&[2]), "a truth value is 2, which is neither 0 nor 1");
         assert_eq!(not_decoded::<char>(&[0xff; 4]), "a character is not in UTF-8");
         assert_eq!(not_decoded::<Option<u8>>(&[3, 0]), "Option<T> has no variant 3");
@@ -673,8 +752,6 @@ mod refusals {
 
 /// Formats for people, used within messages: an endpoint in such a text would be in the message, too, where nobody looks for it.
 mod texts {
-    use std::marker::PhantomData;
-
     use serde::de::value::Error as TextError;
     use serde::de::{DeserializeOwned, IntoDeserializer};
     use strait::ipc::{IpcBytesSender, IpcReceiver, IpcSender, IpcSharedMemory, OpaqueIpcReceiver};

@@ -1,11 +1,11 @@
-//! What is promised of every channel, across real processes: C3 to C6, C9 and C11. C7 is in `hostile`, `limits` and `crash`,
+//! What is promised of every channel, across real processes: C1, C3 to C6, C9 and C11. C7 is in `hostile`, `limits` and `crash`,
 //! C8 in `pollable`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
 mod harness;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{
     self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcReceiverSet,
-    IpcSender, IpcSharedMemory, OpaqueIpcReceiver, OpaqueIpcSender,
+    IpcSender, IpcSharedMemory, OpaqueIpcReceiver, OpaqueIpcSender, TryRecvError,
 };
 
 use harness::Child;
@@ -33,7 +33,7 @@ enum Order {
     /// Send one item, then do something that somebody else can know of.
     Tell { to: IpcSender<Item>, item: Item, signal: Signal },
     /// Send a text of so many bytes.
-    Write { to: IpcSender<String>, len: usize },
+    Write { to: IpcSender<(String, Option<Handle<File>>)>, len: usize, handle: bool },
     /// Receive so many items, check that they count on from `first`, and pass the receiver on.
     Take { items: IpcReceiver<Item>, first: u64, count: u64, pass_on: IpcSender<IpcReceiver<Item>> },
     /// Keep it.
@@ -79,8 +79,8 @@ impl Item {
 
     fn text(number: u64) -> String {
         let len = match number % 50 {
-            10 => 199_000,
-            20 => 205_000,
+            10 => 65_000,
+            20 => 66_000,
             30 => 700_000,
             _ => number as usize % 30,
         };
@@ -116,7 +116,10 @@ fn obedient_child() {
                         Signal::Exit => process::exit(0),
                     }
                 }
-                Order::Write { to, len } => to.send(long_text(len)).unwrap(),
+                Order::Write { to, len, handle } => {
+                    let handle = handle.then(|| File::open("/dev/null").unwrap().into());
+                    to.send((long_text(len), handle)).unwrap();
+                }
                 Order::Take { items, first, count, pass_on } => {
                     for number in first..first + count {
                         items.recv().unwrap().check(number);
@@ -173,6 +176,75 @@ impl Helper {
     /// Waits until it has exited.
     fn exited(mut self) {
         self.process.wait().unwrap();
+    }
+}
+
+// ---- C1: sending does not wait for a reader ----
+
+#[test]
+fn c1_nobody_has_to_receive() {
+    let _watchdog = harness::watchdog();
+    let (items, received) = ipc::channel::<Item>().unwrap();
+    for number in 0..20_000 {
+        items.send(Item::new(0, number)).unwrap();
+    }
+    for number in 0..20_000 {
+        received.recv().unwrap().check(number);
+    }
+    assert!(received.try_recv().unwrap_err().is_empty());
+}
+
+#[test]
+fn c1_those_who_send_before_they_receive_do_not_wait_for_each_other() {
+    let _watchdog = harness::watchdog();
+    let (to_helper, from_here) = ipc::channel::<Item>().unwrap();
+    let (to_here, from_helper) = ipc::channel::<Item>().unwrap();
+    let (pass_on, passed_on) = ipc::channel().unwrap();
+    let helper = Helper::start();
+    helper.order(Order::Count { to: to_here, from: 1, numbers: 5000 });
+    helper.order(Order::Take { items: from_here, first: 0, count: 5000, pass_on });
+    for number in 0..5000 {
+        to_helper.send(Item::new(0, number)).unwrap();
+    }
+    for number in 0..5000 {
+        from_helper.recv().unwrap().check(number);
+    }
+    passed_on.recv().unwrap();
+    helper.order(Order::Exit);
+    assert!(from_helper.recv().unwrap_err().is_disconnected());
+}
+
+/// What cannot go by socket, because somebody else has filled it, goes another way, and is in order all the same.
+#[test]
+fn c1_a_full_socket_is_no_reason_to_wait() {
+    let _watchdog = harness::watchdog();
+    for before in [0, 1, 100] {
+        let (items, received) = ipc::channel::<Item>().unwrap();
+        for number in 0..before {
+            items.send(Item::new(0, number)).unwrap();
+        }
+        let mut packets = 0;
+        while raw::try_send(&items, &raw::message(0, b"x"), &[]).is_ok() {
+            packets += 1;
+        }
+        for number in before..before + 100 {
+            items.send(Item::new(0, number)).unwrap();
+        }
+        let mut next = 0;
+        let mut errors = 0;
+        while next < before + 100 {
+            match received.recv() {
+                Ok(item) => {
+                    item.check(next);
+                    next += 1;
+                }
+                Err(error) => {
+                    assert!(!error.is_disconnected());
+                    errors += 1;
+                }
+            }
+        }
+        assert_eq!(errors, packets);
     }
 }
 
@@ -254,6 +326,59 @@ fn c4_what_was_sent_before_arrives_before() {
         }
         items.send(Item::new(2, number)).unwrap();
     }
+    receiving.join().unwrap();
+}
+
+/// Three processes whose channels are busy or not, so that what they send comes by shared memory or by socket; some with
+/// handles, which always come by socket. Each sends when it knows that the one before has sent.
+#[test]
+fn c4_busy_senders_and_others_are_in_causal_order() {
+    const ROUNDS: u64 = 300;
+
+    let _watchdog = harness::watchdog();
+    let (items, received) = ipc::channel::<Item>().unwrap();
+    let receiving = thread::spawn(move || {
+        let (mut next, mut from_busy) = (0, 0);
+        while next < 3 * ROUNDS {
+            let item = received.recv().unwrap();
+            if item.from == 9 {
+                item.check(from_busy);
+                from_busy += 1;
+            } else {
+                assert_eq!((item.from, item.number), (next % 3, next / 3));
+                next += 1;
+            }
+        }
+        assert_eq!(received.iter().count() as u64, 3 * 2000 - from_busy);
+    });
+    let (hint, hinted) = ipc::channel::<()>().unwrap();
+    let helpers = [Helper::start(), Helper::start()];
+    let (reply, _replies) = ipc::channel().unwrap();
+    let mut busy = 0;
+    for round in 0..ROUNDS {
+        for (from, helper) in (0..).zip(&helpers) {
+            let item = Item {
+                reply: (round % 7 == from).then(|| reply.clone()),
+                ..Item::new(from, round)
+            };
+            let signal = Signal::Channel(hint.clone());
+            helper.order(Order::Tell { to: items.clone(), item, signal });
+            hinted.recv().unwrap();
+        }
+        let item = Item { reply: (round % 5 == 0).then(|| reply.clone()), ..Item::new(2, round) };
+        items.send(item).unwrap();
+        if round % 100 == 50 {
+            // From now on it is busy.
+            for number in busy..busy + 2000 {
+                items
+                    .send(Item { from: 9, number, text: Item::text(number), reply: None })
+                    .unwrap();
+            }
+            busy += 2000;
+        }
+    }
+    drop(items);
+    helpers.iter().for_each(|helper| helper.order(Order::Exit));
     receiving.join().unwrap();
 }
 
@@ -436,13 +561,14 @@ fn c6_send_errs_once_the_receiver_is_gone() {
     raw::wait_until_disconnected(|| items.send(Item::new(0, 0)));
 }
 
-/// Even while it waits for room.
+/// Even while it waits for room, as messages with handles do.
 #[test]
 fn c6_a_waiting_sender_learns_that_the_receiver_is_gone() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(6);
     for round in 0..60 {
-        let (items, received) = ipc::channel::<Item>().unwrap();
+        let (items, received) = ipc::channel::<(Vec<u8>, IpcSender<u32>)>().unwrap();
+        let (extra, _extras) = ipc::channel().unwrap();
         // Full, so that it has to wait, or not quite, so that it has to wait in the middle.
         while raw::try_send(&items, &raw::message(0, b"x"), &[]).is_ok() {}
         if round % 2 == 0 {
@@ -450,7 +576,7 @@ fn c6_a_waiting_sender_learns_that_the_receiver_is_gone() {
                 received.recv().unwrap_err();
             }
         }
-        let sending = thread::spawn(move || items.send(Item::new(0, 30)));
+        let sending = thread::spawn(move || items.send((vec![1; 300_000], extra)));
         thread::sleep(Duration::from_micros(random.below(2000) as u64));
         drop(received);
         assert!(sending.join().unwrap().unwrap_err().is_disconnected());
@@ -529,32 +655,71 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     canary.wait_until_closed();
 }
 
-/// Again and again, while a process sends it that knows nothing of that.
+/// Again and again, while a process sends it that knows nothing of that: by socket, because of the handle.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     const LEN: usize = 20 << 20;
 
     let _watchdog = harness::watchdog();
-    let (sender, mut receiver) = ipc::channel::<String>().unwrap();
-    let (carrier, carried) = ipc::channel().unwrap();
+    let (sender, mut receiver) = ipc::channel().unwrap();
     let helper = Helper::start();
-    helper.order(Order::Write { to: sender, len: LEN });
+    helper.order(Order::Write { to: sender, len: LEN, handle: true });
     for _ in 0..20 {
         // What is there is taken while nothing is added to it, so it cannot be all.
-        let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
-        rustix::event::poll(&mut fds, None).unwrap();
+        wait_until_readable(&receiver);
         helper.while_stopped(|| assert!(receiver.try_recv().unwrap_err().is_empty()));
-        // From another thread: what goes along is more than there is room for before it is received.
-        let moving = thread::spawn({
-            let carrier = carrier.clone();
-            move || carrier.send(receiver).unwrap()
-        });
-        receiver = carried.recv().unwrap();
-        moving.join().unwrap();
+        receiver = moved(receiver);
     }
-    assert!(receiver.recv().unwrap() == long_text(LEN));
+    assert!(receiver.recv().unwrap().0 == long_text(LEN));
     helper.order(Order::Exit);
     assert!(receiver.recv().unwrap_err().is_disconnected());
+}
+
+/// By shared memory, which has room for all of it; the helper is stopped so that it is not all there yet.
+#[test]
+fn c9_a_receiver_moves_in_the_middle_of_what_is_written_to_shared_memory() {
+    const LEN: usize = 8 << 20;
+
+    let _watchdog = harness::watchdog();
+    let mut moves = 0;
+    // Until it was stopped in the middle often enough. It need not be in the first rounds.
+    while moves < 10 {
+        let (sender, mut receiver) = ipc::channel().unwrap();
+        let helper = Helper::start();
+        helper.order(Order::Write { to: sender, len: LEN, handle: false });
+        wait_until_readable(&receiver);
+        let received = loop {
+            let mut received = Err(TryRecvError::Empty);
+            helper.while_stopped(|| received = receiver.try_recv());
+            match received {
+                Ok((text, _)) => break text,
+                Err(error) => assert!(error.is_empty()),
+            }
+            moves += 1;
+            receiver = moved(receiver);
+        };
+        assert!(received == long_text(LEN));
+        helper.order(Order::Exit);
+        assert!(receiver.recv().unwrap_err().is_disconnected());
+    }
+}
+
+fn wait_until_readable(fd: &impl AsFd) {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    rustix::event::poll(&mut fds, None).unwrap();
+}
+
+/// The receiver after a way through a channel.
+fn moved<T>(receiver: IpcReceiver<T>) -> IpcReceiver<T>
+where
+    T: Serialize + for<'de> Deserialize<'de> + Send + 'static,
+{
+    let (carrier, carried) = ipc::channel().unwrap();
+    // From another thread: what goes along is more than there is room for before it is received.
+    let moving = thread::spawn(move || carrier.send(receiver).unwrap());
+    let receiver = carried.recv().unwrap();
+    moving.join().unwrap();
+    receiver
 }
 
 fn long_text(len: usize) -> String {
@@ -677,6 +842,37 @@ fn c11_a_channel_is_two_handles_and_nothing_else() {
         drop(channels);
         drop(clones);
         assert_eq!(harness::handles(), handles);
+    });
+}
+
+/// One that is used has shared memory, one handle for each end, and so it goes with the channel.
+#[test]
+fn c11_a_busy_channel_has_one_handle_more_for_each_end() {
+    harness::alone("c11_a_busy_channel_has_one_handle_more_for_each_end", || {
+        let before = harness::handles();
+        let (sender, receiver) = ipc::channel::<Item>().unwrap();
+        let is_ring = |handle: &harness::OpenHandle| handle.what.contains("strait-ring");
+        // As long as it takes: how many messages are many depends on the clock.
+        let mut rings = 0;
+        while rings < 2 {
+            for number in 0..100 {
+                sender.send(Item::new(0, number)).unwrap();
+                receiver.recv().unwrap().check(number);
+            }
+            rings = harness::handles().iter().filter(|handle| is_ring(handle)).count();
+        }
+        let clones = vec![sender.clone(); 10];
+        for number in 0..10_000 {
+            clones[number as usize % 10].send(Item::new(0, number)).unwrap();
+        }
+        (0..10_000).for_each(|number| receiver.recv().unwrap().check(number));
+        let new = harness::handles_besides(&before);
+        assert_eq!(new.len(), 4, "{new:?}");
+        assert!(new.iter().all(|handle| handle.closes_on_exec), "{new:?}");
+        drop((sender, clones));
+        assert!(receiver.recv().unwrap_err().is_disconnected());
+        drop(receiver);
+        assert_eq!(harness::handles(), before);
     });
 }
 

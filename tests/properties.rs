@@ -41,15 +41,31 @@ mod framing {
         fn what_is_written_is_read(
             kind in a_kind(),
             attachments: u16,
+            stamp: u64,
             body in vec(any::<u8>(), 0..300),
             seen in MAX_HEAD_BYTES..400,
         ) {
-            let head = Head::new(kind, attachments, body.len() as u32);
+            let head = Head::new(kind, attachments, body.len() as u32).stamped(stamp);
             let packet = [head.as_bytes(), &body].concat();
             let seen = &packet[..packet.len().min(seen)];
-            let frame = frame::parse(seen, packet.len(), attachments.into());
-            prop_assert_eq!(frame.map(|frame| frame.kind), Ok(kind));
-            prop_assert_eq!(&packet[frame.unwrap().head_len..], body);
+            let frame = frame::parse(seen, packet.len(), attachments.into()).unwrap();
+            prop_assert_eq!((frame.kind, frame.stamp), (kind, stamp));
+            prop_assert_eq!(&packet[frame.head_len..], body);
+        }
+
+        /// What has no message has no body and a certain number of attachments.
+        #[test]
+        fn what_has_no_message_is_as_it_has_to_be(
+            clock_domain: u64,
+            attachments in 0..3_u16,
+            body in vec(any::<u8>(), 0..2),
+        ) {
+            for (kind, needs) in [(Kind::Bell, 0), (Kind::Attach { clock_domain, is_used: true }, 1)] {
+                let head = Head::new(kind, attachments, body.len() as u32);
+                let parsed = parse(&[head.as_bytes(), &body].concat(), attachments.into());
+                let is_right = body.is_empty() && attachments == needs;
+                prop_assert_eq!(parsed.map(|frame| frame.kind).ok(), is_right.then_some(kind));
+            }
         }
 
         #[test]
@@ -83,8 +99,12 @@ mod framing {
                 1 => prop_assert!(result.map(|frame| frame.kind) != Ok(kind)),
                 2..4 => prop_assert_eq!(result, Err(Malformed::Attachments)),
                 4..8 => prop_assert_eq!(result, Err(Malformed::Length)),
-                // The stamp has no meaning yet.
-                8..16 => prop_assert_eq!(result.map(|frame| frame.kind), Ok(kind)),
+                // Whatever a stamp says, only its sender can know.
+                8..16 => {
+                    let frame = result.unwrap();
+                    prop_assert_eq!(frame.kind, kind);
+                    prop_assert_eq!(frame.stamp, 1 << (bit - 64));
+                }
                 _ => prop_assert!(result.is_ok()),
             }
         }

@@ -441,3 +441,28 @@ fn a_thousand_members() {
         assert_eq!(Log::of(&mut set).closed.len(), count);
     });
 }
+
+/// Also what its receiver has taken from the operating system already, to put it in order.
+#[test]
+fn what_was_there_before_a_member_is_selected() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
+    let (reply, _replies) = ipc::channel().unwrap();
+    // Many, and with handles among them: on Linux they come in two ways.
+    for number in 0..2000 {
+        sender.send((number, (number % 3 == 0).then(|| reply.clone()))).unwrap();
+        if number % 2 == 0 {
+            assert_eq!(receiver.recv().unwrap().0, number / 2);
+        }
+    }
+    let mut set = IpcReceiverSet::new().unwrap();
+    set.add(receiver).unwrap();
+    let mut next = 1000;
+    while next < 2000 {
+        for result in set.select().unwrap() {
+            let (number, _) = result.unwrap().1.to::<(u32, Option<IpcSender<u32>>)>().unwrap();
+            assert_eq!(number, next);
+            next += 1;
+        }
+    }
+}

@@ -33,21 +33,25 @@ fuzz_target!(|input: &[u8]| {
     // The beginning is enough.
     let start = &packet[..packet.len().min(MAX_HEAD_BYTES)];
     assert_eq!(frame::parse(start, packet.len(), attachments.into()), result);
-    let Ok(Frame { kind, head_len }) = result else {
+    let Ok(Frame { kind, stamp, head_len }) = result else {
         return;
     };
     assert_eq!(frame::announced_attachments(start), usize::from(attachments));
-    let body = &packet[head_len..];
-    let head = Head::new(kind, attachments, body.len() as u32);
-    assert_eq!(head.as_bytes().len(), head_len);
+    let body = match kind {
+        Kind::Attach { .. } => &[],
+        _ => &packet[head_len..],
+    };
+    let head = Head::new(kind, attachments, body.len() as u32).stamped(stamp);
+    assert_eq!(head.as_bytes().len() + body.len(), packet.len());
     let again = [head.as_bytes(), body].concat();
     assert_eq!(frame::parse(&again, again.len(), attachments.into()), result);
     // Whatever has no meaning aside, they are the same.
     let meaning = match kind {
-        Kind::Message => 0,
+        Kind::Message | Kind::Bell => 0,
+        Kind::Attach { .. } => 8,
         Kind::Part { position: Position::First { .. }, .. } => 28,
         Kind::Part { .. } | Kind::Abort { .. } => 16,
     };
-    assert_eq!(again[..8], packet[..8]);
+    assert_eq!(again[..16], packet[..16]);
     assert_eq!(again[16..16 + meaning], packet[16..16 + meaning]);
 });

@@ -85,12 +85,15 @@ enum Any {
     Middle { id: u8 },
     Last { id: u8 },
     Abort { id: u8 },
+    Bell,
+    Attach { elsewhere: bool },
 }
 
 /// What a descriptor can be.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Object {
     SealedMemory,
+    RingMemory,
     OpenMemory,
     ShortMemory,
     Pipe,
@@ -135,6 +138,7 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     std::fs::remove_file(path).unwrap();
     let all = vec![
         memory(4096, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL),
+        memory(4096 + 65536, SealFlags::SHRINK),
         memory(4096, SealFlags::empty()),
         memory(1, SealFlags::SHRINK),
         reader,
@@ -366,6 +370,14 @@ impl From<Any> for Kind {
             Any::Middle { id } => part(id, Position::Middle),
             Any::Last { id } => part(id, Position::Last),
             Any::Abort { id } => Kind::Abort { id: id.into() },
+            Any::Bell => Kind::Bell,
+            Any::Attach { elsewhere } => {
+                let here = strait::internals::clock_domain().unwrap();
+                Kind::Attach {
+                    clock_domain: if elsewhere { !here } else { here },
+                    is_used: elsewhere,
+                }
+            }
         }
     }
 }
@@ -380,11 +392,11 @@ fuzz_target!(|input: Input| {
             }
             Step::Forged { kind, index, len, objects } => {
                 let kind = u32::from(kind % 6).to_le_bytes();
-                // An index, and in the case of memory a length, or in that of a receiver no unfinished messages.
+                // An index, and in the case of memory a length, or in that of a receiver nothing that moves with it.
                 let memory = [&[1][..], &index.to_le_bytes(), &u64::from(len).to_le_bytes()];
                 let body = match kind[0] {
                     3 => [&kind[..], &memory.concat()].concat(),
-                    2 => [&kind[..], &index.to_le_bytes(), &[0; 8]].concat(),
+                    2 => [&kind[..], &index.to_le_bytes(), &[0; 32]].concat(),
                     _ => [&kind[..], &index.to_le_bytes()].concat(),
                 };
                 channel.attack_with_frame(Kind::Message, None, None, &body, &objects);

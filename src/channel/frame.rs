@@ -8,10 +8,12 @@
 //!   MIDDLE   and a further part
 //!   LAST     and the part that makes it complete
 //!   ABORT    and nothing: its sender gave up
+//! ATTACH     clock domain u64, whether there is something in it u64, and the memory of a ring
+//! BELL       nothing: there is something in a ring
 //! ```
 //!
-//! `len` counts what follows the header, `attachments` those of this packet. `stamp` orders packets against sources other
-//! than the socket; as long as there is none it is zero, and ignored. Parts of different messages may interleave, those
+//! `len` counts what follows the header, `attachments` those of this packet. `stamp` orders messages from different sources: those
+//! of one process grow, and those of different processes are times of the same clock. Parts of different messages may interleave, those
 //! of one message may not be reordered. The id is random and only its sender knows it, so no other sender can add
 //! to a message. Nothing here allocates.
 
@@ -31,6 +33,11 @@ const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 const ABORT: u8 = 5;
+const ATTACH: u8 = 6;
+const BELL: u8 = 7;
+
+/// The length of what follows the header of an ATTACH.
+const ATTACH_BYTES: usize = 16;
 
 /// What a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +56,15 @@ pub enum Kind {
         /// Which message.
         id: u128,
     },
+    /// The sender has a ring, whose memory is attached.
+    Attach {
+        /// Who reads the same time as the sender.
+        clock_domain: u64,
+        /// Messages go into it whether it is read or not.
+        is_used: bool,
+    },
+    /// There is something in a ring.
+    Bell,
 }
 
 /// Where in its message a part stands.
@@ -72,6 +88,8 @@ pub enum Position {
 pub struct Frame {
     /// What it is.
     pub kind: Kind,
+    /// When it was sent.
+    pub stamp: u64,
     /// Where in the packet the bytes of the message begin.
     pub head_len: usize,
 }
@@ -135,6 +153,13 @@ impl Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
         let (code, id, bytes, total) = match kind {
             Kind::Message => (MESSAGE, None, 0, 0),
+            Kind::Bell => (BELL, None, 0, 0),
+            Kind::Attach { clock_domain, is_used } => {
+                head.len += ATTACH_BYTES;
+                head.bytes[16..24].copy_from_slice(&clock_domain.to_le_bytes());
+                head.bytes[24..32].copy_from_slice(&u64::from(is_used).to_le_bytes());
+                (ATTACH, None, 0, 0)
+            }
             Kind::Abort { id } => (ABORT, Some(id), 0, 0),
             Kind::Part { id, position } => match position {
                 Position::First { bytes, attachments } => (FIRST, Some(id), bytes, attachments),
@@ -156,6 +181,13 @@ impl Head {
         head
     }
 
+    /// Says when it is sent.
+    #[must_use]
+    pub fn stamped(mut self, stamp: u64) -> Head {
+        self.bytes[8..16].copy_from_slice(&stamp.to_le_bytes());
+        self
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -170,7 +202,8 @@ impl Head {
 /// [`Malformed`] if anything in it contradicts what arrived.
 pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malformed> {
     let (header, rest) = start.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed::Short)?;
-    let [version, code, a0, a1, l0, l1, l2, l3, ..] = *header;
+    let [version, code, a0, a1, l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7] = *header;
+    let stamp = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
     if version != VERSION {
         return Err(Malformed::Version(version));
     }
@@ -181,11 +214,24 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
     if attachments != usize::from(u16::from_le_bytes([a0, a1])) {
         return Err(Malformed::Attachments);
     }
-    if code == MESSAGE {
-        return Ok(Frame { kind: Kind::Message, head_len: HEADER_BYTES });
-    }
-    if !(FIRST..=ABORT).contains(&code) {
-        return Err(Malformed::Kind(code));
+    let whole = |kind| Ok(Frame { kind, stamp, head_len: HEADER_BYTES });
+    match code {
+        MESSAGE => return whole(Kind::Message),
+        BELL if len > HEADER_BYTES => return Err(Malformed::Length),
+        BELL if attachments > 0 => return Err(Malformed::Attachments),
+        BELL => return whole(Kind::Bell),
+        ATTACH if len != HEADER_BYTES + ATTACH_BYTES => return Err(Malformed::Length),
+        ATTACH if attachments != 1 => return Err(Malformed::Attachments),
+        ATTACH => {
+            let (domain, rest) = rest.split_first_chunk().ok_or(Malformed::Short)?;
+            let is_used = rest.first_chunk::<8>().ok_or(Malformed::Short)?;
+            return whole(Kind::Attach {
+                clock_domain: u64::from_le_bytes(*domain),
+                is_used: *is_used != [0; 8],
+            });
+        }
+        FIRST..=ABORT => {}
+        _ => return Err(Malformed::Kind(code)),
     }
     if len < MAX_HEAD_BYTES {
         return Err(Malformed::Short);
@@ -199,9 +245,9 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
         FIRST => Position::First { bytes, attachments: u32::from_le_bytes(*total) },
         MIDDLE => Position::Middle,
         LAST => Position::Last,
-        _ => return Ok(Frame { kind: Kind::Abort { id }, head_len: MAX_HEAD_BYTES }),
+        _ => return Ok(Frame { kind: Kind::Abort { id }, stamp, head_len: MAX_HEAD_BYTES }),
     };
-    Ok(Frame { kind: Kind::Part { id, position }, head_len: MAX_HEAD_BYTES })
+    Ok(Frame { kind: Kind::Part { id, position }, stamp, head_len: MAX_HEAD_BYTES })
 }
 
 /// How many attachments a packet announces that begins with `start`.
@@ -215,7 +261,7 @@ mod tests {
 
     fn packet(kind: Kind, attachments: u16, body: &[u8]) -> Vec<u8> {
         let head = Head::new(kind, attachments, body.len() as u32);
-        [head.as_bytes(), body].concat()
+        [head.stamped(0x0123_4567_89ab_cdef).as_bytes(), body].concat()
     }
 
     fn parse_all(packet: &[u8], attachments: usize) -> Result<Frame, Malformed> {
@@ -236,9 +282,19 @@ mod tests {
             let bytes = packet(kind, 7, b"body");
             let frame = parse_all(&bytes, 7).unwrap();
             assert_eq!((frame.kind, &bytes[frame.head_len..]), (kind, &b"body"[..]));
+            assert_eq!(frame.stamp, 0x0123_4567_89ab_cdef);
             // The rest of the packet need not be there.
             let start = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
             assert_eq!(parse(start, bytes.len(), 7), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn what_has_no_message_is_read() {
+        let attach = |is_used| Kind::Attach { clock_domain: 0x0102_0304_0506_0708, is_used };
+        for (kind, attachments) in [(attach(false), 1), (attach(true), 1), (Kind::Bell, 0)] {
+            let bytes = packet(kind, attachments, b"");
+            assert_eq!(parse_all(&bytes, attachments.into()).unwrap().kind, kind);
         }
     }
 
@@ -253,11 +309,19 @@ mod tests {
         let mut other = good.clone();
         other[0] = 9;
         assert_eq!(parse_all(&other, 1), Err(Malformed::Version(9)));
-        for code in [0, 6, 255] {
+        for code in [0, 8, 255] {
             let mut other = good.clone();
             other[1] = code;
             assert_eq!(parse_all(&other, 1), Err(Malformed::Kind(code)));
         }
+        let attach = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"");
+        assert_eq!(parse_all(&attach, 0), Err(Malformed::Attachments));
+        let two = packet(Kind::Attach { clock_domain: 1, is_used: true }, 2, b"");
+        assert_eq!(parse_all(&two, 2), Err(Malformed::Attachments));
+        let longer = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"x");
+        assert_eq!(parse_all(&longer, 1), Err(Malformed::Length));
+        assert_eq!(parse_all(&packet(Kind::Bell, 0, b"x"), 0), Err(Malformed::Length));
+        assert_eq!(parse_all(&packet(Kind::Bell, 1, b""), 1), Err(Malformed::Attachments));
         let mut part_without_id = good;
         part_without_id[1] = FIRST;
         assert_eq!(parse_all(&part_without_id, 1), Err(Malformed::Short));

@@ -4,7 +4,7 @@
 /// data is better put into shared memory.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
-/// How many bytes of unfinished messages one receiver keeps.
+/// How many bytes of unfinished messages one receiver keeps of those that come by socket, and of those that come by shared memory.
 pub const MAX_UNFINISHED_BYTES: usize = MAX_MESSAGE_BYTES;
 
 /// How many unfinished messages one receiver keeps.
@@ -18,6 +18,9 @@ pub(crate) const MAX_MOVED_ATTACHMENTS: usize = 64;
 
 /// The most attachments in one message.
 pub const MAX_MESSAGE_ATTACHMENTS: usize = 1 << 16;
+
+/// How many sending processes one receiver reads the shared memory of. What others send comes by socket.
+pub(crate) const MAX_RINGS: usize = 64;
 
 /// How many packets are taken in a row without a message to show for it before the caller is asked again.
 pub(crate) const MAX_PACKETS_PER_STEP: usize = 1024;

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::frame::Malformed;
+use super::ring::Poisoned;
 use crate::platform::Attachment;
 
 /// A message that arrived.
@@ -73,6 +74,12 @@ pub(crate) enum Problem {
     /// It breaks the protocol.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// Its sender breaks the rules of shared memory, and all that was in there is lost with it.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// Memory that its sender shares could not be used.
+    #[error("shared memory of a sender cannot be used, and messages in it are lost: {0}")]
+    NoRing(io::Error),
     /// Handles in it could not be received.
     #[error(
         "handles in a message could not be received: this process may not have (so many of) them"

@@ -10,17 +10,23 @@
 
 pub mod assembly;
 pub mod frame;
+mod lane;
 pub mod limits;
 pub(crate) mod message;
 pub(crate) mod receiver;
 pub(crate) mod rendezvous;
+pub mod ring;
+mod ring_memory;
+pub(crate) mod rings;
 pub(crate) mod scratch;
 pub(crate) mod sender;
 pub(crate) mod set;
 pub(crate) mod slot;
+mod spin;
 
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use receiver::{Luggage, Receiver, Room, Unfinished};
+pub(crate) use rings::{MovedRing, Waiting};
 pub(crate) use sender::{SendFailure, Sender};
 pub(crate) use set::{Event, ReceiverSet};
 pub(crate) use slot::{Departure, Parcel, Slot};

@@ -1,13 +1,15 @@
-//! The receiving end: packets become messages.
+//! The receiving end: packets become messages, and take turns with those in rings.
 
 use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::assembly::{Assembly, Contents, Lost, Unfinished as UnfinishedMessage, Whole};
 use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
 use super::limits::{MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
 use super::message::{Body, Message, Problem, Purpose, RecvError};
+use super::rings::{MovedRing, Next, Rings, Waiting};
 use super::scratch;
+use super::spin::Seen;
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
 /// How far one call has got.
@@ -54,6 +56,10 @@ pub(crate) struct Luggage {
     pub(crate) left_behind: Vec<Unfinished>,
     /// What was lost before.
     pub(crate) lost: Vec<Lost>,
+    /// The rings that it reads.
+    pub(crate) rings: Vec<MovedRing>,
+    /// Messages that it has received and not delivered.
+    pub(crate) waiting: Vec<Waiting>,
 }
 
 /// How much may go with the receivers in one message.
@@ -100,6 +106,10 @@ pub(crate) struct Receiver {
     packets: PacketReceiver,
     assembly: Assembly<Attachment>,
     expected: Expected,
+    /// Made when the first is announced.
+    rings: Option<Box<Rings>>,
+    /// Somebody waits for it without calling it, so it has to ask senders to wake who does.
+    is_watched: AtomicBool,
     /// How much the last call took.
     taken: usize,
 }
@@ -119,13 +129,33 @@ impl From<PacketReceiver> for Receiver {
             packets,
             assembly: Assembly::new(&WAITING),
             expected: Expected::Message(0),
+            rings: None,
+            is_watched: AtomicBool::new(false),
             taken: 0,
         }
     }
 }
 
+/// A message that came by socket.
+struct Arrived {
+    stamp: u64,
+    message: Message,
+}
+
+/// What the socket had.
+#[derive(PartialEq, Eq)]
+enum Socket {
+    /// A message, or nothing.
+    Read,
+    /// No message, but perhaps more of what is none.
+    Busy,
+    /// The end.
+    Ended,
+}
+
 impl Receiver {
     /// Receives the next message, with `buffer` to receive in.
+    #[inline]
     pub(crate) fn receive(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -133,8 +163,17 @@ impl Receiver {
         wait: Wait,
     ) -> Result<Message, RecvError> {
         let mut step = Step::new(wait);
-        let received = self.receive_step(buffer, purpose, &mut step);
+        let received = if self.has_other_sources() {
+            self.receive_in_order(buffer, purpose, &mut step)
+        } else {
+            self.receive_step(buffer, purpose, &mut step)
+        };
         self.taken = step.bytes.max(step.packets * PACKET_COST);
+        if let Err(RecvError::Disconnected) = received {
+            if self.rings.as_mut().is_some_and(|rings| rings.has_missed()) {
+                return Err(RecvError::Lost(Problem::AttachmentsLost));
+            }
+        }
         received
     }
 
@@ -145,20 +184,129 @@ impl Receiver {
         step: &mut Step,
     ) -> Result<Message, RecvError> {
         loop {
-            buffer.clear();
-            buffer.reserve(RECEIVE_BYTES);
-            let received = match self.expected {
-                Expected::Part(id) => self.receive_part(id, buffer, step)?,
-                Expected::Message(size) if purpose == Purpose::Keep && size >= WORTH_A_PLACE => {
-                    self.receive_in_place(size, buffer, step)?
-                }
-                Expected::Message(_) => self.receive_in_buffer(buffer, step)?,
-            };
-            if let Some(message) = received {
+            if let Some(Arrived { message, .. }) =
+                self.receive_packet(buffer, purpose, step, step.wait)?
+            {
                 return Ok(message);
+            }
+            if self.has_other_sources() {
+                return self.receive_in_order(buffer, purpose, step);
             }
             step.may_go_on(&self.packets)?;
         }
+    }
+
+    /// Receives the next message of the socket and the rings: the steps are explained in [`rings`](super::rings).
+    fn receive_in_order(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        step: &mut Step,
+    ) -> Result<Message, RecvError> {
+        let mut socket = None;
+        loop {
+            if !self.rings().is_known() {
+                self.rings().look_before();
+                socket = Some(self.read_socket(buffer, step)?);
+                self.rings().look();
+            }
+            match self.rings().next(buffer, purpose) {
+                Next::Message(message) => {
+                    step.bytes += message.body.bytes(buffer).len();
+                    return Ok(message);
+                }
+                Next::Unconfirmed => continue,
+                Next::Lost(problem) => return Err(RecvError::Lost(problem)),
+                Next::Nothing => {}
+            }
+            // What an earlier call has seen is used up.
+            let Some(socket) = socket.take() else { continue };
+            if self.rings().sweep() || socket == Socket::Busy {
+                step.may_go_on(&self.packets)?;
+                continue;
+            }
+            if socket == Socket::Ended {
+                return Err(RecvError::Disconnected);
+            }
+            if step.wait == Wait::Never {
+                if !self.is_watched.load(Ordering::Relaxed) || self.rings().arm() {
+                    return Err(RecvError::Empty);
+                }
+                step.may_go_on(&self.packets)?;
+            } else {
+                self.wait(buffer, step)?;
+            }
+        }
+    }
+
+    /// Reads the socket until there is a message or nothing more.
+    fn read_socket(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<Socket, RecvError> {
+        let mut socket = Socket::Busy;
+        // As many as there can be: what comes later need not be seen.
+        for _ in 0..MAX_PACKETS_PER_STEP {
+            if !self.rings().may_read_more() {
+                socket = Socket::Read;
+                break;
+            }
+            match self.receive_packet(buffer, Purpose::Look, step, Wait::Never) {
+                Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
+                Ok(None) => {}
+                Err(RecvError::Empty) => {
+                    self.rings().socket_was_read(true);
+                    return Ok(Socket::Read);
+                }
+                Err(RecvError::Disconnected) => {
+                    self.rings().socket_was_read(true);
+                    return Ok(Socket::Ended);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.rings().socket_was_read(false);
+        Ok(socket)
+    }
+
+    fn add_waiting(&mut self, arrived: Arrived, buffer: &[u8]) {
+        let Arrived { stamp, message: Message { body, attachments } } = arrived;
+        let bytes = body.into_vec(buffer);
+        self.rings().add_waiting(Waiting { stamp, bytes, attachments });
+    }
+
+    /// Waits until there is something in a ring or the socket, or something may have changed.
+    fn wait(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<(), RecvError> {
+        if self.rings().spin() || !self.rings().arm() {
+            return step.may_go_on(&self.packets);
+        }
+        match self.receive_packet(buffer, Purpose::Look, step, step.wait) {
+            Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
+            // The end of the socket is not the end of what is in rings.
+            Ok(None) | Err(RecvError::Disconnected) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Receives one packet, `None` if it completes no message.
+    fn receive_packet(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        step: &mut Step,
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
+        buffer.clear();
+        buffer.reserve(RECEIVE_BYTES);
+        match self.expected {
+            Expected::Part(id) => self.receive_part(id, buffer, step, wait),
+            Expected::Message(size) if purpose == Purpose::Keep && size >= WORTH_A_PLACE => {
+                self.receive_in_place(size, buffer, step, wait)
+            }
+            Expected::Message(_) => self.receive_in_buffer(buffer, step, wait),
+        }
+    }
+
+    fn rings(&mut self) -> &mut Rings {
+        self.rings.get_or_insert_default()
     }
 
     /// How much the last call of [`receive`](Receiver::receive) took from the channel, in bytes, parts of what is yet to be
@@ -172,20 +320,22 @@ impl Receiver {
         &mut self,
         buffer: &mut Vec<u8>,
         step: &mut Step,
-    ) -> Result<Option<Message>, RecvError> {
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
         let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
-        let arrival = self.packets.recv(landing, &mut attachments, step.wait)?;
+        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
         step.bytes += arrival.len;
         let Some(frame) = self.inspect(&head, buffer, arrival, attachments.len())? else {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
             self.expected = Expected::Message(buffer.len());
-            return Ok(Some(Message { body: Body::Buffered, attachments }));
+            let message = Message { body: Body::Buffered, attachments };
+            return Ok(Some(Arrived { stamp: frame.stamp, message }));
         }
-        self.add(frame.kind, &buffer[frame.head_len - HEADER_BYTES..], attachments)
+        self.add(frame, &buffer[frame.head_len - HEADER_BYTES..], attachments)
     }
 
     /// Receives a packet that is probably a message of about `size` bytes.
@@ -194,12 +344,13 @@ impl Receiver {
         size: usize,
         buffer: &mut Vec<u8>,
         step: &mut Step,
-    ) -> Result<Option<Message>, RecvError> {
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
         let mut body = scratch::take_vector(size);
         let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
-        let arrival = match self.packets.recv(landing, &mut attachments, step.wait) {
+        let arrival = match self.packets.recv(landing, &mut attachments, wait) {
             Ok(arrival) => arrival,
             Err(error) => {
                 scratch::give_back(body);
@@ -214,9 +365,10 @@ impl Receiver {
         if frame.kind == Kind::Message {
             self.expected = Expected::Message(body.len());
             body.shrink_to_fit();
-            return Ok(Some(Message { body: Body::Owned(body), attachments }));
+            let message = Message { body: Body::Owned(body), attachments };
+            return Ok(Some(Arrived { stamp: frame.stamp, message }));
         }
-        self.add(frame.kind, &body[frame.head_len - HEADER_BYTES..], attachments)
+        self.add(frame, &body[frame.head_len - HEADER_BYTES..], attachments)
     }
 
     /// Receives a packet that is probably a further part of message `id`.
@@ -225,7 +377,8 @@ impl Receiver {
         id: u128,
         buffer: &mut Vec<u8>,
         step: &mut Step,
-    ) -> Result<Option<Message>, RecvError> {
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
         let Some(mut bytes) = self.assembly.lend(id) else {
             self.expected = Expected::Message(0);
             return Ok(None);
@@ -234,9 +387,9 @@ impl Receiver {
         let mut head = [0; MAX_HEAD_BYTES];
         let mut attachments = Vec::new();
         let landing = Landing { head: &mut head, body: &mut bytes, rest: buffer };
-        let received = self.packets.recv(landing, &mut attachments, step.wait);
+        let received = self.packets.recv(landing, &mut attachments, wait);
         step.bytes += received.as_ref().map_or(0, |arrival| arrival.len);
-        if let Some(position) = continues(id, &head, &received, attachments.len()) {
+        if let Some((position, stamp)) = continues(id, &head, &received, attachments.len()) {
             let limit = max_waiting(&attachments);
             // Most of the time nothing is left over, and there is nothing to make room for.
             if bytes.try_reserve_exact(buffer.len()).is_err() {
@@ -245,7 +398,7 @@ impl Receiver {
             }
             bytes.append(buffer);
             let added = self.assembly.add_landed(id, position, bytes, attachments, limit);
-            return self.finish(id, added);
+            return self.finish(id, stamp, added);
         }
         // Something else, some of it where it does not belong.
         let stray = bytes.split_off(before);
@@ -259,9 +412,10 @@ impl Receiver {
         let body = &packet[frame.head_len..];
         if frame.kind == Kind::Message {
             self.expected = Expected::Message(body.len());
-            return Ok(Some(Message { body: Body::Owned(body.to_vec()), attachments }));
+            let message = Message { body: Body::Owned(body.to_vec()), attachments };
+            return Ok(Some(Arrived { stamp: frame.stamp, message }));
         }
-        self.add(frame.kind, body, attachments)
+        self.add(frame, body, attachments)
     }
 
     /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.
@@ -290,23 +444,38 @@ impl Receiver {
             {
                 Ok(None)
             }
+            Ok(Frame { kind: Kind::Attach { is_used, .. }, .. }) => {
+                // Its sender will try again. It may only be gone before that.
+                if is_used {
+                    self.rings().miss();
+                }
+                Ok(None)
+            }
             _ => Err(RecvError::Lost(Problem::AttachmentsLost)),
         }
     }
 
     fn add(
         &mut self,
-        kind: Kind,
+        frame: Frame,
         body: &[u8],
         attachments: Vec<Attachment>,
-    ) -> Result<Option<Message>, RecvError> {
-        match kind {
+    ) -> Result<Option<Arrived>, RecvError> {
+        match frame.kind {
             Kind::Message => Err(lost(Malformed::Part)),
             Kind::Abort { id } => self.assembly.abort(id).map(|()| None).map_err(lost),
             Kind::Part { id, position } => {
                 let limit = max_waiting(&attachments);
                 let added = self.assembly.add(id, position, body, attachments, limit);
-                self.finish(id, added)
+                self.finish(id, frame.stamp, added)
+            }
+            Kind::Bell => Ok(None),
+            Kind::Attach { clock_domain, .. } => {
+                for memory in attachments {
+                    let attached = self.rings().attach(memory, clock_domain);
+                    attached.map_err(|error| RecvError::Lost(Problem::NoRing(error)))?;
+                }
+                Ok(None)
             }
         }
     }
@@ -314,12 +483,14 @@ impl Receiver {
     fn finish(
         &mut self,
         id: u128,
+        stamp: u64,
         added: Result<Option<Whole<Attachment>>, Malformed>,
-    ) -> Result<Option<Message>, RecvError> {
+    ) -> Result<Option<Arrived>, RecvError> {
         match added.map_err(lost)? {
             Some((bytes, attachments)) => {
                 self.expected = Expected::Message(0);
-                Ok(Some(Message { body: Body::Owned(bytes), attachments }))
+                let message = Message { body: Body::Owned(bytes), attachments };
+                Ok(Some(Arrived { stamp, message }))
             }
             None => {
                 self.expected = Expected::Part(id);
@@ -328,15 +499,46 @@ impl Receiver {
         }
     }
 
+    /// What the backend receives with, to be waited for. From now on, when there is nothing, senders are asked to wake who does.
+    pub(crate) fn watch(&self) -> &PacketReceiver {
+        self.is_watched.store(true, Ordering::Relaxed);
+        &self.packets
+    }
+
+    /// Whether messages do not only come by socket, so that whoever waits for packets has to [ask to be woken](Receiver::arm).
+    #[inline]
+    pub(crate) fn has_other_sources(&self) -> bool {
+        self.rings.as_ref().is_some_and(|rings| rings.is_in_use())
+    }
+
+    /// Asks senders to wake who waits for packets. `false` if there may be something already.
+    pub(crate) fn arm(&mut self) -> bool {
+        self.rings().arm()
+    }
+
+    /// Looks whether something came by shared memory.
+    pub(crate) fn glance(&mut self) -> Seen {
+        self.rings().glance()
+    }
+
+    /// As [`watch`](Receiver::watch), for who waits from now on, without having asked before whether there is something.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(crate) fn watch_now(&mut self) -> &PacketReceiver {
+        if let Some(rings) = &mut self.rings {
+            rings.arm();
+        }
+        self.watch()
+    }
+
     /// What the backend receives with.
     pub(crate) fn packets(&self) -> &PacketReceiver {
         &self.packets
     }
 
-    /// Whether there is nothing here that was received incompletely.
+    /// Makes all messages come by socket, if there is nothing here that was received incompletely or not yet delivered.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(crate) fn is_idle(&self) -> bool {
-        self.assembly.is_empty()
+    pub(crate) fn detach(&mut self) -> bool {
+        self.assembly.is_empty() && self.rings().retire()
     }
 
     /// Takes what the backend receives with.
@@ -350,18 +552,20 @@ impl Receiver {
         self,
         room: &mut Room,
     ) -> Result<(Attachment, Luggage, platform::Remains), (io::Error, Receiver)> {
-        let Receiver { packets, assembly, expected, taken } = self;
+        let Receiver { packets, assembly, expected, rings, is_watched, taken } = self;
         let (packets, remains) = match packets.depart() {
             Ok(departed) => departed,
             Err((error, packets)) => {
-                return Err((error, Receiver { packets, assembly, expected, taken }));
+                let receiver = Receiver { packets, assembly, expected, rings, is_watched, taken };
+                return Err((error, receiver));
             }
         };
         let Contents { mut unfinished, lost } = assembly.into_contents();
         // What a peer has piled up here must not keep the receiver from moving, nor others' messages from moving with it.
         unfinished.sort_by_key(|message| message.bytes.len());
         let (carried, left_behind) = unfinished.into_iter().partition(|message| room.take(message));
-        let luggage = Luggage { carried, left_behind, lost };
+        let (rings, waiting) = rings.unwrap_or_default().depart();
+        let luggage = Luggage { carried, left_behind, lost, rings, waiting };
         Ok((Attachment::from_receiver(packets), luggage, remains))
     }
 
@@ -373,29 +577,34 @@ impl Receiver {
         luggage.carried.into_iter().for_each(|message| assembly.resume(message, limit));
         luggage.left_behind.into_iter().for_each(|message| assembly.resume(message, limit));
         luggage.lost.into_iter().for_each(|lost| assembly.remember(lost));
+        luggage.rings.into_iter().for_each(|ring| receiver.rings().arrive(ring));
+        luggage.waiting.into_iter().for_each(|message| receiver.rings().add_waiting(message));
         Ok(receiver)
     }
 
     /// Takes back what stayed here of the receiver when it was taken apart.
     pub(crate) fn come_back(&mut self, remains: platform::Remains) {
+        // Whoever was waiting for it may go on.
+        self.is_watched = AtomicBool::new(true);
         self.packets.come_back(remains);
     }
 }
 
-/// Where in message `id` the packet stands that was received; `None` if it is something else.
+/// Where in message `id` the packet stands that was received, and its stamp; `None` if it is something else.
 fn continues(
     id: u128,
     head: &[u8],
     received: &Result<Arrival, platform::RecvError>,
     attachments: usize,
-) -> Option<Position> {
+) -> Option<(Position, u64)> {
     let arrival = received.as_ref().ok()?;
     if arrival.truncated || arrival.attachments_lost {
         return None;
     }
-    match frame::parse(head, arrival.len, attachments).ok()?.kind {
+    let frame = frame::parse(head, arrival.len, attachments).ok()?;
+    match frame.kind {
         Kind::Part { position: Position::First { .. }, .. } => None,
-        Kind::Part { id: whose, position } if whose == id => Some(position),
+        Kind::Part { id: whose, position } if whose == id => Some((position, frame.stamp)),
         _ => None,
     }
 }

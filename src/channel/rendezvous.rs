@@ -68,7 +68,7 @@ impl OneShotServer {
     ) -> Result<Option<(Receiver, Message)>, RecvError> {
         for _ in 0..CLIENTS_PER_TURN {
             let receiver = match self.listener.accept(Wait::Never) {
-                Ok((receiver, peer)) if may_enter(&peer) => receiver,
+                Ok((packets, peer)) if may_enter(&peer) => Receiver::from(packets),
                 Ok(_) => continue,
                 Err(platform::RecvError::Empty) => return Ok(None),
                 // Those who say nothing may be using up the handles.
@@ -80,13 +80,13 @@ impl OneShotServer {
             }
             clients.last_id += 1;
             let id = clients.last_id;
-            while let Err(error) = self.poller.add(&receiver, id) {
+            while let Err(error) = self.poller.add(receiver.watch(), id) {
                 // There may be too many watched.
                 if !clients.drop_oldest() {
                     return Err(RecvError::Io(error));
                 }
             }
-            clients.silent.insert(id, Receiver::from(receiver));
+            clients.silent.insert(id, receiver);
             if let Some(first) = self.hear(clients, ready, id, buffer)? {
                 return Ok(Some(first));
             }

@@ -1,17 +1,17 @@
-//! The sending end: a message becomes one packet, or several.
+//! The sending end: a message goes into the ring, or becomes one packet or several.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
+use super::lane::{Lane, Routed};
 use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
 use crate::platform::{
-    self, Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, PacketSender, SendError,
+    self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
 };
 
-/// The most bytes of a message in one packet. Smaller parts of a large message would let the receiver copy out while the
-/// sender copies in, but measured slower: each costs both of them a system call and a wake-up.
-const MAX_BODY_BYTES: usize = MAX_PACKET_BYTES - MAX_HEAD_BYTES;
+/// The most bytes of a message in one packet.
+const MAX_BODY_BYTES: usize = PACKET_BYTES - MAX_HEAD_BYTES;
 
 /// A channel that does not even take parts of this size takes none.
 const MIN_PART_BYTES: usize = 256;
@@ -19,7 +19,15 @@ const MIN_PART_BYTES: usize = 256;
 /// Sends messages. Clones send into the same channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a sender share.
+#[derive(Debug)]
+struct Shared {
     packets: Arc<PacketSender>,
+    /// A forked child begins anew: the ring is its parent's, and so may be the lock.
+    lane: PerProcess<Mutex<Lane>>,
 }
 
 /// A message that was not sent, with those of its attachments that did not leave.
@@ -33,7 +41,13 @@ pub(crate) struct SendFailure {
 
 impl From<PacketSender> for Sender {
     fn from(packets: PacketSender) -> Sender {
-        Sender { packets: Arc::new(packets) }
+        Sender::from(Arc::new(packets))
+    }
+}
+
+impl From<Arc<PacketSender>> for Sender {
+    fn from(packets: Arc<PacketSender>) -> Sender {
+        Sender { shared: Arc::new(Shared { packets, lane: PerProcess::default() }) }
     }
 }
 
@@ -45,21 +59,26 @@ impl Sender {
 
     /// Takes an attachment as a sender.
     pub(crate) fn from_attachment(attachment: Attachment) -> io::Result<Sender> {
-        attachment.into_sender().map(|packets| Sender { packets })
+        attachment.into_sender().map(Sender::from)
     }
 
     /// Makes an attachment that is one more sender of the channel.
     pub(crate) fn to_attachment(&self) -> Attachment {
-        Attachment::from_sender(Arc::clone(&self.packets))
+        Attachment::from_sender(Arc::clone(self.packets()))
     }
 
     /// What the backend sends with.
-    #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn packets(&self) -> &Arc<PacketSender> {
-        &self.packets
+        &self.shared.packets
+    }
+
+    #[inline]
+    fn lane(&self) -> MutexGuard<'_, Lane> {
+        self.shared.lane.get().lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a message. When it returns `Ok`, the message survives this process.
+    #[inline]
     pub(crate) fn send(
         &self,
         body: &[u8],
@@ -76,16 +95,85 @@ impl Sender {
             ));
             return Err(SendFailure { error, attachments });
         }
-        if body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS {
-            return self.send_parts(body, attachments, MAX_BODY_BYTES);
+        let sent = self.send_message(body, attachments);
+        if let Err(SendFailure { error: SendError::Closed, .. }) = &sent {
+            // A ring would take what comes all the same.
+            self.lane().leave();
         }
-        let head = Head::new(Kind::Message, attachments.len() as u16, body.len() as u32);
-        match self.packets.send(head.as_bytes(), body, attachments) {
+        sent
+    }
+
+    #[inline]
+    fn send_message(&self, body: &[u8], attachments: Vec<Attachment>) -> Result<(), SendFailure> {
+        let is_large = body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS;
+        let stamp = match self.route(body, &attachments, is_large) {
+            Ok(Routed::Sent) => return Ok(()),
+            Ok(Routed::BySocket { stamp }) => stamp,
+            Err(error) => return Err(SendFailure { error, attachments }),
+        };
+        if is_large {
+            return self.send_parts(body, attachments, stamp, MAX_BODY_BYTES);
+        }
+        let kind = Kind::Message;
+        let head = Head::new(kind, attachments.len() as u16, body.len() as u32).stamped(stamp);
+        let (error, attachments) = match self.packets().send(head.as_bytes(), body, attachments) {
+            Ok(()) => return Ok(()),
+            Err(unsent) => unsent,
+        };
+        match error {
+            SendError::Full | SendError::TooLarge => {}
+            error => return Err(SendFailure { error, attachments }),
+        }
+        let stamp = match self.route(body, &attachments, true) {
+            Ok(Routed::Sent) => return Ok(()),
+            Ok(Routed::BySocket { stamp }) => stamp,
+            Err(error) => return Err(SendFailure { error, attachments }),
+        };
+        let head = head.stamped(stamp);
+        match self.send_packet(&head, body, attachments) {
             Ok(()) => Ok(()),
             Err((SendError::TooLarge, attachments)) => {
-                self.send_parts(body, attachments, (body.len() / 2).max(MIN_PART_BYTES))
+                let part_bytes = (body.len() / 2).max(MIN_PART_BYTES);
+                self.send_parts(body, attachments, stamp, part_bytes)
             }
             Err((error, attachments)) => Err(SendFailure { error, attachments }),
+        }
+    }
+
+    /// Sends the message by the ring, if it may go there: `at_once` if the socket cannot take it.
+    #[inline]
+    fn route(
+        &self,
+        body: &[u8],
+        attachments: &[Attachment],
+        at_once: bool,
+    ) -> Result<Routed, SendError> {
+        let mut lane = self.lane();
+        if !attachments.is_empty() {
+            return Ok(Routed::BySocket { stamp: lane.stamp() });
+        }
+        if at_once {
+            lane.send_past_socket(self.packets(), body)
+        } else {
+            lane.send(self.packets(), body)
+        }
+    }
+
+    /// Sends a packet, and waits for room if there is none.
+    fn send_packet(
+        &self,
+        head: &Head,
+        body: &[u8],
+        mut attachments: Vec<Attachment>,
+    ) -> Result<(), (SendError, Vec<Attachment>)> {
+        loop {
+            match self.packets().send(head.as_bytes(), body, attachments) {
+                Err((SendError::Full, unsent)) => attachments = unsent,
+                sent => return sent,
+            }
+            if let Err(error) = self.packets().wait_for_room() {
+                return Err((SendError::Io(error), attachments));
+            }
         }
     }
 
@@ -93,6 +181,7 @@ impl Sender {
         &self,
         body: &[u8],
         mut attachments: Vec<Attachment>,
+        stamp: u64,
         mut part_bytes: usize,
     ) -> Result<(), SendFailure> {
         // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's differ.
@@ -115,7 +204,7 @@ impl Sender {
                 position = Position::Last;
             }
             let head = Head::new(Kind::Part { id, position }, leaving as u16, part.len() as u32);
-            match self.packets.send(head.as_bytes(), part, attachments) {
+            match self.send_packet(&head.stamped(stamp), part, attachments) {
                 Ok(()) if position == Position::Last => return Ok(()),
                 Ok(()) => {
                     position = Position::Middle;
@@ -135,7 +224,7 @@ impl Sender {
                     if !matches!(position, Position::First { .. }) {
                         // The receiver would wait for the rest. If this fails, too, it finds out by itself.
                         let head = Head::new(Kind::Abort { id }, 0, 0);
-                        let _ = self.packets.send(head.as_bytes(), &[], Vec::new());
+                        let _ = self.packets().send_past_limit(head.as_bytes(), &[], Vec::new());
                     }
                     if all_here {
                         unsent.extend(later);

@@ -1,6 +1,7 @@
 //! Many receivers, served in turn.
 //!
-//! The poller says who became ready; whoever did stays in a queue of the ready until it has been found empty. Each
+//! The poller says who became ready; whoever did stays in a queue of the ready until it has been found empty. Members that were
+//! found empty and read shared memory are looked at for a moment before anybody sleeps, and are then asked to be woken. Each
 //! member gives a few messages per turn, and one selection is bounded in messages and bytes, so that a flood from one
 //! member delays neither the others nor the caller.
 
@@ -14,7 +15,11 @@ use super::limits::{
 use super::message::{Problem, Purpose, RecvError};
 use super::receiver::Receiver;
 use super::scratch;
+use super::spin::{SPIN_NANOS, Seen, Spin};
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
+
+/// Of how many members at most the memory is looked at before going to sleep.
+const SPIN_MEMBERS: usize = 16;
 
 /// Receives from many receivers.
 #[derive(Debug)]
@@ -23,6 +28,11 @@ pub(crate) struct ReceiverSet {
     members: HashMap<u64, Member>,
     ready: VecDeque<u64>,
     news: VecDeque<u64>,
+    /// Those that were found empty and whose senders were not asked to wake anybody.
+    unarmed: Vec<u64>,
+    spin: Spin,
+    /// How many selections in a row have not asked the poller.
+    unpolled: u32,
     next_id: u64,
     /// For those who wait on the poller's own descriptor: they must not miss what is left over from a selection.
     reminder: OnceLock<PollWaker>,
@@ -32,6 +42,7 @@ pub(crate) struct ReceiverSet {
 struct Member {
     receiver: Receiver,
     is_queued: bool,
+    is_unarmed: bool,
 }
 
 /// What one selection has taken.
@@ -68,6 +79,9 @@ impl ReceiverSet {
             members: HashMap::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
+            unarmed: Vec::new(),
+            spin: Spin::new(SPIN_NANOS),
+            unpolled: 0,
             next_id: 0,
             reminder: OnceLock::new(),
         })
@@ -78,7 +92,15 @@ impl ReceiverSet {
         let id = self.next_id;
         self.poller.add(receiver.packets(), id)?;
         self.next_id += 1;
-        self.members.insert(id, Member { receiver, is_queued: false });
+        let is_unarmed = receiver.has_other_sources();
+        if is_unarmed {
+            self.unarmed.push(id);
+            if let Some(reminder) = self.reminder.get() {
+                // Without it, what is there shows with the next thing that happens.
+                let _ = reminder.wake();
+            }
+        }
+        self.members.insert(id, Member { receiver, is_queued: false, is_unarmed });
         Ok(id)
     }
 
@@ -111,7 +133,7 @@ impl ReceiverSet {
     pub(crate) fn remind(&self) -> io::Result<()> {
         if self.reminder.get().is_none() {
             let reminder = self.poller.waker()?;
-            if !self.ready.is_empty() {
+            if !self.ready.is_empty() || !self.unarmed.is_empty() {
                 reminder.wake()?;
             }
             let _ = self.reminder.set(reminder);
@@ -123,21 +145,17 @@ impl ReceiverSet {
     pub(crate) fn select(&mut self, wait: Wait) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
         loop {
-            let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
-            self.poller.wait(wait_now, &mut self.news)?;
             let mut woken = false;
-            for id in self.news.drain(..) {
-                match self.members.get_mut(&id) {
-                    Some(member) if !member.is_queued => {
-                        member.is_queued = true;
-                        self.ready.push_back(id);
-                    }
-                    Some(_) => {}
-                    None => woken = true,
-                }
+            if !self.spin(wait) {
+                self.arm();
+                let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
+                woken = self.poll(wait_now)?;
             }
             let collected = self.collect(&mut events);
             if collected.is_err() || !events.is_empty() || woken || wait.is_over() {
+                if self.reminder.get().is_some() {
+                    self.arm();
+                }
                 if let (Some(reminder), false) = (self.reminder.get(), self.ready.is_empty()) {
                     // What was received comes first; the next selection tries again.
                     let _ = reminder.wake();
@@ -145,6 +163,76 @@ impl ReceiverSet {
                 return collected.map(|()| events);
             }
         }
+    }
+
+    /// Looks for a moment whether something comes for those that were active last. If so, they are ready.
+    fn spin(&mut self, wait: Wait) -> bool {
+        let is_for_few = (1..=SPIN_MEMBERS).contains(&self.unarmed.len());
+        if !self.ready.is_empty() || !is_for_few || wait == Wait::Never {
+            return false;
+        }
+        let ReceiverSet { members, unarmed, spin, .. } = self;
+        let mut found = None;
+        let mut glance = || {
+            let mut seen = Seen::Nothing;
+            for (index, id) in unarmed.iter().enumerate() {
+                match members.get_mut(id).map_or(Seen::Something, |m| m.receiver.glance()) {
+                    Seen::Nothing => {}
+                    Seen::Progress => seen = Seen::Progress,
+                    Seen::Something => {
+                        found = Some(index);
+                        return Seen::Something;
+                    }
+                }
+            }
+            seen
+        };
+        if !spin.spin(&mut glance) {
+            return false;
+        }
+        if let Some(index) = found {
+            let id = self.unarmed.swap_remove(index);
+            if let Some(member) = self.members.get_mut(&id) {
+                member.is_unarmed = false;
+            }
+            self.queue(id);
+        }
+        // The others must have their turn.
+        self.unpolled += 1;
+        self.unpolled % MESSAGES_PER_TURN as u32 != 0
+    }
+
+    /// Asks the senders of those that were found empty to wake who waits. Those for whom there is something already are ready.
+    fn arm(&mut self) {
+        for index in 0..self.unarmed.len() {
+            let id = self.unarmed[index];
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            member.is_unarmed = false;
+            if !member.receiver.arm() {
+                self.queue(id);
+            }
+        }
+        self.unarmed.clear();
+    }
+
+    /// Asks the poller who is ready. Whether it was woken.
+    fn poll(&mut self, wait: Wait) -> io::Result<bool> {
+        self.poller.wait(wait, &mut self.news)?;
+        let mut woken = false;
+        while let Some(id) = self.news.pop_front() {
+            woken |= !self.queue(id);
+        }
+        Ok(woken)
+    }
+
+    /// Makes a member ready. Whether it is one.
+    fn queue(&mut self, id: u64) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        if !member.is_queued {
+            member.is_queued = true;
+            self.ready.push_back(id);
+        }
+        true
     }
 
     /// Takes what the ready have, in turns, until they have nothing more or it is enough.
@@ -188,6 +276,9 @@ impl ReceiverSet {
         member.is_queued = !matches!(turn, Ok(Turn::Drained | Turn::Closed));
         if member.is_queued {
             self.ready.push_back(id);
+        } else if member.receiver.has_other_sources() && !member.is_unarmed {
+            member.is_unarmed = true;
+            self.unarmed.push(id);
         }
         if let Turn::Closed = turn? {
             events.push(Event::Closed(id));

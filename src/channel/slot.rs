@@ -88,19 +88,22 @@ impl Slot {
         }
     }
 
-    /// Takes the receiver out for good if it has received nothing incompletely.
+    /// Takes the receiver out for good if everything that it has not delivered is with the operating system.
     ///
     /// # Errors
     ///
-    /// It has, or has left.
+    /// It is not, or the receiver has left.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(crate) fn into_idle_receiver(self) -> Result<Receiver, Slot> {
+    pub(crate) fn into_detached_receiver(self) -> Result<Receiver, Slot> {
         let mut state = self.state.into_inner();
         state.come_back();
-        match state {
-            State::Here(receiver) if receiver.is_idle() => Ok(receiver),
-            state => Err(Slot { state: RefCell::new(state) }),
+        if let State::Here(mut receiver) = state {
+            if receiver.detach() {
+                return Ok(receiver);
+            }
+            state = State::Here(receiver);
         }
+        Err(Slot { state: RefCell::new(state) })
     }
 
     /// Sends the receiver on its way.

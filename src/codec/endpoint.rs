@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::scope;
 use crate::channel::assembly::Lost;
-use crate::channel::{Luggage, Receiver, Sender, Slot, Unfinished};
+use crate::channel::ring::{ConsumerState, Partial, Place};
+use crate::channel::{Luggage, MovedRing, Receiver, Sender, Slot, Unfinished, Waiting};
 use crate::platform::{Attachment, Memory};
 
 /// A receiver, in terms of a message: the index of its handle, and what it has received incompletely.
@@ -22,6 +23,8 @@ pub(crate) struct ReceiverParts {
     index: u32,
     unfinished: Vec<UnfinishedParts>,
     lost: Vec<LostParts>,
+    rings: Vec<RingParts>,
+    waiting: Vec<MessageParts>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -32,6 +35,34 @@ struct UnfinishedParts {
     #[serde(with = "byte_string")]
     bytes: Vec<u8>,
     attachments: Vec<u32>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct MessageParts {
+    stamp: u64,
+    #[serde(with = "byte_string")]
+    bytes: Vec<u8>,
+    attachments: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RingParts {
+    index: u32,
+    position: u64,
+    base: u64,
+    offset: u64,
+    len: u32,
+    visible: u64,
+    is_retired: bool,
+    partial: Option<PartialParts>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct PartialParts {
+    total: u64,
+    stamp: u64,
+    #[serde(with = "byte_string")]
+    bytes: Vec<u8>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,10 +93,20 @@ impl ReceiverParts {
             })
         });
         let unfinished = unfinished.collect::<io::Result<_>>()?;
+        let rings = std::mem::take(&mut luggage.rings).into_iter();
+        let rings = rings.map(|ring| Ok(RingParts::new(attach(ring.memory)?, ring.state)));
+        let rings = rings.collect::<io::Result<_>>()?;
+        let waiting = std::mem::take(&mut luggage.waiting).into_iter().map(|message| {
+            let attachments = message.attachments.into_iter().map(&mut attach);
+            let attachments = attachments.collect::<io::Result<_>>()?;
+            Ok(MessageParts { stamp: message.stamp, bytes: message.bytes, attachments })
+        });
+        let waiting = waiting.collect::<io::Result<_>>()?;
         let left_behind =
             luggage.left_behind.iter().map(|message| LostParts { id: message.id, is_told: false });
         let lost = luggage.lost.iter().map(|lost| LostParts { id: lost.id, is_told: lost.is_told });
-        Ok(ReceiverParts { index, unfinished, lost: lost.chain(left_behind).collect() })
+        let lost = lost.chain(left_behind).collect();
+        Ok(ReceiverParts { index, unfinished, lost, rings, waiting })
     }
 
     /// Puts the receiver together from the objects that `detach` gives for the indices, and from what it left behind if it is
@@ -93,16 +134,52 @@ impl ReceiverParts {
         let is_here = |lost: &LostParts| left_behind.iter().any(|message| message.id == lost.id);
         let lost = self.lost.iter().filter(|lost| !is_here(lost));
         let lost = lost.map(|lost| Lost { id: lost.id, is_told: lost.is_told }).collect();
-        Receiver::arrive(receiver, Luggage { carried, left_behind, lost })
+        let rings = self.rings.into_iter().map(|ring| {
+            let memory = detach(ring.index)?;
+            Ok(MovedRing { memory, state: ring.into_state() })
+        });
+        let rings = rings.collect::<io::Result<_>>()?;
+        let waiting = self.waiting.into_iter().map(|message| {
+            let attachments = message.attachments.into_iter().map(&mut detach);
+            let attachments = attachments.collect::<io::Result<_>>()?;
+            Ok(Waiting { stamp: message.stamp, bytes: message.bytes, attachments })
+        });
+        let waiting = waiting.collect::<io::Result<_>>()?;
+        Receiver::arrive(receiver, Luggage { carried, left_behind, lost, rings, waiting })
+    }
+}
+
+impl RingParts {
+    fn new(index: u32, state: ConsumerState) -> RingParts {
+        let ConsumerState { position, base, place, visible, partial, is_retired } = state;
+        let Place { offset, len } = place;
+        let partial =
+            partial.map(|Partial { total, stamp, bytes }| PartialParts { total, stamp, bytes });
+        RingParts { index, position, base, offset, len, visible, is_retired, partial }
+    }
+
+    fn into_state(self) -> ConsumerState {
+        let RingParts { position, base, offset, len, visible, is_retired, partial, .. } = self;
+        let partial =
+            partial.map(|PartialParts { total, stamp, bytes }| Partial { total, stamp, bytes });
+        let place = Place { offset, len };
+        ConsumerState { position, base, place, visible, partial, is_retired }
     }
 }
 
 /// Numbers only: what a peer sent may be long, and nobody's business.
-impl fmt::Debug for UnfinishedParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnfinishedParts").field("bytes", &self.bytes.len()).finish_non_exhaustive()
-    }
+macro_rules! debug_as_number {
+    ($($Parts:ident),*) => {$(
+        impl fmt::Debug for $Parts {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut fields = f.debug_struct(stringify!($Parts));
+                fields.field("bytes", &self.bytes.len()).finish_non_exhaustive()
+            }
+        }
+    )*};
 }
+
+debug_as_number!(UnfinishedParts, MessageParts, PartialParts);
 
 /// Writes a sender.
 pub(crate) fn serialize_sender<S: Serializer>(

@@ -116,6 +116,19 @@ impl<'de> Cursor<'de> {
         self.0.get().get(..len)
     }
 
+    /// Looks at the elements of the sequence that is next, if they are bytes and all there.
+    #[inline]
+    pub(super) fn peek_bytes(&self) -> Option<&'de [u8]> {
+        let (len, rest) = self.0.get().split_first_chunk()?;
+        rest.get(..usize::try_from(u64::from_le_bytes(*len)).ok()?)
+    }
+
+    /// Takes the sequence that is next, whose elements are these.
+    #[inline]
+    pub(super) fn take_bytes(&self, elements: &'de [u8]) {
+        self.take(size_of::<u64>() + elements.len());
+    }
+
     /// Reads the length of a string or byte string, with the deserializer that was to read the string.
     pub(super) fn length<D: Deserializer<'de>>(&self, deserializer: D) -> Result<usize, D::Error> {
         let length = u64::deserialize(deserializer)?;
@@ -194,10 +207,12 @@ impl Output<'_> {
         }
         let end = bytes.len() + len;
         bytes.extend(items.take(len).map(|item| {
-            let mut byte = [0];
-            // A `u8` takes one byte, always.
-            let _ = bincode::serde::encode_into_slice(item, &mut byte, CONFIG);
-            byte[0]
+            let mut byte = Byte(0);
+            // A `u8` takes one byte, always. To drop the result unseen could be a call for each.
+            match bincode::serde::encode_into_writer(item, &mut byte, CONFIG) {
+                Ok(()) => byte.0,
+                Err(_) => 0,
+            }
         }));
         if bytes.len() == end {
             Ok(written)
@@ -250,6 +265,19 @@ impl Writer for &Output<'_> {
             }
         }
         self.write_growing(new)
+    }
+}
+
+/// What is written of a `u8`, in a register: a loop over bytes is a copy then.
+struct Byte(u8);
+
+impl Writer for Byte {
+    #[inline]
+    fn write(&mut self, new: &[u8]) -> Result<(), EncodeError> {
+        if let [byte] = new {
+            self.0 = *byte;
+        }
+        Ok(())
     }
 }
 

@@ -4,9 +4,10 @@
 //! being encoded on this thread ([`scope`]) and writes the index that it got; its `Deserialize` impl reads the index and
 //! takes the object out of the message that is being decoded. Everything else is the format's business ([`mod@format`]).
 //! On the way there, [`reading`] keeps hostile bytes from costing more than they weigh, [`writing`] keeps from being sent what
-//! [`reading`] would refuse, by the same [`bounds`], and both pass sequences of bytes on in one piece.
+//! [`reading`] would refuse, by the same [`bounds`], and both pass sequences of [`mod@bytes`] on in one piece.
 
 mod bounds;
+mod bytes;
 pub(crate) mod endpoint;
 mod format;
 mod reading;
@@ -64,6 +65,7 @@ impl From<SendError> for IpcError {
         match error {
             SendError::Closed => IpcError::Disconnected,
             SendError::Io(error) => IpcError::Io(error),
+            SendError::Full => IpcError::Io(io::ErrorKind::WouldBlock.into()),
             SendError::TooLarge => IpcError::Io(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the channel's socket buffer is too small for any message",

@@ -6,12 +6,11 @@
 //! - counts the elements of sequences and maps: elements without bytes, as of a `Vec<()>`, could otherwise be announced by
 //!   the billion;
 //! - takes strings and byte strings from the message itself, so that they are known to be there before they are copied;
-//! - takes a sequence of `u8` from the message in one piece, instead of asking the format for one byte after the other.
+//! - takes a sequence of `u8` from the message in one piece, instead of asking the format for one byte after the other, and
+//!   makes a `Vec<u8>` of it by a copy.
 
-use std::any::type_name;
 use std::cell::Cell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::slice;
 use std::str;
 
@@ -22,6 +21,7 @@ use serde::de::{
 };
 
 use super::bounds::{Depth, OutOfBounds, most_elements};
+use super::bytes;
 use super::format::Cursor;
 
 /// Up to how many bytes the value of an element may be copied carelessly.
@@ -45,6 +45,17 @@ impl<'de> Guard<'de> {
     /// Where the whole value is.
     pub(super) fn outermost(&self) -> Level<'_, 'de> {
         Level { guard: self, depth: Depth::OUTERMOST }
+    }
+
+    /// Takes the sequence that is next, if its elements are bytes and all there.
+    #[inline]
+    fn take_bytes<E: Error>(&self) -> Result<Option<&'de [u8]>, E> {
+        let elements = self.cursor.peek_bytes();
+        if let Some(elements) = elements {
+            self.claim(Some(elements.len()))?;
+            self.cursor.take_bytes(elements);
+        }
+        Ok(elements)
     }
 
     fn claim<E: Error>(&self, elements: Option<usize>) -> Result<(), E> {
@@ -103,16 +114,6 @@ macro_rules! nested {
     )*};
 }
 
-macro_rules! counted {
-    ($($method:ident)*) => {$(
-        #[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            let level = &self.level.within_unnamed()?;
-            self.inner.$method(Watched { visitor, level, counts: true })
-        }
-    )*};
-}
-
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
     type Error = D::Error;
 
@@ -138,7 +139,21 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str])
     }
 
-    counted! { deserialize_seq deserialize_map }
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let level = &self.level.within_unnamed()?;
+        // What is not all there is refused as in other sequences.
+        if let Some(value) = bytes::collect::<V, _>(|| self.level.guard.take_bytes())? {
+            return Ok(value);
+        }
+        self.inner.deserialize_seq(Watched { visitor, level, counts: true })
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let level = &self.level.within_unnamed()?;
+        self.inner.deserialize_map(Watched { visitor, level, counts: true })
+    }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
@@ -293,9 +308,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, A::Error> {
-        // Whether the two types are the same is known to the compiler; a name that is spelled otherwise one day costs
-        // only speed. There is one way to deserialise this seed, which is as a `u8`.
-        if type_name::<T>() == type_name::<PhantomData<u8>>() {
+        if bytes::are_wanted_by::<T>() {
             if let Some(byte) = self.ahead.next() {
                 return as_element(seed, *byte);
             }

@@ -67,18 +67,21 @@ pub(crate) struct Encoding {
 
 impl Encoding {
     /// Begins a message.
+    #[inline]
     pub(crate) fn begin() -> Encoding {
         let outer = ENCODING.try_with(|scope| scope.replace(Some(Departing::default())));
         Encoding { outer: outer.ok().flatten() }
     }
 
     /// Ends it and takes what it collected.
+    #[inline]
     pub(crate) fn finish(self) -> Departing {
         ENCODING.try_with(RefCell::take).ok().flatten().unwrap_or_default()
     }
 }
 
 impl Drop for Encoding {
+    #[inline]
     fn drop(&mut self) {
         let outer = self.outer.take();
         let unsent = ENCODING.try_with(|scope| scope.replace(outer)).ok().flatten();
@@ -146,14 +149,21 @@ pub(crate) struct Decoding {
 
 impl Decoding {
     /// Begins a message with these attachments.
+    #[inline]
     pub(crate) fn begin(attachments: Vec<Attachment>) -> Decoding {
-        let attachments = attachments.into_iter().map(Some).collect();
+        // Most messages have none.
+        let attachments = if attachments.is_empty() {
+            Vec::new()
+        } else {
+            attachments.into_iter().map(Some).collect()
+        };
         let outer = DECODING.try_with(|scope| scope.replace(Some(attachments)));
         Decoding { outer: outer.ok().flatten() }
     }
 }
 
 impl Drop for Decoding {
+    #[inline]
     fn drop(&mut self) {
         let outer = self.outer.take();
         let left_over = DECODING.try_with(|scope| scope.replace(outer));

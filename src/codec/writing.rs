@@ -4,7 +4,6 @@
 //! - counts how deeply values are nested, and the elements of sequences and maps, as [`reading`](super::reading) does;
 //! - writes a sequence of `u8` into the message in one piece, instead of one byte after the other.
 
-use std::any::type_name;
 use std::fmt;
 
 use serde::ser::{
@@ -13,6 +12,7 @@ use serde::ser::{
 };
 
 use super::bounds::{Depth, OutOfBounds};
+use super::bytes;
 use super::format::Output;
 
 /// Where in the value the serializer is.
@@ -237,9 +237,7 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         let iter = iter.into_iter();
         let (len, most) = iter.size_hint();
         let is_exact = most == Some(len);
-        // Whether the two types are the same is known to the compiler; a name that is spelled otherwise one day costs
-        // only speed. A reference to a `u8` has one way to be serialised.
-        if is_exact && type_name::<I::Item>() == type_name::<&u8>() {
+        if is_exact && bytes::are_lent::<I::Item>() {
             let Level { output, .. } = self.level.within_unnamed()?;
             output.announce(len);
             return output.write_bytes(iter, len, self.inner);

@@ -25,7 +25,8 @@ use crate::platform::Wait;
 ///
 /// # Platform
 ///
-/// On Linux a channel is a pair of sockets: two descriptors, closed on `exec`.
+/// On Linux a channel is a pair of sockets: two descriptors, closed on `exec`. Each process that sends much, or large
+/// messages, shares memory with the receiver: one descriptor more on either side.
 ///
 /// # Examples
 ///
@@ -86,9 +87,10 @@ impl<T> IpcSender<T> {
     ///
     /// # Platform
     ///
-    /// On Linux it waits while the socket's buffer is full: when some 200 KiB or, for small messages, 278 messages are
-    /// waiting to be received. A message with handles also waits, up to ten seconds, while the user has as many handles in
-    /// unreceived messages as the kernel allows.
+    /// It does not wait for the receiver: what is not received takes up memory of this process. But on Linux a message with handles in
+    /// it waits while the socket's buffer is full, when 278 such messages are waiting to be received, and up to ten seconds
+    /// while the user has as many handles in unreceived messages as the kernel allows. Where a sandbox forbids shared memory, all
+    /// messages wait like that, while some 200 KiB of them are not received.
     pub fn send(&self, data: T) -> Result<(), IpcError>
     where
         T: Serialize,

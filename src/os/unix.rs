@@ -1,7 +1,8 @@
 //! Descriptors: of endpoints, to poll them or to pass them on by other means, and of who connected.
 //!
-//! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv); call it until it returns
-//! [`Empty`](crate::TryRecvError::Empty). Both level- and edge-triggered pollers work, tokio's `AsyncFd` and mio's `SourceFd` among
+//! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv). Call it until it returns
+//! [`Empty`](crate::TryRecvError::Empty), and then poll again: messages that come by shared memory show in the descriptor only when somebody has
+//! found nothing and waits for more. Both level- and edge-triggered pollers work, tokio's `AsyncFd` and mio's `SourceFd` among
 //! them. The descriptor itself is strait's: reading from it, writing to it or changing its flags breaks the channel.
 //!
 //! A receiver that is about to be sent in a message is taken out of every `epoll` instance first, and so out of tokio and mio. The
@@ -104,13 +105,13 @@ macro_rules! receiver {
             }
         }
 
-        /// Takes the descriptor out. It fails, and gives the receiver back, if the receiver was moved into a message or has
-        /// received the first part of a large message.
+        /// Takes the descriptor out. It fails, and gives the receiver back, if the receiver was moved into a message, has
+        /// received the first part of a large message, or has messages that came by shared memory: receive those first.
         impl$(<$T>)? TryFrom<$receiver$(<$T>)?> for OwnedFd {
             type Error = $receiver$(<$T>)?;
 
             fn try_from(receiver: $receiver$(<$T>)?) -> Result<OwnedFd, $receiver$(<$T>)?> {
-                receiver.into_slot().into_idle_receiver().map(Receiver::into_packets).map(unix::PacketReceiver::into_fd).map_err($receiver::from)
+                receiver.into_slot().into_detached_receiver().map(Receiver::into_packets).map(unix::PacketReceiver::into_fd).map_err($receiver::from)
             }
         }
     )*};
@@ -120,7 +121,7 @@ sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 
 fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
-    match slot.with(|receiver| receiver.packets().expose().as_raw_fd()) {
+    match slot.with(|receiver| receiver.watch_now().expose().as_raw_fd()) {
         // SAFETY: `expose` keeps the descriptor open under this number while the slot, which is borrowed, lives.
         Ok(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
         Err(_) => unix::placeholder().unwrap_or_else(|error| {

@@ -8,9 +8,13 @@
 //!
 //! - [`channel`](inprocess::channel) makes a connected pair. Packets of one sender arrive in order, whole or not at all, and a
 //!   packet that was sent before another send began, anywhere, arrives first.
-//! - `PacketSender::send` takes a packet of at most `MAX_PACKET_BYTES` and `MAX_PACKET_ATTACHMENTS`, and hands the
-//!   attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is
-//!   `SendError::Closed`, a packet that is too large for this very channel `SendError::TooLarge`.
+//! - `PacketSender::send` takes a packet of at most `MAX_PACKET_BYTES`, at best `PACKET_BYTES`, and `MAX_PACKET_ATTACHMENTS`. It never
+//!   waits, and hands the attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is
+//!   `SendError::Closed`, a packet that is too large for this very channel `SendError::TooLarge`, and if there is no room
+//!   that is `SendError::Full`: `wait_for_room` waits for some.
+//! - `RingMemory` is memory that its maker can make longer, and whoever has received it can map, without the maker being able to
+//!   make that fail later. A backend may have none; then everything goes by packet. `now` is a clock that all processes of a
+//!   `clock_domain` share.
 //! - `PacketReceiver::recv` waits as [`Wait`] says, to the nanosecond and whatever signals arrive. `RecvError::Closed` means
 //!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were
 //!   received. What a peer sends is reported in [`Arrival`] and never an error, let alone a panic.
@@ -27,8 +31,10 @@
 //! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
 
 mod os_handle;
+mod per_process;
 
 pub use os_handle::{AsOsHandle, OsHandle, duplicate};
+pub use per_process::PerProcess;
 
 pub mod inprocess;
 #[cfg(target_os = "linux")]
@@ -41,9 +47,10 @@ use unix as selected;
 use inprocess as selected;
 
 pub use selected::{
-    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PacketReceiver,
-    PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, channel,
-    max_waiting_attachments, process_mark, unique_id,
+    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PACKET_BYTES,
+    PacketReceiver, PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains,
+    RingMemory, RingPart, channel, clock_domain, max_waiting_attachments, now, process_mark,
+    unique_id,
 };
 
 use std::io;
@@ -114,6 +121,8 @@ pub struct Arrival {
 pub enum SendError {
     /// The receiver is gone.
     Closed,
+    /// There is no room for it until the receiver has taken some.
+    Full,
     /// This channel takes only smaller packets.
     TooLarge,
     /// The operating system refused.

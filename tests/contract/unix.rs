@@ -83,7 +83,10 @@ fn nonblocking_mode_of_the_shared_description_changes_nothing() {
     rustix::io::ioctl_fionbio(receiver.as_fd(), true).unwrap();
     let thread = std::thread::spawn(move || {
         for _ in 0..5000 {
-            sender.send(&[0; 500], &[], Vec::new()).unwrap();
+            while let Err((error, _)) = sender.send(&[0; 500], &[], Vec::new()) {
+                assert!(matches!(error, SendError::Full), "{error:?}");
+                sender.wait_for_room().unwrap();
+            }
         }
     });
     for _ in 0..5000 {

@@ -31,9 +31,12 @@ fn index(index: u32) -> Vec<u8> {
     index.to_le_bytes().to_vec()
 }
 
-/// The encoded form of a receiver: its index, and no unfinished and no lost messages.
+/// No rings, and no messages that were received and not delivered.
+const NO_RINGS: [u8; 16] = [0; 16];
+
+/// The encoded form of a receiver: its index, no unfinished and no lost messages, and no rings.
 fn receiver_of(index: u32) -> Vec<u8> {
-    [&index.to_le_bytes()[..], &0_u64.to_le_bytes(), &0_u64.to_le_bytes()].concat()
+    [&index.to_le_bytes()[..], &0_u64.to_le_bytes(), &0_u64.to_le_bytes(), &NO_RINGS].concat()
 }
 
 /// The encoded form of shared memory.
@@ -119,6 +122,132 @@ fn c7_attachments_that_were_not_taken_are_closed() {
     canary.wait_until_closed();
 }
 
+/// Where somebody claims to have stopped reading a ring.
+#[derive(Clone, Copy)]
+struct Stopped {
+    position: u64,
+    base: u64,
+    offset: u64,
+    len: u32,
+    visible: u64,
+}
+
+impl Stopped {
+    /// At the start.
+    const AT_START: Stopped =
+        Stopped { position: 0, base: 0, offset: 4096, len: 65536, visible: 0 };
+
+    /// The encoded form of a receiver that is object 0 and reads a ring that is object 1.
+    fn receiver(&self) -> Vec<u8> {
+        let ring = [
+            &1_u32.to_le_bytes()[..],
+            &self.position.to_le_bytes(),
+            &self.base.to_le_bytes(),
+            &self.offset.to_le_bytes(),
+            &self.len.to_le_bytes(),
+            &self.visible.to_le_bytes(),
+            // Neither retired nor in the middle of a message.
+            &[0, 0],
+        ];
+        let no_messages = [0; 8 + 8];
+        let one = 1_u64.to_le_bytes();
+        [&0_u32.to_le_bytes()[..], &no_messages, &one, &ring.concat(), &[0; 8]].concat()
+    }
+}
+
+#[test]
+fn c7_forged_rings_of_a_receiver_are_lost_alone() {
+    let _watchdog = harness::watchdog();
+    let (a, b) = packet_pair();
+    let ring = memory_with(4096 + 65536, SealFlags::SHRINK);
+    let check = |what: &str, stopped: Stopped, memory: BorrowedFd<'_>, is_right: bool| {
+        let body = stopped.receiver();
+        let receiver = send_one_of::<IpcReceiver<u32>>(&body, &[a.as_fd(), memory]).unwrap();
+        if !is_right {
+            assert!(!receiver.try_recv().unwrap_err().is_empty(), "{what}");
+        }
+        // One error, and it goes on.
+        assert!(receiver.try_recv().unwrap_err().is_empty(), "{what}");
+        let sender = IpcSender::<u32>::try_from(b.try_clone().unwrap()).unwrap();
+        sender.send(5).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 5, "{what}");
+    };
+    let start = Stopped::AT_START;
+    check("what is right", start, ring.as_fd(), true);
+    for (what, stopped) in [
+        ("before the start", Stopped { base: 64, ..start }),
+        ("beyond the end", Stopped { position: 64, ..start }),
+        ("between records", Stopped { position: 8, visible: 16, ..start }),
+        ("on the first page", Stopped { offset: 0, ..start }),
+        ("of an odd length", Stopped { len: 65537, ..start }),
+        ("too long", Stopped { len: 1 << 31, ..start }),
+        ("where there is nothing", Stopped { offset: 1 << 40, ..start }),
+        ("too far", Stopped { visible: 1 << 62, ..start }),
+        ("more than there is", Stopped { visible: 64, ..start }),
+    ] {
+        check(what, stopped, ring.as_fd(), false);
+    }
+    let (reader, _writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+    for (what, memory) in [
+        ("a pipe", reader),
+        ("a socket", b.try_clone().unwrap()),
+        ("a directory", File::open("/").unwrap().into()),
+        ("memory that can shrink", memory_with(4096 + 65536, SealFlags::empty())),
+        ("too short for a segment", memory_with(4096, SealFlags::SHRINK)),
+        ("nothing", memory_with(0, SealFlags::SHRINK)),
+    ] {
+        check(what, start, memory.as_fd(), false);
+    }
+}
+
+fn memory_with(len: u64, seals: SealFlags) -> OwnedFd {
+    let fd = memfd(len, MemfdFlags::empty()).unwrap();
+    rustix::fs::fcntl_add_seals(&fd, seals).unwrap();
+    fd
+}
+
+/// What a hostile peer offers as a ring is a ring or one error, and disturbs nobody.
+#[test]
+fn c7_what_is_no_ring_is_one_error() {
+    let _watchdog = harness::watchdog();
+    let here = strait::internals::clock_domain().unwrap();
+    // New ones each time: what was made of a ring is written in it.
+    let objects = || -> [(&str, OwnedFd, bool); 7] {
+        let (reader, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+        [
+            ("a pipe", reader, false),
+            ("a directory", File::open("/").unwrap().into(), false),
+            ("memory that can shrink", memory_with(4096 + 65536, SealFlags::empty()), false),
+            ("too short for a segment", memory_with(4096, SealFlags::SHRINK), false),
+            (
+                "memory that may not be written",
+                {
+                    let seals = SealFlags::SHRINK | SealFlags::FUTURE_WRITE;
+                    memory_with(4096 + 65536, seals)
+                },
+                false,
+            ),
+            ("nothing", memory_with(0, SealFlags::SHRINK), false),
+            ("a ring", memory_with(4096 + 65536, SealFlags::SHRINK), true),
+        ]
+    };
+    for (way, receive_by) in ways::<u32>() {
+        for clock_domain in [here, !here] {
+            let (honest, receiver) = ipc::channel::<u32>().unwrap();
+            let mut next = receive_by(receiver);
+            for (what, fd, is_right) in objects() {
+                let attach = raw::packet(Kind::Attach { clock_domain, is_used: true }, 1, b"");
+                raw::send(&honest, &attach, &[fd.as_fd()]).unwrap();
+                honest.send(7).unwrap();
+                if !is_right {
+                    assert_eq!(next(), Next::Refused, "{what}, by {way}");
+                }
+                assert_eq!(next(), Next::Value(7), "{what}, by {way}");
+            }
+        }
+    }
+}
+
 /// The parts of a receiver that a hostile peer claims to have received incompletely.
 #[test]
 fn c7_forged_unfinished_messages_of_a_receiver_are_lost_alone() {
@@ -144,7 +273,8 @@ fn c7_forged_unfinished_messages_of_a_receiver_are_lost_alone() {
         let head = [&0_u32.to_le_bytes()[..], &(parts.len() as u64).to_le_bytes()].concat();
         let lost = [(7_u128, 1), (7, 0), (8, 0)]
             .map(|(id, told)| [&id.to_le_bytes()[..], &[told]].concat());
-        [head, parts.concat(), 3_u64.to_le_bytes().to_vec(), lost.concat()].concat()
+        let lost = [3_u64.to_le_bytes().to_vec(), lost.concat()].concat();
+        [head, parts.concat(), lost, NO_RINGS.to_vec()].concat()
     };
     let good = unfinished(1, 100, 1, b"abc", &[1]);
     let fds = [a.as_fd(), fd.as_fd()];

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::thread;
 
 use strait::internals::MAX_PACKET_BYTES;
-use strait::internals::frame::{Kind, Position};
-use strait::ipc;
+use strait::internals::frame::{Head, Kind, Position};
+use strait::ipc::{self, IpcSender};
 
 use crate::harness;
 use crate::harness::raw::{self, Canary, Random, encoded};
@@ -215,4 +215,40 @@ fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
         noise.join().unwrap();
         healthy.join().unwrap();
     }
+}
+
+/// Who says that its message comes from the future does not keep those behind it waiting, however busy others are: what is read
+/// ahead is limited, by handles among other things.
+#[test]
+fn c7_a_stamp_in_the_future_holds_up_nobody() {
+    let _watchdog = harness::watchdog();
+    let (honest, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
+    let (reply, _replies) = ipc::channel().unwrap();
+    // So that it has shared memory.
+    for number in 0..1000 {
+        honest.send((number, None)).unwrap();
+        assert_eq!(receiver.recv().unwrap().0, number);
+    }
+    let (canary, fd) = Canary::new();
+    for _ in 0..3 {
+        let lie = Head::new(Kind::Message, 64, 0).stamped(u64::MAX);
+        raw::send(&honest, lie.as_bytes(), &[fd.as_fd(); 64]).unwrap();
+        honest.send((0, Some(reply.clone()))).unwrap();
+        let mut errors = 0;
+        let mut next = 0;
+        for number in 1..100 {
+            honest.send((number, None)).unwrap();
+            match receiver.recv() {
+                Ok((received, _)) => {
+                    assert_eq!(received, next);
+                    next += 1;
+                }
+                Err(_) => errors += 1,
+            }
+        }
+        assert_eq!((errors, next), (1, 98));
+        (98..100).for_each(|number| assert_eq!(receiver.recv().unwrap().0, number));
+    }
+    drop(fd);
+    canary.wait_until_closed();
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Memory, PacketReceiver, PacketSender};
+use super::{Memory, PacketReceiver, PacketSender, RingMemory};
 use crate::platform::OsHandle;
 
 /// One object in transit.
@@ -62,6 +62,21 @@ impl Attachment {
             Attachment::Memory(memory) if memory.size() as u64 == len => Ok(memory),
             _ => Err(wrong_kind("shared memory of that length")),
         }
+    }
+
+    /// Shares the memory of a ring.
+    pub fn from_shared_ring(memory: &RingMemory) -> Attachment {
+        memory.never()
+    }
+
+    /// Moves the memory of a ring.
+    pub fn from_ring(memory: RingMemory) -> Attachment {
+        memory.never()
+    }
+
+    /// Takes it as the memory of a ring.
+    pub fn into_ring(self) -> io::Result<RingMemory> {
+        Err(wrong_kind("ring"))
     }
 
     /// Takes it as an OS handle.

@@ -10,15 +10,20 @@ mod packet;
 mod poller;
 mod queue;
 mod rendezvous;
+mod ring_memory;
 
 pub use attachment::Attachment;
 pub use memory::Memory;
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use poller::{PollWaker, Poller, Registry};
 pub use rendezvous::{Listener, Peer, unique_id};
+pub use ring_memory::{RingMemory, RingPart, clock_domain, now};
 
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;
+
+/// There is no reason to send smaller ones.
+pub const PACKET_BYTES: usize = MAX_PACKET_BYTES;
 
 /// What a buffer that packets are received in needs: nothing in advance.
 pub const RECEIVE_BYTES: usize = 0;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::memory::Mapping;
-use super::{Memory, PacketReceiver, PacketSender};
+use super::memory::Shared;
+use super::{Memory, PacketReceiver, PacketSender, RingMemory};
 
 /// One object in transit. On its way out it shares what the sending process goes on using; what came in is just a
 /// descriptor, and its kind is what the peer says until it has been checked.
@@ -18,7 +18,9 @@ pub struct Attachment(Object);
 #[derive(Debug)]
 enum Object {
     Sender(Arc<PacketSender>),
-    Memory(Arc<Mapping>),
+    Memory(Arc<Shared>),
+    Ring(RingMemory),
+    RingFile(Arc<OwnedFd>),
     Descriptor(OwnedFd),
     Received(Received),
 }
@@ -70,7 +72,17 @@ impl Attachment {
 
     /// Shares memory.
     pub fn from_memory(memory: &Memory) -> Attachment {
-        Attachment(Object::Memory(memory.mapping()))
+        Attachment(Object::Memory(memory.shared()))
+    }
+
+    /// Shares the memory of a ring with who is to read it.
+    pub fn from_shared_ring(memory: &RingMemory) -> Attachment {
+        Attachment(Object::RingFile(Arc::clone(memory.file())))
+    }
+
+    /// Moves the memory of a ring.
+    pub fn from_ring(memory: RingMemory) -> Attachment {
+        Attachment(Object::Ring(memory))
     }
 
     /// Sends any descriptor.
@@ -99,12 +111,21 @@ impl Attachment {
         }
     }
 
+    /// Takes it as the memory of a ring.
+    pub fn into_ring(self) -> io::Result<RingMemory> {
+        match self.0 {
+            Object::Ring(memory) => Ok(memory),
+            Object::Received(fd) => RingMemory::from_received(fd),
+            _ => Err(wrong_kind("ring")),
+        }
+    }
+
     /// Takes it as a descriptor of any kind.
     pub fn into_handle(self) -> io::Result<OwnedFd> {
         match self.0 {
             Object::Received(fd) => Ok(fd.accept()),
             Object::Descriptor(fd) => Ok(fd),
-            Object::Sender(_) | Object::Memory(_) => Err(wrong_kind("handle")),
+            _ => Err(wrong_kind("handle")),
         }
     }
 }
@@ -113,7 +134,9 @@ impl AsFd for Attachment {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             Object::Sender(sender) => sender.as_fd(),
-            Object::Memory(mapping) => mapping.as_fd(),
+            Object::Memory(memory) => memory.as_fd(),
+            Object::Ring(memory) => memory.as_fd(),
+            Object::RingFile(file) => file.as_fd(),
             Object::Descriptor(fd) => fd.as_fd(),
             Object::Received(fd) => fd.as_fd(),
         }

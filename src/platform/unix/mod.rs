@@ -6,26 +6,34 @@
 //! `MSG_DONTWAIT` and `poll` are used instead, and a peer that sets it changes nothing.
 
 mod attachment;
+mod clock;
 mod control;
 mod limits;
+mod mapping;
 mod memory;
 mod poller;
 mod process;
 mod rendezvous;
+mod ring_memory;
 mod socket;
 
 pub use attachment::Attachment;
+pub use clock::{clock_domain, now};
 pub use memory::Memory;
 pub use poller::{PollWaker, Poller, Registry};
 pub use process::mark as process_mark;
 pub use rendezvous::{Listener, Peer, unique_id};
+pub use ring_memory::{RingMemory, RingPart};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
 };
 
-/// The largest packet that is sent. It has to fit into the sender's
-/// socket buffer, 208 KiB by default on Linux, less the kernel's own overhead.
+/// The largest packet that is received. It fits into a socket buffer, 208 KiB by default, less the kernel's own overhead.
 pub const MAX_PACKET_BYTES: usize = 200 * 1024;
+
+/// The largest packet that is to be sent. The kernel takes one more of them when its queue is almost full. A larger one would
+/// then leave no room for [a few small ones](PacketSender::send_past_limit), and takes up more memory than it has bytes.
+pub const PACKET_BYTES: usize = 64 * 1024;
 
 /// What a buffer that packets are received in needs.
 pub const RECEIVE_BYTES: usize = MAX_PACKET_BYTES;

@@ -93,7 +93,15 @@ fn expect_closed(receiver: &PacketReceiver) {
 }
 
 fn send(sender: &PacketSender, bytes: &[u8]) {
-    sender.send(bytes, &[], Vec::new()).expect("it is sent");
+    send_all(sender, bytes, &[]);
+}
+
+/// Sends a packet, and waits for room if there is none.
+fn send_all(sender: &PacketSender, head: &[u8], body: &[u8]) {
+    while let Err((error, _)) = sender.send(head, body, Vec::new()) {
+        assert!(matches!(error, SendError::Full), "{error:?}");
+        sender.wait_for_room().expect("it can be waited for");
+    }
 }
 
 fn send_with(sender: &PacketSender, bytes: &[u8], attachment: Attachment) {

@@ -78,7 +78,7 @@ fn of_concurrent_senders_do_not_mix() {
             thread::spawn(move || {
                 for number in 0..PACKETS {
                     let body = vec![name; 1 + (number as usize * 37) % 9000];
-                    sender.send(&number.to_le_bytes(), &body, Vec::new()).unwrap();
+                    send_all(&sender, &number.to_le_bytes(), &body);
                 }
             })
         })

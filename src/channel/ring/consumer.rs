@@ -1,0 +1,512 @@
+//! The side that receives, from a peer that may write anything at any time.
+//!
+//! Every word of the peer's is loaded once, checked against what is known here, and only the copy is used. What is held
+//! grows with what arrived, not with what was announced. A peer that breaks the rules poisons its ring: nothing more is taken from it.
+
+use std::sync::atomic::Ordering;
+use std::{fmt, io, mem};
+
+use super::memory::{Memory, Place, Segment, Word};
+use super::partial::Partial;
+use super::poison::{Poisoned, Why};
+use super::producer::State;
+use super::record::{
+    self, Code, FRAGMENT_BYTES, HEADER_BYTES, Header, JUMP_BODY_BYTES, Kind, TOTAL_BYTES,
+};
+use super::{CLOSED, MAX_POSITION, POSITION, SLEEPING};
+
+/// What a fragment costs at least of what one call may do, so that a flood of tiny ones does not hold the caller: less than an
+/// honest one, which has [`FRAGMENT_BYTES`].
+const LEAST_COST: u64 = FRAGMENT_BYTES as u64 / 8;
+
+/// What a message may cost beyond its length.
+const SPARE_COST: u64 = 32 * LEAST_COST;
+
+/// Takes records.
+pub struct Consumer<M: Memory> {
+    memory: M,
+    segment: M::Segment,
+    place: Place,
+    /// The position at which the segment was begun.
+    base: u64,
+    /// Up to where records are consumed.
+    position: u64,
+    /// Up to where they are published, as of the last look.
+    visible: u64,
+    /// The message that is next, once it is known.
+    next: Option<Next>,
+    /// The message of which there are fragments: all of them if it is the next.
+    partial: Option<Partial>,
+    /// The memory for the next message in fragments: empty, and what the caller gave for the last.
+    spare: Vec<u8>,
+    is_armed: bool,
+    is_retired: bool,
+    poisoned: Option<Why>,
+    limits: ConsumerLimits,
+}
+
+/// How much a peer can make a consumer do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsumerLimits {
+    /// The length of the longest message.
+    pub max_message: usize,
+    /// How many JUMPs one call follows. An honest message needs at most ten and one for every
+    /// [`MAX_SEGMENT`](super::MAX_SEGMENT) of its bytes.
+    pub max_jumps: u32,
+}
+
+/// What a consumer knows, so that another process can go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConsumerState {
+    /// Up to where records are consumed.
+    pub position: u64,
+    /// The position at which the current segment was begun.
+    pub base: u64,
+    /// Where that segment is.
+    pub place: Place,
+    /// Up to where records were published.
+    pub visible: u64,
+    /// The message of which there are fragments.
+    pub partial: Option<Partial>,
+    /// Whether nothing after `visible` counts.
+    pub is_retired: bool,
+}
+
+enum Next {
+    /// It is whole in the ring.
+    InRing { stamp: u64, len: usize, end: u64 },
+    /// Its last fragment was taken from the ring.
+    Assembled { stamp: u64 },
+}
+
+/// A record whose header is sound.
+struct Record {
+    header: Header,
+    len: usize,
+    body: u64,
+    end: u64,
+}
+
+impl<M: Memory> Consumer<M> {
+    /// Begins to read a ring.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Memory::segment`].
+    pub fn new(memory: M, limits: ConsumerLimits) -> io::Result<Consumer<M>> {
+        let state = ConsumerState {
+            position: 0,
+            base: 0,
+            place: Place::FIRST,
+            visible: 0,
+            partial: None,
+            is_retired: false,
+        };
+        Consumer::from_parts(memory, state, limits)
+    }
+
+    /// Goes on where another consumer has stopped, which need not be believed.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it was none, and those of [`Memory::segment`].
+    pub fn from_parts(
+        memory: M,
+        state: ConsumerState,
+        limits: ConsumerLimits,
+    ) -> io::Result<Consumer<M>> {
+        let ConsumerState { position, base, place, visible, partial, is_retired } = state;
+        let is_sound = place.is_valid()
+            && base <= position
+            && position <= visible
+            && visible <= MAX_POSITION
+            && [base, position, visible].iter().all(|position| is_aligned(*position))
+            && partial.as_ref().is_none_or(|partial| partial.is_sound(limits.max_message));
+        if !is_sound {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "no ring can have been left like this",
+            ));
+        }
+        let is_complete = |partial: &&Partial| partial.missing() == 0;
+        let complete = partial.as_ref().filter(is_complete);
+        Ok(Consumer {
+            segment: memory.segment(place)?,
+            memory,
+            place,
+            base,
+            position,
+            visible,
+            next: complete.map(|message| Next::Assembled { stamp: message.stamp }),
+            partial,
+            spare: Vec::new(),
+            is_armed: false,
+            is_retired,
+            poisoned: None,
+            limits,
+        })
+    }
+
+    /// Stops, so that another consumer can go on.
+    pub fn into_parts(mut self) -> (M, ConsumerState) {
+        self.disarm();
+        let state = ConsumerState {
+            position: self.position,
+            base: self.base,
+            place: self.place,
+            visible: self.visible,
+            partial: self.partial,
+            is_retired: self.is_retired,
+        };
+        (self.memory, state)
+    }
+
+    /// Tells the producer that the ring is read.
+    pub fn accept(&self) {
+        State::Accepted.tell(&self.memory);
+    }
+
+    /// Tells the producer that the ring is not read.
+    pub fn refuse(&self) {
+        State::Refused.tell(&self.memory);
+    }
+
+    /// The position up to which records are published, from one look at it.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`] if that cannot be.
+    #[inline]
+    pub fn scan(&mut self) -> Result<u64, Poisoned> {
+        self.check()?;
+        if !self.is_retired {
+            // Acquire: the bytes before the position are there.
+            let tail = self.memory.tail().load(Ordering::Acquire);
+            self.see(tail, true)?;
+            // By a forked process that had the same receiver. It has read the final position in the same operation.
+            self.is_retired = tail & CLOSED != 0;
+            // The producer takes the bit away itself when it wakes us.
+            self.is_armed &= tail & SLEEPING != 0;
+        }
+        Ok(self.visible)
+    }
+
+    /// The stamp of the next message, if it is completely published before `visible`, which a [`scan`](Consumer::scan) has returned,
+    /// not necessarily the last. Takes in the fragments and JUMPs before it.
+    ///
+    /// How much it does in one call is limited. If it stops therefore, it returns `None`, [`arm`](Consumer::arm) refuses, and the next
+    /// call goes on. An honest producer never makes it stop, if the limits are right.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`] if there is something that no honest producer writes.
+    #[inline]
+    pub fn front(&mut self, visible: u64) -> Result<Option<u64>, Poisoned> {
+        self.check()?;
+        if self.next.is_none() {
+            if let Err(why) = self.advance(visible.min(self.visible)) {
+                return Err(self.poison(why));
+            }
+        }
+        Ok(match self.next {
+            Some(Next::InRing { stamp, end, .. }) if end <= visible => Some(stamp),
+            Some(Next::Assembled { stamp }) if self.position <= visible => Some(stamp),
+            _ => None,
+        })
+    }
+
+    /// Appends the next message to `out`, or gives its own memory for that of `out`, if there is nothing in it.
+    /// [`front`](Consumer::front) has just returned the stamp of that message.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`] if the ring was poisoned meanwhile, or there is no memory for the message.
+    ///
+    /// # Panics
+    ///
+    /// If it has not.
+    #[inline]
+    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Poisoned> {
+        self.check()?;
+        match self.next.take().expect("`front` returned the stamp of a message") {
+            Next::InRing { len, end, .. } => {
+                if out.try_reserve(len).is_err() {
+                    return Err(self.poison(Why::NoMemory));
+                }
+                self.read(self.position + HEADER_BYTES as u64, len, out);
+                self.consume(end);
+            }
+            Next::Assembled { .. } => {
+                let message = self.partial.take().map(|whole| whole.bytes).unwrap_or_default();
+                if out.is_empty() {
+                    self.spare = mem::replace(out, message);
+                } else if out.try_reserve(message.len()).is_ok() {
+                    out.extend_from_slice(&message);
+                } else {
+                    return Err(self.poison(Why::NoMemory));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes are held here of a message that is not complete.
+    pub fn partial_bytes(&self) -> usize {
+        let is_held = |partial: &&Partial| partial.missing() > 0;
+        self.partial.as_ref().filter(is_held).map_or(0, |partial| partial.bytes.len())
+    }
+
+    /// Asks to be woken by the next record. `false` if there is one already, or something is wrong: [`scan`](Consumer::scan)
+    /// again.
+    pub fn arm(&mut self) -> bool {
+        if self.poisoned.is_some() {
+            // That was told, and no record will be taken any more.
+            return true;
+        }
+        if self.next.is_some() || self.position != self.visible {
+            return false;
+        }
+        if self.is_retired {
+            return true;
+        }
+        // Only if nothing was published since: what was, would wake nobody. Release: whoever sees the bit sees how far this side
+        // is. No more than that: nothing is read on the strength of what is found.
+        let armed = self.memory.tail().compare_exchange(
+            self.position,
+            self.position | SLEEPING,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        self.is_armed = match armed {
+            Ok(_) => true,
+            Err(tail) => tail == self.position | SLEEPING,
+        };
+        self.is_armed
+    }
+
+    /// Asks not to be woken any more. A wake-up may be on its way.
+    pub fn disarm(&mut self) {
+        if mem::take(&mut self.is_armed) {
+            // Relaxed: only the bit changes, and who published before is still seen to have.
+            self.memory.tail().fetch_and(!SLEEPING, Ordering::Relaxed);
+        }
+    }
+
+    /// Retires the ring. No record counts that is published after the position that this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`] if that position cannot be.
+    pub fn retire(&mut self) -> Result<u64, Poisoned> {
+        self.check()?;
+        if !self.is_retired {
+            let tail = self.close();
+            self.see(tail, true)?;
+            self.is_retired = true;
+            self.is_armed = false;
+        }
+        Ok(self.visible)
+    }
+
+    /// Up to where records are consumed.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether there is something that was published and not taken in yet.
+    pub fn has_more(&self) -> bool {
+        self.poisoned.is_none() && (self.next.is_some() || self.position != self.visible)
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.is_retired && !self.has_more()
+    }
+
+    /// Whether nothing counts that comes now.
+    pub fn is_retired(&self) -> bool {
+        self.is_retired
+    }
+
+    #[inline]
+    fn check(&self) -> Result<(), Poisoned> {
+        self.poisoned.map_or(Ok(()), |why| Err(Poisoned(why)))
+    }
+
+    #[cold]
+    fn poison(&mut self, why: Why) -> Poisoned {
+        self.poisoned = Some(why);
+        self.next = None;
+        self.partial = None;
+        self.spare = Vec::new();
+        self.close();
+        Poisoned(why)
+    }
+
+    /// Takes the word for the bit with what was published just then.
+    fn close(&self) -> u64 {
+        // Acquire: the bytes before the position are there. Release: whoever sees the bit sees how far this side is.
+        self.memory.tail().fetch_or(CLOSED, Ordering::AcqRel)
+    }
+
+    /// Believes a tail, if it can be.
+    #[inline]
+    fn see(&mut self, tail: u64, is_sound: bool) -> Result<(), Poisoned> {
+        let position = tail & POSITION;
+        let can_be = (self.visible..=MAX_POSITION).contains(&position) && is_aligned(position);
+        if !is_sound || !can_be {
+            return Err(self.poison(Why::Tail));
+        }
+        self.visible = position;
+        Ok(())
+    }
+
+    /// Takes in what is before `visible`, up to the next message. Always takes in something, if there is anything.
+    fn advance(&mut self, visible: u64) -> Result<(), Why> {
+        let mut jumps = self.limits.max_jumps.max(1);
+        // What is given up counts as well, and short fragments count as longer ones: hence twice the longest message, and a few.
+        let mut budget =
+            (self.limits.max_message as u64).saturating_mul(2).saturating_add(SPARE_COST);
+        while self.next.is_none() && self.position < visible {
+            let record = self.record()?;
+            match record.header.code {
+                Code::Carries(Kind::Message) => self.begin_message(&record)?,
+                _ if record.end > visible => break,
+                Code::Carries(kind) => {
+                    if budget == 0 {
+                        break;
+                    }
+                    budget = budget.saturating_sub(LEAST_COST.max(record.len as u64));
+                    self.take_in(kind, &record)?;
+                }
+                Code::Jump => {
+                    if jumps == 0 {
+                        break;
+                    }
+                    jumps -= 1;
+                    self.jump(&record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the header of the next record.
+    #[inline]
+    fn record(&self) -> Result<Record, Why> {
+        let header = self.segment.read_array(self.place.at(self.base, self.position));
+        let header = Header::from_bytes(header).map_err(Why::Record)?;
+        let size = record::size(header.len.into());
+        if size > u64::from(self.place.len) || size > self.visible - self.position {
+            return Err(Why::Length);
+        }
+        Ok(Record {
+            header,
+            // Not longer than a segment, so it fits.
+            len: header.len as usize,
+            body: self.position + HEADER_BYTES as u64,
+            end: self.position + size,
+        })
+    }
+
+    #[inline]
+    fn begin_message(&mut self, record: &Record) -> Result<(), Why> {
+        if record.len > self.limits.max_message {
+            return Err(Why::TooLarge);
+        }
+        // What its sender did not complete is forgotten.
+        self.partial = None;
+        let Record { header: Header { stamp, .. }, len, end, .. } = *record;
+        self.next = Some(Next::InRing { stamp, len, end });
+        Ok(())
+    }
+
+    fn take_in(&mut self, kind: Kind, record: &Record) -> Result<(), Why> {
+        let (mut at, mut len) = (record.body, record.len);
+        if kind == Kind::First {
+            len = len.checked_sub(TOTAL_BYTES).ok_or(Why::Length)?;
+            at += TOTAL_BYTES as u64;
+            self.begin_partial(record)?;
+        }
+        let mut partial = self.partial.take().ok_or(Why::Fragment)?;
+        let missing = partial.missing();
+        // Only the last fragment completes a message.
+        let fits = if kind == Kind::Last { len as u64 == missing } else { (len as u64) < missing };
+        if partial.stamp != record.header.stamp || len == 0 || !fits {
+            return Err(Why::Fragment);
+        }
+        partial.reserve(len)?;
+        self.read(at, len, &mut partial.bytes);
+        if kind == Kind::Last {
+            self.next = Some(Next::Assembled { stamp: partial.stamp });
+        }
+        self.partial = Some(partial);
+        self.consume(record.end);
+        Ok(())
+    }
+
+    fn begin_partial(&mut self, record: &Record) -> Result<(), Why> {
+        // The body begins at a multiple of 16, so these are in one piece.
+        let total = self.segment.read_array::<TOTAL_BYTES>(self.place.at(self.base, record.body));
+        let total = u64::from_le_bytes(total);
+        if total > self.limits.max_message as u64 {
+            return Err(Why::TooLarge);
+        }
+        let bytes = mem::take(&mut self.spare);
+        self.partial = Some(Partial { total, stamp: record.header.stamp, bytes });
+        Ok(())
+    }
+
+    fn jump(&mut self, record: &Record) -> Result<(), Why> {
+        if record.len != JUMP_BODY_BYTES {
+            return Err(Why::Length);
+        }
+        let body = self.segment.read_array(self.place.at(self.base, record.body));
+        let place = record::jump_from_bytes(body);
+        if !place.is_valid() {
+            return Err(Why::Jump);
+        }
+        self.segment = self.memory.segment(place).map_err(|_| Why::Memory)?;
+        self.place = place;
+        self.base = record.end;
+        self.consume(record.end);
+        Ok(())
+    }
+
+    /// Copies from the segment, which may be in two pieces.
+    #[inline]
+    fn read(&self, position: u64, len: usize, out: &mut Vec<u8>) {
+        let at = self.place.at(self.base, position);
+        let until_end = self.place.len as usize - at;
+        self.segment.read(at, len.min(until_end), out);
+        if len > until_end {
+            self.segment.read(0, len - until_end, out);
+        }
+    }
+
+    /// Gives the room of what was read back to the producer.
+    #[inline]
+    fn consume(&mut self, end: u64) {
+        self.position = end;
+        // Release: the bytes before `end` have been read, and may be overwritten by whoever sees this.
+        self.memory.head().store(end, Ordering::Release);
+    }
+}
+
+#[inline]
+fn is_aligned(position: u64) -> bool {
+    position % HEADER_BYTES as u64 == 0
+}
+
+impl<M: Memory> fmt::Debug for Consumer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("place", &self.place)
+            .field("position", &self.position)
+            .field("visible", &self.visible)
+            .field("partial", &self.partial)
+            .field("is_retired", &self.is_retired)
+            .field("poisoned", &self.poisoned)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! A message that arrives in fragments.
+
+use std::fmt;
+
+use super::poison::Why;
+
+/// How much memory is reserved ahead of what arrived of a message: this multiple of it.
+const AHEAD: usize = 16;
+
+/// A message of which fragments have arrived, perhaps all.
+#[derive(PartialEq, Eq)]
+pub struct Partial {
+    /// How long it will be.
+    pub total: u64,
+    /// Its stamp.
+    pub stamp: u64,
+    /// Its bytes so far.
+    pub bytes: Vec<u8>,
+}
+
+impl Partial {
+    /// How many bytes are missing. There are never more than it will have.
+    pub(super) fn missing(&self) -> u64 {
+        self.total - self.bytes.len() as u64
+    }
+
+    /// Whether a consumer can have held it.
+    pub(super) fn is_sound(&self, max_message: usize) -> bool {
+        let len = self.bytes.len() as u64;
+        len > 0 && len <= self.total && self.total <= max_message as u64
+    }
+
+    /// Makes room for `len` more bytes, of which no fewer are missing. Ahead of that for a multiple of what there is, so
+    /// that little is moved; never for more than was announced.
+    pub(super) fn reserve(&mut self, len: usize) -> Result<(), Why> {
+        if self.bytes.capacity() - self.bytes.len() >= len {
+            return Ok(());
+        }
+        let ahead = (self.bytes.len() + len).saturating_mul(AHEAD);
+        let ahead = usize::try_from(self.missing()).map_or(ahead, |missing| missing.min(ahead));
+        let reserved = self.bytes.try_reserve_exact(ahead);
+        reserved.or_else(|_| self.bytes.try_reserve_exact(len)).map_err(|_| Why::NoMemory)
+    }
+}
+
+/// Numbers only: what a peer sent may be long, and nobody's business.
+impl fmt::Debug for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partial")
+            .field("bytes", &self.bytes.len())
+            .field("of_bytes", &self.total)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! What a forked child must have afresh: a lock that a thread of its parent holds would never be released there.
+//!
+//! # Safety
+//!
+//! The list only grows until it is dropped. A node is published by a successful compare-and-swap, is not written to after that, and is
+//! freed only with the list, so a reference to what is in it may live as long as a borrow of the list.
+
+#![allow(unsafe_code)]
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::process_mark;
+
+/// A value for the process that made it, and one for each that was forked from that and asks. Nothing in it waits for anybody.
+#[derive(Debug)]
+pub struct PerProcess<T> {
+    mark: u64,
+    value: T,
+    /// Those of forked children, the latest first.
+    forked: AtomicPtr<Node<T>>,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    mark: u64,
+    value: T,
+    older: *mut Node<T>,
+}
+
+// SAFETY: it owns its values.
+unsafe impl<T: Send> Send for PerProcess<T> {}
+// SAFETY: it lends its values to several threads, and drops on one what another made.
+unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
+
+/// Has a value for this process.
+impl<T: Default> Default for PerProcess<T> {
+    fn default() -> PerProcess<T> {
+        let forked = AtomicPtr::new(ptr::null_mut());
+        PerProcess { mark: process_mark(), value: T::default(), forked }
+    }
+}
+
+impl<T: Default> PerProcess<T> {
+    /// The value of this process.
+    #[inline]
+    pub fn get(&self) -> &T {
+        let mark = process_mark();
+        if self.mark == mark { &self.value } else { self.get_forked(mark) }
+    }
+
+    /// The value of this process, which was forked and may not have one yet.
+    #[cold]
+    fn get_forked(&self, mark: u64) -> &T {
+        let mut newest = self.forked.load(Ordering::Acquire);
+        let new = Box::into_raw(Box::new(Node { mark, value: T::default(), older: newest }));
+        loop {
+            // SAFETY: what is in the list is a node, and lives as long as `self`.
+            let known = unsafe { newest.as_ref() };
+            // Its own, if there is one, is before those of its ancestors.
+            if let Some(known) = known.filter(|known| known.mark == mark) {
+                // SAFETY: it was made by a `Box`, and nobody else knows of it: it was not published.
+                drop(unsafe { Box::from_raw(new) });
+                return &known.value;
+            }
+            match self.forked.compare_exchange(newest, new, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: it is in the list now.
+                Ok(_) => return unsafe { &(*new).value },
+                Err(newer) => {
+                    newest = newer;
+                    // SAFETY: as above; nobody else reads or writes it.
+                    unsafe { (*new).older = newer };
+                }
+            }
+        }
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let mut next = *self.forked.get_mut();
+        while !next.is_null() {
+            // SAFETY: each node was made by a `Box`, is in the list once, and nobody borrows from a list that is dropped.
+            let node = unsafe { Box::from_raw(next) };
+            next = node.older;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_process_has_one_value() {
+        let values: PerProcess<AtomicUsize> = PerProcess::default();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| values.get().fetch_add(1, Ordering::Relaxed));
+            }
+        });
+        assert_eq!(values.get().load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn another_process_has_its_own() {
+        let mut values: PerProcess<AtomicUsize> = PerProcess::default();
+        values.get().store(1, Ordering::Relaxed);
+        // As a forked child finds it.
+        values.mark -= 1;
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| values.get().fetch_add(1, Ordering::Relaxed));
+            }
+        });
+        assert_eq!(values.get().load(Ordering::Relaxed), 4);
+    }
+}

@@ -1,0 +1,51 @@
+//! The clock by which messages are ordered.
+
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fs, io};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::platform::PerProcess;
+
+/// The time in nanoseconds. It never goes backwards, and all processes of one [`clock_domain`] read the same.
+#[inline]
+pub fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// No inode has this number: it stands for not having asked.
+const NOT_ASKED: u64 = 0;
+
+/// ... and this one for having got no answer.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Where the kernel is too old for there to be more than one.
+const THE_ONLY_ONE: u64 = 1;
+
+/// A number that all those have who read the same time; `None` if that cannot be known. It is found out once, at best before a
+/// sandbox forbids it.
+pub fn clock_domain() -> Option<u64> {
+    // A child may be in another time namespace than its parent.
+    static DOMAIN: OnceLock<PerProcess<AtomicU64>> = OnceLock::new();
+
+    let domain = DOMAIN.get_or_init(PerProcess::default).get();
+    let mut known = domain.load(Ordering::Relaxed);
+    if known == NOT_ASKED {
+        known = time_namespace();
+        domain.store(known, Ordering::Relaxed);
+    }
+    Some(known).filter(|&known| known != UNKNOWN)
+}
+
+fn time_namespace() -> u64 {
+    match fs::metadata("/proc/self/ns/time") {
+        Ok(namespace) => namespace.ino(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if fs::metadata("/proc/self/ns").is_ok() { THE_ONLY_ONE } else { UNKNOWN }
+        }
+        Err(_) => UNKNOWN,
+    }
+}

@@ -1,0 +1,177 @@
+//! Mapped files.
+//!
+//! # Safety
+//!
+//! A [`Mapping`] owns one `mmap`ed region, mapped when it is made and unmapped when it is dropped, except in a forked child that has
+//! no copy of it. Every access through it stays within its length, which is asserted. The file behind it is sealed against shrinking and
+//! at least as long, so no peer can make an access fault, unless the system has no page left for a hole in it. A peer may write to
+//! it at any time: no reference to its bytes is made here, and each is copied once.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use super::process_mark;
+
+/// How much address space may be mapped at the same time to what peers sent: their files have holes, so that a terabyte costs
+/// them nothing, and would cost us the room for everything else.
+const MAX_RECEIVED_BYTES: usize = if usize::BITS >= 64 { (1_u64 << 44) as usize } else { 1 << 30 };
+
+/// A share of that, given back on drop.
+#[derive(Debug)]
+pub(super) struct Share(usize);
+
+impl Share {
+    /// Takes as much for a mapping of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// There is not so much left.
+    pub(super) fn claim(len: usize) -> io::Result<Share> {
+        RECEIVED_BYTES
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
+                bytes.checked_add(len).filter(|&sum| sum <= MAX_RECEIVED_BYTES)
+            })
+            .map(|_| Share(len))
+            .map_err(|_| io::ErrorKind::OutOfMemory.into())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        RECEIVED_BYTES.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+static RECEIVED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Part of a file, mapped for reading and writing.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+    /// The one process that has it, if forked children have no copy.
+    owner: Option<u64>,
+    /// For what a peer sent.
+    _share: Option<Share>,
+}
+
+// SAFETY: the region is plain memory that belongs to no thread; unmapping may happen on any.
+unsafe impl Send for Mapping {}
+// SAFETY: a shared `Mapping` gives out pointers, words that are atomic, and copies.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps `len` bytes of a file from `offset` on, a multiple of the page size. The caller has made sure that the file has them
+    /// and keeps them.
+    pub(super) fn new(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        share: Option<Share>,
+    ) -> io::Result<Mapping> {
+        // What is made of it is slices, which are not longer than that.
+        if isize::try_from(len).is_err() {
+            return Err(rustix::io::Errno::OVERFLOW.into());
+        }
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+        let start = unsafe {
+            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, fd, offset)?
+        };
+        let start = NonNull::new(start.cast::<u8>())
+            .ok_or_else(|| io::Error::other("the kernel mapped memory at address zero"))?;
+        Ok(Mapping { start, len, owner: None, _share: share })
+    }
+
+    /// Keeps it from forked children: there it must not be used any more.
+    pub(super) fn keep_to_this_process(&mut self) -> io::Result<()> {
+        // SAFETY: the region is a whole mapping of this process's; it stays as it is here.
+        unsafe {
+            rustix::mm::madvise(
+                self.start.as_ptr().cast::<c_void>(),
+                self.len,
+                Advice::LinuxDontFork,
+            )?;
+        }
+        self.owner = Some(process_mark());
+        Ok(())
+    }
+
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where it is. Valid for reads and writes of [`len`](Mapping::len) bytes while it lives.
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// The word at a multiple of 8.
+    #[inline]
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at % 8 == 0 && at.checked_add(8).is_some_and(|end| end <= self.len));
+        // SAFETY: it is within the region, by the assertion.
+        let word = unsafe { self.start.add(at) };
+        // SAFETY: the region begins at a page, so this is aligned; it is mapped while `self` is borrowed, any bytes are a number, and
+        // both sides access it as an atomic.
+        unsafe { word.cast::<AtomicU64>().as_ref() }
+    }
+
+    /// Copies `bytes` to `at`.
+    #[inline]
+    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
+        self.check(at, bytes.len());
+        // SAFETY: it is within the region, by the assertion.
+        let to = unsafe { self.start.add(at) };
+        // SAFETY: both are valid for so many bytes; `bytes` is a reference, so the peer cannot write to it, and they do not overlap.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
+    }
+
+    /// Appends `len` bytes from `at` on to `out`.
+    #[inline]
+    pub(super) fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
+        self.check(at, len);
+        out.reserve(len);
+        // SAFETY: it is within the region, by the assertion.
+        let from = unsafe { self.start.add(at) };
+        let to = out.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: both are valid for so many bytes, and the vector's memory is its own.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, len) }
+        // SAFETY: these bytes of its capacity have just been written.
+        unsafe { out.set_len(out.len() + len) }
+    }
+
+    /// The `N` bytes from `at` on.
+    #[inline]
+    pub(super) fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.check(at, N);
+        // SAFETY: it is within the region, by the assertion.
+        let from = unsafe { self.start.add(at) };
+        // SAFETY: valid for so many bytes, any of which are such an array, which need not be aligned.
+        unsafe { from.cast::<[u8; N]>().as_ptr().read_volatile() }
+    }
+
+    #[inline]
+    fn check(&self, at: usize, len: usize) {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "outside of the mapping");
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // What was kept from this process is not there, and something else may be in its place.
+        if self.owner.is_some_and(|owner| owner != process_mark()) {
+            return;
+        }
+        // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a dropped `Mapping`.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
+    }
+}

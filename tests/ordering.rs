@@ -1,0 +1,269 @@
+//! The order in which messages from several rings and a socket are delivered, and the wake-ups of who waits for them: small models,
+//! explored exhaustively. `ordering/algorithm.rs` is the algorithm, step by step; here it is shown that the steps are enough, that
+//! none of them can be left out, and what may as well be done in another way.
+//!
+//! Run with `--nocapture` to see how each change goes wrong, in the fewest moves.
+
+mod ordering {
+    pub(crate) mod algorithm;
+    pub(crate) mod explorer;
+    pub(crate) mod merge;
+    pub(crate) mod scenarios;
+    pub(crate) mod wake;
+}
+
+use std::time::Instant;
+
+use ordering::algorithm::Change::{Before, Exchanged, Instead, Without};
+use ordering::algorithm::Step::*;
+use ordering::algorithm::{Algorithm, Change};
+use ordering::explorer::{Counterexample, Explored, explore};
+use ordering::merge::{self, Merge};
+use ordering::scenarios;
+use ordering::wake::{self, Wake};
+
+/// Changes to the algorithm, each with a scenario in which a promise is broken because of it.
+const BROKEN: &[(&[Change], &str)] = &[
+    // Sending.
+    (&[Without(TakeLock)], "two threads of one process"),
+    (&[Before(ReleaseLock, WriteRecord)], "two threads of one process"),
+    (&[Before(ReleaseLock, PublishBySwap)], "ring retired between two threads"),
+    (&[Without(Stamp)], "a chain of dependent sends through three rings"),
+    (&[Before(PublishBySwap, Stamp)], "two on the socket, one ring"),
+    (&[Without(StampAboveLast)], "equal stamps in one process"),
+    (&[Without(AnnounceRing)], "ring attached after a message on the socket"),
+    (&[Without(WriteRecord)], "end with data in a ring"),
+    (&[Before(WriteRecord, LeaveClosedRing)], "end with data in a ring"),
+    (&[Without(PublishBySwap)], "end with data in a ring"),
+    (&[Instead(PublishBySwap, PublishByLoadThenStore)], "ring retired"),
+    (&[Instead(PublishBySwap, PublishByLoadThenStore)], "one ring"),
+    (&[Without(LeaveClosedRing)], "ring retired"),
+    (&[Without(SendBySocketOtherwise)], "ring retired"),
+    (&[Instead(SendBySocketOtherwise, SendBySocketUnstamped)], "ring retired"),
+    (&[Without(RingBell)], "one ring"),
+    (&[Before(RingBell, PublishBySwap)], "one ring"),
+    (&[Before(ReleaseLock, RingBell)], "two threads of a process that dies"),
+    (&[Without(ReleaseLock)], "socket only"),
+    // Receiving.
+    (&[Without(ScanA)], "two on the socket, one ring"),
+    (&[Before(ReadAllOfSocket, ScanA)], "two on the socket, one ring"),
+    (&[Exchanged(ScanA, ScanB)], "two on the socket, one ring"),
+    (&[Without(ReadAllOfSocket)], "socket only"),
+    (&[Instead(ReadAllOfSocket, ReadOneFrame)], "ring attached between the messages of others"),
+    (&[Without(ScanB)], "end with data in a ring"),
+    (&[Before(ScanB, ReadAllOfSocket)], "two on the socket, one ring"),
+    (&[Without(ScanNewRings)], "ring attached after a message on the socket"),
+    (&[Without(PickLeast)], "two on the socket, one ring"),
+    (&[Without(ConfirmNewArrival)], "three rings"),
+    (&[Without(EofNeedsEmptyB)], "end with data in a ring"),
+    // Reading less of the socket: there is more to look at after each message, and who lies reorders others.
+    (&[Instead(ReadAllOfSocket, ReadSocketUntilData)], "two on the socket, one ring"),
+    (
+        &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RefillLookAhead, EofNeedsEmptyB)],
+        "two on the socket, one ring",
+    ),
+    (LOOK_AHEAD, "a lie in the socket"),
+    (
+        &[
+            Instead(ReadAllOfSocket, ReadSocketAndClock),
+            Before(RecheckAfterLookAhead, EofNeedsEmptyB),
+        ],
+        "a lie in the socket",
+    ),
+    (&[Instead(ReadAllOfSocket, ReadSocketUntilFull)], "two on the socket with more, one ring"),
+    (READ_UNTIL_FULL, "two lies in the socket"),
+    // Retiring a ring.
+    (&[Without(CloseByFetchOr)], "ring retired"),
+    (&[Instead(CloseByFetchOr, CloseByLoadThenStore)], "ring retired"),
+    (&[Without(DrainToFinal)], "ring retired"),
+    // Waiting.
+    (&[Without(ArmByCas)], "one ring"),
+    (&[Instead(ArmByCas, ArmByLoadThenStore)], "one ring"),
+    (&[Instead(ArmByCas, ArmByFlag), Instead(RingBell, RingBellByFlag)], "one ring"),
+    (&[Instead(ArmByCas, ArmByFlag), Instead(RingBell, RingBellByFenceAndFlag)], "one ring"),
+    (
+        &[
+            Instead(PublishBySwap, PublishByLoadThenStore),
+            Instead(ArmByCas, ArmByFlagAndFence),
+            Instead(RingBell, RingBellByFlag),
+        ],
+        "one ring",
+    ),
+    (
+        &[Instead(ArmByCas, ArmByFlagAndFence), Instead(RingBell, RingBellByFenceAndFlag)],
+        "one ring",
+    ),
+    (&[Instead(ArmByCas, ArmByFlag), Instead(RingBell, RingBellBySwapOfFlag)], "one ring"),
+    (&[Without(HeedFailedCas)], "one ring"),
+    (&[Without(MarkedIsArmed)], "one ring"),
+    (&[Without(BlockOnSocket)], "one ring"),
+    (&[Before(BlockOnSocket, ArmByCas)], "one ring"),
+];
+
+/// Of the socket, no more than one message waits.
+const LOOK_AHEAD: &[Change] =
+    &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RecheckAfterLookAhead, EofNeedsEmptyB)];
+
+/// Of the socket, no more wait than there is room for.
+const READ_UNTIL_FULL: &[Change] =
+    &[Instead(ReadAllOfSocket, ReadSocketUntilFull), Before(RecheckUnlessAllRead, EofNeedsEmptyB)];
+
+/// Changes after which all promises are kept to honest senders.
+const ENOUGH_AS_WELL: &[&[Change]] = &[
+    // The clock may be read before the lock is taken.
+    &[Before(Stamp, TakeLock)],
+    // The lock may be held while sending by the socket.
+    &[Before(SendBySocketOtherwise, ReleaseLock)],
+    // A ring may be announced when there is something in it.
+    &[Before(AnnounceRing, LeaveClosedRing)],
+    // What a closed ring did not take may get a later stamp, under the lock.
+    &[
+        Instead(SendBySocketOtherwise, SendBySocketStampedAnew),
+        Before(SendBySocketStampedAnew, ReleaseLock),
+    ],
+    // A may be less than there is: it may be old, or of one ring only. What was found while spinning will do.
+    &[Instead(ScanA, ScanSomeOfA)],
+    &[Instead(ScanA, NothingInA)],
+    // A message may be read from the socket before A: by who slept on it. (That there was none says nothing.)
+    &[Before(ReadOneFrame, ScanA)],
+    // What comes into the socket after A need not be read.
+    &[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)],
+    // Not all that is in the socket need be read if it is read again after each message of it: not as long as everybody is honest.
+    READ_UNTIL_FULL,
+    LOOK_AHEAD,
+    &[Instead(ReadAllOfSocket, ReadSocketAsOfA), Before(RecheckAfterLookAhead, EofNeedsEmptyB)],
+    // A flag beside the tail, with all fences and a swap, wakes as surely. It costs the sender a second read-modify-write.
+    &[Instead(ArmByCas, ArmByFlagAndFence), Instead(RingBell, RingBellBySwapOfFlag)],
+];
+
+fn changed(changes: &[Change]) -> Algorithm {
+    changes.iter().fold(Algorithm::whole(), |algorithm, &change| algorithm.with(change))
+}
+
+fn described(changes: &[Change]) -> String {
+    let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+    changes.join(", ")
+}
+
+/// A scenario of one of the two models.
+enum Scenario {
+    Merge(merge::Scenario),
+    Wake(wake::Scenario),
+}
+
+impl Scenario {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Merge(scenario) => scenario.name,
+            Self::Wake(scenario) => scenario.name,
+        }
+    }
+
+    fn explore(&self, algorithm: &Algorithm) -> Result<Explored, Counterexample> {
+        match self {
+            Self::Merge(scenario) => explore(&Merge::new(scenario, algorithm)),
+            Self::Wake(scenario) => explore(&Wake::new(scenario, algorithm)),
+        }
+    }
+
+    #[track_caller]
+    fn goes_well(&self, algorithm: &Algorithm) {
+        let begun = Instant::now();
+        match self.explore(algorithm) {
+            Ok(Explored { states, ends }) => {
+                println!(
+                    "{states:>7} states, {ends:>3} ends, {:.1?}: {}",
+                    begun.elapsed(),
+                    self.name()
+                );
+            }
+            Err(counterexample) => panic!("{}: {counterexample}", self.name()),
+        }
+    }
+
+    #[track_caller]
+    fn goes_wrong(&self, algorithm: &Algorithm) {
+        match self.explore(algorithm) {
+            Ok(explored) => panic!("{}: nothing goes wrong: {explored:?}", self.name()),
+            Err(counterexample) => println!("{}: {counterexample}", self.name()),
+        }
+    }
+}
+
+fn small() -> impl Iterator<Item = Scenario> {
+    let merge = scenarios::small().into_iter().map(Scenario::Merge);
+    merge.chain(wake::scenarios().into_iter().map(Scenario::Wake))
+}
+
+fn large() -> impl Iterator<Item = Scenario> {
+    scenarios::large().into_iter().map(Scenario::Merge)
+}
+
+fn liars() -> impl Iterator<Item = Scenario> {
+    scenarios::liars().into_iter().map(Scenario::Merge)
+}
+
+fn huge() -> impl Iterator<Item = Scenario> {
+    scenarios::huge().into_iter().map(Scenario::Merge)
+}
+
+/// What would take too long without optimisation.
+fn if_optimised<T>(scenarios: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    scenarios.filter(|_| !cfg!(debug_assertions))
+}
+
+#[test]
+fn the_whole_algorithm_keeps_all_promises() {
+    for scenario in small().chain(large()).chain(if_optimised(huge())) {
+        scenario.goes_well(&Algorithm::whole());
+    }
+}
+
+#[test]
+fn no_step_can_be_left_out() {
+    for step in Algorithm::whole().steps() {
+        let named = BROKEN.iter().any(|&(changes, _)| changes == [Without(step)]);
+        assert!(named, "{step:?} has no scenario that needs it");
+    }
+    for &(changes, name) in BROKEN {
+        println!("\n{}", described(changes));
+        let scenario =
+            small().chain(large()).chain(liars()).find(|scenario| scenario.name() == name);
+        scenario.unwrap_or_else(|| panic!("no scenario: {name}")).goes_wrong(&changed(changes));
+    }
+}
+
+#[test]
+fn some_steps_may_be_taken_in_another_way() {
+    for &changes in ENOUGH_AS_WELL {
+        println!("\n{}", described(changes));
+        for scenario in small().chain(if_optimised(large())) {
+            scenario.goes_well(&changed(changes));
+        }
+    }
+}
+
+/// What is known of another process must have a lesser stamp. The clock sees to that, or the sender waits for the clock.
+#[test]
+fn a_clock_that_stands_still_has_to_be_waited_for() {
+    let scenario = Scenario::Merge(scenarios::coarse_clock());
+    scenario.goes_wrong(&Algorithm::whole());
+    scenario.goes_well(&changed(&[Before(OutlastStamp, AnnounceRing)]));
+    // After publishing it is early enough if all of the socket is read, and only then.
+    let late = [Before(SendBySocketOtherwise, ReleaseLock), Before(OutlastStamp, ReleaseLock)];
+    scenario.goes_wrong(&changed(&[LOOK_AHEAD, &late].concat()));
+    if !cfg!(debug_assertions) {
+        scenario.goes_well(&changed(&late));
+    }
+}
+
+/// A false stamp in a ring, or in the socket, which all of it being read does not hide what honest senders have put behind it.
+#[test]
+fn a_lie_reorders_only_what_the_liar_sends() {
+    for scenario in liars() {
+        scenario.goes_well(&Algorithm::whole());
+    }
+    for scenario in if_optimised(liars()) {
+        scenario.goes_well(&changed(&[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)]));
+    }
+}

@@ -1,0 +1,269 @@
+//! How several rings and one socket become one channel that keeps its messages in causal order and can sleep: the four lists
+//! of steps of [`Algorithm::whole`], and nothing else. `merge` and `wake` execute them, in this order; the senders and the receiver of a
+//! channel do the same, step by step, in the functions of `src/channel` that are named with the steps.
+//!
+//! A process that sends much has a ring of its own in memory that it shares with the receiver: records, the tail (how far they
+//! are published, and two marks: closed, asleep), and the head. All processes share one socket. Every message has a stamp, and the
+//! receiver delivers in the order of stamps what it can see. That is not enough, because it cannot see everything at once: while
+//! it looks at one place, a message may come into another, and then one that depends on it into the place that it looks at next.
+//! Therefore it looks at the rings, at the socket, and at the rings again. If a message was there at the first look (A), all that
+//! had to come before it had been published by then, so that the socket and the last look (B) have it.
+//!
+//! What the lists assume, and cannot bring about themselves:
+//! - who reads the clock after a send has returned reads more than the stamps of what was published before that message was. (Of
+//!   a message of the reader's own process, only what others had put into the socket before it.) In other words: the clock does
+//!   not stand still for as long as a signal takes from one process to another. [`Step::OutlastStamp`] is for clocks that do;
+//! - the socket is one queue: what was sent first is read first, and the end is read only when nothing else is left;
+//! - what a process has published or sent outlives it.
+
+use std::fmt::{self, Display};
+
+/// One step of the algorithm, done whole or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    // Sending.
+    /// Takes the lock that the senders of one channel in one process share: a ring is for one writer. `Sender::route`.
+    TakeLock,
+    /// Reads the clock. After the call, so that whatever was sent before has a lesser stamp, and before anything is published.
+    /// `Lane::stamp`.
+    Stamp,
+    /// Raises the stamp above the last one of this process. Two sends within one tick of the clock would have the same, and one
+    /// may be in the ring and the other in the socket. `Lane::stamp`.
+    StampAboveLast,
+    /// Sends the frame that announces a ring by the socket, once, before the first send into the ring returns. Until the receiver
+    /// reads it, everything in the ring has the place of that frame. `offer` in `lane`.
+    AnnounceRing,
+    /// Writes the record behind the last one. `Producer::push`.
+    WriteRecord,
+    /// Publishes the record by one read-modify-write of the tail. The old value tells whether the ring was closed, in which case
+    /// nothing was published, and whether the receiver sleeps. `Producer::publish`.
+    PublishBySwap,
+    /// Sends a small frame by the socket if the swap found the receiver asleep. If the socket is full it need not, for there is
+    /// something to wake the receiver. `Link::wake`.
+    RingBell,
+    /// Never again touches a ring that was closed: the swap has just removed the mark. `Producer::close`, `Lane::push`.
+    LeaveClosedRing,
+    /// After the bell, so that nobody in this process finds the mark gone while the bell for it is still to be rung by another who may
+    /// die. `Sender::route` returns.
+    ReleaseLock,
+    /// Sends by socket what has no ring, or whose ring turned out to be closed. With the stamp that it has. `Sender::send_message`.
+    SendBySocketOtherwise,
+
+    // Receiving.
+    /// Loads the tails of all rings, one after the other: A. Skipped where A is known from the pass before. `Rings::look_before`.
+    ScanA,
+    /// Reads the socket until it is empty or at its end, and deals with frames that are no message. The messages wait, as if each had
+    /// a ring of its own, so that one with a false stamp keeps no other from its place. `Receiver::read_socket`.
+    ReadAllOfSocket,
+    /// Loads the tails of all rings again, after the socket: B. `Rings::look`.
+    ScanB,
+    /// ... also of the rings that were announced in between, and were added by `Rings::attach`.
+    ScanNewRings,
+    /// Of the fronts of the rings as of B and of what waits from the socket, the one with the least stamp is next. Of equal stamps any
+    /// may be. `Rings::next`.
+    PickLeast,
+    /// If the next is in a ring and was not in A, what comes before it may have been missed by B: A becomes B, and on with the
+    /// socket. Otherwise it is delivered, and on with picking. `Rings::next` and `confirm`.
+    ConfirmNewArrival,
+    /// The socket is at its end and nothing is left in B: disconnected. Nothing is left, but the socket is not at its end: idle.
+    /// `Receiver::receive_in_order`.
+    EofNeedsEmptyB,
+
+    // Retiring a ring.
+    /// Marks the tail as closed and learns what was published before, at once. `Consumer::retire`.
+    CloseByFetchOr,
+    /// Goes on merging the ring up to there. `Consumer::scan`, which looks no more, and `Rings::sweep`.
+    DrainToFinal,
+
+    // Waiting, when idle.
+    /// Marks the tail of each ring as asleep, by compare-and-swap from the position up to which everything was received.
+    /// `Rings::arm`, `Consumer::arm`.
+    ArmByCas,
+    /// If it fails there is something to receive, and no sleep. `Receiver::wait`; `receive_in_order` for who polls; `ReceiverSet::arm`.
+    HeedFailedCas,
+    /// Unless it fails because the mark is there already, left by a wait that another ring or the socket ended. `Consumer::arm`.
+    MarkedIsArmed,
+    /// Blocks until the socket is readable or at its end, then receives. `Receiver::wait`, `ReceiverSet::select`.
+    BlockOnSocket,
+
+    // In place of the above: enough as well.
+    /// For [`Step::ScanA`]. Takes nothing as seen before: a pass more, and the same order.
+    NothingInA,
+    /// For [`Step::ScanA`]. Loads the tails of some rings and takes nothing as seen before in the others.
+    ScanSomeOfA,
+    /// For [`Step::SendBySocketOtherwise`]. Takes a new stamp for what finds its ring closed.
+    SendBySocketStampedAnew,
+    /// Before anything is published. Waits until the clock has passed the stamp, and so needs no assumption about clocks. If the
+    /// socket is not read to its end, it is too late after publishing: others may already be behind it there.
+    OutlastStamp,
+    /// For [`Step::ReadAllOfSocket`]. Reads no more frames than were in the socket after A, so that who floods it delays nobody.
+    /// `Receiver::read_socket`, which reads as many as there can be and does not count them.
+    ReadAllOfSocketAsOfA,
+    /// For [`Step::ReadAllOfSocket`], with [`Step::RecheckUnlessAllRead`]. Stops when enough wait: here two, which stand for as many
+    /// handles as a process can spare. Whoever lies can fill that up, and hide what honest senders have put behind it.
+    /// `Rings::may_read_more`.
+    ReadSocketUntilFull,
+    /// When a message of the socket was delivered, and the socket had not been read to its end: A becomes B, and on with the socket.
+    /// `Rings::take_waiting`.
+    RecheckUnlessAllRead,
+    /// For [`Step::ReadAllOfSocket`], with [`Step::RecheckAfterLookAhead`]. Stops at the first message, the look-ahead.
+    ReadSocketUntilData,
+    /// As [`Step::ReadSocketUntilData`], but no more frames than were in the socket after A, also if none was a message.
+    ReadSocketAsOfA,
+    /// When the look-ahead was delivered: A becomes B, and on with the socket, since what was behind it is unknown.
+    RecheckAfterLookAhead,
+    /// For [`Step::RingBell`], with a flag. Takes it down by a swap after publishing, then sends the frame if it was up.
+    RingBellBySwapOfFlag,
+    /// For [`Step::ArmByCas`], with a flag. Raises it for each ring; after a fence, looks at the tail again. Of the ways to ring the
+    /// bell by flag, only the swap goes with it.
+    ArmByFlagAndFence,
+
+    // In place of the above: not enough.
+    /// As [`Step::ReadSocketUntilData`], but does not believe a stamp that is later than the clock when the message is read, and takes
+    /// the time instead.
+    ReadSocketAndClock,
+    /// For [`Step::PublishBySwap`]. Looks at the marks, then stores the tail.
+    PublishByLoadThenStore,
+    /// For [`Step::SendBySocketOtherwise`]. Does not keep the stamp.
+    SendBySocketUnstamped,
+    /// For [`Step::ReadAllOfSocket`]. One frame, whatever it is. Before A it does no harm: `Receiver::wait` reads one.
+    ReadOneFrame,
+    /// For [`Step::RecheckAfterLookAhead`]. Reads the socket again but not the rings.
+    RefillLookAhead,
+    /// For [`Step::CloseByFetchOr`]. Loads the tail, then stores it with the mark.
+    CloseByLoadThenStore,
+    /// For [`Step::ArmByCas`]. Loads the tail, then stores it with the mark if there was nothing new.
+    ArmByLoadThenStore,
+    /// For [`Step::ArmByCas`]. Raises a flag of its own for each ring, then looks at the tail again, with no fence between.
+    ArmByFlag,
+    /// For [`Step::RingBell`], with a flag. Looks at it after publishing, with no fence between; takes it down after the bell.
+    RingBellByFlag,
+    /// For [`Step::RingBell`], with a flag. With a fence before looking; takes it down after the bell, and with it what the receiver
+    /// has raised again in the meantime.
+    RingBellByFenceAndFlag,
+}
+
+use Step::*;
+
+/// Every list of steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Algorithm {
+    pub(crate) send: Vec<Step>,
+    pub(crate) receive: Vec<Step>,
+    pub(crate) retire: Vec<Step>,
+    pub(crate) wait: Vec<Step>,
+    /// All of these steps, by number.
+    set: u64,
+}
+
+impl Algorithm {
+    /// The algorithm.
+    pub(crate) fn whole() -> Self {
+        let whole = Self {
+            send: vec![
+                TakeLock,
+                Stamp,
+                StampAboveLast,
+                AnnounceRing,
+                WriteRecord,
+                PublishBySwap,
+                RingBell,
+                LeaveClosedRing,
+                ReleaseLock,
+                SendBySocketOtherwise,
+            ],
+            receive: vec![
+                ScanA,
+                ReadAllOfSocket,
+                ScanB,
+                ScanNewRings,
+                PickLeast,
+                ConfirmNewArrival,
+                EofNeedsEmptyB,
+            ],
+            retire: vec![CloseByFetchOr, DrainToFinal],
+            wait: vec![ArmByCas, HeedFailedCas, MarkedIsArmed, BlockOnSocket],
+            set: 0,
+        };
+        whole.numbered()
+    }
+
+    fn numbered(mut self) -> Self {
+        self.set = self.steps().map(|step| 1 << step as u64).sum();
+        self
+    }
+
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step> {
+        [&self.send, &self.receive, &self.retire, &self.wait].into_iter().flatten().copied()
+    }
+
+    pub(crate) fn has(&self, step: Step) -> bool {
+        self.set & 1 << step as u64 != 0
+    }
+
+    /// Whether both are steps of sending, the one before the other.
+    pub(crate) fn sends_with(&self, step: Step, before: Step) -> bool {
+        let place = |step| self.send.iter().position(|&other| other == step);
+        matches!((place(step), place(before)), (Some(place), Some(next)) if place < next)
+    }
+
+    pub(crate) fn with(mut self, change: Change) -> Self {
+        match change {
+            Change::Without(step) => {
+                let (list, index) = self.find(step);
+                list.remove(index);
+            }
+            Change::Instead(step, other) => {
+                let (list, index) = self.find(step);
+                list[index] = other;
+            }
+            Change::Before(step, next) => {
+                if self.has(step) {
+                    let (list, index) = self.find(step);
+                    list.remove(index);
+                }
+                let (list, index) = self.find(next);
+                list.insert(index, step);
+            }
+            Change::Exchanged(step, other) => {
+                let (list, index) = self.find(step);
+                let with = list.iter().position(|&step| step == other);
+                list.swap(index, with.expect("both are steps of one list"));
+            }
+        }
+        self.numbered()
+    }
+
+    fn find(&mut self, step: Step) -> (&mut Vec<Step>, usize) {
+        [&mut self.send, &mut self.receive, &mut self.retire, &mut self.wait]
+            .into_iter()
+            .find_map(|list| {
+                let index = list.iter().position(|&other| other == step)?;
+                Some((list, index))
+            })
+            .unwrap_or_else(|| panic!("no step {step:?}"))
+    }
+}
+
+/// What is done to the algorithm to see what it is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Without(Step),
+    /// The second in place of the first.
+    Instead(Step, Step),
+    /// The first now comes just before the second.
+    Before(Step, Step),
+    /// Each in the place of the other.
+    Exchanged(Step, Step),
+}
+
+impl Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Without(step) => write!(formatter, "without {step:?}"),
+            Self::Instead(step, other) => write!(formatter, "{other:?} instead of {step:?}"),
+            Self::Before(step, next) => write!(formatter, "{step:?} before {next:?}"),
+            Self::Exchanged(step, other) => write!(formatter, "{step:?} and {other:?} exchanged"),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Who sends what, and what may happen to them.
+
+/// Who sends what.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) threads: Vec<Thread>,
+    /// The rings that were announced long ago.
+    pub(crate) attached: &'static [usize],
+    /// The rings that the receiver may retire whenever it likes.
+    pub(crate) retired: &'static [usize],
+    /// The processes that may die at any time.
+    pub(crate) mortal: &'static [usize],
+    pub(crate) clock: Clock,
+}
+
+/// A thread of a process, and what it sends one after the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Thread {
+    pub(crate) process: usize,
+    pub(crate) sends: Vec<Send>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Send {
+    /// Which ring of its process, or none for the socket.
+    pub(crate) ring: Option<usize>,
+    /// Begins only when these sends have returned: the number of the thread, and of the send in it.
+    pub(crate) after: &'static [(usize, usize)],
+    /// The stamp, if the sender does not read the clock for it. Nothing is promised to who does that.
+    pub(crate) lie: Option<u8>,
+}
+
+/// What two readings of the clock have to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// As `Ties`, and no two are equal.
+    Distinct,
+    /// They may be equal. But who reads the clock after a send has returned reads more than the stamps of what was published before
+    /// that message was. If the reader's process has sent the message itself, this is assumed only of what others put into the socket
+    /// before it.
+    Ties,
+    /// They may be equal.
+    Coarse,
+}

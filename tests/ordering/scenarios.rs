@@ -1,0 +1,313 @@
+//! Who sends what, in the cases in which the merge can go wrong.
+
+use super::merge::{Clock, Scenario, Send, Thread};
+
+fn thread<const N: usize>(process: usize, sends: [Send; N]) -> Thread {
+    Thread { process, sends: sends.into() }
+}
+
+fn socket() -> Send {
+    Send { ring: None, after: &[], lie: None }
+}
+
+fn ring(ring: usize) -> Send {
+    Send { ring: Some(ring), after: &[], lie: None }
+}
+
+impl Send {
+    fn after(self, after: &'static [(usize, usize)]) -> Self {
+        Self { after, ..self }
+    }
+
+    fn lie(self, stamp: u8) -> Self {
+        Self { lie: Some(stamp), ..self }
+    }
+}
+
+fn scenario<const N: usize>(
+    name: &'static str,
+    attached: &'static [usize],
+    threads: [Thread; N],
+) -> Scenario {
+    Scenario {
+        name,
+        threads: threads.into(),
+        attached,
+        retired: &[],
+        mortal: &[],
+        clock: Clock::Distinct,
+    }
+}
+
+/// The whole algorithm keeps its promises in all of these, and in the large ones.
+pub(crate) fn small() -> Vec<Scenario> {
+    vec![
+        scenario("socket only", &[], [thread(0, [socket(), socket()]), thread(1, [socket()])]),
+        scenario("end with data in a ring", &[0], [thread(0, [ring(0), ring(0), ring(0)])]),
+        Scenario {
+            retired: &[0],
+            ..scenario("ring retired", &[0], [thread(0, [ring(0), ring(0), ring(0)])])
+        },
+        Scenario {
+            mortal: &[0],
+            ..scenario(
+                "a sender dies",
+                &[0],
+                [thread(0, [ring(0), socket(), ring(0)]), thread(1, [socket()])],
+            )
+        },
+        Scenario {
+            mortal: &[0],
+            ..scenario(
+                "a sender dies while it attaches a ring",
+                &[1],
+                [thread(0, [socket(), ring(0)]), thread(1, [ring(1)])],
+            )
+        },
+        Scenario {
+            mortal: &[0],
+            retired: &[0],
+            ..scenario(
+                "a sender dies while its ring is retired",
+                &[0],
+                [thread(0, [ring(0), ring(0)]), thread(1, [socket()])],
+            )
+        },
+        scenario(
+            "a message with handles between those in the ring",
+            &[0],
+            [thread(0, [ring(0), socket(), ring(0)]), thread(1, [socket()])],
+        ),
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps in one process",
+                &[0],
+                [thread(0, [socket(), ring(0), socket()])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps, and one before in the socket",
+                &[0],
+                [thread(0, [socket(), ring(0)]), thread(1, [socket()])],
+            )
+        },
+        scenario(
+            "two threads of one process",
+            &[0],
+            [thread(0, [ring(0)]), thread(0, [ring(0)]), thread(1, [socket()])],
+        ),
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring retired between two threads",
+                &[0],
+                [thread(0, [ring(0)]), thread(0, [ring(0)]), thread(1, [socket()])],
+            )
+        },
+        scenario(
+            "a chain of dependent sends through three rings",
+            &[0, 1, 2],
+            [
+                thread(0, [ring(0), ring(0).after(&[(2, 0)])]),
+                thread(1, [ring(1).after(&[(0, 0)])]),
+                thread(2, [ring(2).after(&[(1, 0)])]),
+            ],
+        ),
+        scenario(
+            "a chain of dependent sends through socket and rings",
+            &[0, 2],
+            [
+                thread(0, [ring(0), ring(0).after(&[(2, 0)])]),
+                thread(1, [socket().after(&[(0, 0)])]),
+                thread(2, [ring(2).after(&[(1, 0)])]),
+            ],
+        ),
+        scenario(
+            "two on the socket, one ring",
+            &[0],
+            [thread(0, [ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
+        ),
+        scenario(
+            "ring attached after a message on the socket",
+            &[1],
+            [thread(0, [socket(), ring(0)]), thread(1, [ring(1)])],
+        ),
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring retired, another ring",
+                &[0, 1],
+                [thread(0, [ring(0), ring(0)]), thread(1, [ring(1)])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps in two processes",
+                &[0, 1],
+                [thread(0, [ring(0), ring(0)]), thread(1, [ring(1)])],
+            )
+        },
+        scenario(
+            "socket and ring with more",
+            &[0],
+            [thread(0, [ring(0), ring(0)]), thread(1, [socket(), socket()])],
+        ),
+    ]
+}
+
+/// The same, with more senders or rings.
+pub(crate) fn large() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "three rings",
+            &[0, 1, 2],
+            [thread(0, [ring(0)]), thread(1, [ring(1)]), thread(2, [ring(2)])],
+        ),
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring attached, retired, and another attached",
+                &[],
+                [thread(0, [ring(0), ring(0), ring(1)]), thread(1, [socket()])],
+            )
+        },
+        scenario(
+            "ring attached between the messages of others",
+            &[1],
+            [thread(0, [ring(0)]), thread(1, [ring(1)]), thread(2, [socket()])],
+        ),
+        scenario(
+            "two rings attached",
+            &[],
+            [thread(0, [ring(0)]), thread(1, [ring(1)]), thread(2, [socket()])],
+        ),
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring retired, another ring, and the socket",
+                &[0, 1],
+                [thread(0, [ring(0)]), thread(1, [ring(1)]), thread(2, [socket()])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps in three processes",
+                &[0],
+                [thread(0, [ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps, two threads of one process",
+                &[0, 1],
+                [thread(0, [ring(0)]), thread(0, [ring(0)]), thread(1, [ring(1)])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps, two threads, and one before in the socket",
+                &[0],
+                [thread(0, [socket()]), thread(0, [ring(0)]), thread(1, [socket()])],
+            )
+        },
+        scenario(
+            "two on the socket, one ring with more",
+            &[0],
+            [thread(0, [ring(0), ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
+        ),
+        scenario(
+            "two on the socket with more, one ring",
+            &[0],
+            [thread(0, [ring(0)]), thread(1, [socket(), socket()]), thread(2, [socket()])],
+        ),
+        scenario(
+            "two rings, one on the socket",
+            &[0, 1],
+            [thread(0, [ring(0), ring(0)]), thread(1, [ring(1)]), thread(2, [socket()])],
+        ),
+        scenario(
+            "two on the socket, two rings, one dependent",
+            &[0, 1],
+            [
+                thread(0, [ring(0)]),
+                thread(1, [ring(1).after(&[(3, 0)])]),
+                thread(2, [socket()]),
+                thread(3, [socket()]),
+            ],
+        ),
+    ]
+}
+
+/// The same, with so many sends that it takes long without optimisation.
+pub(crate) fn huge() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring retired, another ring, and the socket, with more",
+                &[0, 1],
+                [thread(0, [ring(0), ring(0)]), thread(1, [ring(1)]), thread(2, [socket()])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps, two threads, and one before in the socket, with more",
+                &[0],
+                [thread(0, [ring(0), socket()]), thread(0, [ring(0)]), thread(1, [socket()])],
+            )
+        },
+        Scenario {
+            clock: Clock::Ties,
+            ..scenario(
+                "equal stamps, two threads of one process, with more",
+                &[0, 1],
+                [thread(0, [socket(), ring(0)]), thread(0, [ring(0)]), thread(1, [ring(1)])],
+            )
+        },
+    ]
+}
+
+/// A clock that may stand still between a send and the next one that knows of it.
+pub(crate) fn coarse_clock() -> Scenario {
+    Scenario {
+        clock: Clock::Coarse,
+        ..scenario(
+            "coarse clock",
+            &[0],
+            [thread(0, [ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
+        )
+    }
+}
+
+/// Stamps that are lies, far in the future or long past: in a ring, or in the socket. The whole algorithm keeps its promises to those
+/// who do not lie.
+pub(crate) fn liars() -> Vec<Scenario> {
+    let in_ring = |name, first, second| {
+        scenario(
+            name,
+            &[0, 1],
+            [
+                thread(0, [ring(0).lie(first), ring(0).lie(second)]),
+                thread(1, [ring(1)]),
+                thread(2, [socket()]),
+            ],
+        )
+    };
+    let in_socket =
+        |name, liar| scenario(name, &[0], [thread(0, [ring(0)]), thread(1, [socket()]), liar]);
+    vec![
+        in_ring("lies in a ring: late", 100, 1),
+        in_ring("lies in a ring: early", 1, 100),
+        in_socket("a lie in the socket", thread(2, [socket().lie(100)])),
+        in_socket("two lies in the socket", thread(2, [socket().lie(100), socket().lie(101)])),
+        in_socket("lies in the socket: early", thread(2, [socket().lie(100), socket().lie(1)])),
+    ]
+}
