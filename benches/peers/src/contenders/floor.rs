@@ -1,6 +1,6 @@
 //! The floor: two processes, a ring in shared memory each way, and nothing else. No order between rings, no wake-up, no
 //! check of anything that the other side wrote, no serialisation, no second sender. What strait adds to this is the price
-//! of what it promises.
+//! of what it promises. Both sides poll; it has no part in rows in which an end travels, is made, or is one of many.
 //!
 //! One writer and one reader share a stream of bytes. Each keeps its own position and a copy of the other's. The writer
 //! publishes every piece, so that copying in and copying out overlap; the reader gives room back in larger steps.
@@ -43,7 +43,7 @@ unsafe impl Image for Small {}
 unsafe impl Image for Record {}
 
 impl Contender for Floor {
-    const NAME: &'static str = "floor";
+    const NAME: &'static str = "floor (polls)";
     const HOME: Home = Home::Process;
     const POLLS: bool = true;
 }
@@ -68,7 +68,25 @@ impl<T: Image> Channel<T> for Floor {
     }
 }
 
-impl<Up: Image, Down: Image> Link<Up, Down> for Floor {
+/// What `Vec<u8>` would cost if it were known to be bytes. For strait it is a value like any other.
+impl Channel<Vec<u8>> for Floor {
+    type Sender = Writer;
+    type Receiver = Reader;
+
+    fn send(sender: &mut Writer, value: Vec<u8>) -> Outcome<()> {
+        <Self as Bytes>::send(sender, &value)
+    }
+
+    fn recv(receiver: &mut Reader) -> Outcome<Option<Vec<u8>>> {
+        <Self as Bytes>::recv(receiver)
+    }
+}
+
+impl<Up, Down> Link<Up, Down> for Floor
+where
+    Self: Channel<Up, Sender = Writer, Receiver = Reader>,
+    Self: Channel<Down, Sender = Writer, Receiver = Reader>,
+{
     fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
         serve(start)
     }

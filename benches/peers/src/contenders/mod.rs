@@ -19,7 +19,12 @@ mod polling;
 mod threads;
 
 #[cfg(target_os = "linux")]
-pub use self::{floor::Floor, iceoryx2::Iceoryx2, interprocess::Interprocess};
+pub use self::{
+    floor::Floor,
+    iceoryx2::{Events, Iceoryx2},
+    interprocess::Interprocess,
+    polling::Polling,
+};
 pub use self::{
     ipc_api::{IpcChannel, Strait},
     memcpy::Memcpy,

@@ -1,4 +1,6 @@
 //! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against.
+//!
+//! A typed value is moved and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::contender::{Contender, Outcome, Start};
 #[cfg(target_os = "linux")]
-use crate::contenders::{Floor, Iceoryx2, Interprocess};
+use crate::contenders::{Events, Floor, Iceoryx2, Interprocess, Polling};
 use crate::contenders::{IpcChannel, Memcpy, Strait, Threads};
 use crate::row::Row;
 
@@ -62,26 +62,27 @@ pub fn rows() -> Vec<Row> {
             "round trip, 60 B struct",
             round_trip::RoundTrip,
             [Strait, IpcChannel, Threads],
-            linux [Interprocess, Iceoryx2, Floor]
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         ),
         row!(
             "stream, 16 B struct",
             stream::Values::<Small>::new(),
             [Strait, IpcChannel, Threads],
-            linux [Interprocess, Iceoryx2, Floor]
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         ),
         row!(
             "stream, 60 B struct",
             stream::Values::<Record>::new(),
             [Strait, IpcChannel, Threads],
-            linux [Interprocess, Iceoryx2, Floor]
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         ),
         row!(
-            "stream, Vec<u8> of 64 KiB",
+            "stream, typed Vec<u8> of 64 KiB",
             stream::Values::<Vec<u8>>::new(),
             [Strait, IpcChannel, Threads],
-            linux[Interprocess]
-        ),
+            linux [Interprocess, Floor]
+        )
+        .on::<Memcpy, _>(copy::Copies(64 * KIB)),
     ];
     for (name, length) in [
         ("1 KiB", KIB),
@@ -94,24 +95,24 @@ pub fn rows() -> Vec<Row> {
             &format!("stream, bytes {name}"),
             stream::Chunks(length),
             [Strait, IpcChannel, Threads],
-            linux [Interprocess, Iceoryx2, Floor]
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         );
         rows.push(row.on::<Memcpy, _>(copy::Copies(length)));
     }
     rows.extend([
         row!("request with fresh reply channel", reply::Replies, [Strait, IpcChannel, Threads]),
-        row!("fresh channel for one message", cold::Cold, [Strait, IpcChannel, Threads]),
+        row!("cold channel for one message", cold::Cold, [Strait, IpcChannel, Threads]),
         row!(
             "create + drop",
             create::Create,
             [Strait, IpcChannel, Threads],
-            linux [Interprocess, Iceoryx2]
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>]
         ),
         row!(
             "create + one message + drop",
             create::OneMessage,
             [Strait, IpcChannel, Threads],
-            linux [Interprocess, Iceoryx2]
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>]
         ),
     ]);
     for members in [1, 100, 1000] {
