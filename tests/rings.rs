@@ -612,11 +612,11 @@ fn address_space() -> u64 {
 #[test]
 fn c7_nothing_is_lost_at_any_limit_on_address_space() {
     harness::alone("c7_nothing_is_lost_at_any_limit_on_address_space", || {
-        // Buffers are made, and stay. There are small pieces of memory, and the last keeps the allocator from giving them back.
+        // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: who fails to get a small one
+        // is aborted by the standard library.
         send_under(|| {}, || {}, true);
-        let mut pieces: Vec<Vec<u8>> = (0..4000).map(|_| Vec::with_capacity(500)).collect();
-        let _last = pieces.pop();
-        drop(pieces);
+        let pieces: Vec<Vec<u8>> = (0..8000).map(|_| Vec::with_capacity(500)).collect();
+        let _every_other: Vec<_> = pieces.into_iter().step_by(2).collect();
         let mut had_ring = [false; 2];
         for extra in (0..40).map(|pages| pages * 4096).chain([200 << 10, 400 << 10, 1 << 20]) {
             for is_received in [true, false] {
@@ -668,7 +668,10 @@ fn c7_without_memory_to_share_the_socket_carries_everything() {
             let mut next = 0;
             for note in receiver.iter() {
                 note.check(&mut next);
-                assert!(next % 1000 != 500 || rings() == 0);
+                // There may be one that just turns out to be none. One that is used would stay.
+                while next % 1000 == 500 && rings() > 0 {
+                    thread::yield_now();
+                }
             }
             assert_eq!(next, count);
             sending.join().unwrap();
