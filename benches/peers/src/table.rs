@@ -4,11 +4,14 @@ use crate::contender::Contender;
 use crate::contenders::Strait;
 use crate::measure::{Series, Summary};
 
-const RATIO: usize = 22;
-const TIME: usize = 16;
+const RATIO: usize = 23;
+const OTHERS: usize = 10;
+const TIME: usize = 17;
+/// What stands where there is nothing to say.
+const ABSENT: &str = "-";
 
 pub struct Table {
-    rivals: Vec<&'static str>,
+    contenders: Vec<&'static str>,
     first: usize,
     rows: Vec<(String, Vec<Series>)>,
 }
@@ -16,51 +19,61 @@ pub struct Table {
 impl Table {
     /// Prints the head. `rows` are the names of the rows to come, `contenders` all that take part in any of them.
     pub fn begin<'a>(rows: impl Iterator<Item = &'a str>, contenders: &[&'static str]) -> Self {
-        let rivals: Vec<_> =
-            contenders.iter().copied().filter(|name| *name != Strait::NAME).collect();
-        let first = rows.map(str::len).max().unwrap_or(0);
-        let table = Self { rivals, first, rows: Vec::new() };
-        let heads: Vec<_> = table.rivals.iter().map(|rival| format!("vs {rival}")).collect();
         let title = format!("{}, times as fast", Strait::NAME);
-        table.head(&title, heads.iter().map(String::as_str), RATIO);
+        let first = rows.map(str::len).max().unwrap_or(0).max(title.len());
+        let table = Self { contenders: contenders.to_vec(), first, rows: Vec::new() };
+        let mut heads: Vec<_> =
+            table.rivals().map(|rival| (format!("vs {rival}"), RATIO)).collect();
+        heads.push(("others had".to_owned(), OTHERS));
+        table.head(&title, heads);
         table
     }
 
-    pub fn row(&mut self, name: &str, all: Vec<Series>) {
+    /// `others` is the percentage of the processors that other programs had.
+    pub fn row(&mut self, name: &str, all: Vec<Series>, others: Option<u64>) {
         print!("| {name:first$} |", first = self.first);
         let strait = find(&all, Strait::NAME);
-        for rival in &self.rivals {
+        for rival in self.rivals() {
             let cell = strait
                 .zip(find(&all, rival))
                 .and_then(|(strait, rival)| rival.over(strait))
-                .map_or(String::new(), ratio);
+                .map_or(ABSENT.to_owned(), ratio);
             print!(" {cell:>RATIO$} |");
         }
-        println!();
+        let others = others.map_or(ABSENT.to_owned(), |share| format!("{share} %"));
+        println!(" {others:>OTHERS$} |");
         self.rows.push((name.to_owned(), all));
     }
 
     /// Prints the second table.
     pub fn times(&self) {
-        let contenders = || [Strait::NAME].into_iter().chain(self.rivals.iter().copied());
         println!();
-        self.head("time per message", contenders(), TIME);
+        let heads = self.contenders.iter().map(|name| ((*name).to_owned(), TIME));
+        self.head("time per message", heads);
         for (name, all) in &self.rows {
             print!("| {name:first$} |", first = self.first);
-            for contender in contenders() {
+            for contender in &self.contenders {
                 let cell =
-                    find(all, contender).and_then(Series::summary).map_or(String::new(), time);
+                    find(all, contender).and_then(Series::summary).map_or(ABSENT.to_owned(), time);
                 print!(" {cell:>TIME$} |");
             }
             println!();
         }
+        if self.rows.iter().any(|(_, all)| all.len() < self.contenders.len()) {
+            println!("\n{ABSENT}: this contender cannot do this work");
+        }
     }
 
-    fn head<'a>(&self, title: &str, columns: impl Iterator<Item = &'a str>, width: usize) {
+    fn rivals(&self) -> impl Iterator<Item = &'static str> {
+        self.contenders.iter().copied().filter(|name| *name != Strait::NAME)
+    }
+
+    /// Names the columns, with their widths.
+    fn head(&self, title: &str, columns: impl IntoIterator<Item = (String, usize)>) {
         let first = self.first;
         let mut line = format!("|-{:-<first$}-|", "");
         print!("| {title:first$} |");
-        for column in columns {
+        for (column, width) in columns {
             print!(" {column:>width$} |");
             line += &format!("-{:->width$}:|", "");
         }
