@@ -26,60 +26,64 @@ pub type Start<'a> = &'a mut dyn FnMut(&str) -> Outcome<()>;
 pub trait Contender: 'static {
     const NAME: &'static str;
     const HOME: Home;
+    /// Whether a side that waits keeps its processor busy. Such a far side is stopped while others are measured.
+    const POLLS: bool = false;
 }
 
-/// Channels of values, one in each direction between the two sides.
-pub trait Typed: Contender {
-    type Sender<T: Payload>: Send;
-    type Receiver<T: Payload>: Send;
+/// Channels of values of one type. A crate implements it for the types it can carry.
+///
+/// The ends are `&mut`, and what is sent is a value: the least that every crate can do with.
+pub trait Channel<T>: Contender {
+    type Sender;
+    type Receiver;
 
-    /// The near side: waits under some name, starts the far side, returns the near ends.
-    fn serve<Up: Payload, Down: Payload>(
-        start: Start<'_>,
-    ) -> Outcome<(Self::Sender<Up>, Self::Receiver<Down>)>;
-
-    /// The far side: finds the near side by its name.
-    fn join<Up: Payload, Down: Payload>(
-        name: &str,
-    ) -> Outcome<(Self::Sender<Down>, Self::Receiver<Up>)>;
-
-    fn send<T: Payload>(sender: &Self::Sender<T>, value: T) -> Outcome<()>;
+    fn send(sender: &mut Self::Sender, value: T) -> Outcome<()>;
 
     /// `None` when every sender is gone.
-    fn recv<T: Payload>(receiver: &Self::Receiver<T>) -> Outcome<Option<T>>;
+    fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>>;
+}
+
+pub type Sender<C, T> = <C as Channel<T>>::Sender;
+pub type Receiver<C, T> = <C as Channel<T>>::Receiver;
+
+/// Channels of values, one in each direction between the two sides.
+pub trait Link<Up, Down>: Channel<Up> + Channel<Down> {
+    /// The near side: waits under some name, starts the far side, returns the near ends.
+    fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)>;
+
+    /// The far side: finds the near side by its name.
+    fn join(name: &str) -> Outcome<(Sender<Self, Down>, Receiver<Self, Up>)>;
 }
 
 /// Channels of byte strings, one in each direction between the two sides.
 pub trait Bytes: Contender {
-    type Sender: Send;
-    type Receiver: Send;
+    type Sender;
+    type Receiver;
 
-    fn serve(start: Start<'_>) -> Outcome<(Self::Sender, Self::Receiver)>;
+    /// `longest` is the length of the longest message, for crates that must know it beforehand.
+    fn serve(start: Start<'_>, longest: usize) -> Outcome<(Self::Sender, Self::Receiver)>;
 
-    fn join(name: &str) -> Outcome<(Self::Sender, Self::Receiver)>;
+    fn join(name: &str, longest: usize) -> Outcome<(Self::Sender, Self::Receiver)>;
 
-    fn send(sender: &Self::Sender, bytes: &[u8]) -> Outcome<()>;
+    fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()>;
 
     /// `None` when every sender is gone.
-    fn recv(receiver: &Self::Receiver) -> Outcome<Option<Vec<u8>>>;
+    fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>>;
 }
 
 /// Both ends of a fresh channel, in one process.
-pub trait Fresh: Typed {
-    fn channel<T: Payload>() -> Outcome<(Self::Sender<T>, Self::Receiver<T>)>;
+pub trait Fresh<T>: Channel<T> {
+    fn channel() -> Outcome<(Sender<Self, T>, Receiver<Self, T>)>;
 }
 
 /// Waiting on many receivers at once.
-pub trait Sets: Fresh {
+pub trait Sets<T>: Fresh<T> {
     type Set;
 
     fn set() -> Outcome<Self::Set>;
 
-    fn add<T: Payload>(set: &mut Self::Set, receiver: Self::Receiver<T>) -> Outcome<()>;
+    fn add(set: &mut Self::Set, receiver: Receiver<Self, T>) -> Outcome<()>;
 
     /// Waits until something happens, passes every decoded message to `each`, and returns how many members closed.
-    fn select<T: Payload>(
-        set: &mut Self::Set,
-        each: impl FnMut(T) -> Outcome<()>,
-    ) -> Outcome<usize>;
+    fn select(set: &mut Self::Set, each: impl FnMut(T) -> Outcome<()>) -> Outcome<usize>;
 }

@@ -41,6 +41,14 @@ impl Far {
         Ok(Self::Thread(thread))
     }
 
+    /// Stops a process, or lets it go on. A thread goes on anyhow.
+    pub fn let_run(&self, run: bool) -> Outcome<()> {
+        match self {
+            Self::Process(guarded) => let_run(&guarded.child, run),
+            Self::Thread(_) => Ok(()),
+        }
+    }
+
     pub fn finish(self) -> Outcome<()> {
         match self {
             Self::Process(guarded) => guarded.finish(),
@@ -75,6 +83,33 @@ impl Drop for Guarded {
     }
 }
 
+#[cfg(unix)]
+fn let_run(child: &Child, run: bool) -> Outcome<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    kill_process(Pid::from_child(child), if run { Signal::CONT } else { Signal::STOP })?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn let_run(_: &Child, _: bool) -> Outcome<()> {
+    Ok(())
+}
+
+/// A far process that is stopped cannot notice that its leash has ended.
+#[cfg(target_os = "linux")]
+fn end_with_parent() -> Outcome<()> {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent() -> Outcome<()> {
+    Ok(())
+}
+
 /// What a far process does instead of measuring.
 pub fn main(arguments: &[String], rows: &[Row]) -> Outcome<()> {
     let [row, contender, name, processor @ ..] = arguments else {
@@ -83,6 +118,7 @@ pub fn main(arguments: &[String], rows: &[Row]) -> Outcome<()> {
     if let [processor] = processor {
         processor::keep_to(processor.parse()?)?;
     }
+    end_with_parent()?;
     let entry = rows
         .iter()
         .filter(|candidate| candidate.name == *row)

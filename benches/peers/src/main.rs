@@ -1,17 +1,24 @@
-//! The same work on strait, on ipc-channel and on std's channel, measured in one run and printed as one table of ratios.
+//! The same work on strait and on its peers, measured in one run: first a table of ratios, then one of times.
 //!
-//! strait and ipc-channel run between two processes, std's channel between two threads. A ratio says how many times
-//! faster strait is (more than 1) or slower (less). Figures are medians per message, with the middle half of the samples
-//! as spread.
+//! The peers are ipc-channel, interprocess and iceoryx2 between two processes, and std's channel between two
+//! threads. Below them are two floors: a ring between two processes that promises nothing, and `memcpy`. A ratio says how
+//! many times faster strait is (more than 1) or slower (less). Figures are medians per message, with the middle half of
+//! the samples as spread. A dash is work that this contender cannot do; its file says why. Who polls is marked: it answers
+//! at once, and takes a processor for it. All others sleep while there is nothing to do.
+//!
+//! The last column of the ratios is the share of the processors that other programs had meanwhile. A row in which that is
+//! more than a few per cent should be measured again.
 //!
 //! ```text
-//! cargo run --release [-- [--smoke] [--rows TEXT] [--samples COUNT] [--pinned]]
+//! cargo run --release [-- [--smoke] [--rows TEXT] [--contenders TEXT] [--samples COUNT] [--pinned]]
 //! ```
 
 mod contender;
 mod contenders;
 mod far;
 mod measure;
+mod options;
+mod others;
 mod processor;
 mod row;
 mod table;
@@ -23,16 +30,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::contender::Outcome;
-use crate::measure::{Plan, measure};
+use crate::measure::measure;
+use crate::options::{Options, USAGE};
+use crate::others::Clock;
 use crate::table::Table;
 use crate::watchdog::Watchdog;
-
-const USAGE: &str = "\
-options:
-  --smoke          do a few rounds of each row, to see that all of it works; the figures mean nothing
-  --rows TEXT      only rows whose name contains TEXT
-  --samples COUNT  samples of each contender in each row, at least 7 (default 21)
-  --pinned         a processor for each side; only useful when nothing else runs";
 
 fn main() -> ExitCode {
     match run() {
@@ -48,30 +50,17 @@ fn run() -> Outcome<()> {
     allow_many_descriptors()?;
     let arguments: Vec<String> = env::args().skip(1).collect();
     let mut rows = work::rows();
-    if let [flag, rest @ ..] = arguments.as_slice() {
-        if flag == far::FLAG {
-            return far::main(rest, &rows);
-        }
+    if arguments.first().is_some_and(|flag| flag == far::FLAG) {
+        return far::main(&arguments[1..], &rows);
     }
 
-    let mut plan = Plan { turns: 21, per_set_up: 3, length: Some(Duration::from_millis(25)) };
-    let mut pinned = false;
-    let mut rest = arguments.iter();
-    while let Some(option) = rest.next() {
-        match option.as_str() {
-            "--smoke" => plan = Plan { turns: 2, per_set_up: 2, length: None },
-            "--rows" => {
-                let text = rest.next().ok_or(USAGE)?;
-                rows.retain(|row| row.name.contains(text));
-            }
-            "--samples" => {
-                let count = rest.next().and_then(|count| count.parse().ok()).ok_or(USAGE)?;
-                plan.turns = usize::max(count, 7);
-            }
-            "--pinned" => pinned = true,
-            _ => return Err(USAGE.into()),
-        }
+    let options = Options::parse(&arguments)?;
+    if options.help {
+        println!("{USAGE}");
+        return Ok(());
     }
+    options.choose(&mut rows)?;
+    let plan = options.plan();
 
     let mut contenders: Vec<&'static str> = Vec::new();
     for entry in rows.iter().flat_map(|row| &row.entries) {
@@ -81,13 +70,17 @@ fn run() -> Outcome<()> {
     }
     // Far more than the slowest stage takes: only a hang lasts as long.
     let watchdog = Watchdog::start(Duration::from_secs(120))?;
-    if pinned {
+    if options.pinned {
         processor::split()?;
     }
-    let table = Table::begin(rows.iter().map(|row| row.name.as_str()), &contenders);
+    let mut table = Table::begin(rows.iter().map(|row| row.name.as_str()), &contenders);
     for row in &rows {
-        table.row(&row.name, &measure(row, &plan, &watchdog)?);
+        let before = Clock::read();
+        let all = measure(row, &plan, &watchdog)?;
+        let others = before.zip(Clock::read()).map(|(before, after)| after.others_since(&before));
+        table.row(&row.name, all, others);
     }
+    table.times();
     Ok(())
 }
 

@@ -47,6 +47,7 @@ impl Row {
                     sample: Box::new(move |rounds| work.sample(&mut near, rounds)),
                     messages: work.messages(),
                     far,
+                    polls: C::POLLS,
                 })
             }),
             far: Box::new(move |name| work.far(name)),
@@ -71,11 +72,23 @@ pub struct Running {
     sample: Box<dyn FnMut(u64) -> Outcome<Duration>>,
     messages: u64,
     far: Option<Far>,
+    polls: bool,
 }
 
 impl Running {
     pub fn sample(&mut self, rounds: u64) -> Outcome<Duration> {
-        (self.sample)(rounds)
+        self.let_far_run(true)?;
+        let elapsed = (self.sample)(rounds)?;
+        self.let_far_run(false)?;
+        Ok(elapsed)
+    }
+
+    /// Nothing to do for a far side that sleeps while it waits.
+    fn let_far_run(&self, run: bool) -> Outcome<()> {
+        match &self.far {
+            Some(far) if self.polls => far.let_run(run),
+            _ => Ok(()),
+        }
     }
 
     pub fn messages(&self) -> u64 {
@@ -84,6 +97,7 @@ impl Running {
 
     /// Disconnects, and waits until the far side has ended well.
     pub fn finish(self) -> Outcome<()> {
+        self.let_far_run(true)?;
         drop(self.sample);
         match self.far {
             Some(far) => far.finish(),

@@ -1,9 +1,13 @@
 //! strait and ipc-channel have one API, so one macro implements the traits for both, and neither can be favoured.
 
-use crate::contender::{Bytes, Contender, Fresh, Home, Outcome, Payload, Sets, Start, Typed};
+use crate::contender::{
+    Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Payload, Receiver, Sender, Sets, Start,
+};
 
+/// `$channel` and `$bytes_channel` make the channels to be measured: a crate with a choice of channels is a contender for
+/// each, by one more line below.
 macro_rules! ipc_api {
-    ($contender:ident, $name:literal, $krate:ident) => {
+    ($contender:ident, $name:literal, $krate:ident, $channel:path, $bytes_channel:path) => {
         pub struct $contender;
 
         impl Contender for $contender {
@@ -11,34 +15,15 @@ macro_rules! ipc_api {
             const HOME: Home = Home::Process;
         }
 
-        impl Typed for $contender {
-            type Sender<T: Payload> = $krate::ipc::IpcSender<T>;
-            type Receiver<T: Payload> = $krate::ipc::IpcReceiver<T>;
+        impl<T: Payload> Channel<T> for $contender {
+            type Sender = $krate::ipc::IpcSender<T>;
+            type Receiver = $krate::ipc::IpcReceiver<T>;
 
-            fn serve<Up: Payload, Down: Payload>(
-                start: Start<'_>,
-            ) -> Outcome<(Self::Sender<Up>, Self::Receiver<Down>)> {
-                let (server, name) = $krate::ipc::IpcOneShotServer::new()?;
-                start(&name)?;
-                let (_, ends) = server.accept()?;
-                Ok(ends)
-            }
-
-            fn join<Up: Payload, Down: Payload>(
-                name: &str,
-            ) -> Outcome<(Self::Sender<Down>, Self::Receiver<Up>)> {
-                let server = $krate::ipc::IpcSender::connect(name.to_owned())?;
-                let (up_sender, up_receiver) = $krate::ipc::channel::<Up>()?;
-                let (down_sender, down_receiver) = $krate::ipc::channel::<Down>()?;
-                server.send((up_sender, down_receiver))?;
-                Ok((down_sender, up_receiver))
-            }
-
-            fn send<T: Payload>(sender: &Self::Sender<T>, value: T) -> Outcome<()> {
+            fn send(sender: &mut Self::Sender, value: T) -> Outcome<()> {
                 Ok(sender.send(value)?)
             }
 
-            fn recv<T: Payload>(receiver: &Self::Receiver<T>) -> Outcome<Option<T>> {
+            fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>> {
                 match receiver.recv() {
                     Ok(value) => Ok(Some(value)),
                     Err($krate::IpcError::Disconnected) => Ok(None),
@@ -47,30 +32,47 @@ macro_rules! ipc_api {
             }
         }
 
-        impl Bytes for $contender {
-            type Sender = $krate::ipc::IpcBytesSender;
-            type Receiver = $krate::ipc::IpcBytesReceiver;
-
-            fn serve(start: Start<'_>) -> Outcome<(Self::Sender, Self::Receiver)> {
+        impl<Up: Payload, Down: Payload> Link<Up, Down> for $contender {
+            fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
                 let (server, name) = $krate::ipc::IpcOneShotServer::new()?;
                 start(&name)?;
                 let (_, ends) = server.accept()?;
                 Ok(ends)
             }
 
-            fn join(name: &str) -> Outcome<(Self::Sender, Self::Receiver)> {
+            fn join(name: &str) -> Outcome<(Sender<Self, Down>, Receiver<Self, Up>)> {
                 let server = $krate::ipc::IpcSender::connect(name.to_owned())?;
-                let (up_sender, up_receiver) = $krate::ipc::bytes_channel()?;
-                let (down_sender, down_receiver) = $krate::ipc::bytes_channel()?;
+                let (up_sender, up_receiver) = $channel()?;
+                let (down_sender, down_receiver) = $channel()?;
+                server.send((up_sender, down_receiver))?;
+                Ok((down_sender, up_receiver))
+            }
+        }
+
+        impl Bytes for $contender {
+            type Sender = $krate::ipc::IpcBytesSender;
+            type Receiver = $krate::ipc::IpcBytesReceiver;
+
+            fn serve(start: Start<'_>, _: usize) -> Outcome<(Self::Sender, Self::Receiver)> {
+                let (server, name) = $krate::ipc::IpcOneShotServer::new()?;
+                start(&name)?;
+                let (_, ends) = server.accept()?;
+                Ok(ends)
+            }
+
+            fn join(name: &str, _: usize) -> Outcome<(Self::Sender, Self::Receiver)> {
+                let server = $krate::ipc::IpcSender::connect(name.to_owned())?;
+                let (up_sender, up_receiver) = $bytes_channel()?;
+                let (down_sender, down_receiver) = $bytes_channel()?;
                 server.send((up_sender, down_receiver))?;
                 Ok((down_sender, up_receiver))
             }
 
-            fn send(sender: &Self::Sender, bytes: &[u8]) -> Outcome<()> {
+            fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()> {
                 Ok(sender.send(bytes)?)
             }
 
-            fn recv(receiver: &Self::Receiver) -> Outcome<Option<Vec<u8>>> {
+            fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>> {
                 match receiver.recv() {
                     Ok(bytes) => Ok(Some(bytes)),
                     Err($krate::IpcError::Disconnected) => Ok(None),
@@ -79,25 +81,25 @@ macro_rules! ipc_api {
             }
         }
 
-        impl Fresh for $contender {
-            fn channel<T: Payload>() -> Outcome<(Self::Sender<T>, Self::Receiver<T>)> {
-                Ok($krate::ipc::channel()?)
+        impl<T: Payload> Fresh<T> for $contender {
+            fn channel() -> Outcome<(Sender<Self, T>, Receiver<Self, T>)> {
+                Ok($channel()?)
             }
         }
 
-        impl Sets for $contender {
+        impl<T: Payload> Sets<T> for $contender {
             type Set = $krate::ipc::IpcReceiverSet;
 
             fn set() -> Outcome<Self::Set> {
                 Ok($krate::ipc::IpcReceiverSet::new()?)
             }
 
-            fn add<T: Payload>(set: &mut Self::Set, receiver: Self::Receiver<T>) -> Outcome<()> {
+            fn add(set: &mut Self::Set, receiver: Receiver<Self, T>) -> Outcome<()> {
                 set.add(receiver)?;
                 Ok(())
             }
 
-            fn select<T: Payload>(
+            fn select(
                 set: &mut Self::Set,
                 mut each: impl FnMut(T) -> Outcome<()>,
             ) -> Outcome<usize> {
@@ -116,5 +118,11 @@ macro_rules! ipc_api {
     };
 }
 
-ipc_api!(Strait, "strait", strait);
-ipc_api!(IpcChannel, "ipc-channel", ipc_channel);
+ipc_api!(Strait, "strait", strait, strait::ipc::channel, strait::ipc::bytes_channel);
+ipc_api!(
+    IpcChannel,
+    "ipc-channel",
+    ipc_channel,
+    ipc_channel::ipc::channel,
+    ipc_channel::ipc::bytes_channel
+);

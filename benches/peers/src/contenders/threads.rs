@@ -1,4 +1,6 @@
 //! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against.
+//!
+//! A typed value is moved and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -7,7 +9,9 @@ use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::contender::{Bytes, Contender, Fresh, Home, Outcome, Payload, Start, Typed};
+use crate::contender::{
+    Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Receiver, Sender, Start,
+};
 
 pub struct Threads;
 
@@ -34,32 +38,30 @@ impl Contender for Threads {
     const HOME: Home = Home::Thread;
 }
 
-impl Typed for Threads {
-    type Sender<T: Payload> = Inside<mpsc::Sender<T>>;
-    type Receiver<T: Payload> = mpsc::Receiver<T>;
+impl<T: Send + 'static> Channel<T> for Threads {
+    type Sender = Inside<mpsc::Sender<T>>;
+    type Receiver = Inside<mpsc::Receiver<T>>;
 
-    fn serve<Up: Payload, Down: Payload>(
-        start: Start<'_>,
-    ) -> Outcome<(Self::Sender<Up>, Self::Receiver<Down>)> {
-        let (up_sender, up_receiver) = mpsc::channel::<Up>();
-        let (down_sender, down_receiver) = mpsc::channel::<Down>();
-        start(&leave((Inside(down_sender), up_receiver)))?;
-        Ok((Inside(up_sender), down_receiver))
-    }
-
-    fn join<Up: Payload, Down: Payload>(
-        name: &str,
-    ) -> Outcome<(Self::Sender<Down>, Self::Receiver<Up>)> {
-        collect(name)
-    }
-
-    fn send<T: Payload>(sender: &Self::Sender<T>, value: T) -> Outcome<()> {
+    fn send(sender: &mut Self::Sender, value: T) -> Outcome<()> {
         sender.0.send(value).map_err(|_| "the receiver is gone")?;
         Ok(())
     }
 
-    fn recv<T: Payload>(receiver: &Self::Receiver<T>) -> Outcome<Option<T>> {
-        Ok(receiver.recv().ok())
+    fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>> {
+        Ok(receiver.0.recv().ok())
+    }
+}
+
+impl<Up: Send + 'static, Down: Send + 'static> Link<Up, Down> for Threads {
+    fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
+        let (up_sender, up_receiver) = mpsc::channel::<Up>();
+        let (down_sender, down_receiver) = mpsc::channel::<Down>();
+        start(&leave((Inside(down_sender), Inside(up_receiver))))?;
+        Ok((Inside(up_sender), Inside(down_receiver)))
+    }
+
+    fn join(name: &str) -> Outcome<(Sender<Self, Down>, Receiver<Self, Up>)> {
+        collect(name)
     }
 }
 
@@ -67,36 +69,36 @@ impl Bytes for Threads {
     type Sender = mpsc::Sender<Vec<u8>>;
     type Receiver = mpsc::Receiver<Vec<u8>>;
 
-    fn serve(start: Start<'_>) -> Outcome<(Self::Sender, Self::Receiver)> {
+    fn serve(start: Start<'_>, _: usize) -> Outcome<(Self::Sender, Self::Receiver)> {
         let (up_sender, up_receiver) = mpsc::channel();
         let (down_sender, down_receiver) = mpsc::channel();
-        start(&leave::<(Self::Sender, Self::Receiver)>((down_sender, up_receiver)))?;
+        start(&leave((down_sender, up_receiver)))?;
         Ok((up_sender, down_receiver))
     }
 
-    fn join(name: &str) -> Outcome<(Self::Sender, Self::Receiver)> {
+    fn join(name: &str, _: usize) -> Outcome<(Self::Sender, Self::Receiver)> {
         collect(name)
     }
 
     /// Copies, as the others must: a thread that keeps its buffer has to.
-    fn send(sender: &Self::Sender, bytes: &[u8]) -> Outcome<()> {
+    fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()> {
         sender.send(bytes.to_vec())?;
         Ok(())
     }
 
-    fn recv(receiver: &Self::Receiver) -> Outcome<Option<Vec<u8>>> {
+    fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>> {
         Ok(receiver.recv().ok())
     }
 }
 
-impl Fresh for Threads {
-    fn channel<T: Payload>() -> Outcome<(Self::Sender<T>, Self::Receiver<T>)> {
+impl<T: Send + 'static> Fresh<T> for Threads {
+    fn channel() -> Outcome<(Sender<Self, T>, Receiver<Self, T>)> {
         let (sender, receiver) = mpsc::channel();
-        Ok((Inside(sender), receiver))
+        Ok((Inside(sender), Inside(receiver)))
     }
 }
 
-/// Lets a std sender be part of a message type that has to satisfy serde. std's channels move values without
+/// Lets an end of a std channel be part of a message type that has to satisfy serde. std's channels move values without
 /// serialising them, so neither method runs.
 pub struct Inside<T>(T);
 

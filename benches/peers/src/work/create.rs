@@ -1,17 +1,16 @@
 //! What a channel costs before anything else: made and dropped, and made for a single message. One process, one thread.
 
 use std::hint::black_box;
-use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use crate::contender::{Fresh, Outcome, Start};
 use crate::work::Work;
-use crate::work::record::{Small, Value};
+use crate::work::record::{Record, Small, Value};
 
 #[derive(Clone, Copy)]
 pub struct Create;
 
-impl<C: Fresh> Work<C> for Create {
+impl<C: Fresh<Small>> Work<C> for Create {
     type Near = ();
 
     fn near(&self, _: Start<'_>) -> Outcome<()> {
@@ -21,7 +20,7 @@ impl<C: Fresh> Work<C> for Create {
     fn sample(&self, (): &mut (), rounds: u64) -> Outcome<Duration> {
         let begun = Instant::now();
         for _ in 0..rounds {
-            black_box(C::channel::<Small>()?);
+            black_box(C::channel()?);
         }
         Ok(begun.elapsed())
     }
@@ -31,23 +30,10 @@ impl<C: Fresh> Work<C> for Create {
     }
 }
 
-pub struct OneShot<V>(PhantomData<fn() -> V>);
+#[derive(Clone, Copy)]
+pub struct OneMessage;
 
-impl<V> OneShot<V> {
-    pub fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<V> Clone for OneShot<V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V> Copy for OneShot<V> {}
-
-impl<C: Fresh, V: Value> Work<C> for OneShot<V> {
+impl<C: Fresh<Record>> Work<C> for OneMessage {
     type Near = ();
 
     fn near(&self, _: Start<'_>) -> Outcome<()> {
@@ -57,9 +43,9 @@ impl<C: Fresh, V: Value> Work<C> for OneShot<V> {
     fn sample(&self, (): &mut (), rounds: u64) -> Outcome<Duration> {
         let begun = Instant::now();
         for _ in 0..rounds {
-            let (sender, receiver) = C::channel()?;
-            C::send(&sender, black_box(V::make(true)))?;
-            black_box(C::recv(&receiver)?.ok_or("the message is lost")?);
+            let (mut sender, mut receiver) = C::channel()?;
+            C::send(&mut sender, black_box(Record::make(true)))?;
+            black_box(C::recv(&mut receiver)?.ok_or("the message is lost")?);
         }
         Ok(begun.elapsed())
     }

@@ -1,7 +1,9 @@
 //! The rows of the table. A row is a piece of work written once, against the traits of [`contender`](crate::contender).
 
+mod cold;
+pub mod copy;
 mod create;
-mod record;
+pub mod record;
 mod reply;
 mod round_trip;
 mod set;
@@ -10,7 +12,9 @@ mod stream;
 use std::time::Duration;
 
 use crate::contender::{Contender, Outcome, Start};
-use crate::contenders::{IpcChannel, Strait, Threads};
+#[cfg(target_os = "linux")]
+use crate::contenders::{Events, Floor, Iceoryx2, Interprocess, Polling};
+use crate::contenders::{IpcChannel, Memcpy, Strait, Threads};
 use crate::row::Row;
 
 /// One piece of work, done by two sides that are connected through the contender `C`.
@@ -33,58 +37,104 @@ pub trait Work<C: Contender>: Copy + Send + Sync + 'static {
     }
 }
 
-/// Every row, in the order of the table.
+/// A row and the contenders that can do its work: everywhere, and on Linux.
+macro_rules! row {
+    ($name:expr, $work:expr, [$($contender:ty),*] $(, linux [$($on_linux:ty),*])?) => {{
+        let work = $work;
+        let row = Row::new($name)$(.on::<$contender, _>(work))*;
+        $(
+            #[cfg(target_os = "linux")]
+            let row = row$(.on::<$on_linux, _>(work))*;
+        )?
+        row
+    }};
+}
+
+/// Every row, in the order of the table. Who is missing in a row says why in its own file.
 pub fn rows() -> Vec<Row> {
-    use record::{Record, Small, Wide};
+    use record::{Record, Small};
 
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
 
     let mut rows = vec![
-        everyone("round trip, 60 B struct", round_trip::RoundTrip),
-        everyone("stream, 16 B struct", stream::Values::<Small>::new()),
-        everyone("stream, 64 B struct", stream::Values::<Wide>::new()),
-        everyone("stream, Vec<u8> of 64 KiB", stream::Values::<Vec<u8>>::new()),
-        everyone("stream, bytes 1 KiB", stream::Chunks(KIB)),
-        everyone("stream, bytes 64 KiB", stream::Chunks(64 * KIB)),
-        everyone("stream, bytes 1 MiB", stream::Chunks(MIB)),
-        everyone("stream, bytes 16 MiB", stream::Chunks(16 * MIB)),
-        everyone("request with fresh reply channel", reply::Replies),
-        everyone("create + drop", create::Create),
-        everyone("create + one message + drop", create::OneShot::<Record>::new()),
+        row!(
+            "round trip, 60 B struct",
+            round_trip::RoundTrip,
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
+        ),
+        row!(
+            "stream, 16 B struct",
+            stream::Values::<Small>::new(),
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
+        ),
+        row!(
+            "stream, 60 B struct",
+            stream::Values::<Record>::new(),
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
+        ),
+        row!(
+            "stream, typed Vec<u8> of 64 KiB",
+            stream::Values::<Vec<u8>>::new(),
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Floor]
+        )
+        .on::<Memcpy, _>(copy::Copies(64 * KIB)),
     ];
+    for (name, length) in [
+        ("1 KiB", KIB),
+        ("4 KiB", 4 * KIB),
+        ("64 KiB", 64 * KIB),
+        ("1 MiB", MIB),
+        ("16 MiB", 16 * MIB),
+    ] {
+        let row = row!(
+            &format!("stream, bytes {name}"),
+            stream::Chunks(length),
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
+        );
+        rows.push(row.on::<Memcpy, _>(copy::Copies(length)));
+    }
+    rows.extend([
+        row!("request with fresh reply channel", reply::Replies, [Strait, IpcChannel, Threads]),
+        row!("cold channel for one message", cold::Cold, [Strait, IpcChannel, Threads]),
+        row!(
+            "create + drop",
+            create::Create,
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>]
+        ),
+        row!(
+            "create + one message + drop",
+            create::OneMessage,
+            [Strait, IpcChannel, Threads],
+            linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>]
+        ),
+    ]);
     for members in [1, 100, 1000] {
-        rows.push(processes(
+        rows.push(row!(
             &format!("set of {members}, one active: round trip"),
             set::Across { members, active: 1 },
+            [Strait, IpcChannel]
         ));
     }
     for members in [1, 100, 1000] {
-        rows.push(processes(
+        rows.push(row!(
             &format!("set of {members}, one active: send + select"),
             set::Inside { members },
+            [Strait, IpcChannel]
         ));
     }
     for members in [100, 1000] {
-        rows.push(processes(
+        rows.push(row!(
             &format!("set of {members}, all active"),
             set::Across { members, active: members },
+            [Strait, IpcChannel]
         ));
     }
     rows
-}
-
-fn everyone<W>(name: &str, work: W) -> Row
-where
-    W: Work<Strait> + Work<IpcChannel> + Work<Threads>,
-{
-    Row::new(name).on::<Strait, W>(work).on::<IpcChannel, W>(work).on::<Threads, W>(work)
-}
-
-/// For what std's channels cannot do at all.
-fn processes<W>(name: &str, work: W) -> Row
-where
-    W: Work<Strait> + Work<IpcChannel>,
-{
-    Row::new(name).on::<Strait, W>(work).on::<IpcChannel, W>(work)
 }

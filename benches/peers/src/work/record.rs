@@ -1,18 +1,20 @@
 //! The values that are sent. Each says of itself whether it is the last of its sample, so that the far side knows when
 //! to answer and the channel carries nothing else.
 
+#[cfg(target_os = "linux")]
+use iceoryx2::prelude::ZeroCopySend;
 use serde::{Deserialize, Serialize};
 
-use crate::contender::Payload;
-
-pub trait Value: Payload {
+pub trait Value: Sized + 'static {
     fn make(last: bool) -> Self;
 
     fn is_last(&self) -> bool;
 }
 
 /// 16 bytes.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_os = "linux", derive(ZeroCopySend))]
+#[repr(C)]
 pub struct Small {
     last: u64,
     value: f64,
@@ -29,7 +31,9 @@ impl Value for Small {
 }
 
 /// 60 bytes once serialised with fixed widths, in fields as a real message has them.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(target_os = "linux", derive(ZeroCopySend))]
+#[repr(C)]
 pub struct Record {
     id: u64,
     time: u64,
@@ -48,32 +52,6 @@ impl Value for Record {
             position: [48.2, 16.4],
             key: *b"0123456789abcdef",
             flags: 5,
-            count: 1_000,
-            last: last.into(),
-        }
-    }
-
-    fn is_last(&self) -> bool {
-        self.last == 1
-    }
-}
-
-/// 64 bytes.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct Wide {
-    id: u64,
-    time: u64,
-    matrix: [f64; 4],
-    count: u64,
-    last: u64,
-}
-
-impl Value for Wide {
-    fn make(last: bool) -> Self {
-        Self {
-            id: 7_000_001,
-            time: 1_700_000_000_000_000_000,
-            matrix: [1.0, 0.5, 0.25, 0.125],
             count: 1_000,
             last: last.into(),
         }

@@ -3,15 +3,15 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::contender::{Outcome, Start, Typed};
+use crate::contender::{Link, Outcome, Receiver, Sender, Start};
 use crate::work::Work;
 use crate::work::record::{Record, Value};
 
 #[derive(Clone, Copy)]
 pub struct RoundTrip;
 
-impl<C: Typed> Work<C> for RoundTrip {
-    type Near = (C::Sender<Record>, C::Receiver<Record>);
+impl<C: Link<Record, Record>> Work<C> for RoundTrip {
+    type Near = (Sender<C, Record>, Receiver<C, Record>);
 
     fn near(&self, start: Start<'_>) -> Outcome<Self::Near> {
         C::serve(start)
@@ -27,9 +27,9 @@ impl<C: Typed> Work<C> for RoundTrip {
     }
 
     fn far(&self, name: &str) -> Outcome<()> {
-        let (sender, receiver) = C::join::<Record, Record>(name)?;
-        while let Some(record) = C::recv(&receiver)? {
-            C::send(&sender, record)?;
+        let (mut sender, mut receiver) = C::join(name)?;
+        while let Some(record) = C::recv(&mut receiver)? {
+            C::send(&mut sender, record)?;
         }
         Ok(())
     }

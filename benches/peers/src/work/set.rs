@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::contender::{Outcome, Payload, Sets, Start};
+use crate::contender::{Channel, Fresh, Link, Outcome, Receiver, Sender, Sets, Start};
 use crate::work::Work;
 use crate::work::record::{Small, Value};
 
@@ -23,25 +23,21 @@ pub enum Down<S> {
     Answer,
 }
 
-pub struct Senders<C: Sets>
-where
-    C::Sender<Small>: Payload,
-{
-    all: Vec<C::Sender<Small>>,
-    answers: C::Receiver<Down<C::Sender<Small>>>,
+type Answers<C> = Down<Sender<C, Small>>;
+
+pub struct Senders<C: Sets<Small> + Channel<Answers<C>>> {
+    all: Vec<Sender<C, Small>>,
+    answers: Receiver<C, Answers<C>>,
 }
 
-impl<C: Sets> Work<C> for Across
-where
-    C::Sender<Small>: Payload,
-{
+impl<C: Sets<Small> + Link<(), Answers<C>>> Work<C> for Across {
     type Near = Senders<C>;
 
     fn near(&self, start: Start<'_>) -> Outcome<Self::Near> {
-        let (_, answers) = C::serve::<(), Down<C::Sender<Small>>>(start)?;
+        let (_, mut answers) = <C as Link<(), Answers<C>>>::serve(start)?;
         let mut all = Vec::with_capacity(self.members);
         while all.len() < self.members {
-            match C::recv(&answers)? {
+            match <C as Channel<Answers<C>>>::recv(&mut answers)? {
                 Some(Down::Member(sender)) => all.push(sender),
                 Some(Down::Answer) | None => return Err("too few members".into()),
             }
@@ -52,24 +48,24 @@ where
     fn sample(&self, near: &mut Self::Near, rounds: u64) -> Outcome<Duration> {
         // In the middle, so that neither the first nor the last member is favoured.
         let first = (self.members - self.active) / 2;
-        let active = &near.all[first..first + self.active];
+        let active = &mut near.all[first..first + self.active];
         let begun = Instant::now();
         for _ in 0..rounds {
-            for sender in active {
-                C::send(sender, black_box(Small::make(false)))?;
+            for sender in &mut *active {
+                <C as Channel<Small>>::send(sender, black_box(Small::make(false)))?;
             }
-            C::recv(&near.answers)?.ok_or("no answer")?;
+            <C as Channel<Answers<C>>>::recv(&mut near.answers)?.ok_or("no answer")?;
         }
         Ok(begun.elapsed())
     }
 
     fn far(&self, name: &str) -> Outcome<()> {
-        let (sender, _open) = C::join::<(), Down<C::Sender<Small>>>(name)?;
+        let (mut sender, _open) = <C as Link<(), Answers<C>>>::join(name)?;
         let mut set = C::set()?;
         for _ in 0..self.members {
-            let (member, receiver) = C::channel::<Small>()?;
+            let (member, receiver) = <C as Fresh<Small>>::channel()?;
             C::add(&mut set, receiver)?;
-            C::send(&sender, Down::Member(member))?;
+            <C as Channel<Answers<C>>>::send(&mut sender, Down::Member(member))?;
         }
         let mut received = 0;
         let mut closed = 0;
@@ -79,7 +75,7 @@ where
                 received += 1;
                 if received == self.active {
                     received = 0;
-                    C::send(&sender, Down::Answer)?;
+                    <C as Channel<Answers<C>>>::send(&mut sender, Down::Answer)?;
                 }
                 Ok(())
             })?;
@@ -98,12 +94,12 @@ pub struct Inside {
     pub members: usize,
 }
 
-pub struct Local<C: Sets> {
+pub struct Local<C: Sets<Small>> {
     set: C::Set,
-    senders: Vec<C::Sender<Small>>,
+    senders: Vec<Sender<C, Small>>,
 }
 
-impl<C: Sets> Work<C> for Inside {
+impl<C: Sets<Small>> Work<C> for Inside {
     type Near = Local<C>;
 
     fn near(&self, _: Start<'_>) -> Outcome<Self::Near> {
@@ -118,7 +114,7 @@ impl<C: Sets> Work<C> for Inside {
     }
 
     fn sample(&self, near: &mut Self::Near, rounds: u64) -> Outcome<Duration> {
-        let sender = &near.senders[self.members / 2];
+        let sender = &mut near.senders[self.members / 2];
         let mut received = 0;
         let begun = Instant::now();
         for round in 1..=rounds {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use crate::contender::{Bytes, Outcome, Start, Typed};
+use crate::contender::{Bytes, Channel, Link, Outcome, Receiver, Sender, Start};
 use crate::work::Work;
 use crate::work::record::Value;
 
@@ -26,8 +26,8 @@ impl<V> Clone for Values<V> {
 
 impl<V> Copy for Values<V> {}
 
-impl<C: Typed, V: Value> Work<C> for Values<V> {
-    type Near = (C::Sender<V>, C::Receiver<u64>);
+impl<C: Link<V, u64>, V: Value> Work<C> for Values<V> {
+    type Near = (Sender<C, V>, Receiver<C, u64>);
 
     fn near(&self, start: Start<'_>) -> Outcome<Self::Near> {
         C::serve(start)
@@ -36,9 +36,9 @@ impl<C: Typed, V: Value> Work<C> for Values<V> {
     fn sample(&self, (sender, receiver): &mut Self::Near, rounds: u64) -> Outcome<Duration> {
         let begun = Instant::now();
         for round in 1..=rounds {
-            C::send(sender, black_box(V::make(round == rounds)))?;
+            <C as Channel<V>>::send(sender, black_box(V::make(round == rounds)))?;
         }
-        let received = C::recv(receiver)?.ok_or("no answer")?;
+        let received = <C as Channel<u64>>::recv(receiver)?.ok_or("no answer")?;
         let elapsed = begun.elapsed();
         if received != rounds {
             return Err(format!("{rounds} messages sent, {received} received").into());
@@ -47,12 +47,12 @@ impl<C: Typed, V: Value> Work<C> for Values<V> {
     }
 
     fn far(&self, name: &str) -> Outcome<()> {
-        let (sender, receiver) = C::join::<V, u64>(name)?;
+        let (mut sender, mut receiver) = C::join(name)?;
         let mut received = 0;
-        while let Some(value) = C::recv(&receiver)? {
+        while let Some(value) = <C as Channel<V>>::recv(&mut receiver)? {
             received += 1;
             if black_box(value).is_last() {
-                C::send(&sender, received)?;
+                <C as Channel<u64>>::send(&mut sender, received)?;
                 received = 0;
             }
         }
@@ -74,7 +74,7 @@ impl<C: Bytes> Work<C> for Chunks {
     type Near = Source<C>;
 
     fn near(&self, start: Start<'_>) -> Outcome<Self::Near> {
-        let (sender, receiver) = C::serve(start)?;
+        let (sender, receiver) = C::serve(start, self.0)?;
         Ok(Source { sender, receiver, chunk: vec![0; self.0] })
     }
 
@@ -82,9 +82,9 @@ impl<C: Bytes> Work<C> for Chunks {
         let begun = Instant::now();
         for round in 1..=rounds {
             near.chunk[0] = u8::from(round == rounds);
-            C::send(&near.sender, black_box(&near.chunk))?;
+            C::send(&mut near.sender, black_box(&near.chunk))?;
         }
-        let answer = C::recv(&near.receiver)?.ok_or("no answer")?;
+        let answer = C::recv(&mut near.receiver)?.ok_or("no answer")?;
         let elapsed = begun.elapsed();
         if answer != rounds.to_le_bytes() {
             return Err(format!("{rounds} messages sent, {answer:?} received").into());
@@ -93,15 +93,15 @@ impl<C: Bytes> Work<C> for Chunks {
     }
 
     fn far(&self, name: &str) -> Outcome<()> {
-        let (sender, receiver) = C::join(name)?;
+        let (mut sender, mut receiver) = C::join(name, self.0)?;
         let mut received: u64 = 0;
-        while let Some(bytes) = C::recv(&receiver)? {
+        while let Some(bytes) = C::recv(&mut receiver)? {
             if bytes.len() != self.0 {
                 return Err(format!("{} bytes instead of {}", bytes.len(), self.0).into());
             }
             received += 1;
             if black_box(bytes)[0] == 1 {
-                C::send(&sender, &received.to_le_bytes())?;
+                C::send(&mut sender, &received.to_le_bytes())?;
                 received = 0;
             }
         }

@@ -1,0 +1,12 @@
+//! One copy from warm memory to warm memory, by one thread: about what a channel that hands over bytes could come to. Two
+//! sides that copy at the same time, each into or out of a ring that fits in its cache, can be a little faster where the
+//! byte string does not fit. It does not send, so it takes part with work of its own, [`copy`](crate::work::copy).
+
+use crate::contender::{Contender, Home};
+
+pub struct Memcpy;
+
+impl Contender for Memcpy {
+    const NAME: &'static str = "memcpy";
+    const HOME: Home = Home::Thread;
+}
