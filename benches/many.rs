@@ -40,8 +40,8 @@ const ROUND_TRIPS: u32 = 1000;
 /// Descriptors that a process has besides those of the channels.
 const SPARE_DESCRIPTORS: usize = 64;
 
-/// Mappings that a process has besides those of the rings.
-const SPARE_MAPPINGS: usize = 512;
+/// How many channels have both their ends in one process at the same time.
+const MOVED_TOGETHER: usize = 500;
 
 /// What the first process asks of the one with the receivers.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -107,15 +107,15 @@ fn many() -> Outcome<()> {
             Err(_) => return Ok(()),
         }
     }
-    let channels = that_fit(channels);
     let mut columns = Vec::new();
     // The few first: what the kernel keeps of freed objects would hide what they cost.
     for channels in [channels / 10, channels] {
         for is_hot in [false, true] {
+            let channels = that_fit(channels, is_hot);
             if channels > 0 {
-                let plan = Plan { channels, is_hot };
                 let temperature = if is_hot { "hot" } else { "cold" };
-                columns.push((format!("{channels} {temperature}"), column(plan)?));
+                let column = column(Plan { channels, is_hot })?;
+                columns.push((format!("{channels} {temperature}"), column));
             }
         }
     }
@@ -123,23 +123,22 @@ fn many() -> Outcome<()> {
     Ok(())
 }
 
-/// As many channels as this process is allowed, of so many.
-fn that_fit(channels: usize) -> usize {
-    let limits = [
-        ("RLIMIT_NOFILE", usage::max_descriptors(), SPARE_DESCRIPTORS),
-        ("vm.max_map_count", usage::max_mappings(), SPARE_MAPPINGS),
-    ];
-    let mut fitting = channels;
-    for (name, limit, spare) in limits {
-        let Some(limit) = limit else { continue };
-        // A hot channel has two of each on either side; so has, of descriptors, any channel as long as both its ends are here.
-        let room = limit.saturating_sub(spare) / 2;
-        if room < fitting {
-            eprintln!("{name} is {limit}: measured with {room} channels instead of {channels}");
-            fitting = room;
-        }
+/// As many channels as a process is allowed, of so many.
+fn that_fit(channels: usize, is_hot: bool) -> usize {
+    let Some(limit) = usage::max_descriptors() else { return channels };
+    let room = if is_hot {
+        // Each has a ring, and there are no more rings when three quarters of the descriptors are in use.
+        (limit / 4 * 3).saturating_sub(SPARE_DESCRIPTORS) / 2
+    } else {
+        limit.saturating_sub(SPARE_DESCRIPTORS + MOVED_TOGETHER)
+    };
+    if room < channels {
+        let hot = if is_hot { "hot " } else { "" };
+        eprintln!(
+            "RLIMIT_NOFILE is {limit}: measured with {room} {hot}channels instead of {channels}"
+        );
     }
-    fitting
+    channels.min(room)
 }
 
 /// Measures in processes of their own, so that nothing is left over from what was measured before.
@@ -232,10 +231,18 @@ fn measure(plan: Plan) -> Outcome<Column> {
         times.push((name.to_owned(), Cell::Nanos(time.as_nanos() as f64 / per)));
     };
 
-    time("make", sides.order(Order::Make(channels))?);
-    let begun = Instant::now();
-    let receivers = sides.fetch_receivers(channels)?;
-    time("move the receiver to the other process", begun.elapsed());
+    let mut receivers = Vec::with_capacity(channels);
+    let mut made = Duration::ZERO;
+    let mut moved = Duration::ZERO;
+    while receivers.len() < channels {
+        let many = MOVED_TOGETHER.min(channels - receivers.len());
+        made += sides.order(Order::Make(many))?;
+        let begun = Instant::now();
+        sides.fetch_receivers(many, &mut receivers)?;
+        moved += begun.elapsed();
+    }
+    time("make", made);
+    time("move the receiver to the other process", moved);
     let begun = Instant::now();
     for receiver in receivers {
         sides.set.add(receiver)?;
@@ -295,17 +302,23 @@ impl Sides {
         }
     }
 
-    fn fetch_receivers(&mut self, channels: usize) -> Outcome<Vec<IpcReceiver<u64>>> {
+    fn fetch_receivers(
+        &mut self,
+        many: usize,
+        receivers: &mut Vec<IpcReceiver<u64>>,
+    ) -> Outcome<()> {
         self.orders.send(Order::Move)?;
-        let mut receivers = Vec::with_capacity(channels);
-        loop {
-            child::feed_the_watchdog();
+        for _ in 0..many {
             match self.reports.recv()? {
                 Report::Receiver(receiver) => receivers.push(receiver),
-                Report::Done(..) if receivers.len() == channels => return Ok(receivers),
                 Report::Done(..) => return Err("receivers are missing".into()),
             }
         }
+        match self.reports.recv()? {
+            Report::Done(_, far) => self.far = far,
+            Report::Receiver(_) => return Err("a receiver that nobody asked for".into()),
+        }
+        Ok(())
     }
 
     /// Receives so many messages, and returns how long that took.

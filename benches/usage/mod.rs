@@ -70,11 +70,6 @@ pub(crate) fn max_descriptors() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// How many mappings a process may have.
-pub(crate) fn max_mappings() -> Option<usize> {
-    fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
-}
-
 fn kilobytes(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());

@@ -310,6 +310,7 @@ impl Rings {
         }
         // Unless it turns out that it can be read.
         State::Refused.tell(&memory);
+        let is_affordable = memory.is_affordable();
         let consumer = Consumer::new(memory, LIMITS)?;
         let now = platform::now();
         let mut ring = Ring::new(consumer, now);
@@ -318,7 +319,8 @@ impl Rings {
             ring.retire();
             return Err(too_many());
         }
-        if self.rings.len() >= MAX_RINGS || platform::clock_domain() != Some(clock_domain) {
+        let is_comparable = platform::clock_domain() == Some(clock_domain);
+        if self.rings.len() >= MAX_RINGS || !is_affordable || !is_comparable {
             // There may be messages in it already. No more than those.
             ring.retire();
         } else {
