@@ -44,6 +44,8 @@ struct Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Plan {
     Small,
+    /// More than a packet takes, but not more than a socket.
+    Medium,
     /// Several fragments each.
     Large,
     Mixed,
@@ -53,6 +55,7 @@ impl Plan {
     fn text(self, from: u32, number: u64) -> String {
         let len = match self {
             Plan::Small => number % 50,
+            Plan::Medium => 80_000,
             Plan::Large => 250_000 + number * 10_007 % 500_000,
             Plan::Mixed if number % 97 == 13 => 300_000,
             Plan::Mixed if number % 19 == 3 => 17_000,
@@ -510,21 +513,26 @@ fn limit(resource: Resource, limit: u64) {
     rustix::process::setrlimit(resource, limits).unwrap();
 }
 
-/// Sends under a limit, and receives when it is lifted: whatever was said to be sent. How many there were, and whether there was a ring.
-fn send_under(limit_it: impl FnOnce(), lift_it: impl FnOnce(), is_received: bool) -> (usize, bool) {
+/// Sends under a limit, and receives when it is lifted: whatever was said to be sent, one message of which is of the plan `one`. How many
+/// errors there were, and whether there was a ring.
+fn send_under(
+    limit_it: impl FnOnce(),
+    lift_it: impl FnOnce(),
+    is_received: bool,
+    one: Plan,
+) -> (usize, bool) {
     let (sender, receiver) = ipc::channel::<Note>().unwrap();
     let mut sent = 0;
     let mut received = 0;
     let mut errors = 0;
     limit_it();
     for number in 0..400 {
-        // Without a ring, the socket takes less than three hundred.
-        if !is_received && number >= 150 {
+        // Without a ring, the socket has to take all of them.
+        if !is_received && number >= 80 {
             break;
         }
-        let mut note = Note::new(0, sent, Plan::Small);
-        note.number = sent;
-        match sender.send(note) {
+        let plan = if number == 79 { one } else { Plan::Small };
+        match sender.send(Note::new(0, sent, plan)) {
             Ok(()) => sent += 1,
             Err(IpcError::Io(_)) => errors += 1,
             Err(error) => panic!("{error:?}"),
@@ -594,6 +602,8 @@ fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
                     || *taken.borrow_mut() = take_descriptors(spare),
                     || taken.borrow_mut().clear(),
                     is_received,
+                    // Large enough to need a ring, whatever that leaves for others.
+                    Plan::Medium,
                 );
                 had_ring[usize::from(has_ring)] = true;
                 assert_eq!(harness::handles_besides(&before), [], "{spare}");
@@ -601,6 +611,72 @@ fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
         }
         assert_eq!(had_ring, [true; 2]);
     });
+}
+
+/// Takes so many of every four descriptors that this process may have.
+fn take_quarters(quarters: u64) -> Vec<OwnedFd> {
+    limit(Resource::Nofile, 400);
+    let mut taken = Vec::new();
+    while next_descriptor() < 100 * quarters {
+        taken.push(io::stdin().as_fd().try_clone_to_owned().unwrap());
+    }
+    taken
+}
+
+/// Sends and receives what makes a channel hot.
+fn exchange_much(sender: &IpcSender<Note>, receiver: &IpcReceiver<Note>) {
+    let mut next = 0;
+    heat(sender, 0, || (0..100).for_each(|_| receiver.recv().unwrap().check(&mut next)));
+}
+
+#[test]
+fn c7_rings_leave_descriptors_for_others() {
+    harness::alone("c7_rings_leave_descriptors_for_others", || {
+        let (sender, receiver) = ipc::channel::<Note>().unwrap();
+        let taken = take_quarters(3);
+        exchange_much(&sender, &receiver);
+        assert_eq!(rings(), 0);
+        drop(taken);
+        // It is tried again, sooner or later.
+        while rings() < 2 {
+            exchange_much(&sender, &receiver);
+        }
+    });
+}
+
+#[test]
+fn c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings() {
+    harness::alone(
+        "c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings",
+        || {
+            let before = harness::handles();
+            let (sender, receiver) = ipc::channel::<Note>().unwrap();
+            let mut sent = 0;
+            let mut received = 0;
+            let mut send = |count| {
+                for _ in 0..count {
+                    sender.send(Note::new(0, sent, Plan::Small)).unwrap();
+                    sent += 1;
+                }
+            };
+            send(100);
+            let taken = take_quarters(3);
+            for _ in 0..3 {
+                // The ring that was offered is refused. There is another, since there has to be one.
+                for _ in 0..100 {
+                    receiver.recv().unwrap().check(&mut received);
+                }
+                send(1000);
+            }
+            drop((sender, taken));
+            while received < sent {
+                receiver.recv().unwrap().check(&mut received);
+            }
+            assert!(receiver.recv().unwrap_err().is_disconnected());
+            drop(receiver);
+            assert_eq!(harness::handles_besides(&before), []);
+        },
+    );
 }
 
 /// How much address space this process has mapped, in bytes.
@@ -614,7 +690,7 @@ fn c7_nothing_is_lost_at_any_limit_on_address_space() {
     harness::alone("c7_nothing_is_lost_at_any_limit_on_address_space", || {
         // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: who fails to get a small one
         // is aborted by the standard library.
-        send_under(|| {}, || {}, true);
+        send_under(|| {}, || {}, true, Plan::Small);
         let pieces: Vec<Vec<u8>> = (0..8000).map(|_| Vec::with_capacity(500)).collect();
         let _every_other: Vec<_> = pieces.into_iter().step_by(2).collect();
         let mut had_ring = [false; 2];
@@ -624,6 +700,7 @@ fn c7_nothing_is_lost_at_any_limit_on_address_space() {
                     || limit(Resource::As, address_space() + extra),
                     || limit(Resource::As, u64::MAX),
                     is_received,
+                    Plan::Small,
                 );
                 had_ring[usize::from(has_ring)] = true;
             }

@@ -29,18 +29,25 @@ const SERVER: &str = "STRAIT_BENCH_SERVER";
 /// More than any sample takes: only a hang lasts as long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The `main` of every bench: plays the role asked for, or measures.
+/// The `main` of a bench with criterion: plays the role asked for, or measures.
 pub(crate) fn main(roles: &[Role], benches: fn(&mut Criterion)) -> ExitCode {
+    run(roles, || {
+        let mut criterion = Criterion::default().configure_from_args();
+        benches(&mut criterion);
+        criterion.final_summary();
+        ExitCode::SUCCESS
+    })
+}
+
+/// The `main` of every bench: plays the role asked for, or does `work`.
+pub(crate) fn run(roles: &[Role], work: impl FnOnce() -> ExitCode) -> ExitCode {
     if !cfg!(target_os = "linux") || cfg!(feature = "force-inprocess") {
         eprintln!("not measured: this backend does not reach other processes");
         return ExitCode::SUCCESS;
     }
     allow_many_descriptors();
     let Ok(role) = env::var(ROLE) else {
-        let mut criterion = Criterion::default().configure_from_args();
-        benches(&mut criterion);
-        criterion.final_summary();
-        return ExitCode::SUCCESS;
+        return work();
     };
     match play(roles, &role) {
         Ok(()) => ExitCode::SUCCESS,
@@ -155,8 +162,8 @@ pub(crate) fn measure(bencher: &mut Bencher<'_>, mut work: impl FnMut(u64) -> Ou
     });
 }
 
-/// Unless this is called again in time, the bench aborts.
-fn feed_the_watchdog() {
+/// Unless this is called again in time, the process aborts.
+pub(crate) fn feed_the_watchdog() {
     static FOOD: LazyLock<Mutex<Sender<()>>> = LazyLock::new(|| {
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
@@ -178,7 +185,7 @@ fn feed_the_watchdog() {
     let _ = FOOD.lock().unwrap_or_else(PoisonError::into_inner).send(());
 }
 
-/// Raises the soft limit on descriptors to the hard one, for the sets of a thousand. If that fails, so will they.
+/// Raises the soft limit on descriptors to the hard one, for those with many channels. If that fails, so will they.
 #[cfg(target_os = "linux")]
 fn allow_many_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -132,16 +132,19 @@ impl Lane {
         body: &[u8],
     ) -> Result<Routed, SendError> {
         let stamp = self.stamp();
-        if self.link.is_none() {
-            self.attach(packets, stamp, true);
-        }
-        match &mut self.link {
-            None => Ok(Routed::BySocket { stamp }),
-            Some(link) => {
-                link.is_used = true;
-                self.push(packets, body, stamp)
+        // One that was offered before may turn out to be retired already.
+        for _ in 0..2 {
+            if self.link.is_none() {
+                self.attach(packets, stamp, true);
+            }
+            let Some(link) = &mut self.link else { break };
+            link.is_used = true;
+            let routed = self.push(packets, body, stamp)?;
+            if matches!(routed, Routed::Sent) || self.link.is_some() {
+                return Ok(routed);
             }
         }
+        Ok(Routed::BySocket { stamp })
     }
 
     /// Counts a message, and offers a ring if there are many.
@@ -163,7 +166,8 @@ impl Lane {
         if stamp < self.not_before && (!is_used || self.not_before == u64::MAX) {
             return;
         }
-        let ring = RingMemory::new().and_then(Producer::new).ok();
+        let memory = RingMemory::new().ok().filter(|memory| is_used || memory.is_affordable());
+        let ring = memory.and_then(|memory| Producer::new(memory).ok());
         let offered = ring.filter(|ring| offer(ring, packets, stamp, is_used));
         match offered {
             Some(ring) => {

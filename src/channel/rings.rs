@@ -321,6 +321,7 @@ impl Rings {
         }
         // Unless it turns out that it can be read.
         State::Refused.tell(&memory);
+        let is_affordable = memory.is_affordable();
         let consumer = Consumer::new(memory, LIMITS)?;
         let now = platform::now();
         let mut ring = Ring::new(consumer, now);
@@ -329,7 +330,7 @@ impl Rings {
             ring.retire();
             return Err(too_many());
         }
-        let is_wanted = !self.refuses && self.rings.len() < MAX_RINGS;
+        let is_wanted = self.rings.len() < MAX_RINGS && is_affordable && !self.refuses;
         if !is_wanted || platform::clock_domain() != Some(clock_domain) {
             // There may be messages in it already. No more than those.
             ring.retire();

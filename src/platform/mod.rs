@@ -13,7 +13,8 @@
 //!   `SendError::Closed`, a packet that is too large for this very channel `SendError::TooLarge`, and if there is no room
 //!   that is `SendError::Full`: `wait_for_room` waits for some.
 //! - `RingMemory` is memory that its maker can make longer, and whoever has received it can map, without the maker being able to
-//!   make that fail later. A backend may have none; then everything goes by packet. `now` is a clock that all processes of a
+//!   make that fail later. `is_affordable` says whether the process can spare what it takes up, if it is wanted for speed alone.
+//!   A backend may have none; then everything goes by packet. `now` is a clock that all processes of a
 //!   `clock_domain` share.
 //! - `PacketReceiver::recv` waits as [`Wait`] says, to the nanosecond and whatever signals arrive. `RecvError::Closed` means
 //!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were

@@ -20,6 +20,11 @@ impl RingMemory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether it is worth what it costs.
+    pub fn is_affordable(&self) -> bool {
+        match self.0 {}
+    }
+
     /// What would be done with it.
     pub(super) fn never<R>(&self) -> R {
         match self.0 {}

@@ -1,19 +1,42 @@
 //! The memory of rings: memfds that grow, mapped piece by piece.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::io::Errno;
 
 use super::attachment::Received;
 use super::mapping::{Mapping, Share};
-use super::memory;
+use super::{limits, memory};
 
 /// How much is mapped for the words.
 const WORDS_BYTES: usize = 4096;
+
+/// How many a process has for speed alone. Each is mapped in two pieces, so that this is half of what Linux usually lets a
+/// process map: a heap and threads need some, too.
+const MAX_AFFORDABLE: usize = 1 << 14;
+
+/// One of the rings of this process, counted until it is dropped.
+#[derive(Debug)]
+struct Counted;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+impl Counted {
+    fn new() -> Counted {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The memory of a ring as one side has it: its words are mapped, the rest is where it is asked for.
 #[derive(Debug)]
@@ -21,6 +44,7 @@ pub struct RingMemory {
     file: Arc<OwnedFd>,
     words: Mapping,
     is_maker: bool,
+    _counted: Counted,
 }
 
 impl RingMemory {
@@ -35,7 +59,7 @@ impl RingMemory {
         reserve(file.as_fd(), 0, WORDS_BYTES as u64)?;
         let mut words = Mapping::new(file.as_fd(), 0, WORDS_BYTES, None)?;
         words.keep_to_this_process()?;
-        Ok(RingMemory { file: Arc::new(file), words, is_maker: true })
+        Ok(RingMemory { file: Arc::new(file), words, is_maker: true, _counted: Counted::new() })
     }
 
     /// Maps what a peer has made.
@@ -44,7 +68,19 @@ impl RingMemory {
         memory::check_length(file.as_fd(), WORDS_BYTES as u64)?;
         let share = Share::claim(WORDS_BYTES)?;
         let words = Mapping::new(file.as_fd(), 0, WORDS_BYTES, Some(share))?;
-        Ok(RingMemory { file: Arc::new(file.accept()), words, is_maker: false })
+        Ok(RingMemory {
+            file: Arc::new(file.accept()),
+            words,
+            is_maker: false,
+            _counted: Counted::new(),
+        })
+    }
+
+    /// Whether this process can have it for speed alone: whether it leaves enough for what there is no other way for.
+    pub fn is_affordable(&self) -> bool {
+        // A new descriptor gets the lowest number that is free: as many are in use.
+        let in_use = u64::try_from(self.file.as_raw_fd()).unwrap_or(u64::MAX);
+        in_use < limits::descriptors() / 4 * 3 && COUNT.load(Ordering::Relaxed) <= MAX_AFFORDABLE
     }
 
     pub(super) fn file(&self) -> &Arc<OwnedFd> {
