@@ -50,7 +50,7 @@ enum Source {
     /// Not polled yet.
     New(Slot),
     /// Watched by the reactor.
-    Watched(Watch),
+    Watched(Box<Watch>),
     /// Over.
     Over,
 }
@@ -150,7 +150,7 @@ impl Source {
     fn watch(&mut self) -> io::Result<()> {
         match std::mem::replace(self, Source::Over) {
             Source::New(slot) => match Watch::new(slot.into_receiver()?) {
-                Ok(watch) => *self = Source::Watched(watch),
+                Ok(watch) => *self = Source::Watched(Box::new(watch)),
                 Err((error, receiver)) => {
                     *self = Source::New(Slot::from(receiver));
                     return Err(error);

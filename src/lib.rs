@@ -91,6 +91,12 @@
 //! - [`router::ROUTER`] calls back, on a thread of its own, or passes messages on to crossbeam channels.
 //! - With the feature `async` a receiver becomes a stream, on any runtime: `IpcReceiver::to_stream`.
 //!
+//! # Options
+//!
+//! A receiver decides [how its channel behaves](ipc::ChannelOptions): whether messages of different senders are put into order,
+//! which takes time; [how much it takes](ipc::Limits) from senders that it does not trust; how long it waits without going to sleep; and
+//! whether senders may share memory with it.
+//!
 //! # Features
 //!
 //! - `async`: streams. Adds `futures-core`.
@@ -115,7 +121,8 @@
 //!   Messages with handles can wait; see below.
 //! - A receiver set serves its members in turn, however much some of them send.
 //! - An idle channel costs two handles altogether, and neither processor time nor a thread. One that is used gets shared memory: one
-//!   handle and some 70 KiB up to 1 MiB for each process that sends, and the same handle for the receiver.
+//!   handle and some 70 KiB up to 1 MiB for each process that sends, and the same handle for the receiver. It is given back when it
+//!   was not used for a second or two.
 //!
 //! # What is not guaranteed
 //!
@@ -126,7 +133,7 @@
 //! - Messages are limited to [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536 handles](ipc::MAX_MESSAGE_ATTACHMENTS), and values
 //!   to 128 structs and enums, and 256 sequences, maps, tuples and options, within each other. Without optimisation, the 2 MiB of
 //!   stack that a thread usually has are too few to receive that many of a type that itself has much more than half a KiB.
-//! - A receiver keeps at most 1 GiB of messages that are not complete, all receivers together three in four of the handles that this
+//! - A receiver keeps at most 1 GiB of messages that are not complete ([less](ipc::Limits), if it is told so), all receivers together three in four of the handles that this
 //!   process may have in such messages. A sender that was killed in the middle of a message with more than 253 handles leaves some
 //!   of them here, until others need the room or the receiver is dropped.
 //! - Handles are closed by the operating system, and a file system that a peer runs itself (FUSE) is asked when they are. Whoever

@@ -16,7 +16,7 @@ use std::{io, thread};
 
 use strait::internals::ring::{
     CLOSED, Consumer, ConsumerLimits, FIRST_LEN, Kind, MAX_SEGMENT, POSITION, Poisoned, Producer,
-    PushError, Pushed, SLEEPING, State, Why,
+    PushError, Pushed, SLEEPING, State, Taken, Why,
 };
 
 use harness::watchdog;
@@ -123,6 +123,57 @@ fn a_message_in_fragments_is_seen_when_its_last_is() {
     let mut other = b"before".to_vec();
     consumer.take(&mut other).unwrap();
     assert_eq!(other, [b"before", &body[..]].concat());
+}
+
+#[test]
+fn what_is_longer_than_wanted_is_passed_over() {
+    let _watchdog = watchdog();
+    let (mut producer, mut consumer, _) = ring();
+    let total = 100_u64.to_le_bytes();
+    let pieces = [
+        (Kind::First, [&total[..], &[1; 40]]),
+        (Kind::Middle, [&[2; 50], &[]]),
+        (Kind::Last, [&[3; 10], &[]]),
+    ];
+    let taken = |consumer: &mut Consumer<TestMemory>| {
+        let visible = consumer.scan().unwrap();
+        let stamp = consumer.front(visible).unwrap()?;
+        let mut out = Vec::new();
+        let taken = consumer.take(&mut out).unwrap();
+        assert!(taken == Taken::Message || out.is_empty());
+        Some((stamp, taken))
+    };
+    consumer.want(99);
+    for (len, expected) in [(99, Taken::Message), (100, Taken::TooLong), (0, Taken::Message)] {
+        assert_eq!(push(&mut producer, len as u64, len), UNNOTICED);
+        assert_eq!(taken(&mut consumer), Some((len as u64, expected)));
+    }
+    // Whenever it turns out.
+    for decided in 0..=pieces.len() {
+        consumer.want(100);
+        for (index, (kind, parts)) in pieces.into_iter().enumerate() {
+            if index == decided {
+                consumer.want(99);
+            }
+            assert_eq!(producer.push(kind, 7, parts), UNNOTICED);
+            let visible = consumer.scan().unwrap();
+            assert_eq!(consumer.front(visible).unwrap().is_some(), kind == Kind::Last);
+            if index >= decided {
+                assert_eq!(consumer.partial_bytes(), 0);
+            }
+            if index == 1 {
+                // It is remembered elsewhere, too.
+                let (memory, state) = consumer.into_parts();
+                consumer = Consumer::from_parts(memory, state, LIMITS).unwrap();
+            }
+        }
+        if decided == pieces.len() {
+            consumer.want(99);
+        }
+        assert_eq!(taken(&mut consumer), Some((7, Taken::TooLong)));
+        assert_eq!(taken(&mut consumer), None);
+        assert!(producer.is_empty());
+    }
 }
 
 #[test]
@@ -346,11 +397,11 @@ fn the_producer_hears_what_the_consumer_makes_of_it() {
     let _watchdog = watchdog();
     let (producer, consumer, outside) = ring();
     assert_eq!(producer.state(), State::Offered);
-    consumer.accept();
-    assert_eq!(producer.state(), State::Accepted);
-    consumer.refuse();
-    assert_eq!(producer.state(), State::Refused);
-    for nonsense in [3, u64::MAX, 1 << 32] {
+    for state in [State::Accepted, State::AcceptedAlone, State::Refused, State::Unwanted] {
+        consumer.tell(state);
+        assert_eq!(producer.state(), state);
+    }
+    for nonsense in [5, u64::MAX, 1 << 32] {
         outside.set_state(nonsense);
         assert_eq!(producer.state(), State::Refused);
     }

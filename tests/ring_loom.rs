@@ -342,9 +342,9 @@ fn what_was_done_before_accepting_is_seen() {
             });
             done.with_mut(|_| {});
             if accepts {
-                consumer.accept();
+                consumer.tell(State::Accepted);
             } else {
-                consumer.refuse();
+                consumer.tell(State::Refused);
             }
             sender.join().unwrap();
         });

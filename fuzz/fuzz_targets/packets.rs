@@ -396,7 +396,7 @@ fuzz_target!(|input: Input| {
                 let memory = [&[1][..], &index.to_le_bytes(), &u64::from(len).to_le_bytes()];
                 let body = match kind[0] {
                     3 => [&kind[..], &memory.concat()].concat(),
-                    2 => [&kind[..], &index.to_le_bytes(), &[0; 32]].concat(),
+                    2 => [&kind[..], &index.to_le_bytes(), &[0; 33]].concat(),
                     _ => [&kind[..], &index.to_le_bytes()].concat(),
                 };
                 channel.attack_with_frame(Kind::Message, None, None, &body, &objects);

@@ -22,7 +22,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use strait::internals::ring::{
     CLOSED, Consumer, ConsumerLimits, Kind, Memory, PAGE, Place, Poisoned, Producer, PushError,
-    Segment, Word,
+    Segment, State, Word,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -549,8 +549,8 @@ impl Run {
                 self.scans.extend(end);
                 self.is_retired = true;
             }
-            Step::Say { accepts: true } => self.consumer().accept(),
-            Step::Say { accepts: false } => self.consumer().refuse(),
+            Step::Say { accepts: true } => self.consumer().tell(State::Accepted),
+            Step::Say { accepts: false } => self.consumer().tell(State::Refused),
             Step::Move => self.moves(),
             Step::Lie { after: 0, lie } => self.world.lie(lie),
             Step::Lie { after, lie } => self.world.lies.borrow_mut().push_back((after, lie)),

@@ -13,9 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::frame::{Malformed, Position};
-use super::limits::{
-    MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES, MAX_UNFINISHED_BYTES, MAX_UNFINISHED_MESSAGES,
-};
+use super::limits::Limits;
 
 /// After how long without progress an unfinished message may give way to others.
 pub const SILENCE: Duration = Duration::from_secs(1);
@@ -33,6 +31,7 @@ pub struct Assembly<A> {
     attachments: usize,
     /// How many attachments are waiting in all assemblies that share this count.
     waiting: &'static AtomicUsize,
+    limits: Limits,
     /// How large the last message was that was completed, within limits: as much is reserved for the next.
     usual: usize,
 }
@@ -122,7 +121,19 @@ impl<A> Drop for Assembly<A> {
 impl<A> Assembly<A> {
     /// Makes an empty one. It adds its attachments to those that are `waiting` elsewhere.
     pub fn new(waiting: &'static AtomicUsize) -> Assembly<A> {
-        Assembly { messages: HashMap::new(), bytes: 0, attachments: 0, waiting, usual: 0 }
+        Assembly {
+            messages: HashMap::new(),
+            bytes: 0,
+            attachments: 0,
+            waiting,
+            limits: Limits::default(),
+            usual: 0,
+        }
+    }
+
+    /// From now on, takes no more than this. What is there already may be more.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Adds a part, and returns the message if that completes it. At most `max_attachments` may be waiting, here and
@@ -339,8 +350,8 @@ impl<A> Assembly<A> {
             bytes: Vec::new(),
             attachments: Vec::new(),
         };
-        let is_too_large = total_bytes > MAX_MESSAGE_BYTES as u64
-            || total_attachments as usize > MAX_MESSAGE_ATTACHMENTS;
+        let is_too_large = total_bytes > self.limits.message_bytes as u64
+            || total_attachments as usize > self.limits.message_handles;
         let refused = if is_too_large {
             Some(Malformed::TooLarge)
         } else if !self.make_place() {
@@ -356,14 +367,14 @@ impl<A> Assembly<A> {
 
     /// Makes a place for one more message, at the cost of a silent one.
     fn make_place(&mut self) -> bool {
-        if self.messages.len() >= 2 * MAX_UNFINISHED_MESSAGES {
+        let most = self.limits.unfinished_messages;
+        if self.messages.len() >= 2 * most {
             let lost = self.most_silent(|entry| entry.fate != Fate::Open);
             lost.and_then(|(id, _)| self.remove(id));
         }
         let is_open = |entry: &Entry<A>| entry.fate == Fate::Open;
-        if self.messages.len() < MAX_UNFINISHED_MESSAGES
-            || self.messages.values().filter(|entry| is_open(entry)).count()
-                < MAX_UNFINISHED_MESSAGES
+        if self.messages.len() < most
+            || self.messages.values().filter(|entry| is_open(entry)).count() < most
         {
             return true;
         }
@@ -386,7 +397,7 @@ impl<A> Assembly<A> {
         max_attachments: usize,
     ) -> bool {
         loop {
-            let too_many_bytes = self.bytes + bytes > MAX_UNFINISHED_BYTES;
+            let too_many_bytes = self.bytes + bytes > self.limits.unfinished_bytes;
             let waiting = self.waiting.load(Ordering::Relaxed);
             let too_many_attachments =
                 attachments > 0 && waiting.saturating_add(attachments) > max_attachments;
@@ -466,6 +477,7 @@ impl<A> Unfinished<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::limits::{MAX_MESSAGE_BYTES, MAX_UNFINISHED_MESSAGES};
 
     const NO_LIMIT: usize = usize::MAX;
 

@@ -3,10 +3,12 @@
 //! A channel that is used becomes a ring, by itself. Until then, and wherever there is no memory for one, its messages go by socket;
 //! those with attachments always do. All get their stamps here, under one lock, so that a ring has one writer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{mem, thread};
 
 use super::frame::{Head, Kind};
 use super::ring::{self, FRAGMENT_BYTES, Producer, PushError, Pushed, State};
+use super::rings::{AFTER_SOCKET, order};
 use super::spin::{Seen, Spin};
 use crate::platform::{self, Attachment, PacketSender, RingMemory, SendError};
 
@@ -46,6 +48,27 @@ pub(super) enum Routed {
     BySocket { stamp: u64 },
 }
 
+/// Whether something was sent by socket since the last record. It is set when that is done, and not under the lock of the lane:
+/// what a thread has sent by socket shows in the next record at the latest.
+#[derive(Debug, Default)]
+pub(super) struct SocketUse(AtomicBool);
+
+impl SocketUse {
+    /// Something was sent by socket.
+    #[inline]
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// What to add to the stamp of the next record.
+    #[inline]
+    fn take(&self) -> u64 {
+        // Most of the time there is nothing to be taken, and only that is looked at.
+        let was_used = self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire);
+        if was_used { AFTER_SOCKET } else { 0 }
+    }
+}
+
 /// What the senders of one process share for one channel.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
@@ -67,6 +90,8 @@ struct Link {
     is_used: bool,
     /// The receiver reads it.
     is_accepted: bool,
+    /// ... and does not compare it with others.
+    is_alone: bool,
     /// How it waits for a receiver that makes room.
     spin: Spin,
     /// When there was no room last, ...
@@ -96,7 +121,9 @@ impl Lane {
     /// The time, later than that of the last message.
     #[inline]
     pub(super) fn stamp(&mut self) -> u64 {
-        self.last_stamp = platform::now().max(self.last_stamp + 1);
+        let is_alone = self.link.as_ref().is_some_and(|link| link.is_alone);
+        let now = if is_alone { platform::roughly_now() } else { platform::now() };
+        self.last_stamp = now.max(self.last_stamp + 1);
         self.last_stamp
     }
 
@@ -105,6 +132,7 @@ impl Lane {
     pub(super) fn send(
         &mut self,
         packets: &PacketSender,
+        socket_use: &SocketUse,
         body: &[u8],
     ) -> Result<Routed, SendError> {
         let stamp = self.stamp();
@@ -117,7 +145,7 @@ impl Lane {
         match &mut self.link {
             Some(link) => {
                 if link.is_ready() {
-                    return self.push(packets, body, stamp);
+                    return self.push(packets, socket_use, body, stamp);
                 }
             }
             None => self.warm_up(packets, stamp),
@@ -129,6 +157,7 @@ impl Lane {
     pub(super) fn send_past_socket(
         &mut self,
         packets: &PacketSender,
+        socket_use: &SocketUse,
         body: &[u8],
     ) -> Result<Routed, SendError> {
         let stamp = self.stamp();
@@ -139,7 +168,7 @@ impl Lane {
             }
             let Some(link) = &mut self.link else { break };
             link.is_used = true;
-            let routed = self.push(packets, body, stamp)?;
+            let routed = self.push(packets, socket_use, body, stamp)?;
             if matches!(routed, Routed::Sent) || self.link.is_some() {
                 return Ok(routed);
             }
@@ -175,6 +204,7 @@ impl Lane {
                     ring,
                     is_used,
                     is_accepted: false,
+                    is_alone: false,
                     spin: Spin::new(PATIENCE_NANOS),
                     was_full: stamp,
                     consumed: 0,
@@ -187,7 +217,7 @@ impl Lane {
         }
     }
 
-    /// Leaves everything to the socket, which knows that the receiver is gone.
+    /// Leaves everything to the socket: the receiver is gone, which the socket knows, or wants no ring.
     pub(super) fn leave(&mut self) {
         self.link = None;
         self.not_before = u64::MAX;
@@ -221,8 +251,9 @@ impl Lane {
             return Ok(());
         }
         match link.ring.state() {
-            State::Accepted => {
+            state @ (State::Accepted | State::AcceptedAlone) => {
                 link.is_accepted = true;
+                link.is_alone = state == State::AcceptedAlone;
                 self.backoff = 0;
             }
             State::Offered if !is_due => {}
@@ -236,6 +267,7 @@ impl Lane {
                 }
             }
             State::Offered | State::Refused => self.give_up(stamp),
+            State::Unwanted => self.leave(),
         }
         Ok(())
     }
@@ -244,16 +276,26 @@ impl Lane {
     fn push(
         &mut self,
         packets: &PacketSender,
+        socket_use: &SocketUse,
         body: &[u8],
         stamp: u64,
     ) -> Result<Routed, SendError> {
         let Some(link) = &mut self.link else { return Ok(Routed::BySocket { stamp }) };
-        match link.push(packets, body, stamp) {
+        let after_socket = socket_use.take();
+        let pushed = link.push(packets, body, stamp | after_socket);
+        if pushed.is_err() && after_socket != 0 {
+            // The next record will have to say it.
+            socket_use.note();
+        }
+        match pushed {
             Ok(()) => Ok(Routed::Sent),
             Err(Unsent::Gone) => Err(SendError::Closed),
             // What is in there without being complete will be forgotten.
             Err(Unsent::NoRoom) => Ok(Routed::BySocket { stamp }),
             Err(Unsent::Retired) => {
+                if link.ring.state() == State::Unwanted {
+                    self.leave();
+                }
                 self.link = None;
                 self.count = 0;
                 Ok(Routed::BySocket { stamp })
@@ -275,7 +317,7 @@ impl Link {
     #[inline]
     fn is_ready(&mut self) -> bool {
         if !self.is_used {
-            self.is_used = self.ring.state() == State::Accepted;
+            self.is_used = matches!(self.ring.state(), State::Accepted | State::AcceptedAlone);
         }
         self.is_used
     }
@@ -336,7 +378,7 @@ impl Link {
     /// Waits a little for a receiver that is at it, or makes the ring larger.
     #[cold]
     fn make_room(&mut self, packets: &PacketSender, stamp: u64, need: usize) -> Result<(), Unsent> {
-        self.was_full = stamp;
+        self.was_full = order(stamp);
         let consumed = self.ring.consumed();
         let is_moving = consumed != self.consumed;
         self.consumed = consumed;

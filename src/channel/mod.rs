@@ -13,6 +13,7 @@ pub mod frame;
 mod lane;
 pub mod limits;
 pub(crate) mod message;
+pub(crate) mod options;
 pub(crate) mod receiver;
 pub(crate) mod rendezvous;
 pub mod ring;
@@ -25,6 +26,7 @@ pub(crate) mod slot;
 mod spin;
 
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
+pub(crate) use options::Options;
 pub(crate) use receiver::{Luggage, Receiver, Room, Unfinished};
 pub(crate) use rings::{MovedRing, Waiting};
 pub(crate) use sender::{SendFailure, Sender};
@@ -36,7 +38,14 @@ use std::io;
 use crate::platform;
 
 /// Makes a channel.
-pub(crate) fn channel() -> io::Result<(Sender, Receiver)> {
+pub(crate) fn channel(options: Options) -> io::Result<(Sender, Receiver)> {
     let (sender, receiver) = platform::channel()?;
-    Ok((Sender::from(sender), Receiver::from(receiver)))
+    let mut receiver = Receiver::from(receiver);
+    receiver.set_options(options);
+    let sender = Sender::from(sender);
+    if !options.wants_memory() {
+        // It would only find out that its ring is not wanted.
+        sender.share_no_memory();
+    }
+    Ok((sender, receiver))
 }

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::assembly::{Assembly, Contents, Lost, Unfinished as UnfinishedMessage, Whole};
 use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
-use super::limits::{MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
+use super::limits::{Limits, MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
 use super::message::{Body, Message, Problem, Purpose, RecvError};
-use super::rings::{MovedRing, Next, Rings, Waiting};
+use super::options::Options;
+use super::rings::{IDLE_NANOS, MovedRing, Next, Rings, Waiting};
 use super::scratch;
 use super::spin::Seen;
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
@@ -60,6 +62,8 @@ pub(crate) struct Luggage {
     pub(crate) rings: Vec<MovedRing>,
     /// Messages that it has received and not delivered.
     pub(crate) waiting: Vec<Waiting>,
+    /// How it behaves.
+    pub(crate) options: Options,
 }
 
 /// How much may go with the receivers in one message.
@@ -94,6 +98,9 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// How often a limited wait looks at the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
+/// After how long a receiver that sleeps looks whether shared memory is still used.
+pub(super) const IDLE: Duration = Duration::from_nanos(IDLE_NANOS);
+
 /// As how many bytes a packet counts at least that is no message: it takes as long to receive as these take to copy.
 const PACKET_COST: usize = 4 * 1024;
 
@@ -106,6 +113,7 @@ pub(crate) struct Receiver {
     packets: PacketReceiver,
     assembly: Assembly<Attachment>,
     expected: Expected,
+    options: Options,
     /// Made when the first is announced.
     rings: Option<Box<Rings>>,
     /// Somebody waits for it without calling it, so it has to ask senders to wake who does.
@@ -129,6 +137,7 @@ impl From<PacketReceiver> for Receiver {
             packets,
             assembly: Assembly::new(&WAITING),
             expected: Expected::Message(0),
+            options: Options::default(),
             rings: None,
             is_watched: AtomicBool::new(false),
             taken: 0,
@@ -213,7 +222,7 @@ impl Receiver {
     ) -> Result<Message, RecvError> {
         let mut socket = None;
         loop {
-            if !self.rings().is_known() {
+            if !self.rings().is_known() && !self.rings().look_ahead() {
                 self.rings().look_before();
                 socket = Some(self.read_socket(buffer, step)?);
                 self.rings().look();
@@ -285,8 +294,12 @@ impl Receiver {
         if self.rings().spin() || !self.rings().arm() {
             return step.may_go_on(&self.packets);
         }
-        match self.receive_packet(buffer, Purpose::Look, step, step.wait) {
+        let until_idle = Wait::at_most(IDLE);
+        let is_limited = self.rings().has_any() && until_idle.is_before(step.wait);
+        let wait = if is_limited { until_idle } else { step.wait };
+        match self.receive_packet(buffer, Purpose::Look, step, wait) {
             Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
+            Err(RecvError::Empty) if is_limited => self.rings().retire_idle(),
             // The end of the socket is not the end of what is in rings.
             Ok(None) | Err(RecvError::Disconnected) => {}
             Err(error) => return Err(error),
@@ -314,7 +327,29 @@ impl Receiver {
     }
 
     fn rings(&mut self) -> &mut Rings {
-        self.rings.get_or_insert_default()
+        self.rings.get_or_insert_with(|| Box::new(Rings::new(self.options)))
+    }
+
+    /// How it behaves.
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+
+    /// From now on, behaves like this.
+    pub(crate) fn set_options(&mut self, options: Options) {
+        self.options = options.clamped();
+        self.assembly.limit(self.options.limits);
+        if let Some(rings) = &mut self.rings {
+            rings.set_options(self.options);
+        }
+    }
+
+    /// Gives back the shared memory that nothing has come through for a while. Whether there is some left.
+    pub(crate) fn retire_idle(&mut self) -> bool {
+        let Some(rings) = &mut self.rings else { return false };
+        rings.retire_idle();
+        rings.sweep();
+        rings.has_any()
     }
 
     /// How much the last call of [`receive`](Receiver::receive) took from the channel, in bytes, parts of what is yet to be
@@ -339,6 +374,7 @@ impl Receiver {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
+            self.check_size(buffer.len(), attachments.len())?;
             self.expected = Expected::Message(buffer.len());
             let message = Message { body: Body::Buffered, attachments };
             return Ok(Some(Arrived { stamp: frame.stamp, message }));
@@ -371,6 +407,7 @@ impl Receiver {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
+            self.check_size(body.len(), attachments.len())?;
             self.expected = Expected::Message(body.len());
             body.shrink_to_fit();
             let message = Message { body: Body::Owned(body), attachments };
@@ -419,11 +456,22 @@ impl Receiver {
         };
         let body = &packet[frame.head_len..];
         if frame.kind == Kind::Message {
+            self.check_size(body.len(), attachments.len())?;
             self.expected = Expected::Message(body.len());
             let message = Message { body: Body::Owned(body.to_vec()), attachments };
             return Ok(Some(Arrived { stamp: frame.stamp, message }));
         }
         self.add(frame, body, attachments)
+    }
+
+    /// Whether a message in one packet is within the limits.
+    fn check_size(&mut self, bytes: usize, attachments: usize) -> Result<(), RecvError> {
+        let Limits { message_bytes, message_handles, .. } = self.options.limits;
+        if bytes > message_bytes || attachments > message_handles {
+            self.expected = Expected::Message(0);
+            return Err(lost(Malformed::TooLarge));
+        }
+        Ok(())
     }
 
     /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.
@@ -578,11 +626,12 @@ impl Receiver {
         self,
         room: &mut Room,
     ) -> Result<(Attachment, Luggage, platform::Remains), (io::Error, Receiver)> {
-        let Receiver { packets, assembly, expected, rings, is_watched, taken } = self;
+        let Receiver { packets, assembly, expected, options, rings, is_watched, taken } = self;
         let (packets, remains) = match packets.depart() {
             Ok(departed) => departed,
             Err((error, packets)) => {
-                let receiver = Receiver { packets, assembly, expected, rings, is_watched, taken };
+                let receiver =
+                    Receiver { packets, assembly, expected, options, rings, is_watched, taken };
                 return Err((error, receiver));
             }
         };
@@ -590,14 +639,15 @@ impl Receiver {
         // What a peer has piled up here must not keep the receiver from moving, nor others' messages from moving with it.
         unfinished.sort_by_key(|message| message.bytes.len());
         let (carried, left_behind) = unfinished.into_iter().partition(|message| room.take(message));
-        let (rings, waiting) = rings.unwrap_or_default().depart();
-        let luggage = Luggage { carried, left_behind, lost, rings, waiting };
+        let (rings, waiting) = rings.map_or_else(Default::default, |rings| rings.depart());
+        let luggage = Luggage { carried, left_behind, lost, rings, waiting, options };
         Ok((Attachment::from_receiver(packets), luggage, remains))
     }
 
     /// Puts a receiver together that was taken apart, here or elsewhere. What is wrong with its luggage is lost with that alone.
     pub(crate) fn arrive(attachment: Attachment, luggage: Luggage) -> io::Result<Receiver> {
         let mut receiver = Receiver::from(attachment.into_receiver()?);
+        receiver.set_options(luggage.options);
         let assembly = &mut receiver.assembly;
         let limit = platform::max_waiting_attachments();
         luggage.carried.into_iter().for_each(|message| assembly.resume(message, limit));

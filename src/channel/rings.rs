@@ -14,21 +14,38 @@
 //! least is next and not the first, so that a false stamp reorders the messages of who wrote it and nobody else's. If it
 //! is too much for all to be read, the socket has to be read again after each message.
 //! `tests/ordering.rs` shows that this is enough, and that no step of it can be left out.
+//!
+//! A receiver that wants [no more than each process's own order](Ordering::PerSender) takes what is visible without reading the socket,
+//! and need not confirm it, but where a record says that its process has sent something [by socket](AFTER_SOCKET) since the record
+//! before. If there is something to be read from the socket, stamps order that and the rings as above: those of one process
+//! always grow.
 
 use std::collections::VecDeque;
 use std::{io, mem};
 
-use super::limits::{MAX_MESSAGE_BYTES, MAX_RINGS, MAX_UNFINISHED_BYTES};
+use super::frame::Malformed;
+use super::limits::MAX_MESSAGE_BYTES;
 use super::message::{Body, Message, Problem, Purpose};
-use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State};
-use super::spin::{SPIN_NANOS, Seen, Spin};
+use super::options::{Options, Ordering};
+use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
+use super::spin::{Seen, Spin};
 use crate::platform::{self, Attachment, RingMemory};
+
+/// In the stamp of a record: since the record before, its process has sent something by socket.
+pub(super) const AFTER_SOCKET: u64 = 1 << 63;
+
+/// After so many messages in a row from rings, the socket has its turn.
+const MAX_WITHOUT_SOCKET: u32 = 64;
+
+/// After so many looks at the rings, idle ones are looked for.
+const LOOKS_PER_SWEEP: u32 = 1024;
 
 /// What one ring may make this process do.
 const LIMITS: ConsumerLimits = ConsumerLimits { max_message: MAX_MESSAGE_BYTES, max_jumps: 64 };
 
-/// A ring that nothing came through for so long is retired when others come: its sender may be gone, which does not show.
-const IDLE_NANOS: u64 = 1_000_000_000;
+/// A ring that nothing came through for so long is retired: its memory can be used for something else, and its sender may be gone,
+/// which does not show.
+pub(super) const IDLE_NANOS: u64 = 1_000_000_000;
 
 /// With so many messages waiting, no more is read from the socket. It does not hold as many.
 const MAX_WAITING: usize = 1024;
@@ -53,8 +70,13 @@ pub(super) struct Rings {
     /// The socket had nothing more.
     is_all_read: bool,
     progress: Progress,
+    options: Options,
     spin: Spin,
-    /// No more are wanted.
+    /// How many messages came from rings since the socket was read.
+    without_socket: u32,
+    /// How often the rings were looked at.
+    looks: u32,
+    /// No more can be read for now.
     refuses: bool,
     /// A ring with messages was announced, and its memory did not arrive.
     misses_one: bool,
@@ -119,8 +141,9 @@ pub(crate) struct MovedRing {
     pub(crate) state: ConsumerState,
 }
 
-impl Default for Rings {
-    fn default() -> Rings {
+impl Rings {
+    /// None yet.
+    pub(super) fn new(options: Options) -> Rings {
         Rings {
             rings: Vec::new(),
             waiting: VecDeque::new(),
@@ -128,16 +151,37 @@ impl Default for Rings {
             waiting_attachments: 0,
             is_all_read: false,
             progress: Progress::Nothing,
-            spin: Spin::new(SPIN_NANOS),
+            options,
+            spin: Spin::new(options.spin_nanos),
+            without_socket: 0,
+            looks: 0,
             refuses: false,
             misses_one: false,
             lost: None,
             owner: 0,
         }
     }
-}
 
-impl Rings {
+    /// From now on, behaves like this.
+    pub(super) fn set_options(&mut self, options: Options) {
+        // Each ring was told when it was accepted what is expected of its sender.
+        if self.options.ordering != options.ordering
+            || !options.wants_memory()
+            || self.rings.len() > options.limits.shared_memories
+        {
+            for ring in &mut self.rings {
+                if !options.wants_memory() {
+                    ring.consumer.tell(State::Unwanted);
+                }
+                ring.retire();
+            }
+        }
+        self.rings.iter_mut().for_each(|ring| ring.consumer.want(options.limits.message_bytes));
+        self.spin = Spin::new(options.spin_nanos);
+        self.options = options;
+        self.progress = Progress::Nothing;
+    }
+
     /// Whether there is anything but the socket.
     #[inline]
     pub(super) fn is_in_use(&self) -> bool {
@@ -150,9 +194,37 @@ impl Rings {
         self.progress == Progress::Visible
     }
 
+    /// Step 3 alone, if no more is needed and there is something. Whether that is so.
+    #[inline]
+    pub(super) fn look_ahead(&mut self) -> bool {
+        let is_enough = self.options.ordering == Ordering::PerSender
+            && self.progress == Progress::Nothing
+            && self.without_socket < MAX_WITHOUT_SOCKET
+            && !self.has_something();
+        if !is_enough {
+            return false;
+        }
+        let mut is_any = false;
+        for ring in &mut self.rings {
+            ring.visible = ring.look();
+            is_any |= ring.consumer.has_more();
+        }
+        if is_any {
+            self.progress = Progress::Visible;
+        }
+        is_any
+    }
+
     /// Step 1, unless it is done.
     pub(super) fn look_before(&mut self) {
         if self.progress == Progress::Nothing {
+            self.looks = self.looks.wrapping_add(1);
+            if self.looks % LOOKS_PER_SWEEP == 0 {
+                self.retire_idle();
+            }
+            if self.rings.iter().any(|ring| ring.consumer.is_over()) {
+                self.sweep();
+            }
             for ring in &mut self.rings {
                 ring.before = ring.look();
             }
@@ -182,6 +254,7 @@ impl Rings {
     /// The end of step 2: whether nothing more is there.
     pub(super) fn socket_was_read(&mut self, is_all_read: bool) {
         self.is_all_read = is_all_read;
+        self.without_socket = 0;
     }
 
     /// Step 3.
@@ -204,50 +277,59 @@ impl Rings {
             let front = ring.consumer.front(ring.visible);
             partial += ring.consumer.partial_bytes();
             match front {
-                Ok(Some(stamp)) if least.is_none_or(|(other, _)| stamp < other) => {
+                Ok(Some(stamp)) if least.is_none_or(|(other, _)| order(stamp) < order(other)) => {
                     least = Some((stamp, index));
                 }
                 Ok(_) => {}
                 Err(poisoned) => return self.give_up(index, poisoned),
             }
         }
-        if partial > MAX_UNFINISHED_BYTES {
+        if partial > self.options.limits.unfinished_bytes {
             self.retire_largest();
         }
         let waiting = self.waiting.iter().enumerate().min_by_key(|(_, message)| message.stamp);
         if let Some((index, message)) = waiting {
-            if least.is_none_or(|(stamp, _)| message.stamp <= stamp) {
+            if least.is_none_or(|(stamp, _)| message.stamp <= order(stamp)) {
                 return self.take_waiting(index);
             }
         }
-        let Some((_, index)) = least else {
+        let Some((stamp, index)) = least else {
             self.progress = Progress::Nothing;
             return Next::Nothing;
         };
         let ring = &mut self.rings[index];
+        let is_free = self.options.ordering == Ordering::PerSender && stamp & AFTER_SOCKET == 0;
         let was_before = match ring.consumer.front(ring.before) {
             Ok(front) => front.is_some(),
             Err(poisoned) => return self.give_up(index, poisoned),
         };
-        if !was_before {
+        if !is_free && !was_before {
             self.confirm();
             return Next::Unconfirmed;
         }
         let taken = match purpose {
             Purpose::Look => {
                 buffer.clear();
-                ring.consumer.take(buffer).map(|()| Body::Buffered)
+                ring.consumer.take(buffer).map(|taken| match taken {
+                    Taken::Message => Some(Body::Buffered),
+                    Taken::TooLong => None,
+                })
             }
             Purpose::Keep => {
                 let mut bytes = Vec::new();
-                ring.consumer.take(&mut bytes).map(|()| {
-                    bytes.shrink_to_fit();
-                    Body::Owned(bytes)
+                ring.consumer.take(&mut bytes).map(|taken| match taken {
+                    Taken::Message => {
+                        bytes.shrink_to_fit();
+                        Some(Body::Owned(bytes))
+                    }
+                    Taken::TooLong => None,
                 })
             }
         };
+        self.without_socket = self.without_socket.saturating_add(1);
         match taken {
-            Ok(body) => Next::Message(Message { body, attachments: Vec::new() }),
+            Ok(Some(body)) => Next::Message(Message { body, attachments: Vec::new() }),
+            Ok(None) => Next::Lost(Problem::Malformed(Malformed::TooLarge)),
             Err(poisoned) => self.give_up(index, poisoned),
         }
     }
@@ -286,9 +368,17 @@ impl Rings {
         Next::Lost(Problem::Poisoned(poisoned))
     }
 
-    /// Drops the rings that are retired and drained. Whether there may be more in others, which could not all be taken in.
+    /// Drops the rings that are retired and drained, and gives their memory back. Whether there may be more in others, which could
+    /// not all be taken in.
     pub(super) fn sweep(&mut self) -> bool {
-        self.rings.retain(|ring| !ring.consumer.is_over());
+        self.rings.retain(|ring| {
+            let is_over = ring.consumer.is_over();
+            if is_over {
+                // Its sender need not find out before it sends again.
+                ring.consumer.memory().give_back_all();
+            }
+            !is_over
+        });
         self.rings.iter().any(|ring| ring.consumer.has_more())
     }
 
@@ -320,22 +410,26 @@ impl Rings {
             return Ok(());
         }
         // Unless it turns out that it can be read.
-        State::Refused.tell(&memory);
+        let most = self.options.limits.shared_memories;
+        let is_wanted = self.options.wants_memory();
+        if is_wanted { State::Refused } else { State::Unwanted }.tell(&memory);
         let is_affordable = memory.is_affordable();
         let consumer = Consumer::new(memory, LIMITS)?;
-        let now = platform::now();
-        let mut ring = Ring::new(consumer, now);
-        self.retire_idle(now);
-        if self.rings.len() >= MAX_RINGS + MAX_RETIRED {
+        self.retire_idle();
+        let mut ring = self.ring(consumer);
+        if self.rings.len() >= most + MAX_RETIRED {
             ring.retire();
             return Err(too_many());
         }
-        let is_wanted = self.rings.len() < MAX_RINGS && is_affordable && !self.refuses;
-        if !is_wanted || platform::clock_domain() != Some(clock_domain) {
+        let is_alone = self.options.ordering == Ordering::PerSender;
+        // Also who keeps no order between processes takes from all in turn, which the time decides.
+        let has_our_time = platform::clock_domain() == Some(clock_domain);
+        let has_room = self.rings.len() < most && is_affordable && !self.refuses;
+        if !is_wanted || !has_our_time || !has_room {
             // There may be messages in it already. No more than those.
             ring.retire();
         } else {
-            ring.consumer.accept();
+            ring.consumer.tell(if is_alone { State::AcceptedAlone } else { State::Accepted });
         }
         if !ring.consumer.is_over() {
             self.add(ring);
@@ -362,7 +456,9 @@ impl Rings {
         }
     }
 
-    fn retire_idle(&mut self, now: u64) {
+    /// Retires the rings that nothing has come through for a while. Their senders go on by socket.
+    pub(super) fn retire_idle(&mut self) {
+        let now = platform::now();
         for ring in &mut self.rings {
             let position = ring.consumer.position();
             if position != ring.seen_position {
@@ -375,13 +471,21 @@ impl Rings {
 
     /// Waits for a message for a moment, without going to sleep.
     pub(super) fn spin(&mut self) -> bool {
-        let Rings { rings, spin, .. } = self;
-        !rings.is_empty() && spin.spin(|| glance(rings))
+        let Rings { rings, spin, options, .. } = self;
+        !rings.is_empty() && spin.spin(|| glance(rings, options.limits.unfinished_bytes))
+    }
+
+    /// Whether any is read.
+    pub(super) fn has_any(&self) -> bool {
+        !self.rings.is_empty()
     }
 
     /// Looks whether something came.
     pub(super) fn glance(&mut self) -> Seen {
-        if self.has_something() { Seen::Something } else { glance(&mut self.rings) }
+        if self.has_something() {
+            return Seen::Something;
+        }
+        glance(&mut self.rings, self.options.limits.unfinished_bytes)
     }
 
     /// Asks all rings to be woken. `false` if there is something already.
@@ -417,11 +521,17 @@ impl Rings {
 
     fn reassemble(&self, ring: MovedRing) -> io::Result<Ring> {
         let MovedRing { memory, state } = ring;
-        if self.rings.len() >= MAX_RINGS + MAX_RETIRED {
+        if self.rings.len() >= self.options.limits.shared_memories + MAX_RETIRED {
             return Err(too_many());
         }
         let consumer = Consumer::from_parts(memory.into_ring()?, state, LIMITS)?;
-        Ok(Ring::new(consumer, platform::now()))
+        Ok(self.ring(consumer))
+    }
+
+    fn ring(&self, mut consumer: Consumer<RingMemory>) -> Ring {
+        consumer.want(self.options.limits.message_bytes);
+        let seen_position = consumer.position();
+        Ring { consumer, before: 0, visible: 0, seen_position, seen_at: platform::now() }
     }
 
     fn add(&mut self, ring: Ring) {
@@ -433,7 +543,13 @@ impl Rings {
     }
 }
 
-fn glance(rings: &mut [Ring]) -> Seen {
+/// What a record is ordered by.
+#[inline]
+pub(super) fn order(stamp: u64) -> u64 {
+    stamp & !AFTER_SOCKET
+}
+
+fn glance(rings: &mut [Ring], max_partial: usize) -> Seen {
     let mut seen = Seen::Nothing;
     let mut partial = 0;
     for ring in rings {
@@ -450,7 +566,7 @@ fn glance(rings: &mut [Ring]) -> Seen {
         }
     }
     // Something has to be done about it.
-    if partial > MAX_UNFINISHED_BYTES { Seen::Something } else { seen }
+    if partial > max_partial { Seen::Something } else { seen }
 }
 
 fn too_many() -> io::Error {
@@ -458,11 +574,6 @@ fn too_many() -> io::Error {
 }
 
 impl Ring {
-    fn new(consumer: Consumer<RingMemory>, now: u64) -> Ring {
-        let seen_position = consumer.position();
-        Ring { consumer, before: 0, visible: 0, seen_position, seen_at: now }
-    }
-
     /// How far it is published. If that cannot be, the ring is poisoned, which shows when its front is asked for.
     fn look(&mut self) -> u64 {
         self.consumer.scan().unwrap_or(self.visible)
@@ -478,7 +589,10 @@ impl Ring {
 impl Drop for Rings {
     fn drop(&mut self) {
         if !self.rings.is_empty() && self.owner == platform::process_mark() {
-            self.rings.iter_mut().for_each(Ring::retire);
+            for ring in &mut self.rings {
+                ring.retire();
+                ring.consumer.memory().give_back_all();
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
-use super::lane::{Lane, Routed};
+use super::lane::{Lane, Routed, SocketUse};
 use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
 use crate::platform::{
     self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
@@ -28,6 +28,7 @@ struct Shared {
     packets: Arc<PacketSender>,
     /// A forked child begins anew: the ring is its parent's, and so may be the lock.
     lane: PerProcess<Mutex<Lane>>,
+    socket_use: SocketUse,
 }
 
 /// A message that was not sent, with those of its attachments that did not leave.
@@ -47,7 +48,13 @@ impl From<PacketSender> for Sender {
 
 impl From<Arc<PacketSender>> for Sender {
     fn from(packets: Arc<PacketSender>) -> Sender {
-        Sender { shared: Arc::new(Shared { packets, lane: PerProcess::default() }) }
+        Sender {
+            shared: Arc::new(Shared {
+                packets,
+                lane: PerProcess::default(),
+                socket_use: SocketUse::default(),
+            }),
+        }
     }
 }
 
@@ -103,6 +110,11 @@ impl Sender {
         sent
     }
 
+    /// Has all messages go by socket, as far as this process sends them.
+    pub(crate) fn share_no_memory(&self) {
+        self.lane().leave();
+    }
+
     #[inline]
     fn send_message(&self, body: &[u8], attachments: Vec<Attachment>) -> Result<(), SendFailure> {
         let is_large = body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS;
@@ -111,6 +123,18 @@ impl Sender {
             Ok(Routed::BySocket { stamp }) => stamp,
             Err(error) => return Err(SendFailure { error, attachments }),
         };
+        let sent = self.send_by_socket(body, attachments, stamp, is_large);
+        self.shared.socket_use.note();
+        sent
+    }
+
+    fn send_by_socket(
+        &self,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+        stamp: u64,
+        is_large: bool,
+    ) -> Result<(), SendFailure> {
         if is_large {
             return self.send_parts(body, attachments, stamp, MAX_BODY_BYTES);
         }
@@ -153,9 +177,9 @@ impl Sender {
             return Ok(Routed::BySocket { stamp: lane.stamp() });
         }
         if at_once {
-            lane.send_past_socket(self.packets(), body)
+            lane.send_past_socket(self.packets(), &self.shared.socket_use, body)
         } else {
-            lane.send(self.packets(), body)
+            lane.send(self.packets(), &self.shared.socket_use, body)
         }
     }
 

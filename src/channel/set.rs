@@ -8,12 +8,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use super::limits::{
     ATTACHMENTS_PER_SELECT, BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN,
 };
 use super::message::{Problem, Purpose, RecvError};
-use super::receiver::Receiver;
+use super::receiver::{IDLE, Receiver};
 use super::scratch;
 use super::spin::{SPIN_NANOS, Seen, Spin};
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
@@ -30,6 +31,10 @@ pub(crate) struct ReceiverSet {
     news: VecDeque<u64>,
     /// Those that were found empty and whose senders were not asked to wake anybody.
     unarmed: Vec<u64>,
+    /// Those that read shared memory.
+    sharing: Vec<u64>,
+    /// When to look next whether that is still used.
+    sweep_at: Option<Instant>,
     spin: Spin,
     /// How many selections in a row have not asked the poller.
     unpolled: u32,
@@ -43,6 +48,7 @@ struct Member {
     receiver: Receiver,
     is_queued: bool,
     is_unarmed: bool,
+    is_sharing: bool,
 }
 
 /// What one selection has taken.
@@ -80,6 +86,8 @@ impl ReceiverSet {
             ready: VecDeque::new(),
             news: VecDeque::new(),
             unarmed: Vec::new(),
+            sharing: Vec::new(),
+            sweep_at: None,
             spin: Spin::new(SPIN_NANOS),
             unpolled: 0,
             next_id: 0,
@@ -100,7 +108,11 @@ impl ReceiverSet {
                 let _ = reminder.wake();
             }
         }
-        self.members.insert(id, Member { receiver, is_queued: false, is_unarmed });
+        let member = Member { receiver, is_queued: false, is_unarmed, is_sharing: false };
+        self.members.insert(id, member);
+        if is_unarmed {
+            self.watch_memory(id);
+        }
         Ok(id)
     }
 
@@ -149,7 +161,9 @@ impl ReceiverSet {
             if !self.spin(wait) {
                 self.arm();
                 let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
-                woken = self.poll(wait_now)?;
+                let sweep = self.sweep_at.map(Wait::Until).filter(|at| at.is_before(wait_now));
+                woken = self.poll(sweep.unwrap_or(wait_now))?;
+                self.sweep();
             }
             let collected = self.collect(&mut events);
             if collected.is_err() || !events.is_empty() || woken || wait.is_over() {
@@ -165,6 +179,34 @@ impl ReceiverSet {
         }
     }
 
+    /// Has the memory that a member shares given back when it is not used any more.
+    fn watch_memory(&mut self, id: u64) {
+        let Some(member) = self.members.get_mut(&id).filter(|member| !member.is_sharing) else {
+            return;
+        };
+        member.is_sharing = true;
+        self.sharing.push(id);
+        if self.sweep_at.is_none() {
+            self.sweep_at = Instant::now().checked_add(IDLE);
+        }
+    }
+
+    /// If it is time, gives back the shared memory that is not used any more.
+    fn sweep(&mut self) {
+        let Some(at) = self.sweep_at else { return };
+        let now = Instant::now();
+        if now < at {
+            return;
+        }
+        let members = &mut self.members;
+        self.sharing.retain(|id| {
+            let Some(member) = members.get_mut(id) else { return false };
+            member.is_sharing = member.receiver.retire_idle();
+            member.is_sharing
+        });
+        self.sweep_at = if self.sharing.is_empty() { None } else { now.checked_add(IDLE) };
+    }
+
     /// Looks for a moment whether something comes for those that were active last. If so, they are ready.
     fn spin(&mut self, wait: Wait) -> bool {
         let is_for_few = (1..=SPIN_MEMBERS).contains(&self.unarmed.len());
@@ -172,6 +214,9 @@ impl ReceiverSet {
             return false;
         }
         let ReceiverSet { members, unarmed, spin, .. } = self;
+        let patience = unarmed.iter().filter_map(|id| members.get(id));
+        let patience = patience.map(|member| member.receiver.options().spin_nanos);
+        spin.limit(patience.min().unwrap_or(SPIN_NANOS));
         let mut found = None;
         let mut glance = || {
             let mut seen = Seen::Nothing;
@@ -279,6 +324,7 @@ impl ReceiverSet {
         } else if member.receiver.has_other_sources() && !member.is_unarmed {
             member.is_unarmed = true;
             self.unarmed.push(id);
+            self.watch_memory(id);
         }
         if let Turn::Closed = turn? {
             events.push(Event::Closed(id));

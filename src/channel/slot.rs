@@ -19,7 +19,7 @@ pub(crate) struct Slot {
 
 #[derive(Debug)]
 enum State {
-    Here(Receiver),
+    Here(Box<Receiver>),
     Away {
         /// What it would come back in.
         parcel: Arc<Parcel>,
@@ -55,7 +55,7 @@ pub(crate) struct Departure {
 
 impl From<Receiver> for Slot {
     fn from(receiver: Receiver) -> Slot {
-        Slot { state: RefCell::new(State::Here(receiver)) }
+        Slot { state: RefCell::new(State::Here(Box::new(receiver))) }
     }
 }
 
@@ -94,7 +94,7 @@ impl Slot {
         match state {
             State::Here(mut receiver) => {
                 receiver.recall();
-                Ok(receiver)
+                Ok(*receiver)
             }
             State::Away { .. } => Err(has_left()),
         }
@@ -111,7 +111,7 @@ impl Slot {
         state.come_back();
         if let State::Here(mut receiver) = state {
             if receiver.detach() {
-                return Ok(receiver);
+                return Ok(*receiver);
             }
             state = State::Here(receiver);
         }
@@ -138,7 +138,7 @@ impl Slot {
                     Ok(Departure { attachment, luggage, parcel })
                 }
                 Err((error, receiver)) => {
-                    *state = State::Here(receiver);
+                    *state = State::Here(Box::new(receiver));
                     Err(error)
                 }
             },
@@ -155,7 +155,7 @@ impl State {
         if let State::Away { parcel, remains } = self {
             if let Some(mut receiver) = parcel.take() {
                 receiver.come_back(std::mem::take(remains));
-                *self = State::Here(receiver);
+                *self = State::Here(Box::new(receiver));
             }
         }
     }

@@ -43,6 +43,11 @@ impl Spin {
         Spin { nanos, credit: CREDIT, pause: 0, last_pause: 0 }
     }
 
+    /// From now on, for at most so many nanoseconds.
+    pub(super) fn limit(&mut self, nanos: u64) {
+        self.nanos = nanos;
+    }
+
     /// Looks until there is something, or it is better to go to sleep.
     #[inline]
     pub(super) fn spin(&mut self, mut look: impl FnMut() -> Seen) -> bool {
@@ -50,7 +55,7 @@ impl Spin {
             self.pause -= 1;
             return false;
         }
-        if !is_worthwhile() {
+        if self.nanos == 0 || !is_worthwhile() {
             return false;
         }
         let mut since = platform::now();
@@ -119,6 +124,13 @@ mod tests {
         let first = looks(&mut spin);
         assert!(first < 12, "{first}");
         assert!(looks(&mut spin) <= 1);
+    }
+
+    #[test]
+    fn who_is_given_no_time_does_not_look() {
+        let mut spin = Spin::new(1000);
+        spin.limit(0);
+        assert_eq!(looks(&mut spin), 0);
     }
 
     #[test]

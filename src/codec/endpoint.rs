@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::scope;
 use crate::channel::assembly::Lost;
+use crate::channel::limits::Limits;
+use crate::channel::options::{Options, Ordering};
 use crate::channel::ring::{ConsumerState, Partial, Place};
 use crate::channel::{Luggage, MovedRing, Receiver, Sender, Slot, Unfinished, Waiting};
 use crate::platform::{Attachment, Memory};
@@ -25,6 +27,17 @@ pub(crate) struct ReceiverParts {
     lost: Vec<LostParts>,
     rings: Vec<RingParts>,
     waiting: Vec<MessageParts>,
+    /// If they are not the usual ones.
+    options: Option<OptionParts>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct OptionParts {
+    is_per_sender: bool,
+    spin_nanos: u64,
+    shares_memory: bool,
+    /// In the order in which [`Limits`] has them.
+    limits: [u64; 5],
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -63,6 +76,7 @@ struct PartialParts {
     stamp: u64,
     #[serde(with = "byte_string")]
     bytes: Vec<u8>,
+    skipped: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,7 +120,16 @@ impl ReceiverParts {
             luggage.left_behind.iter().map(|message| LostParts { id: message.id, is_told: false });
         let lost = luggage.lost.iter().map(|lost| LostParts { id: lost.id, is_told: lost.is_told });
         let lost = lost.chain(left_behind).collect();
-        Ok(ReceiverParts { index, unfinished, lost, rings, waiting })
+        let options = luggage.options;
+        let options = (options != Options::default()).then(|| OptionParts::from(options));
+        Ok(ReceiverParts { index, unfinished, lost, rings, waiting, options })
+    }
+
+    /// As it may be if somebody else has described it.
+    fn of_peer(mut self) -> ReceiverParts {
+        let options = self.options.map(|options| Options::from(options).of_peer());
+        self.options = options.map(OptionParts::from);
+        self
     }
 
     /// Puts the receiver together from the objects that `detach` gives for the indices, and from what it left behind if it is
@@ -145,7 +168,60 @@ impl ReceiverParts {
             Ok(Waiting { stamp: message.stamp, bytes: message.bytes, attachments })
         });
         let waiting = waiting.collect::<io::Result<_>>()?;
-        Receiver::arrive(receiver, Luggage { carried, left_behind, lost, rings, waiting })
+        let options = self.options.map(Options::from).unwrap_or_default();
+        Receiver::arrive(receiver, Luggage { carried, left_behind, lost, rings, waiting, options })
+    }
+}
+
+impl From<Options> for OptionParts {
+    fn from(options: Options) -> OptionParts {
+        let Options { ordering, limits, spin_nanos, shares_memory } = options;
+        let Limits {
+            message_bytes,
+            message_handles,
+            unfinished_bytes,
+            unfinished_messages,
+            shared_memories,
+        } = limits;
+        let limits = [
+            message_bytes,
+            message_handles,
+            unfinished_bytes,
+            unfinished_messages,
+            shared_memories,
+        ];
+        OptionParts {
+            is_per_sender: ordering == Ordering::PerSender,
+            spin_nanos,
+            shares_memory,
+            limits: limits.map(|limit| limit as u64),
+        }
+    }
+}
+
+impl From<OptionParts> for Options {
+    fn from(parts: OptionParts) -> Options {
+        let OptionParts { is_per_sender, spin_nanos, shares_memory, limits } = parts;
+        let limits = limits.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let [
+            message_bytes,
+            message_handles,
+            unfinished_bytes,
+            unfinished_messages,
+            shared_memories,
+        ] = limits;
+        Options {
+            ordering: if is_per_sender { Ordering::PerSender } else { Ordering::Causal },
+            limits: Limits {
+                message_bytes,
+                message_handles,
+                unfinished_bytes,
+                unfinished_messages,
+                shared_memories,
+            },
+            spin_nanos,
+            shares_memory,
+        }
     }
 }
 
@@ -153,15 +229,23 @@ impl RingParts {
     fn new(index: u32, state: ConsumerState) -> RingParts {
         let ConsumerState { position, base, place, visible, partial, is_retired } = state;
         let Place { offset, len } = place;
-        let partial =
-            partial.map(|Partial { total, stamp, bytes }| PartialParts { total, stamp, bytes });
+        let partial = partial.map(|Partial { total, stamp, bytes, skipped }| PartialParts {
+            total,
+            stamp,
+            bytes,
+            skipped,
+        });
         RingParts { index, position, base, offset, len, visible, is_retired, partial }
     }
 
     fn into_state(self) -> ConsumerState {
         let RingParts { position, base, offset, len, visible, is_retired, partial, .. } = self;
-        let partial =
-            partial.map(|PartialParts { total, stamp, bytes }| Partial { total, stamp, bytes });
+        let partial = partial.map(|PartialParts { total, stamp, bytes, skipped }| Partial {
+            total,
+            stamp,
+            bytes,
+            skipped,
+        });
         let place = Place { offset, len };
         ConsumerState { position, base, place, visible, partial, is_retired }
     }
@@ -212,7 +296,7 @@ pub(crate) fn deserialize_receiver<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Slot, D::Error> {
     check_read(&deserializer)?;
-    let parts = ReceiverParts::deserialize(deserializer)?;
+    let parts = ReceiverParts::deserialize(deserializer)?.of_peer();
     scope::detach_receiver(parts).map(Slot::from).map_err(D::Error::custom)
 }
 

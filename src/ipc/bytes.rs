@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::channel::receive;
-use super::{OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{self, Purpose, Sender, Slot};
+use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
+use crate::channel::{Purpose, Sender, Slot};
 use crate::codec::endpoint;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::Wait;
@@ -29,8 +29,7 @@ use crate::platform::Wait;
 /// # }
 /// ```
 pub fn bytes_channel() -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> {
-    let (sender, receiver) = channel::channel()?;
-    Ok((IpcBytesSender::from(sender), IpcBytesReceiver::from(Slot::from(receiver))))
+    ChannelOptions::new().bytes_channel()
 }
 
 /// The sending end of a channel of bytes. As [`IpcSender`](super::IpcSender).
@@ -126,6 +125,24 @@ impl IpcBytesReceiver {
     /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcBytesReceiver::recv).
     pub fn try_recv_timeout(&self, duration: Duration) -> Result<Vec<u8>, TryRecvError> {
         self.receive(Wait::at_most(duration))
+    }
+
+    /// Makes the channel behave differently from now on. As [`IpcReceiver::set_options`](super::IpcReceiver::set_options).
+    ///
+    /// # Errors
+    ///
+    /// This receiver was moved into a message.
+    pub fn set_options(&self, options: &ChannelOptions) -> Result<(), io::Error> {
+        options.apply(&self.slot)
+    }
+
+    /// How the channel behaves.
+    ///
+    /// # Errors
+    ///
+    /// This receiver was moved into a message.
+    pub fn options(&self) -> Result<ChannelOptions, io::Error> {
+        ChannelOptions::of(&self.slot)
     }
 
     /// Forgets that the messages are bytes.

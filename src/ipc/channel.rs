@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{OpaqueIpcReceiver, OpaqueIpcSender};
+use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
 use crate::channel::{self, Purpose, RecvError, Sender, Slot, scratch};
 use crate::codec::{self, endpoint};
 use crate::error::{IpcError, TryRecvError};
@@ -42,8 +42,7 @@ pub fn channel<T>() -> Result<(IpcSender<T>, IpcReceiver<T>), io::Error>
 where
     T: for<'de> Deserialize<'de> + Serialize,
 {
-    let (sender, receiver) = channel::channel()?;
-    Ok((IpcSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
+    ChannelOptions::new().channel()
 }
 
 /// The sending end of a channel.
@@ -259,6 +258,41 @@ where
     /// Messages that cannot be decoded are passed over.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
+    }
+
+    /// Makes the channel behave differently from now on.
+    ///
+    /// # Errors
+    ///
+    /// This receiver was moved into a message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::{self, ChannelOptions, Limits};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (sender, receiver) = ipc::channel::<u32>()?;
+    /// // From somebody who is not trusted.
+    /// let mut limits = Limits::default();
+    /// limits.message_bytes = 64 << 10;
+    /// receiver.set_options(&ChannelOptions::new().limits(limits))?;
+    /// # sender.send(1)?;
+    /// # assert_eq!(receiver.recv()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_options(&self, options: &ChannelOptions) -> Result<(), io::Error> {
+        options.apply(&self.slot)
+    }
+
+    /// How the channel behaves.
+    ///
+    /// # Errors
+    ///
+    /// This receiver was moved into a message.
+    pub fn options(&self) -> Result<ChannelOptions, io::Error> {
+        ChannelOptions::of(&self.slot)
     }
 
     /// Forgets the type of the messages.

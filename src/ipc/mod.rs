@@ -2,6 +2,7 @@
 //!
 //! - [`channel`] for typed messages: [`IpcSender`], [`IpcReceiver`]
 //! - [`bytes_channel`] for bytes as they are: [`IpcBytesSender`], [`IpcBytesReceiver`]
+//! - [`ChannelOptions`] for how a channel is to behave: its order, its limits, whether it shares memory
 //! - [`IpcReceiverSet`] to wait for many receivers at once
 //! - [`IpcOneShotServer`] for the first connection between two processes
 //! - [`IpcSharedMemory`] for memory that several processes see
@@ -12,6 +13,7 @@ mod channel;
 mod message;
 mod one_shot;
 mod opaque;
+mod options;
 mod set;
 mod shared_memory;
 
@@ -20,8 +22,10 @@ pub use channel::{IntoIter, IpcReceiver, IpcSender, Iter, TryIter, channel};
 pub use message::IpcMessage;
 pub use one_shot::IpcOneShotServer;
 pub use opaque::{OpaqueIpcReceiver, OpaqueIpcSender};
+pub use options::ChannelOptions;
 pub use set::{IpcReceiverSet, IpcSelectionResult};
 pub use shared_memory::IpcSharedMemory;
 
-pub use crate::channel::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
+pub use crate::channel::limits::{Limits, MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
+pub use crate::channel::options::Ordering;
 pub use crate::error::{IpcError, SerDeError, TryRecvError, TrySelectError};

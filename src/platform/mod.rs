@@ -15,7 +15,7 @@
 //! - `RingMemory` is memory that its maker can make longer, and whoever has received it can map, without the maker being able to
 //!   make that fail later. `is_affordable` says whether the process can spare what it takes up, if it is wanted for speed alone.
 //!   A backend may have none; then everything goes by packet. `now` is a clock that all processes of a
-//!   `clock_domain` share.
+//!   `clock_domain` share, and `roughly_now` the same one some milliseconds late, if that takes less time.
 //! - `PacketReceiver::recv` waits as [`Wait`] says, to the nanosecond and whatever signals arrive. `RecvError::Closed` means
 //!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were
 //!   received. What a peer sends is reported in [`Arrival`] and never an error, let alone a panic.
@@ -54,7 +54,7 @@ pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PACKET_BYTES,
     PacketReceiver, PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains,
     RingMemory, RingPart, channel, clock_domain, max_waiting_attachments, now, process_mark,
-    unique_id,
+    roughly_now, unique_id,
 };
 
 use std::io;
@@ -89,6 +89,16 @@ impl Wait {
             Wait::Never => Some(Duration::ZERO),
             Wait::Until(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
             Wait::Forever => None,
+        }
+    }
+
+    /// Whether it ends earlier than the other.
+    pub fn is_before(self, other: Wait) -> bool {
+        match (self, other) {
+            (Wait::Until(at), Wait::Until(other)) => at < other,
+            (Wait::Never, other) => other != Wait::Never,
+            (Wait::Until(_), other) => other == Wait::Forever,
+            (Wait::Forever, _) => false,
         }
     }
 

@@ -287,6 +287,7 @@ impl Victim {
                 total: program.number(),
                 stamp: program.byte().into(),
                 bytes: vec![0; program.number() as usize % 100],
+                skipped: (program.byte() % 4 == 0).then(|| program.number()),
             }),
         };
         let position = program.number() & !15;

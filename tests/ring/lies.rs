@@ -253,7 +253,7 @@ fn what_nobody_can_have_left_is_not_gone_on_with() {
         base: 32,
         place: Place::FIRST,
         visible: 96,
-        partial: Some(Partial { total: 10, stamp: 1, bytes: vec![1; 5] }),
+        partial: Some(Partial { total: 10, stamp: 1, bytes: vec![1; 5], skipped: None }),
         is_retired: false,
     };
     let is_believed = |change: &dyn Fn(&mut ConsumerState)| {
@@ -262,12 +262,18 @@ fn what_nobody_can_have_left_is_not_gone_on_with() {
         change(&mut state);
         Consumer::from_parts(peer, state, LIMITS).is_ok()
     };
-    let partial = |total, len| Some(Partial { total, stamp: 1, bytes: vec![1; len] });
+    let partial =
+        |total, len| Some(Partial { total, stamp: 1, bytes: vec![1; len], skipped: None });
     assert!(is_believed(&|_| {}));
     assert!(is_believed(&|state| state.partial = partial(5, 5)), "it is complete");
     assert!(!is_believed(&|state| state.partial = partial(4, 5)));
     assert!(!is_believed(&|state| state.partial = partial(1001, 5)));
     assert!(!is_believed(&|state| state.partial = partial(5, 0)));
+    let skipped =
+        |skipped| Some(Partial { total: 9, stamp: 1, bytes: vec![1; 5], skipped: Some(skipped) });
+    assert!(is_believed(&|state| state.partial = skipped(4)));
+    assert!(!is_believed(&|state| state.partial = skipped(5)));
+    assert!(!is_believed(&|state| state.partial = skipped(u64::MAX)));
     assert!(!is_believed(&|state| state.base = 80));
     assert!(!is_believed(&|state| state.base = 31));
     assert!(!is_believed(&|state| state.position = 65));

@@ -43,6 +43,8 @@ pub struct Consumer<M: Memory> {
     is_retired: bool,
     poisoned: Option<Why>,
     limits: ConsumerLimits,
+    /// The length of the longest message that is wanted.
+    wanted: u64,
 }
 
 /// How much a peer can make a consumer do.
@@ -70,6 +72,15 @@ pub struct ConsumerState {
     pub partial: Option<Partial>,
     /// Whether nothing after `visible` counts.
     pub is_retired: bool,
+}
+
+/// What became of the message that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is where it was to be put.
+    Message,
+    /// It was longer than [wanted](Consumer::want), and is gone.
+    TooLong,
 }
 
 enum Next {
@@ -144,6 +155,7 @@ impl<M: Memory> Consumer<M> {
             is_retired,
             poisoned: None,
             limits,
+            wanted: u64::MAX,
         })
     }
 
@@ -161,14 +173,17 @@ impl<M: Memory> Consumer<M> {
         (self.memory, state)
     }
 
-    /// Tells the producer that the ring is read.
-    pub fn accept(&self) {
-        State::Accepted.tell(&self.memory);
+    /// From now on, keeps only messages of at most `len` bytes. Longer ones are passed over as they come.
+    pub fn want(&mut self, len: usize) {
+        self.wanted = len as u64;
+        if let Some(partial) = self.partial.as_mut().filter(|partial| partial.total > self.wanted) {
+            partial.skip();
+        }
     }
 
-    /// Tells the producer that the ring is not read.
-    pub fn refuse(&self) {
-        State::Refused.tell(&self.memory);
+    /// Tells the producer what becomes of the ring.
+    pub fn tell(&self, state: State) {
+        state.tell(&self.memory);
     }
 
     /// The position up to which records are published, from one look at it.
@@ -226,10 +241,14 @@ impl<M: Memory> Consumer<M> {
     ///
     /// If it has not.
     #[inline]
-    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<(), Poisoned> {
+    pub fn take(&mut self, out: &mut Vec<u8>) -> Result<Taken, Poisoned> {
         self.check()?;
         match self.next.take().expect("`front` returned the stamp of a message") {
             Next::InRing { len, end, .. } => {
+                if len as u64 > self.wanted {
+                    self.consume(end);
+                    return Ok(Taken::TooLong);
+                }
                 if out.try_reserve(len).is_err() {
                     return Err(self.poison(Why::NoMemory));
                 }
@@ -237,7 +256,11 @@ impl<M: Memory> Consumer<M> {
                 self.consume(end);
             }
             Next::Assembled { .. } => {
-                let message = self.partial.take().map(|whole| whole.bytes).unwrap_or_default();
+                let whole = self.partial.take();
+                if whole.as_ref().is_some_and(|whole| whole.skipped.is_some()) {
+                    return Ok(Taken::TooLong);
+                }
+                let message = whole.map(|whole| whole.bytes).unwrap_or_default();
                 if out.is_empty() {
                     self.spare = mem::replace(out, message);
                 } else if out.try_reserve(message.len()).is_ok() {
@@ -247,7 +270,7 @@ impl<M: Memory> Consumer<M> {
                 }
             }
         }
-        Ok(())
+        Ok(Taken::Message)
     }
 
     /// How many bytes are held here of a message that is not complete.
@@ -306,6 +329,11 @@ impl<M: Memory> Consumer<M> {
             self.is_armed = false;
         }
         Ok(self.visible)
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &M {
+        &self.memory
     }
 
     /// Up to where records are consumed.
@@ -440,8 +468,12 @@ impl<M: Memory> Consumer<M> {
         if partial.stamp != record.header.stamp || len == 0 || !fits {
             return Err(Why::Fragment);
         }
-        partial.reserve(len)?;
-        self.read(at, len, &mut partial.bytes);
+        if let Some(skipped) = &mut partial.skipped {
+            *skipped += len as u64;
+        } else {
+            partial.reserve(len)?;
+            self.read(at, len, &mut partial.bytes);
+        }
         if kind == Kind::Last {
             self.next = Some(Next::Assembled { stamp: partial.stamp });
         }
@@ -457,8 +489,13 @@ impl<M: Memory> Consumer<M> {
         if total > self.limits.max_message as u64 {
             return Err(Why::TooLarge);
         }
-        let bytes = mem::take(&mut self.spare);
-        self.partial = Some(Partial { total, stamp: record.header.stamp, bytes });
+        let is_wanted = total <= self.wanted;
+        self.partial = Some(Partial {
+            total,
+            stamp: record.header.stamp,
+            bytes: if is_wanted { mem::take(&mut self.spare) } else { Vec::new() },
+            skipped: (!is_wanted).then_some(0),
+        });
         Ok(())
     }
 

@@ -42,7 +42,7 @@ mod poison;
 mod producer;
 mod record;
 
-pub use consumer::{Consumer, ConsumerLimits, ConsumerState};
+pub use consumer::{Consumer, ConsumerLimits, ConsumerState, Taken};
 pub use memory::{FIRST_LEN, MAX_SEGMENT, Memory, PAGE, Place, Segment, Word};
 pub use partial::Partial;
 pub use poison::{Poisoned, Why};

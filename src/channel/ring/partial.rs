@@ -16,17 +16,25 @@ pub struct Partial {
     pub stamp: u64,
     /// Its bytes so far.
     pub bytes: Vec<u8>,
+    /// If it is not wanted: how many bytes of it were not kept. None is.
+    pub skipped: Option<u64>,
 }
 
 impl Partial {
     /// How many bytes are missing. There are never more than it will have.
     pub(super) fn missing(&self) -> u64 {
-        self.total - self.bytes.len() as u64
+        self.total - self.skipped.unwrap_or(0) - self.bytes.len() as u64
+    }
+
+    /// Forgets what there is of it, and keeps no more.
+    pub(super) fn skip(&mut self) {
+        let kept = std::mem::take(&mut self.bytes).len() as u64;
+        self.skipped = Some(self.skipped.unwrap_or(0) + kept);
     }
 
     /// Whether a consumer can have held it.
     pub(super) fn is_sound(&self, max_message: usize) -> bool {
-        let len = self.bytes.len() as u64;
+        let len = (self.bytes.len() as u64).saturating_add(self.skipped.unwrap_or(0));
         len > 0 && len <= self.total && self.total <= max_message as u64
     }
 

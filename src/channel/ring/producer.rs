@@ -56,14 +56,20 @@ pub enum State {
     Offered,
     /// It reads it.
     Accepted,
-    /// It does not read it, or it does not make sense.
+    /// It reads it, and the order between this and other rings is nothing to it.
+    AcceptedAlone,
+    /// It does not read it now, or what it says does not make sense.
     Refused,
+    /// It will never read any.
+    Unwanted,
 }
 
 impl State {
     const OFFERED: u64 = 0;
     const ACCEPTED: u64 = 1;
     const REFUSED: u64 = 2;
+    const ACCEPTED_ALONE: u64 = 3;
+    const UNWANTED: u64 = 4;
 
     /// What was said of the ring in this memory.
     pub fn of<M: Memory>(memory: &M) -> State {
@@ -71,6 +77,8 @@ impl State {
         match memory.state().load(Ordering::Acquire) {
             State::OFFERED => State::Offered,
             State::ACCEPTED => State::Accepted,
+            State::ACCEPTED_ALONE => State::AcceptedAlone,
+            State::UNWANTED => State::Unwanted,
             _ => State::Refused,
         }
     }
@@ -80,7 +88,9 @@ impl State {
         let word = match self {
             State::Offered => State::OFFERED,
             State::Accepted => State::ACCEPTED,
+            State::AcceptedAlone => State::ACCEPTED_ALONE,
             State::Refused => State::REFUSED,
+            State::Unwanted => State::UNWANTED,
         };
         memory.state().store(word, Ordering::Release);
     }

@@ -17,7 +17,7 @@ pub use memory::Memory;
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use poller::{PollWaker, Poller, Registry};
 pub use rendezvous::{Listener, Peer, unique_id};
-pub use ring_memory::{RingMemory, RingPart, clock_domain, now};
+pub use ring_memory::{RingMemory, RingPart, clock_domain, now, roughly_now};
 
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;

@@ -19,7 +19,7 @@ mod ring_memory;
 mod socket;
 
 pub use attachment::Attachment;
-pub use clock::{clock_domain, now};
+pub use clock::{clock_domain, now, roughly_now};
 pub use memory::Memory;
 pub use poller::{PollWaker, Poller, Registry};
 pub use process::mark as process_mark;

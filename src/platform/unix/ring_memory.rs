@@ -120,6 +120,14 @@ impl RingMemory {
         // If it stays where it is, it can be used again all the same.
         let _ = rustix::fs::fallocate(&self.file, hole, offset, len);
     }
+
+    /// Gives all memory back but that of the words, for both sides: neither will use it any more.
+    pub fn give_back_all(&self) {
+        if let Ok(file) = rustix::fs::fstat(&self.file) {
+            let words = WORDS_BYTES as u64;
+            self.give_back(words, (file.st_size as u64).saturating_sub(words));
+        }
+    }
 }
 
 impl AsFd for RingMemory {

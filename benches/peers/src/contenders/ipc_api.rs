@@ -120,9 +120,39 @@ macro_rules! ipc_api {
 
 ipc_api!(Strait, "strait", strait, strait::ipc::channel, strait::ipc::bytes_channel);
 ipc_api!(
+    StraitPerSender,
+    "strait (per sender)",
+    strait,
+    per_sender::channel,
+    per_sender::bytes_channel
+);
+ipc_api!(
     IpcChannel,
     "ipc-channel",
     ipc_channel,
     ipc_channel::ipc::channel,
     ipc_channel::ipc::bytes_channel
 );
+
+/// strait's channels without an order between senders.
+mod per_sender {
+    use std::io;
+
+    use strait::ipc::{
+        ChannelOptions, IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, Ordering,
+    };
+
+    use crate::contender::Payload;
+
+    fn options() -> ChannelOptions {
+        ChannelOptions::new().ordering(Ordering::PerSender)
+    }
+
+    pub fn channel<T: Payload>() -> io::Result<(IpcSender<T>, IpcReceiver<T>)> {
+        options().channel()
+    }
+
+    pub fn bytes_channel() -> io::Result<(IpcBytesSender, IpcBytesReceiver)> {
+        options().bytes_channel()
+    }
+}

@@ -26,7 +26,7 @@ pub use self::{
     polling::Polling,
 };
 pub use self::{
-    ipc_api::{IpcChannel, Strait},
+    ipc_api::{IpcChannel, Strait, StraitPerSender},
     memcpy::Memcpy,
     threads::Threads,
 };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::contender::{Contender, Outcome, Start};
 #[cfg(target_os = "linux")]
 use crate::contenders::{Events, Floor, Iceoryx2, Interprocess, Polling};
-use crate::contenders::{IpcChannel, Memcpy, Strait, Threads};
+use crate::contenders::{IpcChannel, Memcpy, Strait, StraitPerSender, Threads};
 use crate::row::Row;
 
 /// One piece of work, done by two sides that are connected through the contender `C`.
@@ -61,19 +61,19 @@ pub fn rows() -> Vec<Row> {
         row!(
             "round trip, 60 B struct",
             round_trip::RoundTrip,
-            [Strait, IpcChannel, Threads],
+            [Strait, StraitPerSender, IpcChannel, Threads],
             linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         ),
         row!(
             "stream, 16 B struct",
             stream::Values::<Small>::new(),
-            [Strait, IpcChannel, Threads],
+            [Strait, StraitPerSender, IpcChannel, Threads],
             linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         ),
         row!(
             "stream, 60 B struct",
             stream::Values::<Record>::new(),
-            [Strait, IpcChannel, Threads],
+            [Strait, StraitPerSender, IpcChannel, Threads],
             linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>, Floor]
         ),
         row!(

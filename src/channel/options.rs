@@ -1,0 +1,62 @@
+//! What a receiver decides about its channel.
+
+use super::limits::Limits;
+use super::spin::SPIN_NANOS;
+
+/// The longest that a receiver may be told to wait without going to sleep, in nanoseconds.
+pub(crate) const MAX_SPIN_NANOS: u64 = 10_000_000;
+
+/// In which order messages from different senders arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// In the order in which they were sent: if one `send` returned before another was called, in whatever process and on
+    /// whichever sender of the channel, its message arrives first.
+    #[default]
+    Causal,
+    /// In any. Those that one process sends still arrive in the order in which it sent them, all of its senders of the channel taken together.
+    /// This takes less time where a channel is busy: nobody has to agree on a time, and less system calls are made.
+    PerSender,
+}
+
+/// How a receiver is to behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Which order it keeps.
+    pub(crate) ordering: Ordering,
+    /// What it takes.
+    pub(crate) limits: Limits,
+    /// How long it waits without going to sleep.
+    pub(crate) spin_nanos: u64,
+    /// Whether it shares memory with senders.
+    pub(crate) shares_memory: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            ordering: Ordering::Causal,
+            limits: Limits::default(),
+            spin_nanos: SPIN_NANOS,
+            shares_memory: true,
+        }
+    }
+}
+
+impl Options {
+    /// Whether senders may share memory.
+    pub(super) fn wants_memory(&self) -> bool {
+        self.shares_memory && self.limits.shared_memories > 0
+    }
+
+    /// With what is beyond what can be brought down to that.
+    pub(super) fn clamped(self) -> Options {
+        let spin_nanos = self.spin_nanos.min(MAX_SPIN_NANOS);
+        Options { limits: self.limits.at_most(Limits::LARGEST), spin_nanos, ..self }
+    }
+
+    /// As a peer may set them, who shall not make this process do more than it does of itself.
+    pub(crate) fn of_peer(self) -> Options {
+        let spin_nanos = self.spin_nanos.min(SPIN_NANOS);
+        Options { limits: self.limits.at_most(Limits::default()), spin_nanos, ..self }
+    }
+}

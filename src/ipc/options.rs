@@ -1,0 +1,114 @@
+//! How a channel is to behave.
+
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, Limits, Ordering};
+use crate::channel::{self, Options, Slot};
+
+/// How a channel is to behave, where the usual way is not the best.
+///
+/// Everything here is the receiver's to decide, goes with it when it is sent in a message, and holds for all senders, in whatever
+/// process they are. A receiver that was made elsewhere, by a server or a peer, is told with
+/// [`set_options`](IpcReceiver::set_options).
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::{ChannelOptions, Ordering};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = ChannelOptions::new().ordering(Ordering::PerSender);
+/// let (sender, receiver) = options.channel()?;
+/// sender.send(1)?;
+/// assert_eq!(receiver.recv()?, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelOptions {
+    options: Options,
+}
+
+impl ChannelOptions {
+    /// Those of [`ipc::channel`](super::channel): causal order, the [usual limits](Limits), 20 µs of waiting without going to sleep,
+    /// and shared memory where a channel is busy.
+    pub fn new() -> ChannelOptions {
+        ChannelOptions::default()
+    }
+
+    /// In which order messages from different senders arrive.
+    ///
+    /// If it is changed while messages are on their way, none of them is lost, and what was sent before the change keeps its order.
+    #[must_use]
+    pub fn ordering(mut self, ordering: Ordering) -> ChannelOptions {
+        self.options.ordering = ordering;
+        self
+    }
+
+    /// How much the receiver takes. What is beyond the largest value of a limit counts as that.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> ChannelOptions {
+        self.options.limits = limits;
+        self
+    }
+
+    /// How long the receiver looks for a message before it goes to sleep, at most; 20 µs by default, not more than 10 ms, and none
+    /// is 0.
+    ///
+    /// A wake-up takes about as long as the default. A longer time makes answers from a slower peer come sooner, at the price of
+    /// processor time, and no time makes the receiver sleep whenever there is nothing. However long it is, it only looks while that has
+    /// been worth it lately, and where there is more than one processor. A receiver in a set looks for as long as the least patient of
+    /// those that have something to look at.
+    #[must_use]
+    pub fn spin(mut self, limit: Duration) -> ChannelOptions {
+        self.options.spin_nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Whether processes that send much, or large messages, share memory with the receiver; they do by default, where the platform has it.
+    ///
+    /// Without, everything goes by the operating system's channel: each message costs a system call on both sides and none any memory,
+    /// and `send` waits while that is full (on Linux, with some 200 KiB). Senders that have found this out do not
+    /// share memory with this channel again, even if it is allowed later.
+    #[must_use]
+    pub fn shared_memory(mut self, is_used: bool) -> ChannelOptions {
+        self.options.shares_memory = is_used;
+        self
+    }
+
+    /// Makes a channel that behaves like this.
+    ///
+    /// # Errors
+    ///
+    /// As [`ipc::channel`](super::channel).
+    pub fn channel<T>(&self) -> Result<(IpcSender<T>, IpcReceiver<T>), io::Error>
+    where
+        T: for<'de> Deserialize<'de> + Serialize,
+    {
+        let (sender, receiver) = channel::channel(self.options)?;
+        Ok((IpcSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
+    }
+
+    /// Makes a channel for bytes that behaves like this.
+    ///
+    /// # Errors
+    ///
+    /// As [`ipc::channel`](super::channel).
+    pub fn bytes_channel(&self) -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> {
+        let (sender, receiver) = channel::channel(self.options)?;
+        Ok((IpcBytesSender::from(sender), IpcBytesReceiver::from(Slot::from(receiver))))
+    }
+
+    /// Makes the receiver in `slot` behave like this.
+    pub(super) fn apply(&self, slot: &Slot) -> io::Result<()> {
+        slot.with(|receiver| receiver.set_options(self.options))
+    }
+
+    /// How the receiver in `slot` behaves.
+    pub(super) fn of(slot: &Slot) -> io::Result<ChannelOptions> {
+        slot.with(|receiver| ChannelOptions { options: receiver.options() })
+    }
+}
