@@ -15,9 +15,9 @@
 //! is too much for all to be read, the socket has to be read again after each message.
 //! `tests/ordering.rs` shows that this is enough, and that no step of it can be left out.
 //!
-//! A receiver that wants [no more than each process's own order](Ordering::PerSender) takes what is visible without reading the socket,
-//! and need not confirm it, but where a record says that its process has sent something [by socket](AFTER_SOCKET) since the record
-//! before. If there is something to be read from the socket, stamps order that and the rings as above: those of one process
+//! A receiver that wants [no more than each sender's own order](Ordering::PerSender) takes what is visible without reading the socket,
+//! and need not confirm it, but where a record says that its sender has sent something [by socket](AFTER_SOCKET) since the record
+//! before. If there is something to be read from the socket, stamps order that and the rings as above: those of one sender
 //! always grow.
 
 use std::collections::VecDeque;
