@@ -60,12 +60,11 @@ impl SocketUse {
         self.0.store(true, Ordering::Release);
     }
 
-    /// What to add to the stamp of the next record.
+    /// Whether something was, since this was asked last.
     #[inline]
-    fn take(&self) -> u64 {
+    fn take(&self) -> bool {
         // Most of the time there is nothing to be taken, and only that is looked at.
-        let was_used = self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire);
-        if was_used { AFTER_SOCKET } else { 0 }
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
     }
 }
 
@@ -73,6 +72,8 @@ impl SocketUse {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     last_stamp: u64,
+    /// What to add to the stamp of the next record: whether something went by socket before.
+    mark: u64,
     link: Option<Link>,
     /// Since when messages are counted, and how many there were.
     counted_since: u64,
@@ -120,9 +121,14 @@ enum Unsent {
 impl Lane {
     /// The time, later than that of the last message.
     #[inline]
-    pub(super) fn stamp(&mut self) -> u64 {
-        let is_alone = self.link.as_ref().is_some_and(|link| link.is_alone);
-        let now = if is_alone { platform::roughly_now() } else { platform::now() };
+    pub(super) fn stamp(&mut self, socket_use: &SocketUse) -> u64 {
+        if socket_use.take() {
+            self.mark = AFTER_SOCKET;
+        }
+        // A record with a mark is later than all that is in the socket before what the mark is about, whoever has sent it: so it
+        // is not next as long as the receiver has not read that far.
+        let is_rough = self.mark == 0 && self.link.as_ref().is_some_and(|link| link.is_alone);
+        let now = if is_rough { platform::roughly_now() } else { platform::now() };
         self.last_stamp = now.max(self.last_stamp + 1);
         self.last_stamp
     }
@@ -135,7 +141,7 @@ impl Lane {
         socket_use: &SocketUse,
         body: &[u8],
     ) -> Result<Routed, SendError> {
-        let stamp = self.stamp();
+        let stamp = self.stamp(socket_use);
         if let Some(link) = &mut self.link {
             // Until it is read, only the socket tells whether anybody is there.
             if stamp >= link.next_look || (link.is_used && !link.is_accepted) {
@@ -145,7 +151,7 @@ impl Lane {
         match &mut self.link {
             Some(link) => {
                 if link.is_ready() {
-                    return self.push(packets, socket_use, body, stamp);
+                    return self.push(packets, body, stamp);
                 }
             }
             None => self.warm_up(packets, stamp),
@@ -160,7 +166,7 @@ impl Lane {
         socket_use: &SocketUse,
         body: &[u8],
     ) -> Result<Routed, SendError> {
-        let stamp = self.stamp();
+        let stamp = self.stamp(socket_use);
         // One that was offered before may turn out to be retired already.
         for _ in 0..2 {
             if self.link.is_none() {
@@ -168,7 +174,7 @@ impl Lane {
             }
             let Some(link) = &mut self.link else { break };
             link.is_used = true;
-            let routed = self.push(packets, socket_use, body, stamp)?;
+            let routed = self.push(packets, body, stamp)?;
             if matches!(routed, Routed::Sent) || self.link.is_some() {
                 return Ok(routed);
             }
@@ -276,19 +282,15 @@ impl Lane {
     fn push(
         &mut self,
         packets: &PacketSender,
-        socket_use: &SocketUse,
         body: &[u8],
         stamp: u64,
     ) -> Result<Routed, SendError> {
         let Some(link) = &mut self.link else { return Ok(Routed::BySocket { stamp }) };
-        let after_socket = socket_use.take();
-        let pushed = link.push(packets, body, stamp | after_socket);
-        if pushed.is_err() && after_socket != 0 {
-            // The next record will have to say it.
-            socket_use.note();
-        }
-        match pushed {
-            Ok(()) => Ok(Routed::Sent),
+        match link.push(packets, body, stamp | self.mark) {
+            Ok(()) => {
+                self.mark = 0;
+                Ok(Routed::Sent)
+            }
             Err(Unsent::Gone) => Err(SendError::Closed),
             // What is in there without being complete will be forgotten.
             Err(Unsent::NoRoom) => Ok(Routed::BySocket { stamp }),
