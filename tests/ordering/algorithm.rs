@@ -1,5 +1,5 @@
 //! How several rings and one socket become one channel that keeps its messages in causal order and can sleep: the four lists
-//! of steps of [`Algorithm::whole`], and nothing else. `merge` and `wake` execute them, in this order; the senders and the receiver of a
+//! of steps of [`Algorithm::whole`], and nothing else; or those of [`Algorithm::per_sender`], where the order of each sender will do. `merge` and `wake` execute them, in this order; the senders and the receiver of a
 //! channel do the same, step by step, in the functions of `src/channel` that are named with the steps.
 //!
 //! A process that sends much has a ring of its own in memory that it shares with the receiver: records, the tail (how far they
@@ -8,6 +8,10 @@
 //! it looks at one place, a message may come into another, and then one that depends on it into the place that it looks at next.
 //! Therefore it looks at the rings, at the socket, and at the rings again. If a message was there at the first look (A), all that
 //! had to come before it had been published by then, so that the socket and the last look (B) have it.
+//!
+//! If only the order of each sender is to be kept, what is missed matters only if that very sender has sent it. Its ring is a queue,
+//! and it marks a record if it has sent something by socket since the one before. Without the mark, nothing of the sender's can have
+//! been missed, and the record is delivered as it was found.
 //!
 //! What the lists assume, and cannot bring about themselves:
 //! - who reads the clock after a send has returned reads more than the stamps of what was published before that message was. (Of
@@ -86,6 +90,23 @@ pub(crate) enum Step {
     /// Blocks until the socket is readable or at its end, then receives. `Receiver::wait`, `ReceiverSet::select`.
     BlockOnSocket,
 
+    // Where only the order of each sender is kept. Sending.
+    /// Under the lock, the record that is written next gets the mark if anything was noted since the last one that did. It is taken
+    /// down for that. `SocketUse::take`.
+    TakeMark,
+    /// What was taken is noted again if the record did not get into the ring, still under the lock. The message itself will be noted,
+    /// but others may send before that. `Lane::push`.
+    MarkAgain,
+    /// When a message has been sent by socket, notes that for the next record, before the send returns. `Sender::send_message`.
+    NoteSocketUse,
+
+    // ... and receiving.
+    /// If nothing waits: loads the tails of all rings, as B. If there is anything, on with picking, and the socket is left for later,
+    /// but not for ever: here, it has its turn whenever it likes. `Rings::look_ahead`.
+    LookAhead,
+    /// For [`Step::ConfirmNewArrival`]. The same, but only if the next has the mark. `Rings::next`.
+    ConfirmMarked,
+
     // In place of the above: enough as well.
     /// For [`Step::ScanA`]. Takes nothing as seen before: a pass more, and the same order.
     NothingInA,
@@ -145,13 +166,15 @@ pub(crate) enum Step {
 
 use Step::*;
 
-/// Every list of steps.
+/// Every list of steps, and what they are for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Algorithm {
     pub(crate) send: Vec<Step>,
     pub(crate) receive: Vec<Step>,
     pub(crate) retire: Vec<Step>,
     pub(crate) wait: Vec<Step>,
+    /// Nothing is promised of messages from different processes.
+    pub(crate) is_per_sender: bool,
     /// All of these steps, by number.
     set: u64,
 }
@@ -183,8 +206,23 @@ impl Algorithm {
             ],
             retire: vec![CloseByFetchOr, DrainToFinal],
             wait: vec![ArmByCas, HeedFailedCas, MarkedIsArmed, BlockOnSocket],
+            is_per_sender: false,
             set: 0,
         };
+        whole.numbered()
+    }
+
+    /// The algorithm of a receiver that keeps only the order of each sender. A sender is a process here.
+    pub(crate) fn per_sender() -> Self {
+        let changes = [
+            Change::Before(TakeMark, WriteRecord),
+            Change::Before(MarkAgain, ReleaseLock),
+            Change::Before(LookAhead, ScanA),
+            Change::Instead(ConfirmNewArrival, ConfirmMarked),
+        ];
+        let mut whole = changes.into_iter().fold(Self::whole(), Self::with);
+        whole.send.push(NoteSocketUse);
+        whole.is_per_sender = true;
         whole.numbered()
     }
 

@@ -7,11 +7,11 @@ fn thread<const N: usize>(process: usize, sends: [Send; N]) -> Thread {
 }
 
 fn socket() -> Send {
-    Send { ring: None, after: &[], lie: None }
+    Send { ring: None, after: &[], lie: None, too_large: false }
 }
 
 fn ring(ring: usize) -> Send {
-    Send { ring: Some(ring), after: &[], lie: None }
+    Send { ring: Some(ring), ..socket() }
 }
 
 impl Send {
@@ -21,6 +21,10 @@ impl Send {
 
     fn lie(self, stamp: u8) -> Self {
         Self { lie: Some(stamp), ..self }
+    }
+
+    fn too_large(self) -> Self {
+        Self { too_large: true, ..self }
     }
 }
 
@@ -285,6 +289,69 @@ pub(crate) fn coarse_clock() -> Scenario {
             [thread(0, [ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
         )
     }
+}
+
+/// What a receiver that keeps only the order of each sender has to get right: one sender by socket and ring in turn. Besides, all
+/// of the above, with clocks that have nothing to do with each other.
+pub(crate) fn per_sender() -> Vec<Scenario> {
+    let own = vec![
+        scenario(
+            "ring and socket in turn",
+            &[0],
+            [thread(0, [ring(0), socket(), ring(0), socket(), ring(0)])],
+        ),
+        scenario(
+            "socket and ring in turn, and another thread",
+            &[0],
+            [thread(0, [socket(), ring(0), socket(), ring(0)]), thread(0, [ring(0)])],
+        ),
+        scenario(
+            "socket in one thread, then ring in another",
+            &[0],
+            [thread(0, [socket(), socket()]), thread(0, [ring(0), ring(0).after(&[(0, 0)])])],
+        ),
+        scenario(
+            "no room in the ring, which another thread goes on with",
+            &[0],
+            [
+                thread(0, [socket(), ring(0).too_large()]),
+                thread(0, [ring(0).after(&[(0, 0)]), ring(0)]),
+            ],
+        ),
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring retired between socket and ring",
+                &[0],
+                [thread(0, [ring(0), socket(), ring(0), socket(), ring(1)])],
+            )
+        },
+        Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring retired under a thread while another sends by socket",
+                &[0],
+                [thread(0, [ring(0), ring(0)]), thread(0, [socket(), ring(0)])],
+            )
+        },
+        scenario(
+            "ring attached between messages on the socket",
+            &[],
+            [thread(0, [socket(), ring(0), socket(), ring(0)])],
+        ),
+        scenario(
+            "two processes by socket and ring",
+            &[0, 1],
+            [thread(0, [socket(), ring(0), ring(0)]), thread(1, [ring(1), socket(), ring(1)])],
+        ),
+        scenario(
+            "three on the socket, one with a ring",
+            &[0],
+            [thread(0, [socket(), ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
+        ),
+    ];
+    let all = own.into_iter().chain(small()).chain(large());
+    all.map(|scenario| Scenario { clock: Clock::Apart, ..scenario }).collect()
 }
 
 /// Stamps that are lies, far in the future or long past: in a ring, or in the socket. The whole algorithm keeps its promises to those

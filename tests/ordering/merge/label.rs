@@ -18,6 +18,7 @@ pub(super) enum Deed {
     Returns { thread: usize, message: usize },
     Leaves(usize),
     Dies(usize),
+    LooksAhead(usize, u8),
     LoadsA(usize, u8),
     PassesOver(usize),
     LoadsB(usize, u8),
@@ -57,6 +58,9 @@ impl Display for Label {
             }
             Deed::Leaves(process) => write!(formatter, "process {process} lets go of the channel")?,
             Deed::Dies(process) => write!(formatter, "process {process} dies")?,
+            Deed::LooksAhead(ring, tail) => {
+                write!(formatter, "receiver: looks ahead, ring {ring} is at {tail}")?;
+            }
             Deed::LoadsA(ring, tail) => write!(formatter, "receiver: A of ring {ring} is {tail}")?,
             Deed::PassesOver(ring) => write!(formatter, "receiver: passes over ring {ring}")?,
             Deed::LoadsB(ring, tail) => write!(formatter, "receiver: B of ring {ring} is {tail}")?,

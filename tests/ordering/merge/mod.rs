@@ -6,7 +6,8 @@
 //! with the one before or after it, and so that it binds most: a call is as late as it can be, and a return as early.
 //!
 //! The promise: a message is delivered once, after all of which the send had returned when its own was called, and before
-//! the receiver says that it is disconnected, if its send has returned.
+//! the receiver says that it is disconnected, if its send has returned. Where the algorithm is for the order of each sender, only what
+//! was sent by the same process has to come before it.
 
 mod label;
 mod receiving;
@@ -38,6 +39,8 @@ struct Message {
     send: Send,
     /// Those after the return of which it is sent.
     after: Set,
+    /// Those that have to come before it, if their sends have returned.
+    ordered: Set,
 }
 
 impl<'a> Merge<'a> {
@@ -54,7 +57,13 @@ impl<'a> Merge<'a> {
             .iter()
             .map(|&(thread, number, send)| {
                 let after = send.after.iter().map(named).sum();
-                Message { thread, number, send: send.clone(), after }
+                let process = scenario.threads[thread].process;
+                let ordered = sends.iter().enumerate().map(|(index, &(other, _, sent))| {
+                    let is_of_sender = scenario.threads[other].process == process;
+                    let is_ordered = is_of_sender || !algorithm.is_per_sender;
+                    Set::from(is_ordered && sent.lie.is_none()) << index
+                });
+                Message { thread, number, send: send.clone(), after, ordered: ordered.sum() }
             })
             .collect();
         let honest = messages.iter().enumerate();

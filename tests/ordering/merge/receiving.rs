@@ -105,7 +105,13 @@ impl Merge<'_> {
         let pass = state.receiver.pass;
         match step {
             Step::ScanA | Step::ScanSomeOfA if pass == Pass::Fresh => Some(self.scan(state, step)),
-            Step::ScanB if pass != Pass::Refill => Some(self.scan(state, step)),
+            Step::ScanB if !matches!(pass, Pass::Refill | Pass::Ahead) => {
+                Some(self.scan(state, step))
+            }
+            Step::LookAhead if pass == Pass::Fresh && waiting(state) == 0 => {
+                Some(self.scan(state, step))
+            }
+            Step::LookAhead => Some(Looked::Nowhere),
             Step::ScanA | Step::ScanSomeOfA | Step::NothingInA | Step::ScanB => {
                 Some(Looked::Nowhere)
             }
@@ -131,6 +137,10 @@ impl Merge<'_> {
                 continue;
             }
             let tail = if ring.end == NONE { ring.tail } else { ring.end };
+            if step == Step::LookAhead {
+                ring.b = tail;
+                return Looked::At(Deed::LooksAhead(index, tail));
+            }
             if step == Step::ScanB {
                 ring.b = tail;
                 return Looked::At(Deed::LoadsB(index, tail));
@@ -139,6 +149,9 @@ impl Merge<'_> {
             return Looked::At(Deed::LoadsA(index, tail));
         }
         state.receiver.ring = 0;
+        if step == Step::LookAhead && state.rings.iter().any(|ring| ring.head < ring.b) {
+            state.receiver.pass = Pass::Ahead;
+        }
         Looked::Nowhere
     }
 
@@ -149,6 +162,9 @@ impl Merge<'_> {
             _ => 1,
         };
         let counts = matches!(step, Step::ReadSocketAsOfA | Step::ReadAllOfSocketAsOfA);
+        if state.receiver.pass == Pass::Ahead {
+            return Looked::Nowhere;
+        }
         let is_filled = waiting(state) >= most;
         if state.receiver.end_read || is_filled || state.receiver.allowance == 0 {
             state.receiver.allowance = NONE;
@@ -196,7 +212,7 @@ impl Merge<'_> {
     fn decide(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {
         let has = |step| self.algorithm.has(step);
         let knows_a = has(Step::ScanA) || has(Step::ScanSomeOfA) || has(Step::NothingInA);
-        let knows_b = has(Step::ScanB);
+        let knows_b = has(Step::ScanB) || state.receiver.pass == Pass::Ahead;
         for ring in &mut state.rings {
             if !knows_b {
                 ring.b = ring.a;
@@ -249,7 +265,11 @@ impl Merge<'_> {
     ) {
         let next = if place < RINGS {
             let ring = &mut state.rings[place];
-            if ring.head >= ring.a && self.algorithm.has(Step::ConfirmNewArrival) {
+            let front = ring.slots[ring.head as usize];
+            let marked = state.marked & 1_u8.checked_shl(front.into()).unwrap_or(0) != 0;
+            let confirms = self.algorithm.has(Step::ConfirmNewArrival)
+                || marked && self.algorithm.has(Step::ConfirmMarked);
+            if ring.head >= ring.a && confirms {
                 Some(Pass::Again)
             } else {
                 let slot = &mut ring.slots[ring.head as usize];
@@ -300,6 +320,7 @@ impl Merge<'_> {
         }
         // What was delivered plays no part any more: states that differ in it only are the same.
         state.delivered |= 1 << message;
+        state.marked &= !(1 << message);
         state.stamps[message] = 0;
         state.before[message] = 0;
         for before in &mut state.before {
@@ -321,7 +342,7 @@ impl Merge<'_> {
             match pass {
                 Pass::Fresh => (ring.a, ring.b, ring.in_a) = (ring.head, ring.head, false),
                 Pass::Again => (ring.a, ring.in_a) = (ring.b, ring.attached),
-                Pass::Refill => {}
+                Pass::Refill | Pass::Ahead => {}
             }
             if pass == Pass::Again {
                 ring.b = ring.head;
@@ -332,6 +353,11 @@ impl Merge<'_> {
         state.receiver.step = 0;
         state.receiver.ring = 0;
         moves.push(Move { label, state, optional: false });
+        if pass == Pass::Fresh && self.algorithm.receive[0] == Step::LookAhead {
+            // The socket has its turn.
+            state.receiver.step = 1;
+            moves.push(Move { label, state, optional: false });
+        }
     }
 
     fn disconnect(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {

@@ -29,6 +29,8 @@ pub(crate) struct Send {
     pub(crate) after: &'static [(usize, usize)],
     /// The stamp, if the sender does not read the clock for it. Nothing is promised to who does that.
     pub(crate) lie: Option<u8>,
+    /// There is no room for it in the ring.
+    pub(crate) too_large: bool,
 }
 
 /// What two readings of the clock have to do with each other.
@@ -42,4 +44,6 @@ pub(crate) enum Clock {
     Ties,
     /// They may be equal.
     Coarse,
+    /// In two processes, nothing. In one, none is less than those before.
+    Apart,
 }

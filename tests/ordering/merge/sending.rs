@@ -5,9 +5,12 @@ use std::mem;
 use super::Merge;
 use super::label::{Deed, Label};
 use super::scenario::Clock;
-use super::state::{ANNOUNCES, Half, NONE, Outcome, Past, State, ThreadState, contains, push};
+use super::state::{ANNOUNCES, Half, NONE, Outcome, Past, Set, State, ThreadState, contains, push};
 use crate::ordering::algorithm::Step;
 use crate::ordering::explorer::Move;
+
+/// How far a clock of [`Clock::Apart`] goes on, if it does.
+const LATER: u8 = 3;
 
 /// Whether a step was something that others can see.
 #[derive(PartialEq, Eq)]
@@ -70,7 +73,8 @@ impl Merge<'_> {
         if state.threads[thread].is_between_sends() {
             // The call.
             if contains(self.honest, message) {
-                state.before[message] = state.returned & !state.delivered & self.honest;
+                state.before[message] =
+                    state.returned & !state.delivered & self.messages[message].ordered;
             }
         }
         while (state.threads[thread].step as usize) < self.algorithm.send.len() {
@@ -112,6 +116,10 @@ impl Merge<'_> {
             | Step::SendBySocketStampedAnew
             | Step::SendBySocketUnstamped => !self.goes_by_socket(state, thread, message),
             Step::AnnounceRing => !self.is_to_announce(state, message),
+            Step::MarkAgain => self.is_alone(thread) || !self.has_lost_mark(state, thread, message),
+            Step::NoteSocketUse => {
+                self.is_alone(thread) || !self.goes_by_socket(state, thread, message)
+            }
             _ => is_for_waking(step),
         }
     }
@@ -131,8 +139,19 @@ impl Merge<'_> {
         match state.threads[thread].outcome {
             Outcome::Pending => left,
             Outcome::Published => false,
-            Outcome::RingClosed => true,
+            Outcome::RingClosed | Outcome::NoRoom => true,
         }
+    }
+
+    fn has_lost_mark(&self, state: &State, thread: usize, message: usize) -> bool {
+        contains(state.marked, message) && self.goes_by_socket(state, thread, message)
+    }
+
+    /// No other thread of its process sends.
+    fn is_alone(&self, thread: usize) -> bool {
+        let process = self.scenario.threads[thread].process;
+        let siblings = self.scenario.threads.iter().filter(|other| other.process == process);
+        siblings.count() == 1
     }
 
     fn is_to_announce(&self, state: &State, message: usize) -> bool {
@@ -149,8 +168,7 @@ impl Merge<'_> {
         read_clock: &mut bool,
     ) -> Done {
         let process = self.scenario.threads[thread].process;
-        let siblings = self.scenario.threads.iter().filter(|other| other.process == process);
-        let alone = siblings.count() == 1;
+        let alone = self.is_alone(thread);
         match step {
             Step::TakeLock => {
                 if state.processes[process].locked {
@@ -209,6 +227,10 @@ impl Merge<'_> {
             }
             Step::PublishBySwap => {
                 if let Some(ring) = self.usable_ring(state, thread, message) {
+                    if self.messages[message].send.too_large {
+                        state.threads[thread].outcome = Outcome::NoRoom;
+                        return Done::Unseen;
+                    }
                     self.publish(state, thread, message, ring);
                     return Done::Seen;
                 }
@@ -258,8 +280,35 @@ impl Merge<'_> {
                         return Done::SeenInPart;
                     }
                     push(&mut state.socket, message as u8);
+                    state.marked &= !(1 << message);
                     self.note_published(state, thread, message);
                     return Done::Seen;
+                }
+            }
+            Step::TakeMark => {
+                if self.usable_ring(state, thread, message).is_some() {
+                    let noted = mem::take(&mut state.processes[process].noted);
+                    state.marked |= Set::from(noted) << message;
+                    if !alone {
+                        return Done::Seen;
+                    }
+                }
+            }
+            Step::MarkAgain => {
+                if self.has_lost_mark(state, thread, message) {
+                    state.marked &= !(1 << message);
+                    state.processes[process].noted = true;
+                    if !alone {
+                        return Done::Seen;
+                    }
+                }
+            }
+            Step::NoteSocketUse => {
+                if self.goes_by_socket(state, thread, message) {
+                    state.processes[process].noted = true;
+                    if !alone {
+                        return Done::Seen;
+                    }
                 }
             }
             _ => assert!(is_for_waking(step), "{step:?} is not a step of sending"),
@@ -283,7 +332,8 @@ impl Merge<'_> {
 
     /// What the clock has passed when it is read after the return of this send.
     fn note_published(&self, state: &mut State, thread: usize, message: usize) {
-        if self.ranks || !contains(self.honest, message) {
+        let is_timeless = self.ranks || self.scenario.clock == Clock::Apart;
+        if is_timeless || !contains(self.honest, message) {
             return;
         }
         let by_socket = self.goes_by_socket(state, thread, message);
@@ -304,6 +354,10 @@ impl Merge<'_> {
     }
 
     fn read_clock(&self, state: &mut State, process: usize, tick: u8) -> u8 {
+        if self.scenario.clock == Clock::Apart {
+            // As late as makes a difference to what others send in the meantime, or not at all.
+            return state.processes[process].last + LATER * tick;
+        }
         let passed = state.processes.iter().enumerate().map(|(other, sent)| {
             if other == process { sent.returned.here } else { sent.returned.elsewhere }
         });
@@ -311,7 +365,7 @@ impl Merge<'_> {
         state.clock = match self.scenario.clock {
             Clock::Distinct => (state.clock + 1).max(passed + 1),
             Clock::Ties => (state.clock + tick).max(passed + 1),
-            Clock::Coarse => state.clock + tick,
+            Clock::Coarse | Clock::Apart => state.clock + tick,
         };
         state.clock
     }

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(super) before: [Set; MESSAGES],
     pub(super) returned: Set,
     pub(super) delivered: Set,
+    /// Of what is on its way into a ring or there: what has the mark.
+    pub(super) marked: Set,
     pub(super) threads: [ThreadState; ACTORS],
     pub(super) processes: [ProcessState; ACTORS],
     pub(super) rings: [RingState; RINGS],
@@ -82,6 +84,7 @@ pub(super) enum Outcome {
     Pending,
     Published,
     RingClosed,
+    NoRoom,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +104,8 @@ pub(super) struct ProcessState {
     pub(super) in_socket: u8,
     /// What was published when anything was of which the send has returned.
     pub(super) returned: Past,
+    /// Something was sent by the socket since the last record with the mark.
+    pub(super) noted: bool,
     pub(super) gone: bool,
 }
 
@@ -146,6 +151,8 @@ pub(super) struct ReceiverState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pass {
     Fresh,
+    /// With B found by looking ahead, and the socket not read.
+    Ahead,
     /// With A known from the pass before.
     Again,
     /// With A and B known from the pass before.
@@ -169,6 +176,7 @@ impl State {
             last: 0,
             in_socket: 0,
             returned: Past::default(),
+            noted: false,
             gone: false,
         };
         let ring = RingState {
@@ -192,6 +200,7 @@ impl State {
             before: [0; MESSAGES],
             returned: 0,
             delivered: 0,
+            marked: 0,
             threads: [ThreadState::at(0); ACTORS],
             processes: [process; ACTORS],
             rings: [ring; RINGS],

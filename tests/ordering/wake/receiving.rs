@@ -13,7 +13,7 @@ impl Wake<'_> {
         let mut next = *state;
         let label = match state.receiver.phase {
             Phase::Read => Some(self.read(&mut next)),
-            Phase::Scan => Some(self.scan(&mut next)),
+            Phase::LookAhead | Phase::Scan => Some(self.scan(&mut next)),
             Phase::Wait(step) => self.wait(&mut next, self.algorithm.wait[step as usize]),
             Phase::Disconnected => None,
         };
@@ -59,7 +59,9 @@ impl Wake<'_> {
         state.receiver.ring += 1;
         if state.receiver.ring as usize == RINGS {
             if state.receiver.found {
-                begin(state);
+                self.begin(state);
+            } else if state.receiver.phase == Phase::LookAhead {
+                (state.receiver.phase, state.receiver.ring) = (Phase::Read, 0);
             } else if state.receiver.end_read {
                 state.receiver.phase = Phase::Disconnected;
             } else {
@@ -79,7 +81,7 @@ impl Wake<'_> {
             .take_while(|step| matches!(step, Step::HeedFailedCas | Step::MarkedIsArmed))
             .count();
         if step as usize + rules == self.algorithm.wait.len() {
-            begin(state);
+            self.begin(state);
         } else {
             state.receiver.phase = Phase::Wait(step + rules as u8);
         }
@@ -90,7 +92,7 @@ impl Wake<'_> {
             if state.socket[0] == NONE && !self.is_at_end(state) {
                 return None;
             }
-            begin(state);
+            self.begin(state);
             return Some(Label::Wakes);
         }
         let index = state.receiver.ring as usize;
@@ -131,7 +133,7 @@ impl Wake<'_> {
         state.receiver.part = 0;
         state.receiver.ring += 1;
         if !armed && self.algorithm.has(Step::HeedFailedCas) {
-            begin(state);
+            self.begin(state);
         } else if state.receiver.ring as usize == RINGS {
             if let Phase::Wait(step) = &mut state.receiver.phase {
                 *step += 1;
@@ -140,9 +142,12 @@ impl Wake<'_> {
         }
         Some(if armed { Label::Arms(index, step) } else { Label::DoesNotArm(index) })
     }
-}
 
-/// Begins another pass.
-fn begin(state: &mut State) {
-    state.receiver = ReceiverState::at_start(state.receiver.stores);
+    /// Begins another pass.
+    fn begin(&self, state: &mut State) {
+        state.receiver = ReceiverState::at_start(state.receiver.stores);
+        if self.algorithm.has(Step::LookAhead) {
+            state.receiver.phase = Phase::LookAhead;
+        }
+    }
 }

@@ -74,6 +74,7 @@ pub(super) struct ReceiverState {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
+    LookAhead,
     Read,
     Scan,
     /// This step of waiting.
