@@ -94,8 +94,8 @@
 //! # Options
 //!
 //! A receiver decides [how its channel behaves](ipc::ChannelOptions): whether messages of different senders are put into order,
-//! which takes time; [how much it takes](ipc::Limits) from senders that it does not trust; how long it waits without going to sleep; and
-//! whether senders may share memory with it.
+//! which takes time; [how much it takes](ipc::Limits) from senders that it does not trust; how long it waits without going to sleep; whether
+//! senders may share memory with it, and how long that is kept.
 //!
 //! # Features
 //!

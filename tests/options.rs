@@ -132,6 +132,7 @@ fn options_go_with_the_receiver() {
     let options = limited(|limits| limits.message_bytes = 1000)
         .ordering(Ordering::PerSender)
         .spin(Duration::ZERO)
+        .keep_memory(Duration::from_millis(5))
         .shared_memory(false);
     let (sender, receiver) = options.channel::<String>().unwrap();
     assert_eq!(receiver.options().unwrap(), options);
@@ -151,14 +152,16 @@ fn nobody_else_raises_a_limit() {
         limits.message_bytes = usize::MAX;
         limits.shared_memories = 500;
     })
-    .spin(Duration::from_secs(100));
+    .spin(Duration::from_secs(100))
+    .keep_memory(Duration::MAX);
     let (_sender, receiver) = generous.channel::<String>().unwrap();
     let here = receiver.options().unwrap();
     let largest = limited(|limits| {
         limits.message_bytes = MAX_MESSAGE_BYTES;
         limits.shared_memories = 500;
     })
-    .spin(Duration::from_millis(10));
+    .spin(Duration::from_millis(10))
+    .keep_memory(Duration::MAX);
     assert_eq!(here, largest);
     assert_eq!(Limits::default().message_handles, MAX_MESSAGE_ATTACHMENTS);
     let (carrier, carried) = ipc::channel().unwrap();
@@ -482,6 +485,31 @@ mod between_processes {
                 drop((sender, keeper));
                 waiting.join().unwrap();
             }
+        });
+    }
+
+    #[test]
+    fn it_is_kept_as_long_as_is_wanted() {
+        harness::alone("between_processes::it_is_kept_as_long_as_is_wanted", || {
+            // One is given back early, so that there is something to wait for.
+            let [kept, given_back] = [Duration::MAX, Duration::ZERO].map(|duration| {
+                let options = ChannelOptions::new().keep_memory(duration);
+                let (sender, receiver) = options.channel().unwrap();
+                heat(&sender, &receiver);
+                let waiting = thread::spawn(move || while receiver.recv().is_ok() {});
+                (sender, waiting)
+            });
+            // The receiver's side is closed, and the sender's when it sends again.
+            while rings() > 3 {
+                thread::sleep(Duration::from_millis(10));
+            }
+            thread::sleep(Duration::from_millis(2500));
+            assert_eq!(rings(), 3);
+            for (sender, waiting) in [kept, given_back] {
+                drop(sender);
+                waiting.join().unwrap();
+            }
+            assert_eq!(rings(), 0);
         });
     }
 

@@ -1,10 +1,19 @@
 //! What a receiver decides about its channel.
 
+use std::time::Duration;
+
 use super::limits::Limits;
 use super::spin::SPIN_NANOS;
 
 /// The longest that a receiver may be told to wait without going to sleep, in nanoseconds.
 pub(crate) const MAX_SPIN_NANOS: u64 = 10_000_000;
+
+/// How long shared memory is kept that nothing comes through, in nanoseconds: what it holds can be used for something else, and its
+/// sender may be gone, which does not show.
+pub(super) const IDLE_NANOS: u64 = 1_000_000_000;
+
+/// The shortest time that it is kept, so that nobody looks more often than that.
+const MIN_IDLE_NANOS: u64 = 1_000_000;
 
 /// In which order messages from different senders arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) spin_nanos: u64,
     /// Whether it shares memory with senders.
     pub(crate) shares_memory: bool,
+    /// For how long it does with one that sends nothing; the largest number is for ever.
+    pub(crate) idle_nanos: u64,
 }
 
 impl Default for Options {
@@ -40,11 +51,17 @@ impl Default for Options {
             limits: Limits::default(),
             spin_nanos: SPIN_NANOS,
             shares_memory: true,
+            idle_nanos: IDLE_NANOS,
         }
     }
 }
 
 impl Options {
+    /// After how long shared memory is not used any more; `None` is never.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        (self.idle_nanos < u64::MAX).then(|| Duration::from_nanos(self.idle_nanos))
+    }
+
     /// Whether senders may share memory.
     pub(super) fn wants_memory(&self) -> bool {
         self.shares_memory && self.limits.shared_memories > 0
@@ -52,13 +69,21 @@ impl Options {
 
     /// With what is beyond what can be brought down to that.
     pub(super) fn clamped(self) -> Options {
-        let spin_nanos = self.spin_nanos.min(MAX_SPIN_NANOS);
-        Options { limits: self.limits.at_most(Limits::LARGEST), spin_nanos, ..self }
+        Options {
+            limits: self.limits.at_most(Limits::LARGEST),
+            spin_nanos: self.spin_nanos.min(MAX_SPIN_NANOS),
+            idle_nanos: self.idle_nanos.max(MIN_IDLE_NANOS),
+            ..self
+        }
     }
 
     /// As a peer may set them, who shall not make this process do more than it does of itself.
     pub(crate) fn of_peer(self) -> Options {
-        let spin_nanos = self.spin_nanos.min(SPIN_NANOS);
-        Options { limits: self.limits.at_most(Limits::default()), spin_nanos, ..self }
+        Options {
+            limits: self.limits.at_most(Limits::default()),
+            spin_nanos: self.spin_nanos.min(SPIN_NANOS),
+            idle_nanos: self.idle_nanos.min(IDLE_NANOS),
+            ..self
+        }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::assembly::{Assembly, Contents, Lost, Unfinished as UnfinishedMessage, Whole};
 use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
 use super::limits::{Limits, MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
 use super::message::{Body, Message, Problem, Purpose, RecvError};
 use super::options::Options;
-use super::rings::{IDLE_NANOS, MovedRing, Next, Rings, Waiting};
+use super::rings::{MovedRing, Next, Rings, Waiting};
 use super::scratch;
 use super::spin::Seen;
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
@@ -97,9 +96,6 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// How often a limited wait looks at the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
-
-/// After how long a receiver that sleeps looks whether shared memory is still used.
-pub(super) const IDLE: Duration = Duration::from_nanos(IDLE_NANOS);
 
 /// As how many bytes a packet counts at least that is no message: it takes as long to receive as these take to copy.
 const PACKET_COST: usize = 4 * 1024;
@@ -294,7 +290,7 @@ impl Receiver {
         if self.rings().spin() || !self.rings().arm() {
             return step.may_go_on(&self.packets);
         }
-        let until_idle = Wait::at_most(IDLE);
+        let until_idle = self.options.idle().map_or(Wait::Forever, Wait::at_most);
         let is_limited = self.rings().has_any() && until_idle.is_before(step.wait);
         let wait = if is_limited { until_idle } else { step.wait };
         match self.receive_packet(buffer, Purpose::Look, step, wait) {

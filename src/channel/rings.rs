@@ -43,10 +43,6 @@ const LOOKS_PER_SWEEP: u32 = 1024;
 /// What one ring may make this process do.
 const LIMITS: ConsumerLimits = ConsumerLimits { max_message: MAX_MESSAGE_BYTES, max_jumps: 64 };
 
-/// A ring that nothing came through for so long is retired: its memory can be used for something else, and its sender may be gone,
-/// which does not show.
-pub(super) const IDLE_NANOS: u64 = 1_000_000_000;
-
 /// With so many messages waiting, no more is read from the socket. It does not hold as many.
 const MAX_WAITING: usize = 1024;
 
@@ -459,11 +455,12 @@ impl Rings {
     /// Retires the rings that nothing has come through for a while. Their senders go on by socket.
     pub(super) fn retire_idle(&mut self) {
         let now = platform::now();
+        let idle = self.options.idle_nanos;
         for ring in &mut self.rings {
             let position = ring.consumer.position();
             if position != ring.seen_position {
                 (ring.seen_position, ring.seen_at) = (position, now);
-            } else if now.saturating_sub(ring.seen_at) > IDLE_NANOS {
+            } else if now.saturating_sub(ring.seen_at) > idle {
                 ring.retire();
             }
         }

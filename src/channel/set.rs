@@ -8,19 +8,22 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::limits::{
     ATTACHMENTS_PER_SELECT, BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN,
 };
 use super::message::{Problem, Purpose, RecvError};
-use super::receiver::{IDLE, Receiver};
+use super::receiver::Receiver;
 use super::scratch;
 use super::spin::{SPIN_NANOS, Seen, Spin};
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
 
 /// Of how many members at most the memory is looked at before going to sleep.
 const SPIN_MEMBERS: usize = 16;
+
+/// How often to look whether members still use shared memory.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Receives from many receivers.
 #[derive(Debug)]
@@ -181,13 +184,13 @@ impl ReceiverSet {
 
     /// Has the memory that a member shares given back when it is not used any more.
     fn watch_memory(&mut self, id: u64) {
-        let Some(member) = self.members.get_mut(&id).filter(|member| !member.is_sharing) else {
-            return;
-        };
+        let is_news =
+            |member: &&mut Member| !member.is_sharing && member.receiver.options().idle().is_some();
+        let Some(member) = self.members.get_mut(&id).filter(is_news) else { return };
         member.is_sharing = true;
         self.sharing.push(id);
         if self.sweep_at.is_none() {
-            self.sweep_at = Instant::now().checked_add(IDLE);
+            self.sweep_at = Instant::now().checked_add(SWEEP);
         }
     }
 
@@ -204,7 +207,7 @@ impl ReceiverSet {
             member.is_sharing = member.receiver.retire_idle();
             member.is_sharing
         });
-        self.sweep_at = if self.sharing.is_empty() { None } else { now.checked_add(IDLE) };
+        self.sweep_at = if self.sharing.is_empty() { None } else { now.checked_add(SWEEP) };
     }
 
     /// Looks for a moment whether something comes for those that were active last. If so, they are ready.

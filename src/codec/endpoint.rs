@@ -36,6 +36,7 @@ struct OptionParts {
     is_per_sender: bool,
     spin_nanos: u64,
     shares_memory: bool,
+    idle_nanos: u64,
     /// In the order in which [`Limits`] has them.
     limits: [u64; 5],
 }
@@ -175,7 +176,7 @@ impl ReceiverParts {
 
 impl From<Options> for OptionParts {
     fn from(options: Options) -> OptionParts {
-        let Options { ordering, limits, spin_nanos, shares_memory } = options;
+        let Options { ordering, limits, spin_nanos, shares_memory, idle_nanos } = options;
         let Limits {
             message_bytes,
             message_handles,
@@ -194,6 +195,7 @@ impl From<Options> for OptionParts {
             is_per_sender: ordering == Ordering::PerSender,
             spin_nanos,
             shares_memory,
+            idle_nanos,
             limits: limits.map(|limit| limit as u64),
         }
     }
@@ -201,7 +203,7 @@ impl From<Options> for OptionParts {
 
 impl From<OptionParts> for Options {
     fn from(parts: OptionParts) -> Options {
-        let OptionParts { is_per_sender, spin_nanos, shares_memory, limits } = parts;
+        let OptionParts { is_per_sender, spin_nanos, shares_memory, idle_nanos, limits } = parts;
         let limits = limits.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let [
             message_bytes,
@@ -221,6 +223,7 @@ impl From<OptionParts> for Options {
             },
             spin_nanos,
             shares_memory,
+            idle_nanos,
         }
     }
 }

@@ -64,7 +64,7 @@ impl ChannelOptions {
     /// those that have something to look at.
     #[must_use]
     pub fn spin(mut self, limit: Duration) -> ChannelOptions {
-        self.options.spin_nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.options.spin_nanos = nanos(limit);
         self
     }
 
@@ -76,6 +76,18 @@ impl ChannelOptions {
     #[must_use]
     pub fn shared_memory(mut self, is_used: bool) -> ChannelOptions {
         self.options.shares_memory = is_used;
+        self
+    }
+
+    /// How long shared memory is kept that nothing comes through, about: a second by default, not less than a millisecond, and
+    /// `Duration::MAX` is for as long as the channel exists.
+    ///
+    /// It is given back by receivers that wait, which wake once or twice for it, by sets that wait, which look once a second as long as there is
+    /// some, and by those that are busy. Its sender goes on
+    /// with the operating system's channel, and gets shared memory again as soon as it sends much.
+    #[must_use]
+    pub fn keep_memory(mut self, duration: Duration) -> ChannelOptions {
+        self.options.idle_nanos = nanos(duration);
         self
     }
 
@@ -111,4 +123,8 @@ impl ChannelOptions {
     pub(super) fn of(slot: &Slot) -> io::Result<ChannelOptions> {
         slot.with(|receiver| ChannelOptions { options: receiver.options() })
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
