@@ -359,3 +359,19 @@ fn no_step_for_each_senders_order_can_be_left_out() {
         scenario.goes_wrong(&altered(Algorithm::per_sender(), changes));
     }
 }
+
+/// As long as all of the socket is read, stamps of different senders need not have to do with each other. If not, they tell whether what a
+/// marked record comes after can still be in there: nobody's message in front of that may have a later stamp than the record.
+#[test]
+fn a_marked_record_needs_the_exact_time_if_the_socket_is_not_read_to_its_end() {
+    let mark_first = [READ_UNTIL_FULL, &[Before(TakeMark, Stamp)]].concat();
+    let mut scenarios = scenarios::rough_clock().into_iter().map(Scenario::Merge);
+    let scenario =
+        scenarios.find(|scenario| scenario.name() == "three on the socket, one with a ring");
+    let scenario = scenario.expect("it is one of them");
+    scenario.goes_wrong(&altered(Algorithm::per_sender(), READ_UNTIL_FULL));
+    scenario.goes_well(&altered(Algorithm::per_sender(), &mark_first));
+    for scenario in if_optimised(scenarios::rough_clock().into_iter().map(Scenario::Merge)) {
+        scenario.goes_well(&altered(Algorithm::per_sender(), &mark_first));
+    }
+}
