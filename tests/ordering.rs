@@ -266,6 +266,10 @@ fn per_sender() -> impl Iterator<Item = Scenario> {
     merge.chain(wake::scenarios().into_iter().map(Scenario::Wake))
 }
 
+fn per_sender_large() -> impl Iterator<Item = Scenario> {
+    scenarios::per_sender_large().into_iter().map(Scenario::Merge)
+}
+
 /// What would take too long without optimisation.
 fn if_optimised<T>(scenarios: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     scenarios.filter(|_| !cfg!(debug_assertions))
@@ -335,7 +339,7 @@ fn a_lie_reorders_only_what_the_liar_sends() {
 
 #[test]
 fn each_senders_order_is_kept_without_reading_the_socket_each_time() {
-    for scenario in per_sender() {
+    for scenario in per_sender().chain(if_optimised(per_sender_large())) {
         scenario.goes_well(&Algorithm::per_sender());
     }
     for scenario in liars() {
@@ -343,7 +347,7 @@ fn each_senders_order_is_kept_without_reading_the_socket_each_time() {
     }
     for &changes in ENOUGH_PER_SENDER {
         println!("\n{}", described(changes));
-        for scenario in if_optimised(per_sender()) {
+        for scenario in per_sender().chain(if_optimised(per_sender_large())) {
             scenario.goes_well(&altered(Algorithm::per_sender(), changes));
         }
     }
@@ -354,8 +358,24 @@ fn no_step_for_each_senders_order_can_be_left_out() {
     assert_all_named(Algorithm::per_sender(), BROKEN_PER_SENDER, ENOUGH_PER_SENDER);
     for &(changes, name) in BROKEN_PER_SENDER {
         println!("\n{}", described(changes));
-        let scenario = per_sender().find(|scenario| scenario.name() == name);
+        let scenario =
+            per_sender().chain(per_sender_large()).find(|scenario| scenario.name() == name);
         let scenario = scenario.unwrap_or_else(|| panic!("no scenario: {name}"));
         scenario.goes_wrong(&altered(Algorithm::per_sender(), changes));
+    }
+}
+
+/// As long as all of the socket is read, stamps of different senders need have nothing to do with each other. If too much waits for
+/// that, they tell whether what a marked record comes after can still be in there: nothing in front of it may have a later stamp.
+#[test]
+fn a_marked_record_needs_the_exact_time_if_the_socket_is_not_read_to_its_end() {
+    let scenarios = || scenarios::rough_clock().into_iter().map(Scenario::Merge);
+    let name = "three on the socket, one with a ring";
+    let scenario = scenarios().find(|scenario| scenario.name() == name);
+    let scenario = scenario.unwrap_or_else(|| panic!("no scenario: {name}"));
+    scenario.goes_wrong(&altered(Algorithm::per_sender(), READ_UNTIL_FULL));
+    let mark_first = [READ_UNTIL_FULL, &[Before(TakeMark, Stamp)]].concat();
+    for scenario in if_optimised(scenarios()) {
+        scenario.goes_well(&altered(Algorithm::per_sender(), &mark_first));
     }
 }

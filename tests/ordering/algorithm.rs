@@ -1,6 +1,7 @@
 //! How several rings and one socket become one channel that keeps its messages in causal order and can sleep: the four lists
-//! of steps of [`Algorithm::whole`], and nothing else; or those of [`Algorithm::per_sender`], where the order of each sender will do. `merge` and `wake` execute them, in this order; the senders and the receiver of a
-//! channel do the same, step by step, in the functions of `src/channel` that are named with the steps.
+//! of steps of [`Algorithm::whole`], and nothing else; or those of [`Algorithm::per_sender`], where the order of each sender will
+//! do. `merge` and `wake` execute them, in this order; the senders and the receiver of a channel do the same, step by step, in the
+//! functions of `src/channel` that are named with the steps.
 //!
 //! A process that sends much has a ring of its own in memory that it shares with the receiver: records, the tail (how far they
 //! are published, and two marks: closed, asleep), and the head. All processes share one socket. Every message has a stamp, and the

@@ -301,16 +301,6 @@ pub(crate) fn per_sender() -> Vec<Scenario> {
             [thread(0, [ring(0), socket(), ring(0), socket(), ring(0)])],
         ),
         scenario(
-            "socket and ring in turn, and another thread",
-            &[0],
-            [thread(0, [socket(), ring(0), socket(), ring(0)]), thread(0, [ring(0)])],
-        ),
-        scenario(
-            "socket in one thread, then ring in another",
-            &[0],
-            [thread(0, [socket(), socket()]), thread(0, [ring(0), ring(0).after(&[(0, 0)])])],
-        ),
-        scenario(
             "no room in the ring, which another thread goes on with",
             &[0],
             [
@@ -326,6 +316,28 @@ pub(crate) fn per_sender() -> Vec<Scenario> {
                 [thread(0, [ring(0), socket(), ring(0), socket(), ring(1)])],
             )
         },
+        scenario(
+            "ring attached between messages on the socket",
+            &[],
+            [thread(0, [socket(), ring(0), socket(), ring(0)])],
+        ),
+    ];
+    apart(own.into_iter().chain(small()))
+}
+
+/// The same, with more threads.
+pub(crate) fn per_sender_large() -> Vec<Scenario> {
+    let own = vec![
+        scenario(
+            "socket and ring in turn, and another thread",
+            &[0],
+            [thread(0, [socket(), ring(0), socket(), ring(0)]), thread(0, [ring(0)])],
+        ),
+        scenario(
+            "socket in one thread, then ring in another",
+            &[0],
+            [thread(0, [socket(), socket()]), thread(0, [ring(0), ring(0).after(&[(0, 0)])])],
+        ),
         Scenario {
             retired: &[0],
             ..scenario(
@@ -334,11 +346,6 @@ pub(crate) fn per_sender() -> Vec<Scenario> {
                 [thread(0, [ring(0), ring(0)]), thread(0, [socket(), ring(0)])],
             )
         },
-        scenario(
-            "ring attached between messages on the socket",
-            &[],
-            [thread(0, [socket(), ring(0), socket(), ring(0)])],
-        ),
         scenario(
             "two processes by socket and ring",
             &[0, 1],
@@ -350,8 +357,18 @@ pub(crate) fn per_sender() -> Vec<Scenario> {
             [thread(0, [socket(), ring(0)]), thread(1, [socket()]), thread(2, [socket()])],
         ),
     ];
-    let all = own.into_iter().chain(small()).chain(large());
-    all.map(|scenario| Scenario { clock: Clock::Apart, ..scenario }).collect()
+    apart(own.into_iter().chain(large()))
+}
+
+fn apart(scenarios: impl Iterator<Item = Scenario>) -> Vec<Scenario> {
+    scenarios.map(|scenario| Scenario { clock: Clock::Apart, ..scenario }).collect()
+}
+
+/// The same, where the socket has so much that not all of it is read, and rings are stamped by a clock that costs less.
+pub(crate) fn rough_clock() -> Vec<Scenario> {
+    let all = per_sender().into_iter().chain(per_sender_large());
+    let more = all.filter(|scenario| scenario.threads.len() == 3);
+    more.map(|scenario| Scenario { clock: Clock::Rough, ..scenario }).collect()
 }
 
 /// Stamps that are lies, far in the future or long past: in a ring, or in the socket. The whole algorithm keeps its promises to those

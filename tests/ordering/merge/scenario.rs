@@ -46,4 +46,6 @@ pub(crate) enum Clock {
     Coarse,
     /// In two processes, nothing. In one, none is less than those before.
     Apart,
+    /// As `Ties` for records with the mark, if that is known when the clock is read. For all else it may be behind, but never ahead.
+    Rough,
 }

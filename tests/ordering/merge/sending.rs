@@ -188,7 +188,7 @@ impl Merge<'_> {
                 *read_clock = true;
                 state.stamps[message] = match self.messages[message].send.lie {
                     Some(lie) => lie,
-                    None => self.read_clock(state, process, tick),
+                    None => self.read_clock(state, process, message, tick),
                 };
                 return Done::Seen;
             }
@@ -274,7 +274,7 @@ impl Merge<'_> {
                         && state.threads[thread].half != Half::Stamped
                     {
                         *read_clock = true;
-                        state.stamps[message] = self.read_clock(state, process, tick);
+                        state.stamps[message] = self.read_clock(state, process, message, tick);
                         raise_above_last(state, process, message);
                         state.threads[thread].half = Half::Stamped;
                         return Done::SeenInPart;
@@ -353,10 +353,14 @@ impl Merge<'_> {
         state.threads[thread].published = past;
     }
 
-    fn read_clock(&self, state: &mut State, process: usize, tick: u8) -> u8 {
+    fn read_clock(&self, state: &mut State, process: usize, message: usize, tick: u8) -> u8 {
+        let last = state.processes[process].last;
         if self.scenario.clock == Clock::Apart {
             // As late as makes a difference to what others send in the meantime, or not at all.
-            return state.processes[process].last + LATER * tick;
+            return last + LATER * tick;
+        }
+        if self.scenario.clock == Clock::Rough && !contains(state.marked, message) && tick == 0 {
+            return last;
         }
         let passed = state.processes.iter().enumerate().map(|(other, sent)| {
             if other == process { sent.returned.here } else { sent.returned.elsewhere }
@@ -364,7 +368,7 @@ impl Merge<'_> {
         let passed = passed.max().unwrap_or(0);
         state.clock = match self.scenario.clock {
             Clock::Distinct => (state.clock + 1).max(passed + 1),
-            Clock::Ties => (state.clock + tick).max(passed + 1),
+            Clock::Ties | Clock::Rough => (state.clock + tick).max(passed + 1),
             Clock::Coarse | Clock::Apart => state.clock + tick,
         };
         state.clock
@@ -373,9 +377,13 @@ impl Merge<'_> {
     fn forget_old_stamps(&self, state: &mut State) {
         let next = state.clock + u8::from(self.scenario.clock == Clock::Distinct);
         let threads = state.threads;
+        // A rough reading may be less than the last stamp.
+        let is_exceeded = self.scenario.clock != Clock::Rough;
         state.forget_stamps_below(next, |process| {
             let mut threads = self.scenario.threads.iter().zip(&threads);
-            threads.all(|(plan, thread)| plan.process != process || thread.is_between_sends())
+            is_exceeded
+                && threads
+                    .all(|(plan, thread)| plan.process != process || thread.is_between_sends())
         });
     }
 }
