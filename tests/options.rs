@@ -340,6 +340,65 @@ mod between_processes {
         }
     }
 
+    /// A message, by ring or by socket.
+    type Numbered = (u32, Vec<IpcSender<u8>>);
+
+    /// A further sender that shares nothing with this one.
+    fn another(sender: &IpcSender<Numbered>) -> IpcSender<Numbered> {
+        let (carrier, carried) = ipc::channel().unwrap();
+        carrier.send(sender.clone()).unwrap();
+        carried.recv().unwrap()
+    }
+
+    /// Sends by ring, and for so long that the sender knows how the receiver reads it.
+    fn send_by_ring(sender: &IpcSender<Numbered>, receiver: &IpcReceiver<Numbered>) {
+        for _ in 0..4 {
+            for _ in 0..100 {
+                sender.send((0, Vec::new())).unwrap();
+                assert_eq!(receiver.recv().unwrap().0, 0);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// What a sender has sent by socket is behind more than a receiver reads at once.
+    #[test]
+    fn a_sender_keeps_its_order_behind_many_handles() {
+        let _watchdog = harness::watchdog();
+        let options = ChannelOptions::new().ordering(Ordering::PerSender);
+        let (sender, receiver) = options.channel::<Numbered>().unwrap();
+        let other = another(&sender);
+        let (handle, _nobody) = ipc::channel::<u8>().unwrap();
+        for _ in 0..20 {
+            send_by_ring(&sender, &receiver);
+            other.send((1, vec![handle.clone(); 100])).unwrap();
+            sender.send((2, vec![handle.clone()])).unwrap();
+            sender.send((3, Vec::new())).unwrap();
+            let mut received: Vec<u32> = (0..3).map(|_| receiver.recv().unwrap().0).collect();
+            received.retain(|number| *number != 1);
+            assert_eq!(received, [2, 3]);
+        }
+    }
+
+    /// Who has not noticed yet that the order matters again keeps it as well.
+    #[test]
+    fn causal_order_holds_from_when_it_is_asked_for() {
+        let _watchdog = harness::watchdog();
+        let options = ChannelOptions::new().ordering(Ordering::PerSender);
+        let (sender, receiver) = options.channel::<Numbered>().unwrap();
+        let other = another(&sender);
+        let (handle, _nobody) = ipc::channel::<u8>().unwrap();
+        send_by_ring(&sender, &receiver);
+        receiver.set_options(&ChannelOptions::new()).unwrap();
+        send_by_ring(&other, &receiver);
+        for _ in 0..100 {
+            other.send((1, Vec::new())).unwrap();
+            sender.send((2, vec![handle.clone()])).unwrap();
+            assert_eq!(receiver.recv().unwrap().0, 1);
+            assert_eq!(receiver.recv().unwrap().0, 2);
+        }
+    }
+
     /// However often the receiver changes its mind, and wherever it is.
     #[test]
     fn options_can_be_changed_in_midstream() {

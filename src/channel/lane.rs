@@ -119,16 +119,27 @@ enum Unsent {
 }
 
 impl Lane {
-    /// The time, later than that of the last message.
+    /// The time, later than that of the last message: for what goes by socket, exactly.
     #[inline]
-    pub(super) fn stamp(&mut self, socket_use: &SocketUse) -> u64 {
+    pub(super) fn stamp(&mut self) -> u64 {
+        self.stamp_at(platform::now())
+    }
+
+    /// The same for what may go into the ring. Where nobody compares it with other rings, it need not be exact, unless it has a
+    /// mark: a record with one is later than all that is in the socket before what the mark is about, whoever has sent it, and so
+    /// is not next as long as the receiver has not read that far.
+    #[inline]
+    fn stamp_record(&mut self, socket_use: &SocketUse) -> u64 {
         if socket_use.take() {
             self.mark = AFTER_SOCKET;
         }
-        // A record with a mark is later than all that is in the socket before what the mark is about, whoever has sent it: so it
-        // is not next as long as the receiver has not read that far.
-        let is_rough = self.mark == 0 && self.link.as_ref().is_some_and(|link| link.is_alone);
-        let now = if is_rough { platform::roughly_now() } else { platform::now() };
+        let is_alone = self.link.as_ref().is_some_and(|link| link.is_alone);
+        let is_rough = is_alone && self.mark == 0;
+        self.stamp_at(if is_rough { platform::roughly_now() } else { platform::now() })
+    }
+
+    #[inline]
+    fn stamp_at(&mut self, now: u64) -> u64 {
         self.last_stamp = now.max(self.last_stamp + 1);
         self.last_stamp
     }
@@ -141,7 +152,7 @@ impl Lane {
         socket_use: &SocketUse,
         body: &[u8],
     ) -> Result<Routed, SendError> {
-        let stamp = self.stamp(socket_use);
+        let stamp = self.stamp_record(socket_use);
         if let Some(link) = &mut self.link {
             // Until it is read, only the socket tells whether anybody is there.
             if stamp >= link.next_look || (link.is_used && !link.is_accepted) {
@@ -166,7 +177,7 @@ impl Lane {
         socket_use: &SocketUse,
         body: &[u8],
     ) -> Result<Routed, SendError> {
-        let stamp = self.stamp(socket_use);
+        let mut stamp = self.stamp_record(socket_use);
         // One that was offered before may turn out to be retired already.
         for _ in 0..2 {
             if self.link.is_none() {
@@ -174,9 +185,9 @@ impl Lane {
             }
             let Some(link) = &mut self.link else { break };
             link.is_used = true;
-            let routed = self.push(packets, body, stamp)?;
-            if matches!(routed, Routed::Sent) || self.link.is_some() {
-                return Ok(routed);
+            match self.push(packets, body, stamp)? {
+                Routed::BySocket { stamp: exact } if self.link.is_none() => stamp = exact,
+                routed => return Ok(routed),
             }
         }
         Ok(Routed::BySocket { stamp })
@@ -293,14 +304,14 @@ impl Lane {
             }
             Err(Unsent::Gone) => Err(SendError::Closed),
             // What is in there without being complete will be forgotten.
-            Err(Unsent::NoRoom) => Ok(Routed::BySocket { stamp }),
+            Err(Unsent::NoRoom) => Ok(Routed::BySocket { stamp: self.stamp() }),
             Err(Unsent::Retired) => {
                 if link.ring.state() == State::Unwanted {
                     self.leave();
                 }
                 self.link = None;
                 self.count = 0;
-                Ok(Routed::BySocket { stamp })
+                Ok(Routed::BySocket { stamp: self.stamp() })
             }
         }
     }

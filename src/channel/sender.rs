@@ -174,7 +174,7 @@ impl Sender {
     ) -> Result<Routed, SendError> {
         let mut lane = self.lane();
         if !attachments.is_empty() {
-            return Ok(Routed::BySocket { stamp: lane.stamp(&self.shared.socket_use) });
+            return Ok(Routed::BySocket { stamp: lane.stamp() });
         }
         if at_once {
             lane.send_past_socket(self.packets(), &self.shared.socket_use, body)
