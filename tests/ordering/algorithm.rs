@@ -216,7 +216,7 @@ impl Algorithm {
     /// The algorithm of a receiver that keeps only the order of each sender. A sender is a process here.
     pub(crate) fn per_sender() -> Self {
         let changes = [
-            Change::Before(TakeMark, WriteRecord),
+            Change::Before(TakeMark, Stamp),
             Change::Before(MarkAgain, ReleaseLock),
             Change::Before(LookAhead, ScanA),
             Change::Instead(ConfirmNewArrival, ConfirmMarked),
