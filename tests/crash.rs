@@ -11,7 +11,6 @@
 mod harness;
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use strait::ipc::{
 use strait::router::ROUTER;
 
 use harness::Child;
+use harness::fork::{Fork, fork};
 use harness::raw::Random;
 
 /// What a sending child is to do.
@@ -436,33 +436,6 @@ fn c11_killed_peers_leave_no_handles() {
 /// Runs `body` in a forked child and waits for it.
 fn in_a_fork(body: impl FnOnce()) {
     fork(body).completed();
-}
-
-/// A forked child.
-#[must_use]
-struct Fork(Pid);
-
-#[expect(clippy::disallowed_methods, reason = "what becomes of a forked child is what is tested")]
-fn fork(body: impl FnOnce()) -> Fork {
-    // SAFETY: see the header.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        // The watchdog has stayed in the parent.
-        // SAFETY: it has no conditions; the default action of the signal ends the process.
-        unsafe { libc::alarm(60) };
-        let outcome = catch_unwind(AssertUnwindSafe(body));
-        // SAFETY: it has no conditions.
-        unsafe { libc::_exit(if outcome.is_ok() { 7 } else { 1 }) };
-    }
-    Fork(Pid::from_raw(pid).unwrap())
-}
-
-impl Fork {
-    fn completed(self) {
-        let (_, status) = waitpid(Some(self.0), WaitOptions::empty()).unwrap().unwrap();
-        assert_eq!(status.exit_status(), Some(7), "{status:?}");
-    }
 }
 
 #[test]

@@ -3,8 +3,7 @@
 //!
 //! # Safety
 //!
-//! `fork`: the child runs on the one thread that forked, and no other thread of the parent holds a lock that the child needs;
-//! it ends by `_exit`. Shared memory is written by one process and read when that process is dead.
+//! Shared memory is written by one process and read when that process is dead.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #![allow(unsafe_code)]
@@ -15,20 +14,20 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Resource, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use strait::ipc::{
     self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory, TryRecvError,
 };
 
 use harness::Child;
+use harness::fork::{Fork, fork};
 use harness::raw::Random;
 
 /// What is sent. All of it follows from its number and plan.
@@ -106,41 +105,6 @@ fn heat(sender: &IpcSender<Note>, from: u32, mut receive: impl FnMut()) -> u64 {
         receive();
     }
     number
-}
-
-// ---- Forks ----
-
-/// A forked child.
-#[derive(Debug)]
-#[must_use]
-struct Fork(Pid);
-
-#[allow(clippy::disallowed_methods, reason = "many processes are needed, and quickly")]
-fn fork(body: impl FnOnce()) -> Fork {
-    // SAFETY: see the header.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        // The watchdog has stayed in the parent.
-        // SAFETY: it has no conditions; the default action of the signal ends the process.
-        unsafe { libc::alarm(60) };
-        let outcome = catch_unwind(AssertUnwindSafe(body));
-        // SAFETY: it has no conditions.
-        unsafe { libc::_exit(if outcome.is_ok() { 7 } else { 1 }) };
-    }
-    Fork(Pid::from_raw(pid).unwrap())
-}
-
-impl Fork {
-    fn completed(self) {
-        let (_, status) = waitpid(Some(self.0), WaitOptions::empty()).unwrap().unwrap();
-        assert_eq!(status.exit_status(), Some(7), "{status:?}");
-    }
-
-    fn killed(self) {
-        kill_process(self.0, Signal::KILL).unwrap();
-        waitpid(Some(self.0), WaitOptions::empty()).unwrap();
-    }
 }
 
 // ---- C1: sending waits for nobody ----

@@ -31,7 +31,7 @@ use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Take
 use super::spin::{Seen, Spin};
 use crate::platform::{self, Attachment, RingMemory};
 
-/// In the stamp of a record: since the record before, its process has sent something by socket.
+/// In the stamp of a record: since the record before, its sender has sent something by socket.
 pub(super) const AFTER_SOCKET: u64 = 1 << 63;
 
 /// After so many messages in a row from rings, the socket has its turn.
@@ -200,13 +200,10 @@ impl Rings {
         if !is_enough {
             return false;
         }
-        let mut is_any = false;
-        for ring in &mut self.rings {
-            ring.visible = ring.look();
-            is_any |= ring.consumer.has_more();
-        }
-        if is_any {
-            self.progress = Progress::Visible;
+        self.look();
+        let is_any = self.rings.iter().any(|ring| ring.consumer.has_more());
+        if !is_any {
+            self.progress = Progress::Nothing;
         }
         is_any
     }
@@ -295,39 +292,35 @@ impl Rings {
         };
         let ring = &mut self.rings[index];
         let is_free = self.options.ordering == Ordering::PerSender && stamp & AFTER_SOCKET == 0;
-        let was_before = match ring.consumer.front(ring.before) {
-            Ok(front) => front.is_some(),
-            Err(poisoned) => return self.give_up(index, poisoned),
-        };
-        if !is_free && !was_before {
-            self.confirm();
-            return Next::Unconfirmed;
+        if !is_free {
+            match ring.consumer.front(ring.before) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    self.confirm();
+                    return Next::Unconfirmed;
+                }
+                Err(poisoned) => return self.give_up(index, poisoned),
+            }
         }
+        let mut kept = Vec::new();
         let taken = match purpose {
             Purpose::Look => {
                 buffer.clear();
-                ring.consumer.take(buffer).map(|taken| match taken {
-                    Taken::Message => Some(Body::Buffered),
-                    Taken::TooLong => None,
-                })
+                ring.consumer.take(buffer)
             }
-            Purpose::Keep => {
-                let mut bytes = Vec::new();
-                ring.consumer.take(&mut bytes).map(|taken| match taken {
-                    Taken::Message => {
-                        bytes.shrink_to_fit();
-                        Some(Body::Owned(bytes))
-                    }
-                    Taken::TooLong => None,
-                })
-            }
+            Purpose::Keep => ring.consumer.take(&mut kept),
         };
         self.without_socket = self.without_socket.saturating_add(1);
-        match taken {
-            Ok(Some(body)) => Next::Message(Message { body, attachments: Vec::new() }),
-            Ok(None) => Next::Lost(Problem::Malformed(Malformed::TooLarge)),
-            Err(poisoned) => self.give_up(index, poisoned),
-        }
+        let body = match (taken, purpose) {
+            (Ok(Taken::Message), Purpose::Look) => Body::Buffered,
+            (Ok(Taken::Message), Purpose::Keep) => {
+                kept.shrink_to_fit();
+                Body::Owned(kept)
+            }
+            (Ok(Taken::TooLong), _) => return Next::Lost(Problem::Malformed(Malformed::TooLarge)),
+            (Err(poisoned), _) => return self.give_up(index, poisoned),
+        };
+        Next::Message(Message { body, attachments: Vec::new() })
     }
 
     /// What is visible now becomes what was before.

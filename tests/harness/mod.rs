@@ -24,6 +24,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod fork;
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod raw;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod ways;
