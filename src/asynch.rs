@@ -171,14 +171,15 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(receiver: Receiver) -> Result<Watch, (io::Error, Receiver)> {
+    fn new(mut receiver: Receiver) -> Result<Watch, (io::Error, Receiver)> {
         let reactor = match Reactor::of_this_process() {
             Ok(reactor) => reactor,
             Err(error) => return Err((error, receiver)),
         };
         let task = Arc::new(Task::default());
         let id = lock(&reactor.tasks).add(Arc::clone(&task));
-        match reactor.registry.add(receiver.watch(), id) {
+        let watched = receiver.watch().and_then(|packets| reactor.registry.add(packets, id));
+        match watched {
             Ok(()) => Ok(Watch { receiver, id, task, reactor }),
             Err(error) => {
                 lock(&reactor.tasks).by_id.remove(&id);
@@ -194,7 +195,9 @@ impl Drop for Watch {
         if self.reactor.process != process_mark() {
             return;
         }
-        let _ = self.reactor.registry.remove(self.receiver.packets());
+        if let Some(packets) = self.receiver.packets() {
+            let _ = self.reactor.registry.remove(packets);
+        }
         lock(&self.reactor.tasks).by_id.remove(&self.id);
     }
 }

@@ -54,6 +54,17 @@ pub enum TryRecvError {
     Empty,
 }
 
+/// Why a value was not sent into a channel with a bound, by an operation that does not wait for ever.
+#[derive(Debug, Error)]
+pub enum TrySendError {
+    /// It failed.
+    #[error("no message could be sent: {0}")]
+    IpcError(#[from] IpcError),
+    /// There was no room in time.
+    #[error("the channel was full")]
+    Full,
+}
+
 /// Why a selection that does not wait for ever returned without events.
 #[derive(Debug, Error)]
 pub enum TrySelectError {
@@ -81,6 +92,18 @@ impl TryRecvError {
     /// Whether the other side is gone.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TryRecvError::IpcError(IpcError::Disconnected))
+    }
+}
+
+impl TrySendError {
+    /// Whether there was no room in time.
+    pub fn is_full(&self) -> bool {
+        matches!(self, TrySendError::Full)
+    }
+
+    /// Whether the other side is gone.
+    pub fn is_disconnected(&self) -> bool {
+        matches!(self, TrySendError::IpcError(IpcError::Disconnected))
     }
 }
 
@@ -112,6 +135,25 @@ impl From<TryRecvError> for io::Error {
         match error {
             TryRecvError::IpcError(error) => error.into(),
             TryRecvError::Empty => io::Error::new(io::ErrorKind::WouldBlock, error),
+        }
+    }
+}
+
+/// Where there is no limit to how long it waits, a channel is never full.
+impl From<TrySendError> for IpcError {
+    fn from(error: TrySendError) -> IpcError {
+        match error {
+            TrySendError::IpcError(error) => error,
+            TrySendError::Full => IpcError::Io(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl From<TrySendError> for io::Error {
+    fn from(error: TrySendError) -> io::Error {
+        match error {
+            TrySendError::IpcError(error) => error.into(),
+            TrySendError::Full => io::Error::new(io::ErrorKind::WouldBlock, error),
         }
     }
 }

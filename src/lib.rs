@@ -156,7 +156,7 @@ pub mod ipc;
 pub mod os;
 pub mod router;
 
-pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError};
+pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError};
 
 /// What the tests and fuzz targets of this crate need to reach. Not part of the API: it may change at any time.
 #[doc(hidden)]

@@ -10,6 +10,7 @@
 //!   ABORT    and nothing: its sender gave up
 //! ATTACH     clock domain u64, whether there is something in it u64, and the memory of a ring
 //! BELL       nothing: there is something in a ring
+//! WANT       nothing: a sender waits for a permit
 //! ```
 //!
 //! `len` counts what follows the header, `attachments` those of this packet. `stamp` orders messages from different sources: those
@@ -35,6 +36,7 @@ const LAST: u8 = 4;
 const ABORT: u8 = 5;
 const ATTACH: u8 = 6;
 const BELL: u8 = 7;
+const WANT: u8 = 8;
 
 /// The length of what follows the header of an ATTACH.
 const ATTACH_BYTES: usize = 16;
@@ -65,6 +67,8 @@ pub enum Kind {
     },
     /// There is something in a ring.
     Bell,
+    /// A sender waits for a permit.
+    Want,
 }
 
 /// Where in its message a part stands.
@@ -154,6 +158,7 @@ impl Head {
         let (code, id, bytes, total) = match kind {
             Kind::Message => (MESSAGE, None, 0, 0),
             Kind::Bell => (BELL, None, 0, 0),
+            Kind::Want => (WANT, None, 0, 0),
             Kind::Attach { clock_domain, is_used } => {
                 head.len += ATTACH_BYTES;
                 head.bytes[16..24].copy_from_slice(&clock_domain.to_le_bytes());
@@ -217,9 +222,10 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
     let whole = |kind| Ok(Frame { kind, stamp, head_len: HEADER_BYTES });
     match code {
         MESSAGE => return whole(Kind::Message),
-        BELL if len > HEADER_BYTES => return Err(Malformed::Length),
-        BELL if attachments > 0 => return Err(Malformed::Attachments),
+        BELL | WANT if len > HEADER_BYTES => return Err(Malformed::Length),
+        BELL | WANT if attachments > 0 => return Err(Malformed::Attachments),
         BELL => return whole(Kind::Bell),
+        WANT => return whole(Kind::Want),
         ATTACH if len != HEADER_BYTES + ATTACH_BYTES => return Err(Malformed::Length),
         ATTACH if attachments != 1 => return Err(Malformed::Attachments),
         ATTACH => {
@@ -292,7 +298,9 @@ mod tests {
     #[test]
     fn what_has_no_message_is_read() {
         let attach = |is_used| Kind::Attach { clock_domain: 0x0102_0304_0506_0708, is_used };
-        for (kind, attachments) in [(attach(false), 1), (attach(true), 1), (Kind::Bell, 0)] {
+        for (kind, attachments) in
+            [(attach(false), 1), (attach(true), 1), (Kind::Bell, 0), (Kind::Want, 0)]
+        {
             let bytes = packet(kind, attachments, b"");
             assert_eq!(parse_all(&bytes, attachments.into()).unwrap().kind, kind);
         }
@@ -309,7 +317,7 @@ mod tests {
         let mut other = good.clone();
         other[0] = 9;
         assert_eq!(parse_all(&other, 1), Err(Malformed::Version(9)));
-        for code in [0, 8, 255] {
+        for code in [0, 9, 255] {
             let mut other = good.clone();
             other[1] = code;
             assert_eq!(parse_all(&other, 1), Err(Malformed::Kind(code)));
@@ -320,8 +328,10 @@ mod tests {
         assert_eq!(parse_all(&two, 2), Err(Malformed::Attachments));
         let longer = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"x");
         assert_eq!(parse_all(&longer, 1), Err(Malformed::Length));
-        assert_eq!(parse_all(&packet(Kind::Bell, 0, b"x"), 0), Err(Malformed::Length));
-        assert_eq!(parse_all(&packet(Kind::Bell, 1, b""), 1), Err(Malformed::Attachments));
+        for kind in [Kind::Bell, Kind::Want] {
+            assert_eq!(parse_all(&packet(kind, 0, b"x"), 0), Err(Malformed::Length));
+            assert_eq!(parse_all(&packet(kind, 1, b""), 1), Err(Malformed::Attachments));
+        }
         let mut part_without_id = good;
         part_without_id[1] = FIRST;
         assert_eq!(parse_all(&part_without_id, 1), Err(Malformed::Short));

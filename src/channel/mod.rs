@@ -10,10 +10,13 @@
 
 pub mod assembly;
 pub mod frame;
+pub(crate) mod incoming;
 mod lane;
 pub mod limits;
+mod local;
 pub(crate) mod message;
 pub(crate) mod options;
+pub(crate) mod permits;
 pub(crate) mod receiver;
 pub(crate) mod rendezvous;
 pub mod ring;
@@ -25,27 +28,47 @@ pub(crate) mod set;
 pub(crate) mod slot;
 mod spin;
 
+pub(crate) use incoming::{Luggage, Room, Unfinished};
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use options::Options;
-pub(crate) use receiver::{Luggage, Receiver, Room, Unfinished};
+pub(crate) use permits::MovedIssuer;
+pub(crate) use receiver::Receiver;
 pub(crate) use rings::{MovedRing, Waiting};
 pub(crate) use sender::{SendFailure, Sender};
 pub(crate) use set::{Event, ReceiverSet};
 pub(crate) use slot::{Departure, Parcel, Slot};
 
 use std::io;
+use std::sync::Arc;
 
 use crate::platform;
+use incoming::Incoming;
 
-/// Makes a channel.
+/// Makes a channel that is the platform's from the start.
 pub(crate) fn channel(options: Options) -> io::Result<(Sender, Receiver)> {
     let (sender, receiver) = platform::channel()?;
-    let mut receiver = Receiver::from(receiver);
+    Ok(with_options(Sender::from(sender), Receiver::from(receiver), options))
+}
+
+/// The same, and at most `bound` messages may be on their way.
+pub(crate) fn bounded_channel(options: Options, bound: usize) -> io::Result<(Sender, Receiver)> {
+    let (sender, receiver) = platform::channel()?;
+    let (permits, issuer) = permits::permits(bound, 0)?;
+    let sender = Sender::new(Arc::new(sender), Some(permits));
+    Ok(with_options(sender, Receiver::new(Incoming::from(receiver), Some(issuer)), options))
+}
+
+/// Makes a channel that is in this process, until one of its ends leaves it. With a bound, at most so many messages may be on their way.
+pub(crate) fn local_channel(options: Options, bound: Option<usize>) -> (Sender, Receiver) {
+    let (sender, receiver) = local::local(options, bound);
+    with_options(Sender::from(sender), Receiver::from(receiver), options)
+}
+
+fn with_options(sender: Sender, mut receiver: Receiver, options: Options) -> (Sender, Receiver) {
     receiver.set_options(options);
-    let sender = Sender::from(sender);
     if !options.wants_memory() {
         // It would only find out that its ring is not wanted.
         sender.share_no_memory();
     }
-    Ok((sender, receiver))
+    (sender, receiver)
 }

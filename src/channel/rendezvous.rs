@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
+use super::incoming::Incoming;
 use super::limits::{CLIENTS_PER_TURN, MAX_SILENT_CLIENTS};
 use super::message::{Message, Problem, Purpose, RecvError};
 use super::receiver::Receiver;
@@ -68,7 +69,7 @@ impl OneShotServer {
     ) -> Result<Option<(Receiver, Message)>, RecvError> {
         for _ in 0..CLIENTS_PER_TURN {
             let receiver = match self.listener.accept(Wait::Never) {
-                Ok((packets, peer)) if may_enter(&peer) => Receiver::from(packets),
+                Ok((packets, peer)) if may_enter(&peer) => Incoming::from(packets),
                 Ok(_) => continue,
                 Err(platform::RecvError::Empty) => return Ok(None),
                 // Those who say nothing may be using up the handles.
@@ -108,7 +109,7 @@ impl OneShotServer {
             Ok(message) => {
                 let receiver = clients.silent.remove(&id).ok_or(RecvError::Disconnected)?;
                 let _ = self.poller.remove(receiver.packets());
-                return Ok(Some((receiver, message)));
+                return Ok(Some((Receiver::new(receiver, None), message)));
             }
             Err(RecvError::Empty) => {}
             Err(RecvError::Unfinished) => ready.push_back(id),
@@ -127,7 +128,7 @@ impl OneShotServer {
 /// Those who have connected and said nothing yet.
 #[derive(Default)]
 struct Clients {
-    silent: BTreeMap<u64, Receiver>,
+    silent: BTreeMap<u64, Incoming>,
     last_id: u64,
 }
 

@@ -59,7 +59,7 @@ const MAX_RETIRED: usize = 16;
 #[derive(Debug)]
 pub(super) struct Rings {
     rings: Vec<Ring>,
-    /// From the socket, in the order in which it came.
+    /// From the socket, the earliest first.
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     waiting_attachments: usize,
@@ -241,7 +241,9 @@ impl Rings {
         }
         self.waiting_bytes += message.bytes.len();
         self.waiting_attachments += message.attachments.len();
-        self.waiting.push_back(message);
+        // Most of the time that is the end.
+        let place = self.waiting.iter().rposition(|other| other.stamp <= message.stamp);
+        self.waiting.insert(place.map_or(0, |before| before + 1), message);
     }
 
     /// The end of step 2: whether nothing more is there.
@@ -280,10 +282,9 @@ impl Rings {
         if partial > self.options.limits.unfinished_bytes {
             self.retire_largest();
         }
-        let waiting = self.waiting.iter().enumerate().min_by_key(|(_, message)| message.stamp);
-        if let Some((index, message)) = waiting {
+        if let Some(message) = self.waiting.front() {
             if least.is_none_or(|(stamp, _)| message.stamp <= order(stamp)) {
-                return self.take_waiting(index);
+                return self.take_waiting();
             }
         }
         let Some((stamp, index)) = least else {
@@ -331,11 +332,11 @@ impl Rings {
         self.progress = Progress::Before;
     }
 
-    fn take_waiting(&mut self, index: usize) -> Next {
+    fn take_waiting(&mut self) -> Next {
         if !self.is_all_read {
             self.confirm();
         }
-        match self.waiting.remove(index) {
+        match self.waiting.pop_front() {
             Some(Waiting { bytes, attachments, .. }) => {
                 self.waiting_bytes -= bytes.len();
                 self.waiting_attachments -= attachments.len();

@@ -99,9 +99,12 @@ impl ReceiverSet {
     }
 
     /// Adds a member and returns its id, which is never used again.
-    pub(crate) fn add(&mut self, receiver: Receiver) -> io::Result<u64> {
+    pub(crate) fn add(&mut self, mut receiver: Receiver) -> io::Result<u64> {
         let id = self.next_id;
-        self.poller.add(receiver.packets(), id)?;
+        receiver.promote()?;
+        if let Some(packets) = receiver.packets() {
+            self.poller.add(packets, id)?;
+        }
         self.next_id += 1;
         let is_unarmed = receiver.has_other_sources();
         if is_unarmed {
@@ -123,7 +126,9 @@ impl ReceiverSet {
     pub(crate) fn remove(&mut self, id: u64) -> Option<Receiver> {
         let member = self.members.remove(&id)?;
         // It is not watched any more once its handle is elsewhere; an event that is on its way finds no member.
-        let _ = self.poller.remove(member.receiver.packets());
+        if let Some(packets) = member.receiver.packets() {
+            let _ = self.poller.remove(packets);
+        }
         Some(member.receiver)
     }
 

@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::receiver::{Luggage, Receiver, Room};
-use crate::platform::{Attachment, Remains};
+use super::incoming::{Luggage, Room};
+use super::receiver::Receiver;
+use crate::platform::{Attachment, PacketReceiver, Remains};
 
 /// A place for a receiver.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(crate) struct Slot {
 
 #[derive(Debug)]
 enum State {
-    Here(Box<Receiver>),
+    Here(Receiver),
     Away {
         /// What it would come back in.
         parcel: Arc<Parcel>,
@@ -55,7 +56,7 @@ pub(crate) struct Departure {
 
 impl From<Receiver> for Slot {
     fn from(receiver: Receiver) -> Slot {
-        Slot { state: RefCell::new(State::Here(Box::new(receiver))) }
+        Slot { state: RefCell::new(State::Here(receiver)) }
     }
 }
 
@@ -94,28 +95,25 @@ impl Slot {
         match state {
             State::Here(mut receiver) => {
                 receiver.recall();
-                Ok(*receiver)
+                Ok(receiver)
             }
             State::Away { .. } => Err(has_left()),
         }
     }
 
-    /// Takes the receiver out for good if everything that it has not delivered is with the operating system.
+    /// Takes out what the backend receives with, for good, if everything that was not delivered is with the operating system.
     ///
     /// # Errors
     ///
     /// It is not, or the receiver has left.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(crate) fn into_detached_receiver(self) -> Result<Receiver, Slot> {
+    pub(crate) fn into_packets(self) -> Result<PacketReceiver, Slot> {
         let mut state = self.state.into_inner();
         state.come_back();
-        if let State::Here(mut receiver) = state {
-            if receiver.detach() {
-                return Ok(*receiver);
-            }
-            state = State::Here(receiver);
+        match state {
+            State::Here(receiver) => receiver.into_packets().map_err(Slot::from),
+            away @ State::Away { .. } => Err(Slot { state: RefCell::new(away) }),
         }
-        Err(Slot { state: RefCell::new(state) })
     }
 
     /// Sends the receiver on its way.
@@ -138,7 +136,7 @@ impl Slot {
                     Ok(Departure { attachment, luggage, parcel })
                 }
                 Err((error, receiver)) => {
-                    *state = State::Here(Box::new(receiver));
+                    *state = State::Here(receiver);
                     Err(error)
                 }
             },
@@ -155,7 +153,7 @@ impl State {
         if let State::Away { parcel, remains } = self {
             if let Some(mut receiver) = parcel.take() {
                 receiver.come_back(std::mem::take(remains));
-                *self = State::Here(Box::new(receiver));
+                *self = State::Here(receiver);
             }
         }
     }

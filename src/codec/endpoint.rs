@@ -16,7 +16,9 @@ use crate::channel::assembly::Lost;
 use crate::channel::limits::Limits;
 use crate::channel::options::{Options, Ordering};
 use crate::channel::ring::{ConsumerState, Partial, Place};
-use crate::channel::{Luggage, MovedRing, Receiver, Sender, Slot, Unfinished, Waiting};
+use crate::channel::{
+    Luggage, MovedIssuer, MovedRing, Receiver, Sender, Slot, Unfinished, Waiting,
+};
 use crate::platform::{Attachment, Memory};
 
 /// A receiver, in terms of a message: the index of its handle, and what it has received incompletely.
@@ -29,6 +31,21 @@ pub(crate) struct ReceiverParts {
     waiting: Vec<MessageParts>,
     /// If they are not the usual ones.
     options: Option<OptionParts>,
+    /// If the channel is bounded.
+    issuer: Option<IssuerParts>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct PermitParts {
+    index: u32,
+    is_rendezvous: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct IssuerParts {
+    indices: Vec<u32>,
+    bound: u64,
+    surplus: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,7 +140,13 @@ impl ReceiverParts {
         let lost = lost.chain(left_behind).collect();
         let options = luggage.options;
         let options = (options != Options::default()).then(|| OptionParts::from(options));
-        Ok(ReceiverParts { index, unfinished, lost, rings, waiting, options })
+        let issuer = luggage.issuer.take().map(|issuer| -> io::Result<_> {
+            let MovedIssuer { attachments, bound, surplus } = issuer;
+            let indices = attachments.into_iter().map(&mut attach).collect::<io::Result<_>>()?;
+            Ok(IssuerParts { indices, bound, surplus })
+        });
+        let issuer = issuer.transpose()?;
+        Ok(ReceiverParts { index, unfinished, lost, rings, waiting, options, issuer })
     }
 
     /// As it may be if somebody else has described it.
@@ -170,7 +193,13 @@ impl ReceiverParts {
         });
         let waiting = waiting.collect::<io::Result<_>>()?;
         let options = self.options.map(Options::from).unwrap_or_default();
-        Receiver::arrive(receiver, Luggage { carried, left_behind, lost, rings, waiting, options })
+        let issuer = self.issuer.map(|IssuerParts { indices, bound, surplus }| -> io::Result<_> {
+            let attachments = indices.into_iter().map(&mut detach).collect::<io::Result<_>>()?;
+            Ok(MovedIssuer { attachments, bound, surplus })
+        });
+        let issuer = issuer.transpose()?;
+        let luggage = Luggage { carried, left_behind, lost, rings, waiting, options, issuer };
+        Receiver::arrive(receiver, luggage)
     }
 }
 
@@ -273,7 +302,8 @@ pub(crate) fn serialize_sender<S: Serializer>(
     sender: &Sender,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serialize_attachment(sender.to_attachment(), serializer)
+    let attachment = sender.to_attachment().map_err(S::Error::custom)?;
+    serialize_attachment(attachment, serializer)
 }
 
 /// Reads a sender.
@@ -282,6 +312,44 @@ pub(crate) fn deserialize_sender<'de, D: Deserializer<'de>>(
 ) -> Result<Sender, D::Error> {
     let attachment = deserialize_attachment(deserializer)?;
     Sender::from_attachment(attachment).map_err(D::Error::custom)
+}
+
+/// Writes a sender into a bounded channel.
+pub(crate) fn serialize_bounded_sender<S: Serializer>(
+    sender: &Sender,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    check_written(&serializer)?;
+    let attach = || {
+        let index = scope::attach(sender.to_attachment()?)?;
+        let permits = sender.permits()?;
+        let Some(permits) = permits else { return Ok((index, None)) };
+        let parts = PermitParts {
+            index: scope::attach(permits.to_attachment())?,
+            is_rendezvous: permits.is_rendezvous(),
+        };
+        Ok((index, Some(parts)))
+    };
+    let parts = attach().map_err(|error: io::Error| S::Error::custom(error))?;
+    parts.serialize(serializer)
+}
+
+/// Reads a sender into a bounded channel.
+pub(crate) fn deserialize_bounded_sender<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Sender, D::Error> {
+    check_read(&deserializer)?;
+    let (index, permits) = <(u32, Option<PermitParts>)>::deserialize(deserializer)?;
+    let detach = || {
+        let attachment = scope::detach(index)?;
+        match permits {
+            None => Sender::from_attachment(attachment),
+            Some(PermitParts { index, is_rendezvous }) => {
+                Sender::from_attachments(attachment, scope::detach(index)?, is_rendezvous)
+            }
+        }
+    };
+    detach().map_err(D::Error::custom)
 }
 
 /// Writes a receiver, which leaves its slot.

@@ -20,28 +20,32 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::channel::{Problem, SendFailure, Sender, limits, scratch};
-use crate::error::{IpcError, SerDeError};
-use crate::platform::{Attachment, SendError};
+use crate::error::{IpcError, SerDeError, TrySendError};
+use crate::platform::{Attachment, SendError, Wait};
 
 /// What goes wrong in the format.
 pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends a value.
-pub(crate) fn send<T: Serialize + ?Sized>(sender: &Sender, value: &T) -> Result<(), IpcError> {
+/// Sends a value. If the channel is bounded and full, waits for room.
+pub(crate) fn send<T: Serialize + ?Sized>(
+    sender: &Sender,
+    value: &T,
+    wait: Wait,
+) -> Result<(), TrySendError> {
     scratch::with_send_buffer(|buffer| {
         let scope = scope::Encoding::begin();
         // If this fails, what was moved into the message comes back when `scope` is dropped.
         format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
-            .map_err(|error| SerDeError::from_format("encoded", error))?;
+            .map_err(|error| IpcError::from(SerDeError::from_format("encoded", error)))?;
         let departing = scope.finish();
         let handles = departing.attachments.len();
         if handles > limits::MAX_MESSAGE_ATTACHMENTS {
             departing.returns.put_back(departing.attachments);
             let most = limits::MAX_MESSAGE_ATTACHMENTS;
             let error = format!("the message has {handles} handles, and may have {most}");
-            return Err(SerDeError::from_format("encoded", error.into()).into());
+            return Err(IpcError::from(SerDeError::from_format("encoded", error.into())).into());
         }
-        match sender.send(buffer, departing.attachments) {
+        match sender.send(buffer, departing.attachments, wait) {
             Ok(()) => Ok(()),
             Err(SendFailure { error, attachments }) => {
                 departing.returns.put_back(attachments);
@@ -60,17 +64,17 @@ pub(crate) fn decode<T: DeserializeOwned>(
     format::decode(bytes).map_err(|error| SerDeError::from_format("decoded", error))
 }
 
-impl From<SendError> for IpcError {
-    fn from(error: SendError) -> IpcError {
-        match error {
+impl From<SendError> for TrySendError {
+    fn from(error: SendError) -> TrySendError {
+        TrySendError::IpcError(match error {
+            SendError::Full => return TrySendError::Full,
             SendError::Closed => IpcError::Disconnected,
             SendError::Io(error) => IpcError::Io(error),
-            SendError::Full => IpcError::Io(io::ErrorKind::WouldBlock.into()),
             SendError::TooLarge => IpcError::Io(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the channel's socket buffer is too small for any message",
             )),
-        }
+        })
     }
 }
 

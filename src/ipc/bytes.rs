@@ -9,7 +9,7 @@ use super::channel::receive;
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
 use crate::channel::{Purpose, Sender, Slot};
 use crate::codec::endpoint;
-use crate::error::{IpcError, TryRecvError};
+use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::platform::Wait;
 
 /// Makes a channel for bytes, which arrive as they were sent.
@@ -56,7 +56,8 @@ impl IpcBytesSender {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the message is larger than
     /// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), and others of the operating system.
     pub fn send(&self, data: &[u8]) -> Result<(), io::Error> {
-        self.sender.send(data, Vec::new()).map_err(|failure| IpcError::from(failure.error).into())
+        let sent = self.sender.send(data, Vec::new(), Wait::Forever);
+        sent.map_err(|failure| IpcError::from(TrySendError::from(failure.error)).into())
     }
 
     /// Forgets that the messages are bytes.

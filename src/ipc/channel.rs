@@ -122,7 +122,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, data)
+        codec::send(&self.sender, data, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Forgets the type of the messages.

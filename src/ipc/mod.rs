@@ -2,6 +2,7 @@
 //!
 //! - [`channel`] for typed messages: [`IpcSender`], [`IpcReceiver`]
 //! - [`bytes_channel`] for bytes as they are: [`IpcBytesSender`], [`IpcBytesReceiver`]
+//! - [`sync_channel`] for channels with a bound: [`IpcSyncSender`]
 //! - [`ChannelOptions`] for how a channel is to behave: its order, its limits, whether it shares memory
 //! - [`IpcReceiverSet`] to wait for many receivers at once
 //! - [`IpcOneShotServer`] for the first connection between two processes
@@ -16,6 +17,7 @@ mod opaque;
 mod options;
 mod set;
 mod shared_memory;
+mod sync_channel;
 
 pub use bytes::{IpcBytesReceiver, IpcBytesSender, bytes_channel};
 pub use channel::{IntoIter, IpcReceiver, IpcSender, Iter, TryIter, channel};
@@ -25,7 +27,8 @@ pub use opaque::{OpaqueIpcReceiver, OpaqueIpcSender};
 pub use options::ChannelOptions;
 pub use set::{IpcReceiverSet, IpcSelectionResult};
 pub use shared_memory::IpcSharedMemory;
+pub use sync_channel::{IpcSyncSender, sync_channel};
 
 pub use crate::channel::limits::{Limits, MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
 pub use crate::channel::options::Ordering;
-pub use crate::error::{IpcError, SerDeError, TryRecvError, TrySelectError};
+pub use crate::error::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError};

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, Limits, Ordering};
-use crate::channel::{self, Options, Slot};
+use super::{
+    IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, IpcSyncSender, Limits, Ordering,
+};
+use crate::channel::{self, Options, Receiver, Sender, Slot};
 
 /// How a channel is to behave, where the usual way is not the best.
 ///
@@ -30,6 +32,7 @@ use crate::channel::{self, Options, Slot};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChannelOptions {
     options: Options,
+    is_lazy: bool,
 }
 
 impl ChannelOptions {
@@ -91,6 +94,42 @@ impl ChannelOptions {
         self
     }
 
+    /// Whether the channel stays in the memory of this process until one of its ends leaves it; by default it does not, and is an object of
+    /// the operating system from the start.
+    ///
+    /// Such a channel costs no handle, and nothing is asked of the operating system to make it: it takes a fraction of a microsecond, and cannot fail. Between
+    /// threads it is as fast as std's. What is sent goes through the codec all the same, so nothing depends on where the other end is. It becomes
+    /// the operating system's when an end is sent in a message, its descriptor is asked for, or the receiver is added to a set or a
+    /// router or made a stream; what was sent before keeps its place. For want of handles that can fail.
+    ///
+    /// A forked child has no part in a channel that is in its parent's memory. There, its ends return errors that say so.
+    ///
+    /// This is for making channels only: [`set_options`](IpcReceiver::set_options) does not heed it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::{self, ChannelOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = ChannelOptions::new().lazy(true).channel()?;
+    /// sender.send(1)?;
+    ///
+    /// // Now it may go to another process.
+    /// let (carrier, elsewhere) = ipc::channel()?;
+    /// carrier.send(receiver)?;
+    /// sender.send(2)?;
+    /// let receiver = elsewhere.recv()?;
+    /// assert_eq!([receiver.recv()?, receiver.recv()?], [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lazy(mut self, is_lazy: bool) -> ChannelOptions {
+        self.is_lazy = is_lazy;
+        self
+    }
+
     /// Makes a channel that behaves like this.
     ///
     /// # Errors
@@ -100,8 +139,24 @@ impl ChannelOptions {
     where
         T: for<'de> Deserialize<'de> + Serialize,
     {
-        let (sender, receiver) = channel::channel(self.options)?;
+        let (sender, receiver) = self.make(None)?;
         Ok((IpcSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
+    }
+
+    /// Makes a channel with a bound that behaves like this. As [`ipc::sync_channel`](super::sync_channel).
+    ///
+    /// # Errors
+    ///
+    /// As [`ipc::channel`](super::channel).
+    pub fn sync_channel<T>(
+        &self,
+        bound: usize,
+    ) -> Result<(IpcSyncSender<T>, IpcReceiver<T>), io::Error>
+    where
+        T: for<'de> Deserialize<'de> + Serialize,
+    {
+        let (sender, receiver) = self.make(Some(bound))?;
+        Ok((IpcSyncSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
     }
 
     /// Makes a channel for bytes that behaves like this.
@@ -110,8 +165,16 @@ impl ChannelOptions {
     ///
     /// As [`ipc::channel`](super::channel).
     pub fn bytes_channel(&self) -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> {
-        let (sender, receiver) = channel::channel(self.options)?;
+        let (sender, receiver) = self.make(None)?;
         Ok((IpcBytesSender::from(sender), IpcBytesReceiver::from(Slot::from(receiver))))
+    }
+
+    fn make(&self, bound: Option<usize>) -> io::Result<(Sender, Receiver)> {
+        match bound {
+            bound if self.is_lazy => Ok(channel::local_channel(self.options, bound)),
+            None => channel::channel(self.options),
+            Some(bound) => channel::bounded_channel(self.options, bound),
+        }
     }
 
     /// Makes the receiver in `slot` behave like this.
@@ -121,7 +184,7 @@ impl ChannelOptions {
 
     /// How the receiver in `slot` behaves.
     pub(super) fn of(slot: &Slot) -> io::Result<ChannelOptions> {
-        slot.with(|receiver| ChannelOptions { options: receiver.options() })
+        slot.with(|receiver| ChannelOptions { options: receiver.options(), is_lazy: false })
     }
 }
 

@@ -60,8 +60,16 @@ use crate::platform::{Attachment, Wait, unix};
 macro_rules! sender {
     ($($sender:ident $(<$T:ident>)?),*) => {$(
         impl$(<$T>)? AsFd for $sender$(<$T>)? {
+            /// Borrows the descriptor of the socket.
+            ///
+            /// # Panics
+            ///
+            /// The channel was in this process only, and there are no descriptors left to change that.
             fn as_fd(&self) -> BorrowedFd<'_> {
-                self.core().packets().as_fd()
+                match self.core().packets() {
+                    Ok(packets) => packets.as_fd(),
+                    Err(error) => stand_in(error),
+                }
             }
         }
 
@@ -124,7 +132,7 @@ macro_rules! receiver {
             type Error = $receiver$(<$T>)?;
 
             fn try_from(receiver: $receiver$(<$T>)?) -> Result<OwnedFd, $receiver$(<$T>)?> {
-                receiver.into_slot().into_detached_receiver().map(Receiver::into_packets).map(unix::PacketReceiver::into_fd).map_err($receiver::from)
+                receiver.into_slot().into_packets().map(unix::PacketReceiver::into_fd).map_err($receiver::from)
             }
         }
     )*};
@@ -134,18 +142,22 @@ sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 
 fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
-    let lent = slot.with(|receiver| receiver.lend().lent().as_raw_fd()).ok();
+    let lent = slot.with(|receiver| receiver.lend().map(|packets| packets.lent().as_raw_fd()));
+    let lent = lent.and_then(|lent| lent).ok();
     let left = || slot.with_remains(|remains| Some(remains.lent()?.as_raw_fd()));
     match lent.or_else(|| left()?) {
         // SAFETY: what is lent out stays open under its number while the slot, which is borrowed, lives: it is kept also of a receiver
         // that leaves, and that comes back.
         Some(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
-        None => unix::placeholder().unwrap_or_else(|error| {
-            panic!(
-                "the receiver was moved, and there is no descriptor left to stand for it: {error}"
-            )
-        }),
+        None => stand_in(io::Error::other("the receiver was moved")),
     }
+}
+
+/// What is lent out of an endpoint that has no descriptor, for this reason: one that is always readable.
+fn stand_in(reason: io::Error) -> BorrowedFd<'static> {
+    unix::placeholder().unwrap_or_else(|error| {
+        panic!("{reason}, and there is no descriptor left to stand for the endpoint: {error}")
+    })
 }
 
 /// The descriptor becomes readable when a selection may find something. It is made for polling at the first call;

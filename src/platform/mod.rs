@@ -25,6 +25,9 @@
 //!   news. It stays what it is until the user has no receiver any more, also if the receiver leaves (`depart`, `come_back`).
 //! - `Attachment` is one object in transit: a sender, a receiver, shared memory or an OS handle. It is untyped on some
 //!   platforms, so `into_…` checks what the object is before it is used, and dropping it closes it.
+//! - [`permits`](inprocess::permits) makes a place that senders take permits from, one at a time and each permit once, and that the receiver issues them
+//!   into. Neither waits for anybody, whatever the others do; `PermitTaker::wait` returns when there may be one, and when the receiver
+//!   is gone. More permits than `PermitIssuer::capacity` at a time may get lost.
 //! - `Poller` watches many receivers. An id is reported at least once after its receiver became ready (a packet came, the
 //!   last sender left), and may not be reported again before `recv` returned `RecvError::Empty`. The cost of `wait`
 //!   depends on the number of ready receivers, not of watched ones. `Registry` adds and removes members from any
@@ -52,9 +55,9 @@ use inprocess as selected;
 
 pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PACKET_BYTES,
-    PacketReceiver, PacketSender, Peer, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains,
-    RingMemory, RingPart, channel, clock_domain, max_waiting_attachments, now, process_mark,
-    roughly_now, unique_id,
+    PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker, PollWaker, Poller,
+    RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, channel, clock_domain,
+    max_waiting_attachments, now, permits, process_mark, roughly_now, unique_id,
 };
 
 use std::io;
@@ -154,4 +157,15 @@ pub enum RecvError {
     Io(io::Error),
     /// The operating system refused, and will do so every time.
     Broken(io::Error),
+}
+
+/// What became of the attempt to take a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permit {
+    /// It is taken.
+    Taken,
+    /// There is none.
+    None,
+    /// There will never be one.
+    Closed,
 }

@@ -31,8 +31,8 @@ fn index(index: u32) -> Vec<u8> {
     index.to_le_bytes().to_vec()
 }
 
-/// No rings, no messages that were received and not delivered, and the usual options.
-const NO_RINGS: [u8; 17] = [0; 17];
+/// No rings, no messages that were received and not delivered, the usual options, and no bound.
+const NO_RINGS: [u8; 18] = [0; 18];
 
 /// The encoded form of a receiver: its index, no unfinished and no lost messages, and no rings.
 fn receiver_of(index: u32) -> Vec<u8> {
@@ -151,7 +151,7 @@ impl Stopped {
         ];
         let no_messages = [0; 8 + 8];
         let one = 1_u64.to_le_bytes();
-        [&0_u32.to_le_bytes()[..], &no_messages, &one, &ring.concat(), &[0; 9]].concat()
+        [&0_u32.to_le_bytes()[..], &no_messages, &one, &ring.concat(), &[0; 10]].concat()
     }
 }
 

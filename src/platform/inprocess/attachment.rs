@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Memory, PacketReceiver, PacketSender, RingMemory};
+use super::{Memory, PacketReceiver, PacketSender, PermitIssuer, PermitTaker, RingMemory};
 use crate::platform::OsHandle;
 
 /// One object in transit.
@@ -17,6 +17,10 @@ pub enum Attachment {
     Memory(Memory),
     /// A handle of the operating system.
     Handle(OsHandle),
+    /// What permits are taken from.
+    Taker(Arc<PermitTaker>),
+    /// What issues permits.
+    Issuer(PermitIssuer),
 }
 
 impl Attachment {
@@ -77,6 +81,32 @@ impl Attachment {
     /// Takes it as the memory of a ring.
     pub fn into_ring(self) -> io::Result<RingMemory> {
         Err(wrong_kind("ring"))
+    }
+
+    /// Lets somebody else take permits, too.
+    pub fn from_taker(taker: Arc<PermitTaker>) -> Attachment {
+        Attachment::Taker(taker)
+    }
+
+    /// Takes it as what permits are taken from.
+    pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
+        match self {
+            Attachment::Taker(taker) => Ok(taker),
+            _ => Err(wrong_kind("place for permits")),
+        }
+    }
+
+    /// Moves what issues permits.
+    pub fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
+        vec![Attachment::Issuer(issuer)]
+    }
+
+    /// Takes them as what issues permits.
+    pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
+        match (attachments.pop(), attachments.pop()) {
+            (Some(Attachment::Issuer(issuer)), None) => Ok(issuer),
+            _ => Err(wrong_kind("place for permits")),
+        }
     }
 
     /// Takes it as an OS handle.

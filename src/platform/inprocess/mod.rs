@@ -7,6 +7,7 @@
 mod attachment;
 mod memory;
 mod packet;
+mod permits;
 mod poller;
 mod queue;
 mod rendezvous;
@@ -15,6 +16,7 @@ mod ring_memory;
 pub use attachment::Attachment;
 pub use memory::Memory;
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
+pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};
 pub use rendezvous::{Listener, Peer, unique_id};
 pub use ring_memory::{RingMemory, RingPart, clock_domain, now, roughly_now};

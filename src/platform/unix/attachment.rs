@@ -4,11 +4,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::memory::Shared;
-use super::{Memory, PacketReceiver, PacketSender, RingMemory};
+use super::permits;
+use super::{Memory, PacketReceiver, PacketSender, PermitIssuer, PermitTaker, RingMemory};
 
 /// One object in transit. On its way out it shares what the sending process goes on using; what came in is just a
 /// descriptor, and its kind is what the peer says until it has been checked.
@@ -21,6 +23,7 @@ enum Object {
     Memory(Arc<Shared>),
     Ring(RingMemory),
     RingFile(Arc<OwnedFd>),
+    Permits(Arc<PermitTaker>),
     Descriptor(OwnedFd),
     Received(Received),
 }
@@ -120,6 +123,32 @@ impl Attachment {
         }
     }
 
+    /// Lets somebody else take permits, too.
+    pub fn from_taker(taker: Arc<PermitTaker>) -> Attachment {
+        Attachment(Object::Permits(taker))
+    }
+
+    /// Takes it as what permits are taken from.
+    pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
+        match self.0 {
+            Object::Permits(taker) => Ok(taker),
+            object => Ok(Arc::new(PermitTaker::from(pipe_end(object, OFlags::RDONLY)?))),
+        }
+    }
+
+    /// Moves what issues permits.
+    pub fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
+        issuer.into_fds().map(|fd| Attachment(Object::Descriptor(fd))).into()
+    }
+
+    /// Takes them as what issues permits.
+    pub fn into_issuer(attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
+        let [write, read] = <[Attachment; 2]>::try_from(attachments)
+            .map_err(|_| wrong_kind("place for permits"))?;
+        let write = pipe_end(write.0, OFlags::WRONLY)?;
+        PermitIssuer::from_fds([write, pipe_end(read.0, OFlags::RDONLY)?])
+    }
+
     /// Takes it as a descriptor of any kind.
     pub fn into_handle(self) -> io::Result<OwnedFd> {
         match self.0 {
@@ -137,6 +166,7 @@ impl AsFd for Attachment {
             Object::Memory(memory) => memory.as_fd(),
             Object::Ring(memory) => memory.as_fd(),
             Object::RingFile(file) => file.as_fd(),
+            Object::Permits(taker) => taker.as_fd(),
             Object::Descriptor(fd) => fd.as_fd(),
             Object::Received(fd) => fd.as_fd(),
         }
@@ -152,6 +182,14 @@ fn packet_socket(object: Object) -> io::Result<OwnedFd> {
         Object::Received(fd) if is_ours(fd.as_fd()) => Ok(fd.accept()),
         Object::Descriptor(fd) if is_ours(fd.as_fd()) => Ok(fd),
         _ => Err(wrong_kind("channel")),
+    }
+}
+
+fn pipe_end(object: Object, access: OFlags) -> io::Result<OwnedFd> {
+    match object {
+        Object::Received(fd) if permits::is_end(fd.as_fd(), access)? => Ok(fd.accept()),
+        Object::Descriptor(fd) => Ok(fd),
+        _ => Err(wrong_kind("place for permits")),
     }
 }
 

@@ -470,14 +470,18 @@ pub fn max_waiting_attachments() -> usize {
 pub(super) fn poll(fd: BorrowedFd<'_>, events: PollFlags, wait: Wait) -> io::Result<PollFlags> {
     loop {
         let mut fds = [PollFd::from_borrowed_fd(fd, events)];
-        let timeout = wait.remaining().map(|left| Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+        match rustix::event::poll(&mut fds, timeout(wait).as_ref()) {
             Ok(_) => return Ok(fds[0].revents()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// For how long the kernel is to wait from now on.
+pub(super) fn timeout(wait: Wait) -> Option<Timespec> {
+    wait.remaining().map(|left| Timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    })
 }

@@ -1,0 +1,743 @@
+//! What comes from senders by the platform's channel: packets become messages, and take turns with those in rings.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::assembly::{Assembly, Contents, Lost, Unfinished as UnfinishedMessage, Whole};
+use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
+use super::limits::{Limits, MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_PACKETS_PER_STEP};
+use super::message::{Body, Message, Problem, Purpose, RecvError};
+use super::options::Options;
+use super::permits::MovedIssuer;
+use super::rings::{MovedRing, Next, Rings, Waiting};
+use super::scratch;
+use super::spin::Seen;
+use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
+
+/// How far one call has got.
+struct Step {
+    wait: Wait,
+    packets: usize,
+    bytes: usize,
+    /// After how many bytes a call that does not wait is over: what had arrived when it had taken many packets. What comes
+    /// later is news to whoever polls.
+    last_byte: Option<usize>,
+}
+
+impl Step {
+    fn new(wait: Wait) -> Step {
+        Step { wait, packets: 0, bytes: 0, last_byte: None }
+    }
+
+    /// Ends a call that has taken many packets without a message to show for it.
+    fn may_go_on(&mut self, receiver: &PacketReceiver) -> Result<(), RecvError> {
+        self.packets += 1;
+        match self.wait {
+            Wait::Never if self.packets >= MAX_PACKETS_PER_STEP => {
+                let bytes = self.bytes;
+                let last_byte = self.last_byte.get_or_insert_with(|| bytes + receiver.backlog());
+                if bytes >= *last_byte { Err(RecvError::Unfinished) } else { Ok(()) }
+            }
+            Wait::Until(_) if self.packets % PACKETS_PER_CLOCK == 0 && self.wait.is_over() => {
+                Err(RecvError::Empty)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A message of which parts are missing.
+pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
+
+/// What a receiver that moves has received incompletely.
+#[derive(Debug, Default)]
+pub(crate) struct Luggage {
+    /// What goes with it.
+    pub(crate) carried: Vec<Unfinished>,
+    /// What there is no room for: lost, unless the receiver comes back.
+    pub(crate) left_behind: Vec<Unfinished>,
+    /// What was lost before.
+    pub(crate) lost: Vec<Lost>,
+    /// The rings that it reads.
+    pub(crate) rings: Vec<MovedRing>,
+    /// Messages that it has received and not delivered.
+    pub(crate) waiting: Vec<Waiting>,
+    /// How it behaves.
+    pub(crate) options: Options,
+    /// What lets senders send, if the channel is bounded.
+    pub(crate) issuer: Option<MovedIssuer>,
+}
+
+/// How much may go with the receivers in one message.
+#[derive(Debug)]
+pub(crate) struct Room {
+    bytes: usize,
+    attachments: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { bytes: MAX_MOVED_BYTES, attachments: MAX_MOVED_ATTACHMENTS }
+    }
+}
+
+impl Room {
+    /// Takes what a message needs, if there is as much.
+    fn take(&mut self, message: &Unfinished) -> bool {
+        let bytes = self.bytes.checked_sub(message.bytes.len());
+        let attachments = self.attachments.checked_sub(message.attachments.len());
+        let (Some(bytes), Some(attachments)) = (bytes, attachments) else {
+            return false;
+        };
+        *self = Room { bytes, attachments };
+        true
+    }
+}
+
+/// How many attachments are waiting in unfinished messages, in this process.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// How often a limited wait looks at the clock while packets keep coming.
+const PACKETS_PER_CLOCK: usize = 64;
+
+/// As how many bytes a packet counts at least that is no message: it takes as long to receive as these take to copy.
+const PACKET_COST: usize = 4 * 1024;
+
+/// From which size on a message that is to be kept is received where it stays, instead of copied there.
+const WORTH_A_PLACE: usize = 8 * 1024;
+
+/// Receives messages.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    packets: PacketReceiver,
+    assembly: Assembly<Attachment>,
+    expected: Expected,
+    options: Options,
+    /// Made when the first is announced.
+    rings: Option<Box<Rings>>,
+    /// Somebody waits for it without calling it, so it has to ask senders to wake who does.
+    is_watched: AtomicBool,
+    /// Senders wait for permits, ...
+    is_bounded: bool,
+    /// ... and one has said that it does, which whoever receives is to be told.
+    is_wanted: bool,
+    /// How much the last call took.
+    taken: usize,
+}
+
+/// What will probably come next. Being wrong costs a copy.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// A message of this size, as the last one was.
+    Message(usize),
+    /// A further part of this message.
+    Part(u128),
+}
+
+impl From<PacketReceiver> for Incoming {
+    fn from(packets: PacketReceiver) -> Incoming {
+        Incoming {
+            packets,
+            assembly: Assembly::new(&WAITING),
+            expected: Expected::Message(0),
+            options: Options::default(),
+            rings: None,
+            is_watched: AtomicBool::new(false),
+            is_bounded: false,
+            is_wanted: false,
+            taken: 0,
+        }
+    }
+}
+
+/// A message that came by socket.
+struct Arrived {
+    stamp: u64,
+    message: Message,
+}
+
+/// What the socket had.
+#[derive(PartialEq, Eq)]
+enum Socket {
+    /// A message, or nothing.
+    Read,
+    /// No message, but perhaps more of what is none.
+    Busy,
+    /// The end.
+    Ended,
+}
+
+impl Incoming {
+    /// Receives the next message, with `buffer` to receive in.
+    #[inline]
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        wait: Wait,
+    ) -> Result<Message, RecvError> {
+        let mut step = Step::new(wait);
+        let received = if self.has_other_sources() {
+            self.receive_in_order(buffer, purpose, &mut step)
+        } else {
+            self.receive_step(buffer, purpose, &mut step)
+        };
+        self.taken = step.bytes.max(step.packets * PACKET_COST);
+        if self.packets.shows_more() {
+            // Who is told that there is nothing waits for the next event, so one must come. Until then it may be shown once too often
+            // that there is something: senders that were asked to wake who waits would do that for every message.
+            let is_told_nothing = matches!(received, Err(RecvError::Empty | RecvError::Unfinished));
+            if is_told_nothing || !self.packets.is_showing() {
+                self.show(is_told_nothing);
+            }
+        }
+        if let Err(RecvError::Disconnected) = received {
+            if self.rings.as_mut().is_some_and(|rings| rings.has_missed()) {
+                return Err(RecvError::Lost(Problem::AttachmentsLost));
+            }
+        }
+        received
+    }
+
+    fn receive_step(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        step: &mut Step,
+    ) -> Result<Message, RecvError> {
+        loop {
+            if let Some(Arrived { message, .. }) =
+                self.receive_packet(buffer, purpose, step, step.wait)?
+            {
+                return Ok(message);
+            }
+            if self.has_other_sources() {
+                return self.receive_in_order(buffer, purpose, step);
+            }
+            if self.is_wanted {
+                return Err(RecvError::Empty);
+            }
+            step.may_go_on(&self.packets)?;
+        }
+    }
+
+    /// Receives the next message of the socket and the rings: the steps are explained in [`rings`](super::rings).
+    fn receive_in_order(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        step: &mut Step,
+    ) -> Result<Message, RecvError> {
+        let mut socket = None;
+        loop {
+            if !self.rings().is_known() && !self.rings().look_ahead() {
+                self.rings().look_before();
+                socket = Some(self.read_socket(buffer, step)?);
+                self.rings().look();
+            }
+            match self.rings().next(buffer, purpose) {
+                Next::Message(message) => {
+                    step.bytes += message.body.bytes(buffer).len();
+                    return Ok(message);
+                }
+                Next::Unconfirmed => continue,
+                Next::Lost(problem) => return Err(RecvError::Lost(problem)),
+                Next::Nothing => {}
+            }
+            // What an earlier call has seen is used up.
+            let Some(socket) = socket.take() else { continue };
+            if self.rings().sweep() || socket == Socket::Busy {
+                step.may_go_on(&self.packets)?;
+                continue;
+            }
+            if socket == Socket::Ended {
+                return Err(RecvError::Disconnected);
+            }
+            if self.is_wanted {
+                return Err(RecvError::Empty);
+            }
+            if step.wait == Wait::Never {
+                if !self.is_watched.load(Ordering::Relaxed) || self.rings().arm() {
+                    return Err(RecvError::Empty);
+                }
+                step.may_go_on(&self.packets)?;
+            } else {
+                self.wait(buffer, step)?;
+            }
+        }
+    }
+
+    /// Reads the socket until there is a message or nothing more.
+    fn read_socket(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<Socket, RecvError> {
+        let mut socket = Socket::Busy;
+        // As many as there can be: what comes later need not be seen.
+        for _ in 0..MAX_PACKETS_PER_STEP {
+            if !self.rings().may_read_more() {
+                socket = Socket::Read;
+                break;
+            }
+            match self.receive_packet(buffer, Purpose::Look, step, Wait::Never) {
+                Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
+                Ok(None) => {}
+                Err(RecvError::Empty) => {
+                    self.rings().socket_was_read(true);
+                    return Ok(Socket::Read);
+                }
+                Err(RecvError::Disconnected) => {
+                    self.rings().socket_was_read(true);
+                    return Ok(Socket::Ended);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.rings().socket_was_read(false);
+        Ok(socket)
+    }
+
+    fn add_waiting(&mut self, arrived: Arrived, buffer: &[u8]) {
+        let Arrived { stamp, message: Message { body, attachments } } = arrived;
+        let bytes = body.into_vec(buffer);
+        self.rings().add_waiting(Waiting { stamp, bytes, attachments });
+    }
+
+    /// Waits until there is something in a ring or the socket, or something may have changed.
+    fn wait(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<(), RecvError> {
+        if self.rings().spin() || !self.rings().arm() {
+            return step.may_go_on(&self.packets);
+        }
+        let until_idle = self.options.idle().map_or(Wait::Forever, Wait::at_most);
+        let is_limited = self.rings().has_any() && until_idle.is_before(step.wait);
+        let wait = if is_limited { until_idle } else { step.wait };
+        match self.receive_packet(buffer, Purpose::Look, step, wait) {
+            Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
+            Err(RecvError::Empty) if is_limited => self.rings().retire_idle(),
+            // The end of the socket is not the end of what is in rings.
+            Ok(None) | Err(RecvError::Disconnected) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Receives one packet, `None` if it completes no message.
+    fn receive_packet(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        step: &mut Step,
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
+        buffer.clear();
+        buffer.reserve(RECEIVE_BYTES);
+        match self.expected {
+            Expected::Part(id) => self.receive_part(id, buffer, step, wait),
+            Expected::Message(size) if purpose == Purpose::Keep && size >= WORTH_A_PLACE => {
+                self.receive_in_place(size, buffer, step, wait)
+            }
+            Expected::Message(_) => self.receive_in_buffer(buffer, step, wait),
+        }
+    }
+
+    /// From now on, tells that senders wait for permits.
+    pub(super) fn heed_wants(&mut self) {
+        self.is_bounded = true;
+    }
+
+    /// Adds what was sent before there was this channel.
+    pub(super) fn add_backlog(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
+        self.rings().add_waiting(Waiting { stamp: 0, bytes, attachments });
+    }
+
+    /// Whether a sender has said that it waits for a permit. Until that is taken note of, there is no waiting.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
+    /// Whether it has, since this was asked last.
+    pub(super) fn take_wanted(&mut self) -> bool {
+        mem::take(&mut self.is_wanted)
+    }
+
+    fn rings(&mut self) -> &mut Rings {
+        self.rings.get_or_insert_with(|| Box::new(Rings::new(self.options)))
+    }
+
+    /// How it behaves.
+    pub(super) fn options(&self) -> Options {
+        self.options
+    }
+
+    /// From now on, behaves like this.
+    pub(super) fn set_options(&mut self, options: Options) {
+        self.options = options.clamped();
+        self.assembly.limit(self.options.limits);
+        if let Some(rings) = &mut self.rings {
+            rings.set_options(self.options);
+        }
+    }
+
+    /// Gives back the shared memory that nothing has come through for a while. Whether there is some left.
+    pub(super) fn retire_idle(&mut self) -> bool {
+        let Some(rings) = &mut self.rings else { return false };
+        rings.retire_idle();
+        rings.sweep();
+        rings.has_any()
+    }
+
+    /// How much the last call of [`receive`](Incoming::receive) took from the channel, in bytes, parts of what is yet to be
+    /// completed included. Many small ones count as more than they have.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Receives a packet that is probably a small message.
+    fn receive_in_buffer(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        step: &mut Step,
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
+        let mut head = [0; HEADER_BYTES];
+        let mut attachments = Vec::new();
+        let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
+        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
+        step.bytes += arrival.len;
+        let Some(frame) = self.inspect(&head, buffer, arrival, attachments.len())? else {
+            return Ok(None);
+        };
+        if frame.kind == Kind::Message {
+            self.check_size(buffer.len(), attachments.len())?;
+            self.expected = Expected::Message(buffer.len());
+            let message = Message { body: Body::Buffered, attachments };
+            return Ok(Some(Arrived { stamp: frame.stamp, message }));
+        }
+        self.add(frame, &buffer[frame.head_len - HEADER_BYTES..], attachments)
+    }
+
+    /// Receives a packet that is probably a message of about `size` bytes.
+    fn receive_in_place(
+        &mut self,
+        size: usize,
+        buffer: &mut Vec<u8>,
+        step: &mut Step,
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
+        let mut head = [0; HEADER_BYTES];
+        let mut attachments = Vec::new();
+        let mut body = scratch::take_vector(size);
+        let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
+        let arrival = match self.packets.recv(landing, &mut attachments, wait) {
+            Ok(arrival) => arrival,
+            Err(error) => {
+                scratch::give_back(body);
+                return Err(error.into());
+            }
+        };
+        step.bytes += arrival.len;
+        body.append(buffer);
+        let Some(frame) = self.inspect(&head, &body, arrival, attachments.len())? else {
+            return Ok(None);
+        };
+        if frame.kind == Kind::Message {
+            self.check_size(body.len(), attachments.len())?;
+            self.expected = Expected::Message(body.len());
+            body.shrink_to_fit();
+            let message = Message { body: Body::Owned(body), attachments };
+            return Ok(Some(Arrived { stamp: frame.stamp, message }));
+        }
+        self.add(frame, &body[frame.head_len - HEADER_BYTES..], attachments)
+    }
+
+    /// Receives a packet that is probably a further part of message `id`.
+    fn receive_part(
+        &mut self,
+        id: u128,
+        buffer: &mut Vec<u8>,
+        step: &mut Step,
+        wait: Wait,
+    ) -> Result<Option<Arrived>, RecvError> {
+        let Some(mut bytes) = self.assembly.lend(id) else {
+            self.expected = Expected::Message(0);
+            return Ok(None);
+        };
+        let before = bytes.len();
+        let mut head = [0; MAX_HEAD_BYTES];
+        let mut attachments = Vec::new();
+        let landing = Landing { head: &mut head, body: &mut bytes, rest: buffer };
+        let received = self.packets.recv(landing, &mut attachments, wait);
+        step.bytes += received.as_ref().map_or(0, |arrival| arrival.len);
+        if let Some((position, stamp)) = continues(id, &head, &received, attachments.len()) {
+            let limit = max_waiting(&attachments);
+            // Most of the time nothing is left over, and there is nothing to make room for.
+            if bytes.try_reserve_exact(buffer.len()).is_err() {
+                self.assembly.damage(id, position);
+                return Err(lost(Malformed::NoMemory));
+            }
+            bytes.append(buffer);
+            let added = self.assembly.add_landed(id, position, bytes, attachments, limit);
+            return self.finish(id, stamp, added);
+        }
+        // Something else, some of it where it does not belong.
+        let stray = bytes.split_off(before);
+        self.assembly.give_back(id, bytes);
+        let arrival = received?;
+        let head = &head[..arrival.len.min(MAX_HEAD_BYTES)];
+        let packet = [head, &stray, buffer].concat();
+        let Some(frame) = self.inspect(&[], &packet, arrival, attachments.len())? else {
+            return Ok(None);
+        };
+        let body = &packet[frame.head_len..];
+        if frame.kind == Kind::Message {
+            self.check_size(body.len(), attachments.len())?;
+            self.expected = Expected::Message(body.len());
+            let message = Message { body: Body::Owned(body.to_vec()), attachments };
+            return Ok(Some(Arrived { stamp: frame.stamp, message }));
+        }
+        self.add(frame, body, attachments)
+    }
+
+    /// Whether a message in one packet is within the limits.
+    fn check_size(&mut self, bytes: usize, attachments: usize) -> Result<(), RecvError> {
+        let Limits { message_bytes, message_handles, .. } = self.options.limits;
+        if bytes > message_bytes || attachments > message_handles {
+            self.expected = Expected::Message(0);
+            return Err(lost(Malformed::TooLarge));
+        }
+        Ok(())
+    }
+
+    /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.
+    fn inspect(
+        &mut self,
+        head: &[u8],
+        rest: &[u8],
+        arrival: Arrival,
+        attachments: usize,
+    ) -> Result<Option<Frame>, RecvError> {
+        let mut start = [0; MAX_HEAD_BYTES];
+        let len = arrival.len.min(MAX_HEAD_BYTES);
+        let from_head = len.min(head.len());
+        start[..from_head].copy_from_slice(&head[..from_head]);
+        start[from_head..len].copy_from_slice(&rest[..len - from_head]);
+        let start = &start[..len];
+        if arrival.truncated {
+            return Err(lost(Malformed::Length));
+        }
+        if !arrival.attachments_lost {
+            return frame::parse(start, arrival.len, attachments).map(Some).map_err(lost);
+        }
+        match frame::parse(start, arrival.len, frame::announced_attachments(start)) {
+            Ok(Frame { kind: Kind::Part { id, position }, .. })
+                if !self.assembly.damage(id, position) =>
+            {
+                Ok(None)
+            }
+            Ok(Frame { kind: Kind::Attach { is_used, .. }, .. }) => {
+                // Its sender will try again. It may only be gone before that.
+                if is_used {
+                    self.rings().miss();
+                }
+                Ok(None)
+            }
+            _ => Err(RecvError::Lost(Problem::AttachmentsLost)),
+        }
+    }
+
+    fn add(
+        &mut self,
+        frame: Frame,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+    ) -> Result<Option<Arrived>, RecvError> {
+        match frame.kind {
+            Kind::Message => Err(lost(Malformed::Part)),
+            Kind::Abort { id } => self.assembly.abort(id).map(|()| None).map_err(lost),
+            Kind::Part { id, position } => {
+                let limit = max_waiting(&attachments);
+                let added = self.assembly.add(id, position, body, attachments, limit);
+                self.finish(id, frame.stamp, added)
+            }
+            Kind::Bell => Ok(None),
+            Kind::Want => {
+                self.is_wanted = self.is_bounded;
+                Ok(None)
+            }
+            Kind::Attach { clock_domain, .. } => {
+                for memory in attachments {
+                    let attached = self.rings().attach(memory, clock_domain);
+                    attached.map_err(|error| RecvError::Lost(Problem::NoRing(error)))?;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        id: u128,
+        stamp: u64,
+        added: Result<Option<Whole<Attachment>>, Malformed>,
+    ) -> Result<Option<Arrived>, RecvError> {
+        match added.map_err(lost)? {
+            Some((bytes, attachments)) => {
+                self.expected = Expected::Message(0);
+                let message = Message { body: Body::Owned(bytes), attachments };
+                Ok(Some(Arrived { stamp, message }))
+            }
+            None => {
+                self.expected = Expected::Part(id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// What the backend receives with, to be waited for. From now on, when there is nothing, senders are asked to wake who does.
+    pub(super) fn watch(&self) -> &PacketReceiver {
+        self.is_watched.store(true, Ordering::Relaxed);
+        &self.packets
+    }
+
+    /// Whether messages do not only come by socket, so that whoever waits for packets has to [ask to be woken](Incoming::arm).
+    #[inline]
+    pub(super) fn has_other_sources(&self) -> bool {
+        self.rings.as_ref().is_some_and(|rings| rings.is_in_use())
+    }
+
+    /// Asks senders to wake who waits for packets. `false` if there may be something already.
+    pub(super) fn arm(&mut self) -> bool {
+        self.rings().arm()
+    }
+
+    /// Looks whether something came by shared memory.
+    pub(super) fn glance(&mut self) -> Seen {
+        self.rings().glance()
+    }
+
+    /// As [`watch`](Incoming::watch), for what is lent out to be polled: from now on it is ready while there may be something here,
+    /// wherever that is. If it cannot show all of that, what it does not show comes to an end: all is to come by socket.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(super) fn lend(&mut self) -> &PacketReceiver {
+        let shows_all = self.packets.lend();
+        if self.rings.is_some() || !shows_all {
+            self.rings().refuse(!shows_all);
+        }
+        self.show(false);
+        self.watch()
+    }
+
+    /// Nobody polls any more what was lent out.
+    pub(super) fn recall(&mut self) {
+        self.packets.recall();
+        *self.is_watched.get_mut() = false;
+        if let Some(rings) = &mut self.rings {
+            rings.refuse(false);
+        }
+    }
+
+    /// Has what is lent out show what there is besides packets. If there is nothing, senders are asked to wake who waits.
+    fn show(&mut self, is_news: bool) {
+        let is_there = self.rings.as_mut().is_some_and(|rings| !rings.arm());
+        self.packets.show(is_there, is_news);
+    }
+
+    /// What the backend receives with.
+    pub(super) fn packets(&self) -> &PacketReceiver {
+        &self.packets
+    }
+
+    /// Makes all messages come by socket, if there is nothing here that was received incompletely or not yet delivered.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(super) fn detach(&mut self) -> bool {
+        self.assembly.is_empty() && self.rings().retire()
+    }
+
+    /// Takes what the backend receives with.
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(super) fn into_packets(self) -> PacketReceiver {
+        self.packets
+    }
+
+    /// Takes the receiver apart for its way into another process; what has to stay in this one comes with it.
+    pub(super) fn depart(
+        self,
+        room: &mut Room,
+    ) -> Result<(Attachment, Luggage, platform::Remains), (io::Error, Incoming)> {
+        let (packets, remains) = match self.packets.depart() {
+            Ok(departed) => departed,
+            Err((error, packets)) => return Err((error, Incoming { packets, ..self })),
+        };
+        let Incoming { assembly, options, rings, .. } = self;
+        let Contents { mut unfinished, lost } = assembly.into_contents();
+        // What a peer has piled up here must not keep the receiver from moving, nor others' messages from moving with it.
+        unfinished.sort_by_key(|message| message.bytes.len());
+        let (carried, left_behind) = unfinished.into_iter().partition(|message| room.take(message));
+        let (rings, waiting) = rings.map_or_else(Default::default, |rings| rings.depart());
+        let luggage = Luggage { carried, left_behind, lost, rings, waiting, options, issuer: None };
+        Ok((Attachment::from_receiver(packets), luggage, remains))
+    }
+
+    /// Puts a receiver together that was taken apart, here or elsewhere. What is wrong with its luggage is lost with that alone.
+    pub(super) fn arrive(attachment: Attachment, luggage: Luggage) -> io::Result<Incoming> {
+        let mut receiver = Incoming::from(attachment.into_receiver()?);
+        receiver.set_options(luggage.options);
+        let assembly = &mut receiver.assembly;
+        let limit = platform::max_waiting_attachments();
+        luggage.carried.into_iter().for_each(|message| assembly.resume(message, limit));
+        luggage.left_behind.into_iter().for_each(|message| assembly.resume(message, limit));
+        luggage.lost.into_iter().for_each(|lost| assembly.remember(lost));
+        luggage.rings.into_iter().for_each(|ring| receiver.rings().arrive(ring));
+        luggage.waiting.into_iter().for_each(|message| receiver.rings().add_waiting(message));
+        Ok(receiver)
+    }
+
+    /// Takes back what stayed here of the receiver when it was taken apart.
+    pub(super) fn come_back(&mut self, remains: platform::Remains) {
+        self.packets.come_back(remains);
+        if self.packets.is_lent() {
+            // Whoever was waiting for it may go on.
+            self.watch();
+            if !self.packets.shows_more() {
+                self.rings().refuse(true);
+            }
+        }
+    }
+}
+
+/// Where in message `id` the packet stands that was received, and its stamp; `None` if it is something else.
+fn continues(
+    id: u128,
+    head: &[u8],
+    received: &Result<Arrival, platform::RecvError>,
+    attachments: usize,
+) -> Option<(Position, u64)> {
+    let arrival = received.as_ref().ok()?;
+    if arrival.truncated || arrival.attachments_lost {
+        return None;
+    }
+    let frame = frame::parse(head, arrival.len, attachments).ok()?;
+    match frame.kind {
+        Kind::Part { position: Position::First { .. }, .. } => None,
+        Kind::Part { id: whose, position } if whose == id => Some((position, frame.stamp)),
+        _ => None,
+    }
+}
+
+fn lost(problem: Malformed) -> RecvError {
+    RecvError::Lost(Problem::Malformed(problem))
+}
+
+/// How many attachments may wait; asked for only where it matters, since it is a system call.
+fn max_waiting(new: &[Attachment]) -> usize {
+    if new.is_empty() { usize::MAX } else { platform::max_waiting_attachments() }
+}
+
+impl From<platform::RecvError> for RecvError {
+    fn from(error: platform::RecvError) -> RecvError {
+        match error {
+            platform::RecvError::Empty => RecvError::Empty,
+            platform::RecvError::Closed => RecvError::Disconnected,
+            platform::RecvError::Io(error) => RecvError::Io(error),
+            platform::RecvError::Broken(error) => RecvError::Broken(error),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Permits to send: a number that senders make smaller and the receiver makes larger.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::PacketSender;
+use crate::platform::{Permit, Wait};
+
+#[derive(Debug, Default)]
+struct Place {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    permits: usize,
+    is_closed: bool,
+}
+
+/// The side that takes permits.
+#[derive(Debug)]
+pub struct PermitTaker(Arc<Place>);
+
+/// The side that issues permits.
+#[derive(Debug)]
+pub struct PermitIssuer(Arc<Place>);
+
+/// Makes a place for permits, and none in it.
+pub fn permits(_: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
+    let place = Arc::<Place>::default();
+    Ok((PermitTaker(Arc::clone(&place)), PermitIssuer(place)))
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> bool {
+        let mut state = self.lock();
+        let is_any = state.permits > 0;
+        state.permits -= usize::from(is_any);
+        is_any
+    }
+}
+
+impl PermitTaker {
+    /// Takes a permit, if there is one.
+    pub fn take(&self) -> io::Result<Permit> {
+        Ok(match self.0.take() {
+            true => Permit::Taken,
+            false if self.0.lock().is_closed => Permit::Closed,
+            false => Permit::None,
+        })
+    }
+
+    /// Whether there is one.
+    pub fn is_any(&self) -> bool {
+        self.0.lock().permits > 0
+    }
+
+    /// Waits until there may be a permit, or the receiver is gone.
+    pub fn wait(&self, _: &PacketSender, wait: Wait) -> io::Result<()> {
+        let state = self.0.lock();
+        let is_waiting = |state: &mut State| state.permits == 0 && !state.is_closed;
+        let news = &self.0.news;
+        match wait.remaining() {
+            None => drop(news.wait_while(state, is_waiting)),
+            Some(left) => drop(news.wait_timeout_while(state, left, is_waiting)),
+        }
+        Ok(())
+    }
+}
+
+impl PermitIssuer {
+    /// How many permits there can be at a time.
+    pub fn capacity(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Issues permits, and returns how many there was no room for.
+    pub fn issue(&self, count: usize) -> usize {
+        let mut state = self.0.lock();
+        state.permits = state.permits.saturating_add(count);
+        drop(state);
+        self.0.news.notify_all();
+        0
+    }
+
+    /// How many nobody has taken.
+    pub fn unclaimed(&self) -> usize {
+        self.0.lock().permits
+    }
+
+    /// Takes one back, if nobody else has taken it.
+    pub fn take_back(&self) -> bool {
+        self.0.take()
+    }
+}
+
+impl Drop for PermitIssuer {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+        self.0.news.notify_all();
+    }
+}

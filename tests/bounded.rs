@@ -1,0 +1,522 @@
+//! Channels with a bound, in one process and between several: C2.
+
+mod harness;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use strait::ipc::{
+    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSyncSender,
+};
+use strait::{IpcError, TryRecvError, TrySendError};
+
+use harness::watchdog;
+
+type Ends<T> = (IpcSyncSender<T>, IpcReceiver<T>);
+
+/// The ways in which a channel can be where it is.
+fn channels(bound: usize) -> [(&'static str, Ends<u64>); 4] {
+    let lazy = || ChannelOptions::new().lazy(true).sync_channel(bound).unwrap();
+    [
+        ("the platform's", ipc::sync_channel(bound).unwrap()),
+        ("local", lazy()),
+        ("promoted by its sender", {
+            let (sender, receiver) = lazy();
+            (through_a_channel(&sender), receiver)
+        }),
+        ("promoted by its receiver", {
+            let (sender, receiver) = lazy();
+            let receiver = through_a_channel(&receiver);
+            (sender, receiver)
+        }),
+    ]
+}
+
+fn through_a_channel<T>(value: &T) -> T
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let (sender, receiver) = ipc::channel::<T>().unwrap();
+    sender.send_ref(value).unwrap();
+    receiver.recv().unwrap()
+}
+
+#[track_caller]
+fn expect_full(result: Result<(), TrySendError>, what: &str) {
+    assert!(matches!(result, Err(TrySendError::Full)), "{what}: {result:?}");
+}
+
+#[test]
+fn c2_no_more_than_the_bound_wait() {
+    let _watchdog = watchdog();
+    for bound in [1, 2, 7, 300, 5000] {
+        for (what, (sender, receiver)) in channels(bound) {
+            for round in 0..3 {
+                for number in 0..bound as u64 {
+                    sender.try_send(&number).unwrap_or_else(|error| {
+                        panic!("{what}, {bound}, round {round}, {number}: {error}")
+                    });
+                }
+                expect_full(sender.try_send(&0), what);
+                expect_full(sender.send_timeout(&0, Duration::from_millis(1)), what);
+                assert_eq!(receiver.recv().unwrap(), 0, "{what}");
+                // One was received, so there is room for one.
+                sender.try_send(&(bound as u64)).unwrap();
+                expect_full(sender.send_deadline(&0, Instant::now()), what);
+                for number in 1..=bound as u64 {
+                    assert_eq!(receiver.try_recv().unwrap(), number, "{what}");
+                }
+                assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn c2_the_bound_is_for_all_senders_together() {
+    let _watchdog = watchdog();
+    for (what, (sender, receiver)) in channels(3) {
+        let clone = sender.clone();
+        let copy: IpcSyncSender<u64> = through_a_channel(&sender);
+        sender.try_send(&1).unwrap();
+        clone.try_send(&2).unwrap();
+        copy.try_send(&3).unwrap();
+        for sender in [&sender, &clone, &copy] {
+            expect_full(sender.try_send(&4), what);
+        }
+        assert_eq!(receiver.recv().unwrap(), 1);
+        copy.try_send(&4).unwrap();
+        expect_full(sender.try_send(&5), what);
+        drop((sender, clone, copy));
+        assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [2, 3, 4], "{what}");
+    }
+}
+
+#[test]
+fn who_waits_for_room_gets_it() {
+    let _watchdog = watchdog();
+    for bound in [1, 4] {
+        for (what, (sender, receiver)) in channels(bound) {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    let sender = sender.clone();
+                    thread::spawn(move || (0..500).for_each(|n| sender.send(n).unwrap()))
+                })
+                .collect();
+            drop(sender);
+            assert_eq!(receiver.iter().sum::<u64>(), 4 * 499 * 500 / 2, "{what}");
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_room_learns_that_there_will_be_none() {
+    let _watchdog = watchdog();
+    for bound in [0, 1] {
+        for (what, (sender, receiver)) in channels(bound) {
+            if bound > 0 {
+                sender.send(0).unwrap();
+            }
+            let is_about_to = Arc::new(Barrier::new(2));
+            let waiting = {
+                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
+                thread::spawn(move || {
+                    is_about_to.wait();
+                    sender.send(1)
+                })
+            };
+            is_about_to.wait();
+            // Whether it waits already or not, the outcome is the same.
+            thread::yield_now();
+            drop(receiver);
+            let sent = waiting.join().unwrap();
+            assert!(matches!(sent, Err(IpcError::Disconnected)), "{what}, {bound}: {sent:?}");
+            let sent = sender.try_send(&2);
+            assert!(sent.is_err_and(|error| error.is_disconnected()), "{what}, {bound}");
+        }
+    }
+}
+
+#[test]
+fn c2_a_rendezvous_is_with_somebody() {
+    let _watchdog = watchdog();
+    for (what, (sender, receiver)) in channels(0) {
+        expect_full(sender.try_send(&0), what);
+        expect_full(sender.send_timeout(&0, Duration::from_millis(20)), what);
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "{what}");
+        let timed_out = receiver.try_recv_timeout(Duration::from_millis(20));
+        assert!(matches!(timed_out, Err(TryRecvError::Empty)), "{what}");
+        // That somebody was here a moment ago is not enough.
+        expect_full(sender.try_send(&0), what);
+        let is_sent = Arc::new(AtomicBool::new(false));
+        let sending = {
+            let is_sent = Arc::clone(&is_sent);
+            thread::spawn(move || {
+                for number in 1..=100 {
+                    sender.send(number).unwrap();
+                    is_sent.store(true, Ordering::SeqCst);
+                }
+                sender
+            })
+        };
+        thread::sleep(Duration::from_millis(30));
+        assert!(!is_sent.load(Ordering::SeqCst), "{what}: sent, and nobody has received");
+        for number in 1..=100 {
+            assert_eq!(receiver.recv().unwrap(), number, "{what}");
+        }
+        let sender = sending.join().unwrap();
+        expect_full(sender.try_send(&0), what);
+    }
+}
+
+#[test]
+fn a_rendezvous_can_be_kept_by_who_only_looks() {
+    let _watchdog = watchdog();
+    for (what, (sender, receiver)) in channels(0) {
+        let sending = thread::spawn(move || (0..20).for_each(|n| sender.send(n).unwrap()));
+        for number in 0..20 {
+            let received = loop {
+                match receiver.try_recv() {
+                    Ok(received) => break received,
+                    Err(TryRecvError::Empty) => thread::yield_now(),
+                    Err(error) => panic!("{what}: {error}"),
+                }
+            };
+            assert_eq!(received, number, "{what}");
+        }
+        sending.join().unwrap();
+    }
+}
+
+#[test]
+fn who_tries_meets_who_waits() {
+    let _watchdog = watchdog();
+    for (what, (sender, receiver)) in channels(0) {
+        let receiving = thread::spawn(move || {
+            let received: Vec<u64> = receiver.iter().take(50).collect();
+            (received, receiver)
+        });
+        let mut met = 0;
+        while met < 50 {
+            match sender.try_send(&met) {
+                Ok(()) => met += 1,
+                Err(TrySendError::Full) => thread::yield_now(),
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+        let (received, receiver) = receiving.join().unwrap();
+        assert_eq!(received, (0..50).collect::<Vec<_>>(), "{what}");
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "{what}");
+    }
+}
+
+#[test]
+fn a_set_takes_from_bounded_channels() {
+    let _watchdog = watchdog();
+    for bound in [0, 1, 3] {
+        let mut set = IpcReceiverSet::new().unwrap();
+        let mut threads = Vec::new();
+        let ends = channels(bound);
+        let count = ends.len();
+        for (_, (sender, receiver)) in ends {
+            set.add(receiver).unwrap();
+            threads.push(thread::spawn(move || (1..=50).for_each(|n| sender.send(n).unwrap())));
+        }
+        let mut sum = 0;
+        while !set.is_empty() {
+            for result in set.select().unwrap() {
+                if let IpcSelectionResult::MessageReceived(_, message) = result {
+                    sum += message.to::<u64>().unwrap();
+                }
+            }
+        }
+        assert_eq!(sum, count as u64 * 50 * 51 / 2);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+#[test]
+fn receivers_move_while_others_wait_for_room() {
+    let _watchdog = watchdog();
+    for bound in [0, 1, 3] {
+        for (what, (sender, mut receiver)) in channels(bound) {
+            let sending = thread::spawn(move || (0..60).for_each(|n| sender.send(n).unwrap()));
+            for number in 0..60 {
+                if number % 10 == 5 {
+                    receiver = through_a_channel(&receiver);
+                }
+                assert_eq!(receiver.recv().unwrap(), number, "{what}, {bound}");
+            }
+            sending.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_encoded_takes_no_room() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = ipc::sync_channel::<Vec<OnlySometimes>>(1).unwrap();
+    for _ in 0..10 {
+        assert!(sender.send(vec![OnlySometimes(false)]).is_err());
+    }
+    sender.try_send(&vec![OnlySometimes(true)]).unwrap();
+    assert!(matches!(sender.try_send(&vec![OnlySometimes(true)]), Err(TrySendError::Full)));
+    assert_eq!(receiver.recv().unwrap().len(), 1);
+    sender.try_send(&vec![OnlySometimes(true)]).unwrap();
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct OnlySometimes(bool);
+
+impl serde::Serialize for OnlySometimes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 {
+            serializer.serialize_newtype_struct("OnlySometimes", &true)
+        } else {
+            Err(serde::ser::Error::custom("not this time"))
+        }
+    }
+}
+
+#[test]
+fn large_messages_count_as_one() {
+    let _watchdog = watchdog();
+    for lazy in [false, true] {
+        let options = ChannelOptions::new().lazy(lazy);
+        let (sender, receiver) = options.sync_channel::<Vec<u8>>(2).unwrap();
+        let large = vec![7; 3_000_000];
+        sender.try_send(&large).unwrap();
+        sender.try_send(&large).unwrap();
+        assert!(matches!(sender.try_send(&large), Err(TrySendError::Full)));
+        assert_eq!(receiver.recv().unwrap(), large);
+        sender.try_send(&large).unwrap();
+    }
+}
+
+#[test]
+fn c2_never_more_than_the_bound_between_threads() {
+    let _watchdog = watchdog();
+    for (what, (sender, receiver)) in channels(4) {
+        let (sent, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (sender, sent) = (sender.clone(), Arc::clone(&sent));
+                thread::spawn(move || {
+                    for n in 0..400 {
+                        sender.send(n).unwrap();
+                        sent.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        drop(sender);
+        loop {
+            // What was counted as sent was sent by then.
+            let waiting =
+                sent.load(Ordering::SeqCst) as isize - received.load(Ordering::SeqCst) as isize;
+            assert!(waiting <= 4, "{what}: {waiting}");
+            match receiver.recv() {
+                Ok(_) => received.fetch_add(1, Ordering::SeqCst),
+                Err(_) => break,
+            };
+        }
+        assert_eq!(received.load(Ordering::SeqCst), 1200, "{what}");
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+mod between_processes {
+    use super::*;
+    use harness::{child, child_main};
+    use std::os::fd::OwnedFd;
+    use strait::handle::Handle;
+    use strait::ipc::{IpcOneShotServer, IpcSender};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Connects to its parent and gets what that has for it.
+    fn from_parent<T>(name: &str) -> T
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let (to_me, receiver) = ipc::channel().unwrap();
+        IpcSender::connect(name.to_string()).unwrap().send(to_me).unwrap();
+        receiver.recv().unwrap()
+    }
+
+    /// Starts a child that runs `function`, and gives it something.
+    fn with_child<T>(function: &str, value: T) -> harness::Child
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let (server, name) = IpcOneShotServer::<IpcSender<T>>::new().unwrap();
+        let child = child(function, &[&name]);
+        let (_, to_child) = server.accept().unwrap();
+        to_child.send(value).unwrap();
+        child
+    }
+
+    #[test]
+    fn sending_child() {
+        child_main(|arguments| {
+            let sender: IpcSyncSender<u64> = from_parent(&arguments[0]);
+            for number in 0..2000 {
+                sender.send(number).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn c2_the_bound_is_for_all_processes() {
+        let _watchdog = watchdog();
+        for bound in [0, 1, 5] {
+            let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
+            let children =
+                [(); 2].map(|()| with_child("between_processes::sending_child", sender.clone()));
+            drop(sender);
+            assert_eq!(receiver.iter().sum::<u64>(), 2 * 1999 * 2000 / 2, "{bound}");
+            children.into_iter().for_each(harness::Child::completed);
+        }
+    }
+
+    #[test]
+    fn filling_child() {
+        child_main(|arguments| {
+            let (sender, told): (IpcSyncSender<u64>, IpcSender<u64>) = from_parent(&arguments[0]);
+            let mut sent = 0;
+            while sender.try_send(&sent).is_ok() {
+                sent += 1;
+            }
+            told.send(sent).unwrap();
+        });
+    }
+
+    #[test]
+    fn c2_what_others_have_sent_is_counted() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::sync_channel::<u64>(10).unwrap();
+        sender.send(0).unwrap();
+        sender.send(0).unwrap();
+        let (told, tell) = ipc::channel::<u64>().unwrap();
+        with_child("between_processes::filling_child", (sender.clone(), told)).completed();
+        assert_eq!(tell.recv().unwrap(), 8);
+        expect_full(sender.try_send(&0), "after the child");
+        assert_eq!(receiver.try_iter().count(), 10);
+    }
+
+    /// Takes permits as a sender does, and sends nothing.
+    fn hoard(sender: &IpcSyncSender<u64>) {
+        type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
+        let (carrier, carried) = ipc::channel::<IpcSyncSender<u64>>().unwrap();
+        carrier.send_ref(sender).unwrap();
+        let (_, permits_in) = carried.to_opaque().to::<Parts>().recv().unwrap();
+        let (pipe, _) = permits_in.unwrap();
+        let mut permits = [0; 4096];
+        rustix::io::read(&*pipe, &mut permits).unwrap();
+    }
+
+    #[test]
+    fn c2_who_hoards_does_not_stop_others_for_good() {
+        let _watchdog = watchdog();
+        for bound in [1, 3] {
+            let (sender, receiver) = ipc::sync_channel(bound).unwrap();
+            hoard(&sender);
+            expect_full(sender.try_send(&0), "all are taken");
+            let sending = {
+                let sender = sender.clone();
+                thread::spawn(move || (0..20).for_each(|n| sender.send(n).unwrap()))
+            };
+            for number in 0..20 {
+                assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
+            }
+            sending.join().unwrap();
+            // And who waits for a moment only is told so.
+            hoard(&sender);
+            expect_full(sender.send_timeout(&0, Duration::from_millis(10)), "all are taken again");
+        }
+    }
+
+    #[test]
+    fn c2_who_hoards_does_not_stop_others_from_those_who_poll() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::sync_channel(2).unwrap();
+        hoard(&sender);
+        let sending = thread::spawn(move || (0..20).for_each(|n| sender.send(n).unwrap()));
+        let mut set = IpcReceiverSet::new().unwrap();
+        set.add(receiver).unwrap();
+        let mut received = Vec::new();
+        while !set.is_empty() {
+            for result in set.select().unwrap() {
+                if let IpcSelectionResult::MessageReceived(_, message) = result {
+                    received.push(message.to::<u64>().unwrap());
+                }
+            }
+        }
+        assert_eq!(received, (0..20).collect::<Vec<_>>());
+        sending.join().unwrap();
+    }
+
+    #[test]
+    fn endless_child() {
+        child_main(|arguments| {
+            let sender: IpcSyncSender<u64> = from_parent(&arguments[0]);
+            while sender.send(1).is_ok() {}
+        });
+    }
+
+    #[test]
+    fn c2_senders_that_are_killed_do_not_stop_others() {
+        let _watchdog = watchdog();
+        for bound in [0, 1, 2] {
+            let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
+            for _ in 0..10 {
+                let mut child = with_child("between_processes::endless_child", sender.clone());
+                for _ in 0..50 {
+                    receiver.recv_timeout(LONG).unwrap();
+                }
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            while receiver.try_recv().is_ok() {}
+            let sending = thread::spawn(move || (0..100).for_each(|_| sender.send(2).unwrap()));
+            let mut own = 0;
+            while own < 100 {
+                own += u64::from(receiver.recv_timeout(LONG).unwrap() == 2);
+            }
+            sending.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn receiving_child() {
+        child_main(|arguments| {
+            let receiver: IpcReceiver<u64> = from_parent(&arguments[0]);
+            let _ = receiver.recv();
+            loop {
+                thread::park();
+            }
+        });
+    }
+
+    #[test]
+    fn c6_who_waits_for_room_learns_that_the_receiver_was_killed() {
+        let _watchdog = watchdog();
+        for bound in [0, 1] {
+            let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
+            let mut child = with_child("between_processes::receiving_child", receiver);
+            sender.send(1).unwrap();
+            if bound > 0 {
+                sender.send(2).unwrap();
+            }
+            let waiting = thread::spawn(move || sender.send(3));
+            thread::sleep(Duration::from_millis(20));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(matches!(waiting.join().unwrap(), Err(IpcError::Disconnected)));
+        }
+    }
+}
