@@ -10,6 +10,7 @@
 
 pub mod assembly;
 pub mod frame;
+mod known;
 mod lane;
 pub mod limits;
 pub(crate) mod message;

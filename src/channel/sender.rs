@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
+use super::known::{self, Entry};
 use super::lane::{Lane, Routed, SocketUse};
 use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
 use crate::platform::{
@@ -24,8 +25,10 @@ pub(crate) struct Sender {
 
 /// What the clones of a sender share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     packets: Arc<PacketSender>,
+    /// Under which it is found when it arrives in a message.
+    pub(super) entry: Entry,
     /// A forked child begins anew: the ring is its parent's, and so may be the lock.
     lane: PerProcess<Mutex<Lane>>,
     socket_use: SocketUse,
@@ -48,13 +51,17 @@ impl From<PacketSender> for Sender {
 
 impl From<Arc<PacketSender>> for Sender {
     fn from(packets: Arc<PacketSender>) -> Sender {
-        Sender {
-            shared: Arc::new(Shared {
-                packets,
-                lane: PerProcess::default(),
-                socket_use: SocketUse::default(),
-            }),
-        }
+        Sender { shared: Arc::new(Shared::new(packets, Entry::default())) }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(packets: Arc<PacketSender>, entry: Entry) -> Shared {
+        Shared { packets, entry, lane: PerProcess::default(), socket_use: SocketUse::default() }
+    }
+
+    pub(super) fn packets(&self) -> &Arc<PacketSender> {
+        &self.packets
     }
 }
 
@@ -64,13 +71,16 @@ impl Sender {
         PacketSender::connect(name).map(Sender::from)
     }
 
-    /// Takes an attachment as a sender.
+    /// Takes an attachment of a message as a sender: as the one that this process has already, if there is one.
     pub(crate) fn from_attachment(attachment: Attachment) -> io::Result<Sender> {
-        attachment.into_sender().map(Sender::from)
+        let shared = known::find_or_add(attachment.into_sender()?);
+        Ok(Sender { shared })
     }
 
     /// Makes an attachment that is one more sender of the channel.
     pub(crate) fn to_attachment(&self) -> Attachment {
+        // So that it is found if it comes back.
+        known::add(&self.shared);
         Attachment::from_sender(Arc::clone(self.packets()))
     }
 

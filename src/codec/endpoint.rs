@@ -273,15 +273,18 @@ pub(crate) fn serialize_sender<S: Serializer>(
     sender: &Sender,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serialize_attachment(sender.to_attachment(), serializer)
+    check_written(&serializer)?;
+    let index = scope::attach_sender(sender).map_err(S::Error::custom)?;
+    serializer.serialize_u32(index)
 }
 
 /// Reads a sender.
 pub(crate) fn deserialize_sender<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Sender, D::Error> {
-    let attachment = deserialize_attachment(deserializer)?;
-    Sender::from_attachment(attachment).map_err(D::Error::custom)
+    check_read(&deserializer)?;
+    let index = u32::deserialize(deserializer)?;
+    scope::detach_sender(index).map_err(D::Error::custom)
 }
 
 /// Writes a receiver, which leaves its slot.
