@@ -11,6 +11,7 @@
 pub mod assembly;
 pub mod frame;
 pub(crate) mod incoming;
+mod known;
 mod lane;
 pub mod limits;
 mod local;

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
+use super::known::{self, Entry};
 use super::lane::{Lane, Routed, SocketUse};
 use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
 use super::local::{Local, Sent, Way};
@@ -27,11 +28,13 @@ pub(crate) struct Sender {
 
 /// What the clones of a sender share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     /// Where messages go, unless they stay in this process.
     way: OnceLock<Way>,
     /// Where they go until then.
     local: Option<Arc<Local>>,
+    /// Under which it is found when it arrives in a message.
+    pub(super) entry: Entry,
     /// A forked child begins anew: the ring is its parent's, and so may be the lock.
     lane: PerProcess<Mutex<Lane>>,
     socket_use: SocketUse,
@@ -44,6 +47,25 @@ pub(crate) struct SendFailure {
     pub(crate) error: SendError,
     /// What can be put back. Empty if some of the attachments left.
     pub(crate) attachments: Vec<Attachment>,
+}
+
+impl Shared {
+    /// By this way; it is found under `entry`.
+    pub(super) fn new(way: Way, entry: Entry) -> Shared {
+        Shared::with(OnceLock::from(way), None, entry)
+    }
+
+    fn with(way: OnceLock<Way>, local: Option<Arc<Local>>, entry: Entry) -> Shared {
+        let (lane, socket_use) = (PerProcess::default(), SocketUse::default());
+        Shared { way, local, entry, lane, socket_use }
+    }
+
+    /// Whether this is the way by which it sends.
+    pub(super) fn is_by(&self, way: &Way) -> bool {
+        self.way.get().is_some_and(|own| {
+            own.packets.is_same(&way.packets) && own.permits.is_some() == way.permits.is_some()
+        })
+    }
 }
 
 impl Drop for Shared {
@@ -63,19 +85,15 @@ impl From<PacketSender> for Sender {
 /// Into a channel that has not left this process.
 impl From<Arc<Local>> for Sender {
     fn from(local: Arc<Local>) -> Sender {
-        Sender::with(OnceLock::new(), Some(local))
+        let shared = Shared::with(OnceLock::new(), Some(local), Entry::default());
+        Sender { shared: Arc::new(shared) }
     }
 }
 
 impl Sender {
     /// Into the platform's channel; `permits` are needed if it is bounded.
-    pub(super) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Sender {
-        Sender::with(OnceLock::from(Way { packets, permits }), None)
-    }
-
-    fn with(way: OnceLock<Way>, local: Option<Arc<Local>>) -> Sender {
-        let (lane, socket_use) = (PerProcess::default(), SocketUse::default());
-        Sender { shared: Arc::new(Shared { way, local, lane, socket_use }) }
+    pub(crate) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Sender {
+        Sender { shared: Arc::new(Shared::new(Way { packets, permits }, Entry::default())) }
     }
 
     /// Connects to the listener of that name.
@@ -83,9 +101,9 @@ impl Sender {
         PacketSender::connect(name).map(Sender::from)
     }
 
-    /// Takes an attachment as a sender.
+    /// Takes an attachment of a message as a sender: as the one that this process has already, if there is one.
     pub(crate) fn from_attachment(attachment: Attachment) -> io::Result<Sender> {
-        Ok(Sender::new(attachment.into_sender()?, None))
+        Sender::from_way(Way { packets: attachment.into_sender()?, permits: None })
     }
 
     /// Takes attachments as a sender into a bounded channel, a rendezvous perhaps.
@@ -94,8 +112,12 @@ impl Sender {
         permits: Attachment,
         is_rendezvous: bool,
     ) -> io::Result<Sender> {
-        let permits = Permits::from_attachment(permits, is_rendezvous)?;
-        Ok(Sender::new(attachment.into_sender()?, Some(permits)))
+        let permits = Some(Permits::from_attachment(permits, is_rendezvous)?);
+        Sender::from_way(Way { packets: attachment.into_sender()?, permits })
+    }
+
+    fn from_way(way: Way) -> io::Result<Sender> {
+        Ok(Sender { shared: known::find_or_add(way) })
     }
 
     /// Makes an attachment that is one more sender of the channel.
@@ -104,7 +126,10 @@ impl Sender {
     ///
     /// There is no platform's channel yet, and it cannot be made.
     pub(crate) fn to_attachment(&self) -> io::Result<Attachment> {
-        Ok(Attachment::from_sender(Arc::clone(self.packets()?)))
+        let way = self.way()?;
+        // So that it is found if it comes back.
+        known::add(&self.shared, way);
+        Ok(Attachment::from_sender(Arc::clone(&way.packets)))
     }
 
     /// What a sender into this channel takes before it sends, if it is bounded.

@@ -302,16 +302,18 @@ pub(crate) fn serialize_sender<S: Serializer>(
     sender: &Sender,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let attachment = sender.to_attachment().map_err(S::Error::custom)?;
-    serialize_attachment(attachment, serializer)
+    check_written(&serializer)?;
+    let index = scope::attach_sender(sender).map_err(S::Error::custom)?;
+    serializer.serialize_u32(index)
 }
 
 /// Reads a sender.
 pub(crate) fn deserialize_sender<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Sender, D::Error> {
-    let attachment = deserialize_attachment(deserializer)?;
-    Sender::from_attachment(attachment).map_err(D::Error::custom)
+    check_read(&deserializer)?;
+    let index = u32::deserialize(deserializer)?;
+    scope::detach_sender(index).map_err(D::Error::custom)
 }
 
 /// Writes a sender into a bounded channel.
@@ -320,18 +322,10 @@ pub(crate) fn serialize_bounded_sender<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     check_written(&serializer)?;
-    let attach = || {
-        let index = scope::attach(sender.to_attachment()?)?;
-        let permits = sender.permits()?;
-        let Some(permits) = permits else { return Ok((index, None)) };
-        let parts = PermitParts {
-            index: scope::attach(permits.to_attachment())?,
-            is_rendezvous: permits.is_rendezvous(),
-        };
-        Ok((index, Some(parts)))
-    };
-    let parts = attach().map_err(|error: io::Error| S::Error::custom(error))?;
-    parts.serialize(serializer)
+    let (index, permits) = scope::attach_bounded_sender(sender).map_err(S::Error::custom)?;
+    let is_rendezvous = permits.is_some_and(|(_, is_rendezvous)| is_rendezvous);
+    let permits = permits.map(|(index, _)| PermitParts { index, is_rendezvous });
+    (index, permits).serialize(serializer)
 }
 
 /// Reads a sender into a bounded channel.
@@ -340,16 +334,8 @@ pub(crate) fn deserialize_bounded_sender<'de, D: Deserializer<'de>>(
 ) -> Result<Sender, D::Error> {
     check_read(&deserializer)?;
     let (index, permits) = <(u32, Option<PermitParts>)>::deserialize(deserializer)?;
-    let detach = || {
-        let attachment = scope::detach(index)?;
-        match permits {
-            None => Sender::from_attachment(attachment),
-            Some(PermitParts { index, is_rendezvous }) => {
-                Sender::from_attachments(attachment, scope::detach(index)?, is_rendezvous)
-            }
-        }
-    };
-    detach().map_err(D::Error::custom)
+    let permits = permits.map(|parts| (parts.index, parts.is_rendezvous));
+    scope::detach_bounded_sender(index, permits).map_err(D::Error::custom)
 }
 
 /// Writes a receiver, which leaves its slot.

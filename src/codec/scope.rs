@@ -4,16 +4,18 @@
 //! way, and neither may leave anything in another message.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use super::endpoint::ReceiverParts;
-use crate::channel::{Departure, Parcel, Receiver, Room, Unfinished};
-use crate::platform::Attachment;
+use crate::channel::{Departure, Parcel, Receiver, Room, Sender, Unfinished};
+use crate::platform::{Attachment, PacketSender};
 
 thread_local! {
     static ENCODING: RefCell<Option<Departing>> = const { RefCell::new(None) };
-    static DECODING: RefCell<Option<Vec<Option<Attachment>>>> = const { RefCell::new(None) };
+    static DECODING: RefCell<Option<Vec<Arrived>>> = const { RefCell::new(None) };
 }
 
 /// What leaves with a message.
@@ -23,8 +25,34 @@ pub(crate) struct Departing {
     pub(crate) attachments: Vec<Attachment>,
     /// What comes back if the message does not leave.
     pub(crate) returns: Returns,
+    /// Which of the attachments are senders.
+    senders: Indices,
+    /// Which are what senders take permits from.
+    permits: Indices,
     /// How much receivers may still take along.
     room: Room,
+}
+
+/// The senders of a message, each of which has one index however often it is in there. Their addresses say which they are, and belong to
+/// nobody else as long as their attachments hold them.
+#[derive(Debug, Default)]
+struct Indices {
+    /// Most messages with senders have one, and many have the same one again.
+    last: Option<(*const PacketSender, u32)>,
+    others: BTreeMap<*const PacketSender, u32>,
+}
+
+impl Indices {
+    fn get(&self, sender: *const PacketSender) -> Option<u32> {
+        match self.last {
+            Some((last, index)) if last == sender => Some(index),
+            _ => self.others.get(&sender).copied(),
+        }
+    }
+
+    fn add(&mut self, sender: *const PacketSender, index: u32) {
+        self.others.extend(self.last.replace((sender, index)));
+    }
 }
 
 /// The receivers that were moved into a message.
@@ -51,7 +79,10 @@ impl Returns {
         let mut attachments: Vec<Option<Attachment>> = attachments.into_iter().map(Some).collect();
         for Return { parcel, parts, left_behind } in self.0 {
             let parts = Arc::unwrap_or_clone(parts);
-            let receiver = parts.assemble(left_behind, |index| take(&mut attachments, index));
+            let receiver = parts.assemble(left_behind, |index| {
+                let attachment = attachments.get_mut(index as usize).and_then(Option::take);
+                attachment.ok_or_else(|| not_there(index))
+            });
             if let Ok(receiver) = receiver {
                 parcel.put_back(receiver);
             }
@@ -100,6 +131,37 @@ pub(crate) fn attach(attachment: Attachment) -> io::Result<u32> {
     with_encoding(|departing| departing.attach(attachment))
 }
 
+/// Puts a sender into the message that is being encoded, unless it is there already, and returns its index.
+///
+/// # Errors
+///
+/// As [`attach`], or it has no handle and cannot get one.
+pub(crate) fn attach_sender(sender: &Sender) -> io::Result<u32> {
+    with_encoding(|departing| departing.attach_sender(sender))
+}
+
+/// The same for one into a bounded channel, with the index of what it takes permits from, and whether they are for the moment only.
+///
+/// # Errors
+///
+/// As [`attach_sender`].
+pub(crate) fn attach_bounded_sender(sender: &Sender) -> io::Result<(u32, Option<(u32, bool)>)> {
+    with_encoding(|departing| {
+        let index = departing.attach_sender(sender)?;
+        let Some(permits) = sender.permits()? else { return Ok((index, None)) };
+        let address = Arc::as_ptr(sender.packets()?);
+        let place = match departing.permits.get(address) {
+            Some(place) => place,
+            None => {
+                let place = departing.attach(permits.to_attachment())?;
+                departing.permits.add(address, place);
+                place
+            }
+        };
+        Ok((index, Some((place, permits.is_rendezvous()))))
+    })
+}
+
 /// Puts a receiver into the message that is being encoded, and returns what is to be written of it. `depart` is called
 /// only if there is a message.
 ///
@@ -125,6 +187,16 @@ pub(crate) fn attach_receiver(
 }
 
 impl Departing {
+    fn attach_sender(&mut self, sender: &Sender) -> io::Result<u32> {
+        let address = Arc::as_ptr(sender.packets()?);
+        if let Some(index) = self.senders.get(address) {
+            return Ok(index);
+        }
+        let index = self.attach(sender.to_attachment()?)?;
+        self.senders.add(address, index);
+        Ok(index)
+    }
+
     fn attach(&mut self, attachment: Attachment) -> io::Result<u32> {
         let index = u32::try_from(self.attachments.len())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "too many handles"))?;
@@ -141,10 +213,33 @@ fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Resu
         .unwrap_or_else(|| Err(not_sent()))
 }
 
+/// What came with a message, and what became of it.
+#[derive(Debug)]
+enum Arrived {
+    /// Nobody took it yet.
+    Here(Attachment),
+    /// It was taken as a sender, and may be taken as that again.
+    Sender(Sender),
+    /// It was taken.
+    Taken,
+}
+
+impl Arrived {
+    fn take(&mut self) -> Option<Attachment> {
+        match mem::replace(self, Arrived::Taken) {
+            Arrived::Here(attachment) => Some(attachment),
+            taken => {
+                *self = taken;
+                None
+            }
+        }
+    }
+}
+
 /// Decoding a message: until it is dropped, attachments of this thread come out of it. Those that nobody took are closed.
 #[derive(Debug)]
 pub(crate) struct Decoding {
-    outer: Option<Vec<Option<Attachment>>>,
+    outer: Option<Vec<Arrived>>,
 }
 
 impl Decoding {
@@ -155,7 +250,7 @@ impl Decoding {
         let attachments = if attachments.is_empty() {
             Vec::new()
         } else {
-            attachments.into_iter().map(Some).collect()
+            attachments.into_iter().map(Arrived::Here).collect()
         };
         let outer = DECODING.try_with(|scope| scope.replace(Some(attachments)));
         Decoding { outer: outer.ok().flatten() }
@@ -177,11 +272,53 @@ impl Drop for Decoding {
 ///
 /// None is being decoded on this thread, or the peer named an attachment that is not there or was taken before.
 pub(crate) fn detach(index: u32) -> io::Result<Attachment> {
-    DECODING
-        .try_with(|scope| scope.borrow_mut().as_mut().map(|attachments| take(attachments, index)))
-        .ok()
-        .flatten()
-        .unwrap_or_else(|| Err(not_received()))
+    with_decoding(|arrived| {
+        let attachment = arrived.get_mut(index as usize).and_then(Arrived::take);
+        attachment.ok_or_else(|| not_there(index))
+    })
+}
+
+/// Takes a sender out of the message that is being decoded. The same one may be taken any number of times.
+///
+/// # Errors
+///
+/// As [`detach`], or it is no sender.
+pub(crate) fn detach_sender(index: u32) -> io::Result<Sender> {
+    with_decoding(|arrived| take_sender(arrived, index, Sender::from_attachment))
+}
+
+/// The same for one into a bounded channel, with the index of what it takes permits from, and whether they are for the moment only.
+///
+/// # Errors
+///
+/// As [`detach_sender`].
+pub(crate) fn detach_bounded_sender(
+    index: u32,
+    permits: Option<(u32, bool)>,
+) -> io::Result<Sender> {
+    let Some((place, is_rendezvous)) = permits else { return detach_sender(index) };
+    with_decoding(|arrived| {
+        let permits = arrived.get_mut(place as usize).and_then(Arrived::take);
+        take_sender(arrived, index, |attachment| {
+            let permits = permits.ok_or_else(|| not_there(place))?;
+            Sender::from_attachments(attachment, permits, is_rendezvous)
+        })
+    })
+}
+
+fn take_sender(
+    arrived: &mut [Arrived],
+    index: u32,
+    make: impl FnOnce(Attachment) -> io::Result<Sender>,
+) -> io::Result<Sender> {
+    let place = arrived.get_mut(index as usize).ok_or_else(|| not_there(index))?;
+    if let Arrived::Sender(sender) = place {
+        return Ok(sender.clone());
+    }
+    let attachment = place.take().ok_or_else(|| not_there(index))?;
+    let sender = make(attachment)?;
+    *place = Arrived::Sender(sender.clone());
+    Ok(sender)
 }
 
 /// Takes a receiver out of the message that is being decoded.
@@ -193,13 +330,20 @@ pub(crate) fn detach_receiver(parts: ReceiverParts) -> io::Result<Receiver> {
     parts.assemble(Vec::new(), detach)
 }
 
-fn take(attachments: &mut [Option<Attachment>], index: u32) -> io::Result<Attachment> {
-    attachments.get_mut(index as usize).and_then(Option::take).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the message has no handle {index}, or had it taken already"),
-        )
-    })
+fn with_decoding<R>(f: impl FnOnce(&mut Vec<Arrived>) -> io::Result<R>) -> io::Result<R> {
+    DECODING
+        .try_with(|scope| scope.borrow_mut().as_mut().map(f))
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| Err(not_received()))
+}
+
+/// The peer named an attachment that is not to be had.
+fn not_there(index: u32) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the message has no handle {index}, or had it taken already"),
+    )
 }
 
 /// There is no message that it could be sent in.

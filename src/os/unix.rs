@@ -85,7 +85,9 @@ macro_rules! sender {
             type Error = io::Error;
 
             fn try_from(fd: OwnedFd) -> io::Result<Self> {
-                Sender::from_attachment(Attachment::received(fd)).map($sender::from)
+                // With this very descriptor, also if there is a sender of the channel: it was given as one.
+                let packets = Attachment::received(fd).into_sender()?;
+                Ok($sender::from(Sender::new(packets, None)))
             }
         }
 

@@ -12,6 +12,9 @@
 //!   waits, and hands the attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is
 //!   `SendError::Closed`, a packet that is too large for this very channel `SendError::TooLarge`, and if there is no room
 //!   that is `SendError::Full`: `wait_for_room` waits for some.
+//! - `PacketSender::identity` is a number by which another sender into the same channel is found in this process, wherever it came
+//!   from, or `None` where that cannot be told. Two with the same number are the same if `is_same` says so while both are there;
+//!   senders of different channels never are.
 //! - `RingMemory` is memory that its maker can make longer, and whoever has received it can map, without the maker being able to
 //!   make that fail later. `is_affordable` says whether the process can spare what it takes up, if it is wanted for speed alone.
 //!   A backend may have none; then everything goes by packet. `now` is a clock that all processes of a

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::process_mark;
 
+/// A mark that no process has.
+const NOBODY: u64 = 0;
+
 /// A value for the process that made it, and one for each that was forked from that and asks. Nothing in it waits for anybody.
 #[derive(Debug)]
 pub struct PerProcess<T> {
@@ -41,6 +44,13 @@ impl<T: Default> Default for PerProcess<T> {
     }
 }
 
+impl<T> PerProcess<T> {
+    /// One that no process has made, for a `static`: whoever asks is as a forked child, and nobody gets `unused`.
+    pub const fn of_nobody(unused: T) -> PerProcess<T> {
+        PerProcess { mark: NOBODY, value: unused, forked: AtomicPtr::new(ptr::null_mut()) }
+    }
+}
+
 impl<T: Default> PerProcess<T> {
     /// The value of this process.
     #[inline]
@@ -53,11 +63,17 @@ impl<T: Default> PerProcess<T> {
     #[cold]
     fn get_forked(&self, mark: u64) -> &T {
         let mut newest = self.forked.load(Ordering::Acquire);
+        // SAFETY: what is in the list is a node, and lives as long as `self`.
+        let known = unsafe { newest.as_ref() };
+        // Its own, if there is one, is before those of its ancestors.
+        if let Some(known) = known.filter(|known| known.mark == mark) {
+            return &known.value;
+        }
         let new = Box::into_raw(Box::new(Node { mark, value: T::default(), older: newest }));
         loop {
-            // SAFETY: what is in the list is a node, and lives as long as `self`.
+            // SAFETY: as above.
             let known = unsafe { newest.as_ref() };
-            // Its own, if there is one, is before those of its ancestors.
+            // Another thread may have been faster.
             if let Some(known) = known.filter(|known| known.mark == mark) {
                 // SAFETY: it was made by a `Box`, and nobody else knows of it: it was not published.
                 drop(unsafe { Box::from_raw(new) });
@@ -117,5 +133,16 @@ mod tests {
             }
         });
         assert_eq!(values.get().load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn a_static_has_one_value_in_a_process() {
+        static VALUES: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(7));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| VALUES.get().fetch_add(1, Ordering::Relaxed));
+            }
+        });
+        assert_eq!(VALUES.get().load(Ordering::Relaxed), 4);
     }
 }

@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process;
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags};
@@ -87,8 +88,14 @@ fn c7_an_index_is_taken_once() {
     let (a, b) = packet_pair();
     let fds = [a.as_fd(), fd.as_fd()];
     let twice = [index(0), index(0)].concat();
-    assert_refused(send_one_of::<(IpcSender<u32>, IpcSender<u32>)>(&twice, &fds));
     assert_refused(send_one_of::<(Handle<OwnedFd>, Handle<OwnedFd>)>(&twice, &fds));
+    assert_refused(send_one_of::<(Handle<OwnedFd>, IpcSender<u32>)>(&twice, &fds));
+    assert_refused(send_one_of::<(IpcSender<u32>, Handle<OwnedFd>)>(&twice, &fds));
+    let both = [index(0), receiver_of(0)].concat();
+    assert_refused(send_one_of::<(IpcSender<u32>, IpcReceiver<u32>)>(&both, &fds));
+    // What is no sender does not become one the second time.
+    let wrong = [&2_u64.to_le_bytes()[..], &index(1), &index(1)].concat();
+    assert_refused(send_one_of::<Vec<IpcSender<u32>>>(&wrong, &fds));
     let both = [receiver_of(0), index(0)].concat();
     assert_refused(send_one_of::<(IpcReceiver<u32>, IpcSender<u32>)>(&both, &fds));
     let memfd = sealed_memory(4096);
@@ -97,6 +104,41 @@ fn c7_an_index_is_taken_once() {
     assert_refused(received);
     drop((a, b, fd));
     canary.wait_until_closed();
+}
+
+/// A sender may be in a message more than once, and costs what its places in the message cost.
+#[test]
+fn c7_a_sender_named_a_million_times_is_one() {
+    harness::alone("attachments::c7_a_sender_named_a_million_times_is_one", || {
+        let (a, b) = packet_pair();
+        let mut body = 1_000_000_u64.to_le_bytes().to_vec();
+        body.resize(8 + 4_000_000, 0);
+        let (carrier, receiver) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
+        let position = Position::First { bytes: body.len() as u64, attachments: 1 };
+        let mut parts = body.chunks(30_000);
+        let first = raw::packet(Kind::Part { id: 1, position }, 1, parts.next().unwrap());
+        let before = harness::handles();
+        let senders = thread::scope(|scope| {
+            scope.spawn(|| {
+                raw::send(&carrier, &first, &[b.as_fd()]).unwrap();
+                drop(b);
+                let last = parts.next_back().unwrap();
+                for part in parts {
+                    raw::send(&carrier, &raw::middle(1, part), &[]).unwrap();
+                }
+                raw::send(&carrier, &raw::last(1, last), &[]).unwrap();
+            });
+            receiver.recv().unwrap()
+        });
+        assert_eq!(senders.len(), 1_000_000);
+        // The one that arrived; the one that was sent is gone.
+        assert_eq!(harness::handles().len(), before.len());
+        let inbox = IpcReceiver::<u32>::try_from(a).unwrap();
+        senders[999_999].send(1).unwrap();
+        assert_eq!(inbox.recv().unwrap(), 1);
+        drop(senders);
+        assert!(inbox.recv().unwrap_err().is_disconnected());
+    });
 }
 
 /// Those that nobody takes, those before and those after an error.

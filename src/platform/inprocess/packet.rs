@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Attachment;
@@ -65,6 +66,16 @@ impl PacketSender {
     /// Whether the receiver is gone, as far as is known before something is sent.
     pub fn is_closed(&self) -> bool {
         false
+    }
+
+    /// What its queue is known by.
+    pub fn identity(&self) -> Option<NonZeroU64> {
+        self.packets.identity()
+    }
+
+    /// Whether one with the same identity is the same: as long as both are there, they are.
+    pub fn is_same(&self, other: &PacketSender) -> bool {
+        self.identity() == other.identity()
     }
 
     /// Whether everything that was sent was received, as far as is known.

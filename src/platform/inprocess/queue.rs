@@ -1,5 +1,6 @@
 //! A queue that tells a poller when it became ready: crossbeam's channel and somebody to notify.
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
@@ -29,6 +30,11 @@ pub(super) struct Producer<T> {
 }
 
 impl<T> Producer<T> {
+    /// A number that no other queue has which is there at the same time.
+    pub(super) fn identity(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(Arc::as_ptr(&self.observer).addr() as u64)
+    }
+
     /// Adds an item, or gives it back if the consumer is gone.
     pub(super) fn push(&self, item: T) -> Result<(), T> {
         match &self.sender {

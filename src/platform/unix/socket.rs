@@ -11,6 +11,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::{self, MaybeUninit};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -170,6 +171,21 @@ impl PacketSender {
     pub fn is_closed(&self) -> bool {
         poll(self.fd.as_fd(), PollFlags::empty(), Wait::Never)
             .is_ok_and(|seen| seen.contains(PollFlags::HUP))
+    }
+
+    /// What its socket is known by: the kernel gives a number once while it runs. Before Linux 5.4 it is once in each network namespace.
+    pub fn identity(&self) -> Option<NonZeroU64> {
+        sockopt::socket_cookie(&self.fd).ok().and_then(NonZeroU64::new)
+    }
+
+    /// Whether one with the same identity is the same socket. Two that are open at the same time, as these are, have different inodes.
+    pub fn is_same(&self, other: &PacketSender) -> bool {
+        let inode = |sender: &PacketSender| {
+            let status = rustix::fs::fstat(&sender.fd).ok()?;
+            Some((status.st_dev, status.st_ino))
+        };
+        let ours = inode(self);
+        ours.is_some() && ours == inode(other)
     }
 
     /// Whether everything that was sent was received.

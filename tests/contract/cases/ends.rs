@@ -107,3 +107,29 @@ fn a_receiver_leaves_with_what_it_has_not_delivered() {
     drop(sender);
     expect_closed(&receiver);
 }
+
+#[test]
+fn a_sender_is_known_wherever_it_comes_from() {
+    let _watchdog = watchdog();
+    let (sender, _receiver) = backend::channel().unwrap();
+    let (other, _other_end) = backend::channel().unwrap();
+    let (carrier, carrier_end) = backend::channel().unwrap();
+    let sender = Arc::new(sender);
+    assert!(sender.identity().is_some() && sender.identity() == sender.identity());
+    assert_ne!(sender.identity(), other.identity());
+    assert_ne!(sender.identity(), carrier.identity());
+    assert!(!sender.is_same(&other) && !other.is_same(&sender));
+    let arrived: Vec<_> = (0..2)
+        .map(|_| {
+            send_with(&carrier, b"x", Attachment::from_sender(Arc::clone(&sender)));
+            expect_one(&carrier_end, b"x").into_sender().unwrap()
+        })
+        .collect();
+    for known in [&sender, &arrived[0]] {
+        assert_eq!(known.identity(), arrived[1].identity());
+        assert!(known.is_same(&arrived[1]) && arrived[1].is_same(known));
+    }
+    // As far as it is known by itself and not by who has it.
+    drop(sender);
+    assert_eq!(arrived[0].identity(), arrived[1].identity());
+}
