@@ -52,12 +52,12 @@ use crate::channel::{Luggage, Receiver, Sender, Slot};
 use crate::error::TryRecvError;
 use crate::ipc::{
     IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSender,
-    OpaqueIpcReceiver, OpaqueIpcSender,
+    IpcSyncSender, OpaqueIpcReceiver, OpaqueIpcSender,
 };
 pub use crate::platform::Peer;
 use crate::platform::{Attachment, Wait, unix};
 
-macro_rules! sender {
+macro_rules! sender_fd {
     ($($sender:ident $(<$T:ident>)?),*) => {$(
         impl$(<$T>)? AsFd for $sender$(<$T>)? {
             /// Borrows the descriptor of the socket.
@@ -80,6 +80,11 @@ macro_rules! sender {
             }
         }
 
+    )*};
+}
+
+macro_rules! sender {
+    ($($sender:ident $(<$T:ident>)?),*) => {$(
         /// Makes it a sender, after checking that it is a socket of the right kind.
         impl$(<$T>)? TryFrom<OwnedFd> for $sender$(<$T>)? {
             type Error = io::Error;
@@ -140,6 +145,7 @@ macro_rules! receiver {
     )*};
 }
 
+sender_fd!(IpcSender<T>, IpcSyncSender<T>, IpcBytesSender, OpaqueIpcSender);
 sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 

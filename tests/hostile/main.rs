@@ -10,6 +10,7 @@ mod floods;
 mod frames;
 mod moves;
 mod parts;
+mod permits;
 mod sockets;
 mod strangers;
 

@@ -7,6 +7,7 @@ mod ends;
 mod memory;
 mod names;
 mod packets;
+mod permits;
 mod poller;
 mod waits;
 

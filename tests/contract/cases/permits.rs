@@ -1,0 +1,149 @@
+//! Permits: taken once each, issued without waiting, and an end to waiting.
+
+use super::*;
+use backend::{PermitIssuer, PermitTaker, permits};
+use strait::internals::Permit;
+
+#[track_caller]
+fn expect_none(taker: &PermitTaker) {
+    assert!(!taker.is_any());
+    assert_eq!(taker.take().unwrap(), Permit::None);
+}
+
+#[track_caller]
+fn take(taker: &PermitTaker, count: usize) {
+    for taken in 0..count {
+        assert!(taker.is_any(), "{taken} of {count}");
+        assert_eq!(taker.take().unwrap(), Permit::Taken, "{taken} of {count}");
+    }
+}
+
+/// A sender to wait with, whose receiver is alive as long as the second is.
+fn channel() -> (PacketSender, PacketReceiver) {
+    backend::channel().unwrap()
+}
+
+#[test]
+fn each_is_taken_once() {
+    let _watchdog = watchdog();
+    let (taker, issuer) = permits(10).unwrap();
+    expect_none(&taker);
+    assert_eq!(issuer.issue(0), 0);
+    expect_none(&taker);
+    assert_eq!(issuer.issue(3), 0);
+    assert_eq!(issuer.issue(2), 0);
+    assert_eq!(issuer.unclaimed(), 5);
+    take(&taker, 4);
+    assert_eq!(issuer.unclaimed(), 1);
+    assert!(issuer.take_back());
+    assert!(!issuer.take_back());
+    expect_none(&taker);
+    assert_eq!(issuer.unclaimed(), 0);
+}
+
+#[test]
+fn there_is_room_for_as_many_as_was_said() {
+    let _watchdog = watchdog();
+    for most in [1, 100, 4096, 5000, 60_000, 70_000, 500_000] {
+        let (taker, issuer) = permits(most).unwrap();
+        assert!(issuer.capacity() >= most.min(4096), "{most}");
+        let most = most.min(issuer.capacity());
+        assert_eq!(issuer.issue(most), 0, "{most}");
+        // Whatever was taken before.
+        for taken in [1, 7, 4095, 4097] {
+            let taken = taken.min(most);
+            take(&taker, taken);
+            (0..taken).for_each(|_| assert_eq!(issuer.issue(1), 0, "{most}"));
+            assert_eq!(issuer.unclaimed(), most);
+        }
+    }
+}
+
+#[test]
+fn several_threads_take_and_issue() {
+    let _watchdog = watchdog();
+    let (taker, issuer) = permits(1000).unwrap();
+    let (sender, _receiver) = channel();
+    thread::scope(|scope| {
+        let taking: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut taken = 0;
+                    while taken < 1000 {
+                        match taker.take().unwrap() {
+                            Permit::Taken => taken += 1,
+                            Permit::None => taker.wait(&sender, soon()).unwrap(),
+                            Permit::Closed => panic!("its issuer lives"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..1500 {
+            while issuer.unclaimed() > 900 {
+                thread::yield_now();
+            }
+            assert_eq!(issuer.issue(2), 0);
+        }
+        taking.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+    expect_none(&taker);
+}
+
+#[test]
+fn who_waits_learns_of_permits_and_of_the_end() {
+    let _watchdog = watchdog();
+    let (taker, issuer) = permits(1).unwrap();
+    let (sender, _receiver) = channel();
+    let started = Instant::now();
+    taker.wait(&sender, Wait::at_most(Duration::from_millis(20))).unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(20));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while taker.take().unwrap() != Permit::Taken {
+                taker.wait(&sender, Wait::Forever).unwrap();
+            }
+        });
+        issuer.issue(1);
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while taker.take().unwrap() != Permit::Closed {
+                taker.wait(&sender, Wait::Forever).unwrap();
+            }
+        });
+        drop(issuer);
+    });
+    assert_eq!(taker.take().unwrap(), Permit::Closed);
+}
+
+#[test]
+fn both_sides_travel() {
+    let _watchdog = watchdog();
+    let (taker, issuer) = permits(5).unwrap();
+    assert_eq!(issuer.issue(3), 0);
+    let (carrier, carrier_end) = channel();
+    let taker = Arc::new(taker);
+    send_with(&carrier, b"x", Attachment::from_taker(Arc::clone(&taker)));
+    let arrived = expect_one(&carrier_end, b"x").into_taker().unwrap();
+    take(&arrived, 1);
+    take(&taker, 1);
+    carrier.send(b"y", &[], Attachment::from_issuer(issuer)).unwrap();
+    let issuer: PermitIssuer = Attachment::into_issuer(expect(&carrier_end, b"y")).unwrap();
+    assert_eq!(issuer.unclaimed(), 1);
+    assert_eq!(issuer.issue(1), 0);
+    take(&taker, 2);
+    expect_none(&arrived);
+    drop(issuer);
+    assert_eq!(arrived.take().unwrap(), Permit::Closed);
+}
+
+#[test]
+fn an_issuer_that_nobody_takes_from_goes_on() {
+    let _watchdog = watchdog();
+    let (taker, issuer) = permits(3).unwrap();
+    drop(taker);
+    assert_eq!(issuer.issue(2), 0);
+    assert!(issuer.take_back());
+    assert_eq!(issuer.unclaimed(), 1);
+}
