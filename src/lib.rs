@@ -122,7 +122,7 @@
 //! - A receiver set serves its members in turn, however much some of them send.
 //! - An idle channel costs two handles altogether, and neither processor time nor a thread. One that is used gets shared memory: one
 //!   handle and some 70 KiB up to 1 MiB for each process that sends, and the same handle for the receiver. It is given back when it
-//!   was not used for a second or two.
+//!   was not used for a second or two. A sender that a process receives again, or gets back, is the same one; so are its clones in one message.
 //!
 //! # What is not guaranteed
 //!

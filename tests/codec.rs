@@ -636,7 +636,7 @@ mod refusals {
     use std::error::Error;
 
     use strait::internals::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
-    use strait::ipc::IpcReceiver;
+    use strait::ipc::{IpcReceiver, IpcSharedMemory};
     use strait::{IpcError, SerDeError};
 
     use super::*;
@@ -682,14 +682,15 @@ mod refusals {
         let _watchdog = harness::watchdog();
         let (kept, receiver) = ipc::channel::<u32>().unwrap();
         let (carrier, carried) = ipc::channel().unwrap();
-        let mut value = (receiver, vec![kept.clone(); MAX_MESSAGE_ATTACHMENTS]);
+        let memory = IpcSharedMemory::try_from_byte(1, 1).unwrap();
+        let mut value = (receiver, vec![memory; MAX_MESSAGE_ATTACHMENTS]);
         let text = refused(carrier.send_ref(&value));
         assert_eq!(text, "the message has 65537 handles, and may have 65536");
         kept.send(1).unwrap();
         assert_eq!(value.0.recv().unwrap(), 1);
         value.1.truncate(1);
         carrier.send(value).unwrap();
-        let (receiver, _): (IpcReceiver<u32>, Vec<ipc::IpcSender<u32>>) = carried.recv().unwrap();
+        let (receiver, _): (IpcReceiver<u32>, Vec<IpcSharedMemory>) = carried.recv().unwrap();
         kept.send(2).unwrap();
         assert_eq!(receiver.recv().unwrap(), 2);
     }

@@ -385,21 +385,22 @@ fn c7_thousands_of_handles_in_one_message() {
             if count * 4 / 3 + 200 > limit {
                 continue;
             }
-            let (sender, receiver) = ipc::channel::<Vec<(u64, IpcSender<u64>)>>().unwrap();
-            let (number_sender, numbers) = ipc::channel().unwrap();
+            let (sender, receiver) = ipc::channel::<Vec<(u64, IpcSharedMemory)>>().unwrap();
+            let memory = IpcSharedMemory::try_from_bytes(b"shared").unwrap();
+            let before = harness::handles().len() as u64;
             let sending = thread::spawn(move || {
-                let senders = (0..count).map(|number| (number, number_sender.clone())).collect();
-                sender.send(senders).unwrap();
+                let memories = (0..count).map(|number| (number, memory.clone())).collect();
+                sender.send(memories).unwrap();
             });
-            let senders = receiver.recv().unwrap();
+            let memories = receiver.recv().unwrap();
             sending.join().unwrap();
-            assert_eq!(senders.len() as u64, count);
-            for (expected, (number, sender)) in senders.into_iter().enumerate() {
-                sender.send(number).unwrap();
-                assert_eq!(numbers.recv().unwrap(), expected as u64);
+            // But for the sender and its memory.
+            assert_eq!(harness::handles().len() as u64, before - 2 + count);
+            assert_eq!(memories.len() as u64, count);
+            for (expected, (number, memory)) in memories.into_iter().enumerate() {
+                assert_eq!((number, &*memory), (expected as u64, &b"shared"[..]));
             }
-            // They were the last.
-            assert!(numbers.recv().unwrap_err().is_disconnected());
+            assert_eq!(harness::handles().len() as u64, before - 2);
         }
     });
 }
@@ -440,8 +441,8 @@ fn c7_hundreds_of_different_endpoints_in_one_message() {
 #[test]
 fn c7_more_handles_than_a_message_may_have_are_an_error() {
     let _watchdog = harness::watchdog();
-    let (sender, receiver) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
-    let (one, _) = ipc::channel().unwrap();
+    let (sender, receiver) = ipc::channel::<Vec<IpcSharedMemory>>().unwrap();
+    let one = IpcSharedMemory::try_from_byte(1, 1).unwrap();
     let too_many = vec![one; strait::internals::limits::MAX_MESSAGE_ATTACHMENTS + 1];
     assert!(matches!(sender.send(too_many), Err(IpcError::SerializationError(_))));
     sender.send(Vec::new()).unwrap();

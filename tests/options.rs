@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use strait::ipc::{
-    self, ChannelOptions, IpcError, IpcReceiver, IpcSender, Limits, MAX_MESSAGE_ATTACHMENTS,
-    MAX_MESSAGE_BYTES, Ordering,
+    self, ChannelOptions, IpcError, IpcReceiver, IpcSender, IpcSharedMemory, Limits,
+    MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES, Ordering,
 };
 
 // ---- Limits ----
@@ -61,12 +61,12 @@ fn messages_longer_than_the_limit_are_one_error_each() {
 #[test]
 fn messages_with_more_handles_than_the_limit_are_one_error_each() {
     harness::alone("messages_with_more_handles_than_the_limit_are_one_error_each", || {
-        let (handle, _kept) = ipc::channel::<u8>().unwrap();
+        let handle = IpcSharedMemory::try_from_byte(1, 1).unwrap();
         #[cfg(target_os = "linux")]
         let before = harness::handles();
         for limit in [0, 1, 5] {
             let options = limited(|limits| limits.message_handles = limit);
-            let (sender, receiver) = options.channel::<Vec<IpcSender<u8>>>().unwrap();
+            let (sender, receiver) = options.channel::<Vec<IpcSharedMemory>>().unwrap();
             // In one packet, and in several.
             for too_many in [limit + 1, 300] {
                 sender.send(vec![handle.clone(); too_many]).unwrap();
@@ -242,6 +242,7 @@ fn a_busy_sender_does_not_starve_others_in_either_ordering() {
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod between_processes {
     use std::fs;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::MetadataExt;
 
     use serde::{Deserialize, Serialize};
@@ -324,9 +325,8 @@ mod between_processes {
             let (sender, receiver) = ChannelOptions::new().ordering(ordering).channel().unwrap();
             let children = [start_writer(&sender, 0, COUNT), start_writer(&sender, 1, COUNT)];
             let clone = sender.clone();
-            let (carrier, carried) = ipc::channel::<IpcSender<Note>>().unwrap();
-            carrier.send(sender.clone()).unwrap();
-            let other = carried.recv().unwrap();
+            // What is made of a descriptor shares nothing with others.
+            let other = IpcSender::try_from(OwnedFd::try_from(sender.clone()).unwrap()).unwrap();
             let threads = [
                 thread::spawn(move || send_notes(&sender, 2, COUNT)),
                 thread::spawn(move || send_notes(&clone, 3, COUNT)),
@@ -341,13 +341,11 @@ mod between_processes {
     }
 
     /// A message, by ring or by socket.
-    type Numbered = (u32, Vec<IpcSender<u8>>);
+    type Numbered = (u32, Vec<IpcSharedMemory>);
 
     /// A further sender that shares nothing with this one.
     fn another(sender: &IpcSender<Numbered>) -> IpcSender<Numbered> {
-        let (carrier, carried) = ipc::channel().unwrap();
-        carrier.send(sender.clone()).unwrap();
-        carried.recv().unwrap()
+        OwnedFd::try_from(sender.clone()).unwrap().try_into().unwrap()
     }
 
     /// Sends by ring, and for so long that the sender knows how the receiver reads it.
@@ -368,7 +366,7 @@ mod between_processes {
         let options = ChannelOptions::new().ordering(Ordering::PerSender);
         let (sender, receiver) = options.channel::<Numbered>().unwrap();
         let other = another(&sender);
-        let (handle, _nobody) = ipc::channel::<u8>().unwrap();
+        let handle = IpcSharedMemory::try_from_byte(1, 1).unwrap();
         for _ in 0..20 {
             send_by_ring(&sender, &receiver);
             other.send((1, vec![handle.clone(); 100])).unwrap();
@@ -387,7 +385,7 @@ mod between_processes {
         let options = ChannelOptions::new().ordering(Ordering::PerSender);
         let (sender, receiver) = options.channel::<Numbered>().unwrap();
         let other = another(&sender);
-        let (handle, _nobody) = ipc::channel::<u8>().unwrap();
+        let handle = IpcSharedMemory::try_from_byte(1, 1).unwrap();
         send_by_ring(&sender, &receiver);
         receiver.set_options(&ChannelOptions::new()).unwrap();
         send_by_ring(&other, &receiver);

@@ -7,7 +7,7 @@ mod harness;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::thread;
@@ -272,7 +272,8 @@ fn c3_fifo_per_sender_across_processes() {
     assert!(receiver.recv_timeout(Duration::from_secs(60)).unwrap_err().is_disconnected());
 }
 
-/// Clones and what was sent elsewhere and came back are one sender to whoever uses them one after another.
+/// Clones, what was sent elsewhere and came back, and what was made of a descriptor are one sender to whoever uses them one after
+/// another.
 #[test]
 fn c3_fifo_through_all_that_is_the_same_sender() {
     let _watchdog = harness::watchdog();
@@ -285,6 +286,7 @@ fn c3_fifo_through_all_that_is_the_same_sender() {
             carrier.send_ref(&senders[0]).unwrap();
             senders.push(carried.recv().unwrap());
             senders.push(senders[0].clone());
+            senders.push(OwnedFd::try_from(senders[0].clone()).unwrap().try_into().unwrap());
         }
     }
     drop(senders);

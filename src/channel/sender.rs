@@ -120,16 +120,25 @@ impl Sender {
         Ok(Sender { shared: known::find_or_add(way) })
     }
 
+    /// Has it found when it comes back in a message.
+    pub(crate) fn remember(&self) {
+        if let Some(way) = self.shared.way.get() {
+            known::add(&self.shared, way);
+        }
+    }
+
+    /// Whether it is not the only one of those that share everything.
+    pub(crate) fn has_clones(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Makes an attachment that is one more sender of the channel.
     ///
     /// # Errors
     ///
     /// There is no platform's channel yet, and it cannot be made.
     pub(crate) fn to_attachment(&self) -> io::Result<Attachment> {
-        let way = self.way()?;
-        // So that it is found if it comes back.
-        known::add(&self.shared, way);
-        Ok(Attachment::from_sender(Arc::clone(&way.packets)))
+        Ok(Attachment::from_sender(Arc::clone(self.packets()?)))
     }
 
     /// What a sender into this channel takes before it sends, if it is bounded.

@@ -26,14 +26,24 @@ use crate::platform::{Attachment, SendError, Wait};
 /// What goes wrong in the format.
 pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What becomes of a value that is sent, in the process that sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its owner keeps it.
+    Kept,
+    /// It is dropped.
+    Dropped,
+}
+
 /// Sends a value. If the channel is bounded and full, waits for room.
 pub(crate) fn send<T: Serialize + ?Sized>(
     sender: &Sender,
     value: &T,
+    fate: Fate,
     wait: Wait,
 ) -> Result<(), TrySendError> {
     scratch::with_send_buffer(|buffer| {
-        let scope = scope::Encoding::begin();
+        let scope = scope::Encoding::begin(fate);
         // If this fails, what was moved into the message comes back when `scope` is dropped.
         format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
             .map_err(|error| IpcError::from(SerDeError::from_format("encoded", error)))?;

@@ -7,8 +7,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::mem;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::Fate;
 use super::endpoint::ReceiverParts;
 use crate::channel::{Departure, Parcel, Receiver, Room, Sender, Unfinished};
 use crate::platform::{Attachment, PacketSender};
@@ -29,6 +31,8 @@ pub(crate) struct Departing {
     senders: Indices,
     /// Which are what senders take permits from.
     permits: Indices,
+    /// Whether the value that they belong to is dropped after that.
+    is_dropped: bool,
     /// How much receivers may still take along.
     room: Room,
 }
@@ -38,20 +42,23 @@ pub(crate) struct Departing {
 #[derive(Debug, Default)]
 struct Indices {
     /// Most messages with senders have one, and many have the same one again.
-    last: Option<(*const PacketSender, u32)>,
-    others: BTreeMap<*const PacketSender, u32>,
+    last: Option<(NonNull<PacketSender>, u32)>,
+    #[expect(clippy::box_collection, reason = "most messages have none, and pay for its size")]
+    others: Option<Box<BTreeMap<NonNull<PacketSender>, u32>>>,
 }
 
 impl Indices {
-    fn get(&self, sender: *const PacketSender) -> Option<u32> {
+    fn get(&self, sender: NonNull<PacketSender>) -> Option<u32> {
         match self.last {
             Some((last, index)) if last == sender => Some(index),
-            _ => self.others.get(&sender).copied(),
+            _ => self.others.as_ref()?.get(&sender).copied(),
         }
     }
 
-    fn add(&mut self, sender: *const PacketSender, index: u32) {
-        self.others.extend(self.last.replace((sender, index)));
+    fn add(&mut self, sender: NonNull<PacketSender>, index: u32) {
+        if let Some((sender, index)) = self.last.replace((sender, index)) {
+            self.others.get_or_insert_default().insert(sender, index);
+        }
     }
 }
 
@@ -99,8 +106,9 @@ pub(crate) struct Encoding {
 impl Encoding {
     /// Begins a message.
     #[inline]
-    pub(crate) fn begin() -> Encoding {
-        let outer = ENCODING.try_with(|scope| scope.replace(Some(Departing::default())));
+    pub(crate) fn begin(fate: Fate) -> Encoding {
+        let departing = Departing { is_dropped: fate == Fate::Dropped, ..Departing::default() };
+        let outer = ENCODING.try_with(|scope| scope.replace(Some(departing)));
         Encoding { outer: outer.ok().flatten() }
     }
 
@@ -149,7 +157,7 @@ pub(crate) fn attach_bounded_sender(sender: &Sender) -> io::Result<(u32, Option<
     with_encoding(|departing| {
         let index = departing.attach_sender(sender)?;
         let Some(permits) = sender.permits()? else { return Ok((index, None)) };
-        let address = Arc::as_ptr(sender.packets()?);
+        let address = NonNull::from(&**sender.packets()?);
         let place = match departing.permits.get(address) {
             Some(place) => place,
             None => {
@@ -188,9 +196,13 @@ pub(crate) fn attach_receiver(
 
 impl Departing {
     fn attach_sender(&mut self, sender: &Sender) -> io::Result<u32> {
-        let address = Arc::as_ptr(sender.packets()?);
+        let address = NonNull::from(&**sender.packets()?);
         if let Some(index) = self.senders.get(address) {
             return Ok(index);
+        }
+        // Most that leave for good, as one for a reply does, are not worth remembering.
+        if !self.is_dropped || sender.has_clones() {
+            sender.remember();
         }
         let index = self.attach(sender.to_attachment()?)?;
         self.senders.add(address, index);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
 use crate::channel::{self, Purpose, RecvError, Sender, Slot, scratch};
-use crate::codec::{self, endpoint};
+use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::Wait;
 
@@ -94,7 +94,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        self.send_ref(&data)
+        codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Sends a value without taking it.
@@ -122,7 +122,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, data, Wait::Forever).map_err(IpcError::from)
+        codec::send(&self.sender, data, Fate::Kept, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Forgets the type of the messages.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, IpcReceiver};
 use crate::channel::Sender;
-use crate::codec::{self, endpoint};
+use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, TrySendError};
 use crate::platform::Wait;
 
@@ -72,7 +72,7 @@ impl<T: Serialize> IpcSyncSender<T> {
     ///
     /// As [`IpcSender::send`](super::IpcSender::send).
     pub fn send(&self, data: T) -> Result<(), IpcError> {
-        self.send_ref(&data)
+        codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Sends a value without taking it. As [`send`](IpcSyncSender::send) and [`IpcSender::send_ref`](super::IpcSender::send_ref).
@@ -116,7 +116,7 @@ impl<T: Serialize> IpcSyncSender<T> {
     }
 
     fn send_within(&self, data: &T, wait: Wait) -> Result<(), TrySendError> {
-        codec::send(&self.sender, data, wait)
+        codec::send(&self.sender, data, Fate::Kept, wait)
     }
 }
 
