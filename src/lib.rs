@@ -153,6 +153,7 @@ mod platform;
 pub mod asynch;
 pub mod handle;
 pub mod ipc;
+pub mod mpsc;
 pub mod os;
 pub mod router;
 
