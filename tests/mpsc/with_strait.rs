@@ -1,0 +1,6 @@
+//! The same here.
+
+use strait::mpsc;
+
+#[path = "unbounded/mod.rs"]
+mod unbounded;
