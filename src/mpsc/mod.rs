@@ -34,9 +34,11 @@
 //!   and `skip_serializing_if` are not for such formats.
 //! - [`SendError`] can also mean that the value could not be sent: what implements `Serialize` refused, it is larger than
 //!   [the limits](crate#what-is-not-guaranteed), or the operating system refused. [`Sender::send_ref`] says which.
-//! - A message that cannot be decoded is passed over. Within a process only a type that serde does not read as it was written has such messages;
-//!   of another process it is a mistake or an attack.
+//! - A message that cannot be decoded is passed over, and so is one with more handles than this process has room for. Within a process only a
+//!   type that serde does not read as it was written has such messages; from another process it may be of another type, or an attack. To
+//!   see what is wrong with them, make an [`IpcReceiver`](crate::ipc::IpcReceiver) of the receiver.
 //! - A receiver that was sent in a message has left: the one that stayed behind receives nothing and says that it is disconnected.
+//! - Where the operating system refuses to receive for now, for want of memory, that is nothing received yet, and no end.
 //! - `send` of a message with endpoints or other handles in it [can wait](crate#what-is-not-guaranteed) until others of them were received.
 //! - The ends of a channel are `Send` whether or not its values are.
 //!

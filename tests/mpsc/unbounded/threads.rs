@@ -1,6 +1,8 @@
 //! Many threads, and many messages.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
@@ -155,6 +157,76 @@ fn hand_on_both_ends() {
     }
     drop(done);
     assert_eq!(is_done.into_iter().collect::<Vec<_>>(), [true; 10]);
+}
+
+/// As a pool of workers does it, with a queue that has one receiver.
+#[test]
+fn share_one_receiver() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = channel();
+    let (done, results) = channel();
+    let receiver = Arc::new(Mutex::new(receiver));
+    for _ in 0..4 {
+        let (receiver, done) = (Arc::clone(&receiver), done.clone());
+        thread::spawn(move || {
+            loop {
+                let received = receiver.lock().unwrap().recv();
+                match received {
+                    Ok(value) => done.send(value).unwrap(),
+                    Err(RecvError) => return,
+                }
+            }
+        });
+    }
+    drop((receiver, done));
+    for number in 0..2_000_u32 {
+        sender.send(number).unwrap();
+    }
+    drop(sender);
+    let mut all: Vec<u32> = results.into_iter().collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..2_000));
+}
+
+/// What is thread-local may be gone already, of the channel's, too.
+#[test]
+fn use_their_ends_while_they_end() {
+    struct AtExit {
+        sender: Sender<String>,
+        receiver: Receiver<u32>,
+    }
+
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            let sum: u32 = self.receiver.iter().sum();
+            self.sender.send(format!("the sum is {sum}")).unwrap();
+        }
+    }
+
+    thread_local! {
+        static ENDS: RefCell<Option<AtExit>> = const { RefCell::new(None) };
+    }
+
+    let _watchdog = watchdog();
+    for is_used_before in [false, true] {
+        let (numbers, receiver) = channel();
+        let (sender, sums) = channel();
+        let thread = thread::spawn(move || {
+            if is_used_before {
+                receiver.recv().unwrap();
+            }
+            // Registered before what the channel itself has for this thread, or after.
+            ENDS.set(Some(AtExit { sender, receiver }));
+        });
+        for number in 1..=4 {
+            numbers.send(number).unwrap();
+        }
+        drop(numbers);
+        let sum = if is_used_before { 9 } else { 10 };
+        assert_eq!(sums.recv(), Ok(format!("the sum is {sum}")));
+        assert_eq!(sums.recv(), Err(RecvError));
+        thread.join().unwrap();
+    }
 }
 
 /// A thread that waits keeps nobody from making and dropping ends.
