@@ -1,8 +1,7 @@
 //! Channels that cross processes.
 //!
-//! strait has the channels of `ipc-channel`, under its names: swap it in and a thread can become a process. Those who know
-//! `std::sync::mpsc` find their way, too; only that making a channel can fail, and that the errors are others. What a crashed or
-//! hostile process at the other end does is an error here, not a panic, a hang or a leak.
+//! strait has the channels of `ipc-channel`, under its names, and those of `std::sync::mpsc`: swap it in and a thread can become a process. What a crashed
+//! or hostile process at the other end does is an error here, not a panic, a hang or a leak.
 //!
 //! # Hello over two processes
 //!
@@ -31,6 +30,34 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Coming from std
+//!
+//! Change the `use` line. What is sent has to be what serde can encode, and [`mpsc`] says what else differs; names, errors and what the
+//! channels do are those of `std::sync::mpsc`.
+//!
+//! ```
+//! use std::thread;
+//!
+//! use strait::mpsc::{self, Receiver, Sender}; // was: use std::sync::mpsc::{…};
+//!
+//! fn work(jobs: Receiver<u32>, results: Sender<u32>) {
+//!     for job in jobs {
+//!         results.send(job * job).unwrap();
+//!     }
+//! }
+//!
+//! let (jobs, inbox) = mpsc::channel();
+//! let (answers, results) = mpsc::channel();
+//! let worker = thread::spawn(move || work(inbox, answers));
+//! jobs.send(3).unwrap();
+//! assert_eq!(results.recv(), Ok(9));
+//! # drop(jobs);
+//! # worker.join().unwrap();
+//! ```
+//!
+//! To have `work` run in another process, send the two ends there instead, as above the sender of a channel: everything that is said of
+//! `ipc`'s ends holds for them, and [`From`] makes one of the other.
 //!
 //! # Kinds of channels
 //!
@@ -153,6 +180,7 @@ mod platform;
 pub mod asynch;
 pub mod handle;
 pub mod ipc;
+pub mod mpsc;
 pub mod os;
 pub mod router;
 

@@ -125,6 +125,10 @@ impl<T> IpcSyncSender<T> {
     pub(crate) fn core(&self) -> &Sender {
         &self.sender
     }
+
+    pub(crate) fn into_core(self) -> Sender {
+        self.sender
+    }
 }
 
 impl<T> From<Sender> for IpcSyncSender<T> {

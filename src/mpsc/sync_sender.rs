@@ -1,0 +1,184 @@
+//! The sending end of a channel with a bound.
+
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{SendError, TrySendError};
+use crate::channel;
+use crate::codec::{self, Fate, endpoint};
+use crate::error;
+use crate::ipc::IpcSyncSender;
+use crate::platform::Wait;
+
+/// The sending end of a [`sync_channel`](super::sync_channel).
+///
+/// As a [`Sender`](super::Sender), it can be cloned and sent in messages. The bound is for all of them together.
+pub struct SyncSender<T> {
+    sender: channel::Sender,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize> SyncSender<T> {
+    /// Sends a value, waiting until there is room for it. With a bound of zero it returns once somebody takes the value.
+    ///
+    /// # Errors
+    ///
+    /// The receiver is gone, or the value could not be sent; it comes back. [`send_ref`](SyncSender::send_ref) tells one from the other.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        let sent = codec::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
+        sent.map_err(|_| SendError(value))
+    }
+
+    /// Sends a value if there is room for it. With a bound of zero, there is if somebody waits for a value at this moment.
+    ///
+    /// # Errors
+    ///
+    /// - [`Full`](TrySendError::Full): there is no room.
+    /// - [`Disconnected`](TrySendError::Disconnected): the receiver is gone, or the value could not be sent.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        match self.send_within(&value, Wait::Never) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_full() => Err(TrySendError::Full(value)),
+            Err(_) => Err(TrySendError::Disconnected(value)),
+        }
+    }
+
+    /// Sends a value, waiting for room for at most `timeout`. A timeout beyond what the clock can express is no limit.
+    ///
+    /// # Errors
+    ///
+    /// - [`Timeout`](SendTimeoutError::Timeout): there was no room in time.
+    /// - [`Disconnected`](SendTimeoutError::Disconnected): the receiver is gone, or the value could not be sent.
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_until(value, Wait::at_most(timeout))
+    }
+
+    /// Sends a value, waiting for room until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](SyncSender::send_timeout).
+    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
+        self.send_until(value, Wait::Until(deadline))
+    }
+
+    /// Sends a value without taking it, waiting until there is room for it, and says why if it was not sent. As
+    /// [`Sender::send_ref`](super::Sender::send_ref).
+    ///
+    /// # Errors
+    ///
+    /// As [`IpcSender::send`](crate::ipc::IpcSender::send).
+    pub fn send_ref(&self, value: &T) -> Result<(), error::IpcError> {
+        self.send_within(value, Wait::Forever).map_err(error::IpcError::from)
+    }
+
+    fn send_until(&self, value: T, wait: Wait) -> Result<(), SendTimeoutError<T>> {
+        match self.send_within(&value, wait) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_full() => Err(SendTimeoutError::Timeout(value)),
+            Err(_) => Err(SendTimeoutError::Disconnected(value)),
+        }
+    }
+
+    fn send_within(&self, value: &T, wait: Wait) -> Result<(), error::TrySendError> {
+        // So that it need not be encoded for nothing.
+        if wait == Wait::Never && !self.sender.has_room() {
+            return Err(error::TrySendError::Full);
+        }
+        codec::send(&self.sender, value, Fate::Kept, wait)
+    }
+}
+
+impl<T> SyncSender<T> {
+    pub(crate) fn into_core(self) -> channel::Sender {
+        self.sender
+    }
+}
+
+impl<T> From<channel::Sender> for SyncSender<T> {
+    fn from(sender: channel::Sender) -> SyncSender<T> {
+        SyncSender { sender, values: PhantomData }
+    }
+}
+
+/// The same end, with the methods and errors of that one.
+impl<T> From<SyncSender<T>> for IpcSyncSender<T> {
+    fn from(sender: SyncSender<T>) -> IpcSyncSender<T> {
+        IpcSyncSender::from(sender.into_core())
+    }
+}
+
+/// The same end, with the methods and errors of std's.
+impl<T> From<IpcSyncSender<T>> for SyncSender<T> {
+    fn from(sender: IpcSyncSender<T>) -> SyncSender<T> {
+        SyncSender::from(sender.into_core())
+    }
+}
+
+impl<T> Clone for SyncSender<T> {
+    fn clone(&self) -> SyncSender<T> {
+        SyncSender::from(self.sender.clone())
+    }
+}
+
+impl<T> fmt::Debug for SyncSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncSender").finish_non_exhaustive()
+    }
+}
+
+/// A panic leaves a message sent or not sent, nothing in between; as in std.
+impl<T> UnwindSafe for SyncSender<T> {}
+impl<T> RefUnwindSafe for SyncSender<T> {}
+
+impl<T> Serialize for SyncSender<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        endpoint::serialize_bounded_sender(&self.sender, serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for SyncSender<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        endpoint::deserialize_bounded_sender(deserializer).map(SyncSender::from)
+    }
+}
+
+/// Why a value was not sent in time; it comes back. In std this is not stable, so it is a type of this crate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendTimeoutError<T> {
+    /// There was no room for it in time.
+    Timeout(T),
+    /// The receiver is gone, or the value could not be sent.
+    Disconnected(T),
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendTimeoutError::Timeout(_) => "Timeout(..)",
+            SendTimeoutError::Disconnected(_) => "Disconnected(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendTimeoutError::Timeout(_) => "there was no room in the channel in time",
+            SendTimeoutError::Disconnected(_) => "the other side of the channel is gone",
+        })
+    }
+}
+
+impl<T> Error for SendTimeoutError<T> {}
+
+impl<T> From<SendError<T>> for SendTimeoutError<T> {
+    fn from(SendError(value): SendError<T>) -> SendTimeoutError<T> {
+        SendTimeoutError::Disconnected(value)
+    }
+}

@@ -1,0 +1,343 @@
+//! Ends in other processes, and what only a kernel can do to them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use strait::ipc::{IpcOneShotServer, IpcSender};
+use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
+
+use crate::LONG;
+use crate::harness::fork::fork;
+use crate::harness::{Child, alone, child, child_main, handles, handles_besides, watchdog};
+
+/// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it sends is passed over.
+fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
+    let (server, name) = IpcOneShotServer::<Sender<T>>::new().unwrap();
+    let child = child(function, &[&name]);
+    let (_, sender) = server.accept().unwrap();
+    assert!(sender.send(value).is_ok());
+    child
+}
+
+/// What the parent gave.
+fn take<T: Serialize + DeserializeOwned>(arguments: &[String]) -> T {
+    let (sender, receiver) = mpsc::channel();
+    IpcSender::connect(arguments[0].clone()).unwrap().send(sender).unwrap();
+    receiver.recv().unwrap()
+}
+
+/// What might as well be a thread: nothing in it knows where it runs.
+fn work(jobs: Receiver<u32>, results: Sender<(u32, String)>) {
+    for job in jobs {
+        results.send((job, job.to_string())).unwrap();
+    }
+}
+
+#[test]
+fn work_child() {
+    child_main(|arguments| {
+        let (jobs, results) = take(&arguments);
+        work(jobs, results);
+    });
+}
+
+#[test]
+fn a_thread_can_become_a_process() {
+    let _watchdog = watchdog();
+    for in_a_process in [false, true] {
+        let (jobs, inbox) = mpsc::channel::<u32>();
+        let (answers, results) = mpsc::channel::<(u32, String)>();
+        // Before the worker is there, ...
+        (0..5_000).for_each(|job| jobs.send(job).unwrap());
+        let (mut thread, mut process) = (None, None);
+        if in_a_process {
+            process = Some(give("processes::work_child", (inbox, answers)));
+        } else {
+            thread = Some(thread::spawn(move || work(inbox, answers)));
+        }
+        // ... and after.
+        (5_000..10_000).for_each(|job| jobs.send(job).unwrap());
+        drop(jobs);
+        assert!(results.into_iter().eq((0..10_000).map(|job| (job, job.to_string()))));
+        thread.into_iter().for_each(|thread| thread.join().unwrap());
+        process.into_iter().for_each(Child::completed);
+    }
+}
+
+#[test]
+fn threads_and_processes_share_a_channel() {
+    let _watchdog = watchdog();
+    let (answers, results) = mpsc::channel::<(u32, String)>();
+    let mut jobs = Vec::new();
+    let mut processes = Vec::new();
+    for worker in 0..4 {
+        let (sender, inbox) = mpsc::channel::<u32>();
+        jobs.push(sender);
+        let answers = answers.clone();
+        if worker % 2 == 0 {
+            processes.push(give("processes::work_child", (inbox, answers)));
+        } else {
+            thread::spawn(move || work(inbox, answers));
+        }
+    }
+    drop(answers);
+    for job in 0..4_000 {
+        jobs[job as usize % 4].send(job).unwrap();
+    }
+    drop(jobs);
+    let mut next = [0, 1, 2, 3];
+    for (job, text) in results {
+        let expected = &mut next[job as usize % 4];
+        assert_eq!((job, text), (*expected, expected.to_string()));
+        *expected += 4;
+    }
+    assert_eq!(next, [4_000, 4_001, 4_002, 4_003]);
+    processes.into_iter().for_each(Child::completed);
+}
+
+#[test]
+fn few_at_a_time_child() {
+    child_main(|arguments| {
+        let (outer, back, numbers): (Receiver<Receiver<u32>>, _, _) = take(&arguments);
+        let (back, numbers): (Sender<Receiver<u32>>, Sender<u32>) = (back, numbers);
+        for receiver in outer {
+            receiver.iter().take(100).for_each(|number| numbers.send(number).unwrap());
+            back.send(receiver).unwrap();
+        }
+    });
+}
+
+/// A receiver goes to and fro while a thread sends; each process receives what is next.
+#[test]
+fn a_receiver_goes_to_and_fro() {
+    let _watchdog = watchdog();
+    let (there, outer) = mpsc::channel::<Receiver<u32>>();
+    let (back, returned) = mpsc::channel::<Receiver<u32>>();
+    let (numbers, received) = mpsc::channel::<u32>();
+    let child = give("processes::few_at_a_time_child", (outer, back, numbers));
+    let (sender, mut receiver) = mpsc::channel::<u32>();
+    let sending = thread::spawn(move || (0..4_000).for_each(|n| sender.send(n).unwrap()));
+    for round in 0..20 {
+        there.send(receiver).unwrap();
+        receiver = returned.recv().unwrap();
+        assert!(receiver.iter().take(100).eq(round * 200 + 100..round * 200 + 200));
+    }
+    assert_eq!(receiver.recv(), Err(RecvError));
+    let theirs = (0..20).flat_map(|round| round * 200..round * 200 + 100);
+    assert!(received.iter().take(2_000).eq(theirs));
+    sending.join().unwrap();
+    drop(there);
+    child.completed();
+}
+
+#[test]
+fn send_until_killed_child() {
+    child_main(|arguments| {
+        let numbers: Sender<u64> = take(&arguments);
+        (0..).take_while(|number| numbers.send(*number).is_ok()).for_each(drop);
+        unreachable!("it is killed before the receiver goes");
+    });
+}
+
+#[test]
+fn what_a_killed_process_has_sent_is_received_before_the_end() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u64>();
+    let child = give("processes::send_until_killed_child", sender);
+    assert!(receiver.iter().take(1_000).eq(0..1_000));
+    child.killed();
+    for (number, expected) in receiver.iter().zip(1_000..) {
+        assert_eq!(number, expected);
+    }
+    assert_eq!(receiver.recv(), Err(RecvError));
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+}
+
+#[test]
+fn wait_child() {
+    child_main(|arguments| {
+        let (receiver, ready): (Receiver<u8>, Sender<()>) = take(&arguments);
+        assert_eq!(receiver.recv(), Ok(1));
+        ready.send(()).unwrap();
+        let _ = receiver.recv();
+        unreachable!("it is killed before anything comes");
+    });
+}
+
+#[test]
+fn a_sender_learns_that_the_process_of_the_receiver_was_killed() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u8>();
+    let (ready, is_ready) = mpsc::channel::<()>();
+    let child = give("processes::wait_child", (receiver, ready));
+    sender.send(1).unwrap();
+    is_ready.recv().unwrap();
+    assert_eq!(is_ready.recv_timeout(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
+    child.killed();
+    assert_eq!(is_ready.recv(), Err(RecvError));
+    assert_eq!(sender.send(2), Err(mpsc::SendError(2)));
+}
+
+#[test]
+fn panic_child() {
+    child_main(|arguments| {
+        let (receiver, sender): (Receiver<u8>, Sender<u8>) = take(&arguments);
+        let unwound = catch_unwind(AssertUnwindSafe(move || {
+            receiver.recv().unwrap();
+            sender.send(2).unwrap();
+            std::panic::resume_unwind(Box::new((receiver, sender)));
+        }));
+        drop(unwound);
+        thread::park();
+    });
+}
+
+/// The process lives on; only its ends are gone.
+#[test]
+fn a_panic_in_another_process_drops_its_ends() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u8>();
+    let (answers, answer) = mpsc::channel::<u8>();
+    let child = give("processes::panic_child", (receiver, answers));
+    sender.send(1).unwrap();
+    assert!(answer.into_iter().eq([2]));
+    while sender.send(3).is_ok() {}
+    child.killed();
+}
+
+#[test]
+fn a_forked_child_inherits_a_channel_that_is_the_systems_from_the_start() {
+    alone(
+        "processes::a_forked_child_inherits_a_channel_that_is_the_systems_from_the_start",
+        || {
+            let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
+            let (there, inbox) = mpsc::try_channel::<u32>().unwrap();
+            let (sender_here, inbox_here) = (sender.clone(), &inbox);
+            let child = fork(move || {
+                assert_eq!(inbox_here.recv(), Ok(1));
+                (2..1_000).for_each(|number| sender_here.send(number).unwrap());
+            });
+            there.send(1).unwrap();
+            assert!(receiver.iter().take(998).eq(2..1_000));
+            child.completed();
+            drop(sender);
+            assert_eq!(receiver.recv(), Err(RecvError));
+        },
+    );
+}
+
+#[test]
+fn a_channel_costs_two_handles_and_leaves_none() {
+    alone("processes::a_channel_costs_two_handles_and_leaves_none", || {
+        let before = handles();
+        let ends = mpsc::try_channel::<u32>().unwrap();
+        let new = handles_besides(&before);
+        assert_eq!(new.len(), 2, "{new:?}");
+        assert!(new.iter().all(|handle| handle.closes_on_exec), "{new:?}");
+        drop(ends);
+        let (sender, receiver) = mpsc::channel::<Sender<u32>>();
+        assert!(handles_besides(&before).len() <= 2);
+        let (inner, waiting) = mpsc::channel();
+        sender.send(inner).unwrap();
+        drop((sender, receiver));
+        assert_eq!(waiting.recv(), Err(RecvError));
+        drop(waiting);
+        assert_eq!(handles(), before);
+    });
+}
+
+#[test]
+fn without_handles_no_channel_is_made_and_the_others_go_on() {
+    alone("processes::without_handles_no_channel_is_made_and_the_others_go_on", || {
+        let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
+        let (outer, inbox) = mpsc::try_channel::<Sender<u32>>().unwrap();
+        let mut limit = getrlimit(Resource::Nofile);
+        let usual = limit.current;
+        limit.current = Some(0);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let refused = mpsc::try_channel::<u32>();
+        assert_eq!(
+            refused.unwrap_err().raw_os_error(),
+            Some(rustix::io::Errno::MFILE.raw_os_error())
+        );
+        sender.send(1).unwrap();
+        assert_eq!(receiver.recv(), Ok(1));
+        // Needs none to go, and one to come.
+        outer.send(sender.clone()).unwrap();
+        limit.current = usual;
+        setrlimit(Resource::Nofile, limit).unwrap();
+        inbox.recv().unwrap().send(2).unwrap();
+        assert_eq!(receiver.recv(), Ok(2));
+    });
+}
+
+/// Makes a system call fail for this thread, and those that it starts.
+fn forbid(system_call: i64, error: i32) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+    let filter = SeccompFilter::new(
+        [(system_call, Vec::new())].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(error as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    )
+    .unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+/// Receives in all ways on a thread where `recvmsg` fails, and hands the receiver back.
+fn receive_where(error: i32, receiver: Receiver<u32>) -> ([RecvTimeoutError; 3], Receiver<u32>) {
+    let thread = thread::spawn(move || {
+        forbid(libc::SYS_recvmsg, error);
+        let limited = receiver.recv_timeout(Duration::from_millis(20)).unwrap_err();
+        let unlimited = match receiver.try_recv().unwrap_err() {
+            TryRecvError::Empty => RecvTimeoutError::Timeout,
+            TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+        };
+        let at_once = receiver.recv_timeout(Duration::ZERO).unwrap_err();
+        ([limited, unlimited, at_once], receiver)
+    });
+    thread.join().unwrap()
+}
+
+#[test]
+fn what_the_system_refuses_for_now_is_not_an_end() {
+    alone("processes::what_the_system_refuses_for_now_is_not_an_end", || {
+        let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
+        sender.send(1).unwrap();
+        let (seen, receiver) = receive_where(libc::ENOMEM, receiver);
+        assert_eq!(seen, [RecvTimeoutError::Timeout; 3]);
+        assert_eq!(receiver.recv_timeout(LONG), Ok(1));
+        // What it will always refuse is one.
+        sender.send(2).unwrap();
+        let (seen, receiver) = receive_where(libc::EACCES, receiver);
+        assert_eq!(seen, [RecvTimeoutError::Disconnected; 3]);
+        assert_eq!(receiver.recv(), Ok(2));
+    });
+}
+
+/// Waiting for memory takes next to no processor time.
+#[test]
+fn waiting_for_the_system_is_not_busy() {
+    alone("processes::waiting_for_the_system_is_not_busy", || {
+        use rustix::time::{ClockId, clock_gettime};
+
+        let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
+        sender.send(1).unwrap();
+        thread::spawn(move || {
+            forbid(libc::SYS_recvmsg, libc::ENOMEM);
+            let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+            let begun = now();
+            let timeout = Duration::from_secs(1);
+            assert_eq!(receiver.recv_timeout(timeout), Err(RecvTimeoutError::Timeout));
+            assert!(now() - begun < timeout / 10);
+        })
+        .join()
+        .unwrap();
+    });
+}

@@ -1,0 +1,104 @@
+//! All short programs on one thread, on std's channels and on ours: each step sees the same.
+//!
+//! Ends also travel through other channels, where std moves a value and ours takes the ends apart and puts them together.
+
+use crate::harness::watchdog;
+
+/// How many steps a program has: all sequences of so many are run.
+const STEPS: usize = 5;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Send,
+    TryRecv,
+    Drain,
+    Clone,
+    DropSender,
+    DropReceiver,
+    SendSender,
+    SendReceiver,
+}
+
+const ALL: [Step; 8] = [
+    Step::Send,
+    Step::TryRecv,
+    Step::Drain,
+    Step::Clone,
+    Step::DropSender,
+    Step::DropReceiver,
+    Step::SendSender,
+    Step::SendReceiver,
+];
+
+/// What a step sees.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Sent(Result<(), std::sync::mpsc::SendError<u32>>),
+    Received(Result<u32, std::sync::mpsc::TryRecvError>),
+    Drained(Vec<u32>),
+}
+
+macro_rules! runner {
+    ($name:ident, $mpsc:path) => {
+        /// Runs a program, and at its end receives what is left; `None` if a step has no end to be done with.
+        fn $name(program: &[Step]) -> Option<Vec<Seen>> {
+            use $mpsc as mpsc;
+
+            let (sender, receiver) = mpsc::channel::<u32>();
+            let mut senders = vec![sender];
+            let mut receiver = Some(receiver);
+            let mut seen = Vec::new();
+            for (number, step) in (0..).zip(program) {
+                match step {
+                    Step::Send => seen.push(Seen::Sent(senders.last()?.send(number))),
+                    Step::TryRecv => seen.push(Seen::Received(receiver.as_ref()?.try_recv())),
+                    Step::Drain => {
+                        let drained = receiver.as_ref()?.try_iter().collect();
+                        seen.push(Seen::Drained(drained));
+                    }
+                    Step::Clone => senders.push(senders.last()?.clone()),
+                    Step::DropSender => drop(senders.pop()?),
+                    Step::DropReceiver => drop(receiver.take()?),
+                    Step::SendSender => {
+                        let (outer, inbox) = mpsc::channel();
+                        outer.send(senders.pop()?).unwrap();
+                        senders.push(inbox.recv().unwrap());
+                    }
+                    Step::SendReceiver => {
+                        let (outer, inbox) = mpsc::channel();
+                        outer.send(receiver.take()?).unwrap();
+                        receiver = Some(inbox.recv().unwrap());
+                    }
+                }
+            }
+            if let Some(sender) = senders.last() {
+                seen.push(Seen::Sent(sender.send(100)));
+            }
+            if let Some(receiver) = receiver {
+                seen.push(Seen::Drained(receiver.try_iter().collect()));
+                seen.push(Seen::Received(receiver.try_recv()));
+                drop(senders);
+                seen.push(Seen::Received(receiver.try_recv()));
+            }
+            Some(seen)
+        }
+    };
+}
+
+runner!(on_std, std::sync::mpsc);
+runner!(on_strait, strait::mpsc);
+
+#[test]
+fn every_short_program_sees_what_it_sees_on_std() {
+    let _watchdog = watchdog();
+    let mut programs = 0;
+    for number in 0..ALL.len().pow(STEPS as u32) {
+        let program: Vec<Step> =
+            (0..STEPS as u32).map(|step| ALL[number / ALL.len().pow(step) % ALL.len()]).collect();
+        if let Some(expected) = on_std(&program) {
+            assert_eq!(on_strait(&program), Some(expected), "{program:?}");
+            programs += 1;
+        }
+    }
+    assert!(programs > 10_000, "{programs}");
+}

@@ -1,0 +1,249 @@
+//! Ends in messages, and ends that become those of the `ipc` face.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+use strait::ipc::{
+    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, Ordering,
+};
+use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
+use strait::router::ROUTER;
+use strait::{IpcError, SerDeError};
+
+use crate::LONG;
+use crate::harness::watchdog;
+
+/// What a user derives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Job {
+    name: String,
+    input: Receiver<u32>,
+    output: Option<Sender<u32>>,
+}
+
+/// A channel that carries its own sender.
+#[derive(Serialize, Deserialize)]
+struct Own(Sender<Own>);
+
+#[track_caller]
+fn expect_left<T>(receiver: &Receiver<T>)
+where
+    T: Serialize + for<'de> Deserialize<'de> + Debug + PartialEq,
+{
+    assert_eq!(receiver.recv(), Err(RecvError));
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+    assert_eq!(receiver.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+    assert_eq!(receiver.iter().next(), None);
+    assert_eq!(receiver.try_iter().next(), None);
+}
+
+#[test]
+fn senders_are_cloned() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u8>();
+    let (outer, inbox) = mpsc::channel();
+    outer.send_ref(&sender).unwrap();
+    outer.send_ref(&sender).unwrap();
+    sender.send(1).unwrap();
+    drop(sender);
+    let arrived = [inbox.recv().unwrap(), inbox.recv().unwrap()];
+    arrived[0].send(2).unwrap();
+    arrived[1].send(3).unwrap();
+    drop(arrived);
+    assert!(receiver.into_iter().eq([1, 2, 3]));
+}
+
+#[test]
+fn receivers_leave_and_take_everything_along() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u32>();
+    let (outer, inbox) = mpsc::channel();
+    // Many, so that some are in shared memory.
+    (0..1_000).for_each(|number| sender.send(number).unwrap());
+    assert!(receiver.iter().take(10).eq(0..10));
+    outer.send_ref(&receiver).unwrap();
+    expect_left(&receiver);
+    (1_000..1_010).for_each(|number| sender.send(number).unwrap());
+    let arrived = inbox.recv().unwrap();
+    expect_left(&receiver);
+    drop(receiver);
+    drop(sender);
+    assert!(arrived.into_iter().eq(10..1_010));
+}
+
+/// One that has left cannot be sent again, and does not keep what else is in the message from coming back.
+#[test]
+fn receivers_leave_once() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u8>();
+    let (_sender, other) = mpsc::channel::<u8>();
+    let (outer, inbox) = mpsc::channel::<[Receiver<u8>; 2]>();
+    let pair = [other, receiver];
+    let (first, first_inbox) = mpsc::channel();
+    first.send_ref(&pair[1]).unwrap();
+    let mpsc::SendError(pair) = outer.send(pair).unwrap_err();
+    expect_left(&pair[1]);
+    assert_eq!(pair[0].try_recv(), Err(TryRecvError::Empty));
+    sender.send(1).unwrap();
+    assert_eq!(first_inbox.recv().unwrap().recv(), Ok(1));
+    drop(outer);
+    assert!(inbox.recv().is_err());
+}
+
+#[test]
+fn receivers_come_back_if_the_message_is_not_sent() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u8>();
+    let (outer, inbox) = mpsc::channel::<(Receiver<u8>, RefCell<u8>)>();
+    sender.send(1).unwrap();
+    let value = (receiver, RefCell::new(0));
+    let lent = value.1.borrow_mut();
+    let refused = outer.send_ref(&value);
+    assert!(matches!(refused, Err(IpcError::SerializationError(_))), "{refused:?}");
+    assert_eq!(value.0.recv(), Ok(1));
+    drop(lent);
+    drop(inbox);
+    assert!(matches!(outer.send_ref(&value), Err(IpcError::Disconnected)));
+    sender.send(2).unwrap();
+    assert_eq!(value.0.recv(), Ok(2));
+    let mpsc::SendError((receiver, _)) = outer.send(value).unwrap_err();
+    sender.send(3).unwrap();
+    assert_eq!(receiver.recv(), Ok(3));
+}
+
+#[test]
+fn ends_are_fields_of_messages() {
+    let _watchdog = watchdog();
+    let (jobs, inbox) = mpsc::channel::<Job>();
+    let worker = thread::spawn(move || {
+        for Job { name, input, output } in inbox {
+            assert_eq!(name, "add");
+            output.unwrap().send(input.iter().sum()).unwrap();
+        }
+    });
+    for count in 0..20 {
+        let (numbers, input) = mpsc::channel();
+        let (output, result) = mpsc::channel();
+        jobs.send(Job { name: "add".to_string(), input, output: Some(output) }).unwrap();
+        (0..count).for_each(|number| numbers.send(number).unwrap());
+        drop(numbers);
+        assert_eq!(result.recv(), Ok((0..count).sum()));
+        assert_eq!(result.recv(), Err(RecvError));
+    }
+    drop(jobs);
+    worker.join().unwrap();
+}
+
+/// What a channel has of itself does not outlive its receiver.
+#[test]
+fn a_channel_may_carry_its_own_sender() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel();
+    sender.send(Own(sender.clone())).unwrap();
+    drop(sender);
+    let Own(sender) = receiver.recv().unwrap();
+    sender.send(Own(sender.clone())).unwrap();
+    drop(receiver);
+    assert!(sender.send(Own(sender.clone())).is_err());
+}
+
+#[test]
+fn of_the_ipc_face_are_the_same_ends() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::channel::<u32>();
+    sender.send(1).unwrap();
+    let ipc_sender = IpcSender::from(sender.clone());
+    ipc_sender.send(2).unwrap();
+    let receiver = IpcReceiver::from(receiver);
+    assert_eq!(receiver.recv().unwrap(), 1);
+    let receiver = Receiver::from(receiver);
+    assert_eq!(receiver.recv(), Ok(2));
+    Sender::from(ipc_sender).send(3).unwrap();
+    drop(sender);
+    assert!(receiver.into_iter().eq([3]));
+
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    sender.send(4).unwrap();
+    let (sender, receiver) = (Sender::from(sender), Receiver::from(receiver));
+    sender.send(5).unwrap();
+    drop(sender);
+    assert!(receiver.into_iter().eq([4, 5]));
+}
+
+#[test]
+fn of_the_ipc_face_arrive_as_either() {
+    let _watchdog = watchdog();
+    let (outer, inbox) = mpsc::channel::<(IpcSender<u8>, Receiver<u8>)>();
+    let (sender, receiver) = mpsc::channel::<u8>();
+    outer.send((sender.into(), receiver)).unwrap();
+    let inbox: Receiver<(Sender<u8>, IpcReceiver<u8>)> =
+        IpcReceiver::from(inbox).to_opaque().to().into();
+    let (sender, receiver) = inbox.recv().unwrap();
+    sender.send(1).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 1);
+}
+
+#[test]
+fn a_receiver_that_has_left_says_so_to_the_ipc_face() {
+    let _watchdog = watchdog();
+    let (_sender, receiver) = mpsc::channel::<u8>();
+    let (outer, _inbox) = mpsc::channel();
+    outer.send_ref(&receiver).unwrap();
+    let error = IpcReceiver::from(receiver).recv().unwrap_err();
+    assert!(error.to_string().contains("was moved into a message"), "{error}");
+}
+
+#[test]
+fn receivers_go_into_sets_and_routers() {
+    let _watchdog = watchdog();
+    let mut set = IpcReceiverSet::new().unwrap();
+    let senders: Vec<Sender<u32>> = (0..3)
+        .map(|_| {
+            let (sender, receiver) = mpsc::channel();
+            set.add(receiver.into()).unwrap();
+            sender
+        })
+        .collect();
+    for (sender, number) in senders.iter().zip(0..) {
+        sender.send(number).unwrap();
+    }
+    drop(senders);
+    let (mut numbers, mut closed) = (Vec::new(), 0);
+    while closed < 3 {
+        for event in set.select().unwrap() {
+            match event {
+                IpcSelectionResult::MessageReceived(_, message) => {
+                    numbers.push(message.to::<u32>().unwrap());
+                }
+                IpcSelectionResult::ChannelClosed(_) => closed += 1,
+            }
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2]);
+
+    let (sender, receiver) = mpsc::channel::<u32>();
+    let (routed, results) = mpsc::channel::<u32>();
+    ROUTER.add_typed_route(
+        receiver.into(),
+        Box::new(move |value: Result<u32, SerDeError>| routed.send(value.unwrap() + 1).unwrap()),
+    );
+    sender.send(1).unwrap();
+    assert_eq!(results.recv(), Ok(2));
+}
+
+#[test]
+fn receivers_keep_their_options() {
+    let _watchdog = watchdog();
+    let options = ChannelOptions::new().ordering(Ordering::PerSender);
+    let (sender, receiver) = options.channel::<u8>().unwrap();
+    let receiver = Receiver::from(receiver);
+    sender.send(1).unwrap();
+    assert_eq!(receiver.recv(), Ok(1));
+    let (outer, inbox) = mpsc::channel();
+    outer.send(receiver).unwrap();
+    let receiver = IpcReceiver::from(inbox.recv().unwrap());
+    assert_eq!(receiver.options().unwrap(), options);
+}

@@ -1,0 +1,103 @@
+//! Waiting with a limit.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::mpsc::{RecvTimeoutError, channel};
+use super::{LONG, watchdog};
+
+const SHORT: Duration = Duration::from_millis(2);
+
+#[test]
+fn what_does_not_come_in_time_comes_later() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = channel();
+    for timeout in [Duration::ZERO, Duration::from_nanos(1), SHORT] {
+        let begun = Instant::now();
+        assert_eq!(receiver.recv_timeout(timeout), Err(RecvTimeoutError::Timeout));
+        assert!(begun.elapsed() >= timeout);
+    }
+    sender.send(1).unwrap();
+    assert_eq!(receiver.recv_timeout(SHORT), Ok(1));
+    assert_eq!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+}
+
+#[test]
+fn what_is_there_is_received_without_any_time() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = channel();
+    sender.send(1).unwrap();
+    assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(1));
+    sender.send(2).unwrap();
+    drop(sender);
+    assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(2));
+    assert_eq!(receiver.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn no_time_is_too_long() {
+    let _watchdog = watchdog();
+    for timeout in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)] {
+        let (sender, receiver) = channel();
+        let receiving =
+            thread::spawn(move || [receiver.recv_timeout(timeout), receiver.recv_timeout(timeout)]);
+        sender.send(1).unwrap();
+        drop(sender);
+        assert_eq!(receiving.join().unwrap(), [Ok(1), Err(RecvTimeoutError::Disconnected)]);
+    }
+}
+
+#[test]
+fn the_end_comes_in_time() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = channel::<u8>();
+    let receiving = thread::spawn(move || receiver.recv_timeout(LONG));
+    drop(sender);
+    assert_eq!(receiving.join().unwrap(), Err(RecvTimeoutError::Disconnected));
+}
+
+/// A wait that was in vain changes nothing for clones that are made later.
+#[test]
+fn waiting_in_vain_leaves_no_trace() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = channel();
+    assert_eq!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+    let clone = sender.clone();
+    assert_eq!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+    clone.send(1).unwrap();
+    drop(clone);
+    assert_eq!(receiver.recv_timeout(LONG), Ok(1));
+    assert_eq!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+    drop(sender);
+    assert_eq!(receiver.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
+}
+
+/// Waits that are over again and again lose nothing, whatever comes while they are.
+#[test]
+fn short_waits_lose_nothing() {
+    let _watchdog = watchdog();
+    for senders in [1, 6] {
+        let (sender, receiver) = channel();
+        for _ in 0..senders {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for number in 0..200 {
+                    sender.send(number).unwrap();
+                    if number % 20 == 0 {
+                        thread::park_timeout(SHORT);
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut received = 0;
+        loop {
+            match receiver.recv_timeout(Duration::from_micros(100)) {
+                Ok(_) => received += 1,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        assert_eq!(received, senders * 200);
+    }
+}

@@ -1,0 +1,8 @@
+//! The same here.
+
+use strait::mpsc;
+
+#[path = "bounded/mod.rs"]
+mod bounded;
+#[path = "unbounded/mod.rs"]
+mod unbounded;
