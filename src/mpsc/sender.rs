@@ -26,7 +26,7 @@ pub struct Sender<T> {
 impl<T> Sender<T> {
     /// Sends a value, which is encoded and dropped.
     ///
-    /// `Ok` does not mean that it will be received: the receiver may be dropped before. But it survives this process.
+    /// `Ok` does not mean that it will be received: the receiver may be dropped before. But if that is in another process, it survives this one.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use strait::ipc::{IpcOneShotServer, IpcSender};
-use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
+use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, SyncSender, TryRecvError};
 
 use crate::LONG;
 use crate::harness::fork::fork;
@@ -65,6 +65,30 @@ fn a_thread_can_become_a_process() {
         assert!(results.into_iter().eq((0..10_000).map(|job| (job, job.to_string()))));
         thread.into_iter().for_each(|thread| thread.join().unwrap());
         process.into_iter().for_each(Child::completed);
+    }
+}
+
+#[test]
+fn bounded_work_child() {
+    child_main(|arguments| {
+        let (jobs, results): (Receiver<u32>, SyncSender<u32>) = take(&arguments);
+        for job in jobs {
+            results.send(job + 1).unwrap();
+        }
+    });
+}
+
+#[test]
+fn bounds_hold_between_processes() {
+    let _watchdog = watchdog();
+    for bound in [0, 1, 10] {
+        let (jobs, inbox) = mpsc::sync_channel::<u32>(bound);
+        let (answers, results) = mpsc::sync_channel::<u32>(bound);
+        let process = give("processes::bounded_work_child", (inbox, answers));
+        let sending = thread::spawn(move || (0..2_000).for_each(|job| jobs.send(job).unwrap()));
+        assert!(results.into_iter().eq(1..=2_000));
+        sending.join().unwrap();
+        process.completed();
     }
 }
 

@@ -57,6 +57,11 @@ fn are_those_of_std() {
         Iterator, IntoIterator
     );
     assert_same!(
+        ours::SyncSender<String>, theirs::SyncSender<String>:
+        Send, Sync, Clone, Copy, Debug, Default, Unpin, UnwindSafe, RefUnwindSafe, PartialEq,
+        Iterator, IntoIterator
+    );
+    assert_same!(
         ours::Receiver<String>, theirs::Receiver<String>:
         Send, Sync, Clone, Copy, Debug, Default, Unpin, UnwindSafe, RefUnwindSafe, PartialEq,
         Iterator, IntoIterator
@@ -108,6 +113,9 @@ fn show_what_std_shows() {
     let (std_sender, std_receiver) = theirs::channel::<u8>();
     assert_eq!(format!("{sender:?}"), format!("{std_sender:?}"));
     assert_eq!(format!("{receiver:#?}"), format!("{std_receiver:#?}"));
+    let (sender, _receiver) = ours::sync_channel::<u8>(1);
+    let (std_sender, _std_receiver) = theirs::sync_channel::<u8>(1);
+    assert_eq!(format!("{sender:?}"), format!("{std_sender:?}"));
     for (text, name) in [
         (format!("{:?}", receiver.iter()), "Iter"),
         (format!("{:?}", receiver.try_iter()), "TryIter"),
@@ -124,6 +132,11 @@ fn signatures_are_those_of_std() {
     let _: fn() -> (ours::Sender<Value>, ours::Receiver<Value>) = ours::channel;
     let _: fn(&ours::Sender<Value>, Value) -> Result<(), theirs::SendError<Value>> =
         ours::Sender::send;
+    let _: fn(usize) -> (ours::SyncSender<Value>, ours::Receiver<Value>) = ours::sync_channel;
+    let _: fn(&ours::SyncSender<Value>, Value) -> Result<(), theirs::SendError<Value>> =
+        ours::SyncSender::send;
+    let _: fn(&ours::SyncSender<Value>, Value) -> Result<(), theirs::TrySendError<Value>> =
+        ours::SyncSender::try_send;
     let _: fn(&ours::Receiver<Value>) -> Result<Value, theirs::RecvError> = ours::Receiver::recv;
     let _: fn(&ours::Receiver<Value>) -> Result<Value, theirs::TryRecvError> =
         ours::Receiver::try_recv;
@@ -152,4 +165,21 @@ fn ends_are_covariant() {
     let (sender, receiver) = shorter(sender, receiver, &text);
     sender.send(&text).unwrap();
     drop((sender, receiver));
+}
+
+/// It is not stable in std, so it cannot be std's, but it is what it would be.
+#[test]
+fn what_came_too_late_is_an_error_as_others() {
+    use ours::SendTimeoutError::{Disconnected, Timeout};
+
+    let (sender, receiver) = ours::sync_channel::<u8>(0);
+    let late = sender.send_timeout(1, Duration::ZERO);
+    assert_eq!(late, Err(Timeout(1)));
+    assert_eq!(format!("{late:?}"), "Err(Timeout(..))");
+    assert_eq!(late.unwrap_err().to_string(), "there was no room in the channel in time");
+    drop(receiver);
+    let gone: ours::SendTimeoutError<u8> = sender.send(2).unwrap_err().into();
+    assert_eq!(gone, Disconnected(2));
+    assert_eq!(sender.send_deadline(2, std::time::Instant::now()), Err(gone));
+    assert!(has!(ours::SendTimeoutError<Nothing>: std::error::Error));
 }

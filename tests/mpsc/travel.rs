@@ -6,9 +6,12 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 use strait::ipc::{
-    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, Ordering,
+    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender,
+    IpcSyncSender, Ordering,
 };
-use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError};
+use strait::mpsc::{
+    self, Receiver, RecvError, RecvTimeoutError, Sender, SyncSender, TryRecvError, TrySendError,
+};
 use strait::router::ROUTER;
 use strait::{IpcError, SerDeError};
 
@@ -170,6 +173,47 @@ fn of_the_ipc_face_are_the_same_ends() {
     sender.send(5).unwrap();
     drop(sender);
     assert!(receiver.into_iter().eq([4, 5]));
+}
+
+#[test]
+fn senders_with_a_bound_keep_it_wherever_they_are() {
+    let _watchdog = watchdog();
+    for make in [mpsc::sync_channel, |bound| mpsc::try_sync_channel(bound).unwrap()] {
+        let (sender, receiver) = make(3);
+        sender.send(1).unwrap();
+        let (outer, inbox) = mpsc::channel();
+        outer.send_ref(&sender).unwrap();
+        let arrived: SyncSender<u32> = inbox.recv().unwrap();
+        let ipc_sender = IpcSyncSender::from(arrived.clone());
+        arrived.try_send(2).unwrap();
+        ipc_sender.try_send(&3).unwrap();
+        assert_eq!(sender.try_send(4), Err(TrySendError::Full(4)));
+        assert_eq!(arrived.try_send(4), Err(TrySendError::Full(4)));
+        assert!(ipc_sender.try_send(&4).is_err_and(|error| error.is_full()));
+        outer.send_ref(&sender).unwrap();
+        let (carrier, elsewhere) = mpsc::channel();
+        carrier.send(receiver).unwrap();
+        let receiver: Receiver<u32> = elsewhere.recv().unwrap();
+        assert_eq!(receiver.recv(), Ok(1));
+        SyncSender::from(ipc_sender).try_send(4).unwrap();
+        drop((sender, arrived, outer, inbox));
+        assert!(receiver.into_iter().eq([2, 3, 4]));
+    }
+}
+
+/// What is wrong with a value is told by reference only, and it comes back in any case.
+#[test]
+fn what_cannot_be_sent_comes_back() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = mpsc::sync_channel::<RefCell<u32>>(1);
+    let value = RefCell::new(1);
+    let lent = value.borrow_mut();
+    assert!(matches!(sender.send_ref(&value), Err(IpcError::SerializationError(_))));
+    drop(lent);
+    sender.send_ref(&value).unwrap();
+    drop(receiver);
+    assert!(matches!(sender.send_ref(&value), Err(IpcError::Disconnected)));
+    assert_eq!(sender.send(value).unwrap_err().0, RefCell::new(1));
 }
 
 #[test]
