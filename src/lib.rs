@@ -154,6 +154,7 @@ pub mod asynch;
 pub mod handle;
 pub mod ipc;
 pub mod os;
+pub mod process;
 pub mod router;
 
 pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError};
