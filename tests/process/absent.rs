@@ -124,8 +124,9 @@ fn without_descriptors_nothing_starts_and_nothing_is_left() {
             match echo.start_with_channel::<Vec<u8>, Vec<u8>>() {
                 Ok(starting) => {
                     // Waiting for it needs no descriptor, either.
-                    let (child, to_child, from_child) = starting.connect(LONG).unwrap();
+                    let (mut child, to_child, from_child) = starting.connect(LONG).unwrap();
                     files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+                    assert_eq!(child.wait_timeout(Duration::from_millis(30)).unwrap(), None);
                     end_echo((child, to_child, from_child));
                     break;
                 }

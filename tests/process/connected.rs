@@ -195,8 +195,7 @@ fn a_child_that_is_killed_on_drop_is_gone_after_it() {
 #[test]
 fn a_child_that_is_dropped_goes_on_otherwise() {
     let _watchdog = watchdog();
-    let (mut child, to_child, from_child) = start_echo(&mut echo_command());
-    child.kill_on_drop(true).kill_on_drop(false);
+    let (child, to_child, from_child) = start_echo(&mut echo_command());
     let id = child.id();
     drop(child);
     to_child.send(vec![1]).unwrap();

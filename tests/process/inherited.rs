@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, clippy::disallowed_methods, reason = "the standard streams are closed")]
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strait::process::ChannelCommand;
@@ -173,6 +173,22 @@ fn a_program_in_between_passes_it_on() {
     end_echo(start_echo(&mut command));
 }
 
+/// Takes what it inherits, and nothing out of that.
+#[test]
+fn child_with_a_receiver() {
+    child_main(|arguments| {
+        let inherited = extra_handles(&arguments);
+        assert_eq!(inherited.len(), 1, "{inherited:?}");
+        assert!(!inherited[0].closes_on_exec);
+        let receiver = strait::internals::inherited().unwrap();
+        let taken = extra_handles(&arguments);
+        assert_eq!(taken.len(), 1, "{taken:?}");
+        assert!(taken[0].closes_on_exec);
+        drop(receiver);
+        assert_eq!(extra_handles(&arguments), []);
+    });
+}
+
 #[test]
 fn standard_streams_may_be_closed() {
     harness::alone("inherited::standard_streams_may_be_closed", || {
@@ -181,14 +197,23 @@ fn standard_streams_may_be_closed() {
                 // SAFETY: nobody uses them in between, and what is left behind is opened again below.
                 drop(unsafe { OwnedFd::from_raw_fd(number) });
             }
+            // What is inherited may have one of these numbers, too.
+            let (sender, receiver) = strait::internals::channel().unwrap();
+            let number = receiver.as_fd().as_raw_fd();
+            assert!(count == 1 || number < 3, "{number}");
+            let mut command = informed("inherited::child_with_a_receiver");
+            let mut child = strait::internals::spawn_with(&mut command, receiver).unwrap();
+            let status = child.wait().unwrap();
+            assert_eq!(status.code(), Some(COMPLETED), "{status}");
+            drop(sender);
             end_echo(start_echo(&mut echo_command()));
             start_child_with_channel(&mut informed("inherited::child_with_channel"));
             for number in 0..count {
                 let file = std::fs::File::options().read(true).write(true).open("/dev/null");
                 let file = OwnedFd::from(file.unwrap());
-                assert_eq!(std::os::fd::AsRawFd::as_raw_fd(&file), number);
+                assert_eq!(file.as_raw_fd(), number);
                 // A standard stream again, which nobody owns.
-                let _: i32 = std::os::fd::IntoRawFd::into_raw_fd(file);
+                let _: i32 = file.into_raw_fd();
             }
         }
     });

@@ -104,6 +104,8 @@ fn what_is_something_else_is_refused() {
     refused(value_of(&other, socket.as_raw_fd()), Some(&socket), "NotFound");
     let number = socket.as_raw_fd();
     let right = value_of(&socket, number);
+    refused(format!("{right}:0"), Some(&socket), "NotFound");
+    refused(format!("{right} "), Some(&socket), "NotFound");
     for place in 1..4 {
         let mut parts: Vec<u64> = right.split(':').map(|part| part.parse().unwrap()).collect();
         parts[place] += 1;
