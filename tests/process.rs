@@ -6,7 +6,6 @@ mod harness;
 
 use std::io;
 use std::process::Command;
-use std::thread;
 use std::time::Duration;
 
 use strait::process::{self, Child};

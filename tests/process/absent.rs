@@ -1,6 +1,7 @@
 //! Children that never call `parent`, and programs that do not start.
 
 use std::path::Path;
+use std::thread;
 
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, waitpid};

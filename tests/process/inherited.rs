@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use strait::process::ChannelCommand;
 
