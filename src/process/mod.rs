@@ -37,6 +37,9 @@
 //! environment while another may look at it. That does no harm: the variable names the socket besides the number, so whoever inherits it is
 //! told that it has no such channel.
 //!
+//! What is started inherits the descriptor by way of a closure that runs between `fork` and `exec`. A process with very much memory takes longer
+//! to fork than std usually takes to start another.
+//!
 //! Between its start and the call of [`parent`] a child that starts processes itself passes the handle on to them. The first of them all
 //! that calls [`parent`] gets the channels, and the others an error. A program in between, such as a shell, passes it on as well, unless
 //! it closes what it does not know, as `sudo` does.
@@ -59,7 +62,8 @@ use crate::platform;
 /// How long [`spawn_with_channel`](ChannelCommand::spawn_with_channel) waits for the child to call [`parent`].
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a child that has closed its handle may take to end, before it is ended: it closes its handles on the way.
+/// How long a child that has closed its handle may take to end by itself: a process that ends closes its handles before its status
+/// can be asked for.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// What a child gets through the handle that it inherits: where it receives, where it sends, and where it says that it has called

@@ -110,7 +110,7 @@ impl Bequest {
         let about = rustix::fs::fstat(fd)?;
         // An inode has its number while it lives, a cookie for ever. Where a sandbox knows no cookies, both sides have none.
         let cookie = sockopt::socket_cookie(fd).unwrap_or(0);
-        #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "their types vary")]
+        #[allow(clippy::unnecessary_cast, reason = "their types vary")]
         let identity = [about.st_dev as u64, about.st_ino as u64, cookie];
         Ok(Bequest { number: fd.as_raw_fd(), identity })
     }
