@@ -1,20 +1,17 @@
-//! Two processes meet by name and talk.
+//! Two processes talk.
 //!
-//! The parent makes a one-shot server and starts this program again, with the server's name as its argument. The first
-//! message that the child sends there brings a sender with it, so that the parent can answer.
+//! The parent starts this program again, as a child that has a channel in each direction from the beginning.
 
 use std::env;
 use std::error::Error;
-use std::process::{self, Command};
-use std::time::Duration;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
-use strait::ipc::{self, IpcOneShotServer, IpcSender};
+use strait::process::{self, ChannelCommand};
 
 #[derive(Serialize, Deserialize)]
 struct Hello {
     pid: u32,
-    answer: IpcSender<String>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,28 +20,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     match env::args().nth(1) {
         None => parent(),
-        Some(server) => child(server),
+        Some(_) => child(),
     }
 }
 
 fn parent() -> Result<(), Box<dyn Error>> {
-    let (server, name) = IpcOneShotServer::<Hello>::new()?;
-    let mut child = Command::new(env::current_exe()?).arg(name).spawn()?;
+    let mut command = Command::new(env::current_exe()?);
+    let (mut child, to_child, from_child) =
+        command.arg("child").spawn_with_channel::<String, Hello>()?;
 
-    // Without a timeout, this would wait for ever for a child that died too early.
-    let (_, hello) = server.accept_timeout(Duration::from_secs(10))?;
-    println!("parent: hello from another process: {}", hello.pid != process::id());
-    hello.answer.send(String::from("hello yourself"))?;
+    // If the child dies instead of saying something, this is an error.
+    let hello = from_child.recv()?;
+    println!("parent: hello from another process: {}", hello.pid == child.id());
+    to_child.send(String::from("hello yourself"))?;
 
     let status = child.wait()?;
     println!("parent: the child succeeded: {}", status.success());
     Ok(())
 }
 
-fn child(server: String) -> Result<(), Box<dyn Error>> {
-    let parent = IpcSender::connect(server)?;
-    let (answer, answers) = ipc::channel()?;
-    parent.send(Hello { pid: process::id(), answer })?;
-    println!("child: the parent says: {}", answers.recv()?);
+fn child() -> Result<(), Box<dyn Error>> {
+    let (to_parent, from_parent) = process::parent::<Hello, String>()?;
+    to_parent.send(Hello { pid: std::process::id() })?;
+    println!("child: the parent says: {}", from_parent.recv()?);
     Ok(())
 }

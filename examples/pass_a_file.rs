@@ -7,10 +7,9 @@ use std::error::Error;
 use std::fs::File;
 use std::io::Read;
 use std::process::Command;
-use std::time::Duration;
 
 use strait::handle::Handle;
-use strait::ipc::{self, IpcOneShotServer, IpcSender};
+use strait::process::{self, ChannelCommand};
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
@@ -18,14 +17,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     match env::args().nth(1) {
         None => parent(),
-        Some(server) => child(server),
+        Some(_) => child(),
     }
 }
 
 fn parent() -> Result<(), Box<dyn Error>> {
-    let (server, name) = IpcOneShotServer::<IpcSender<Handle<File>>>::new()?;
-    let mut child = Command::new(env::current_exe()?).arg(name).spawn()?;
-    let (_, files) = server.accept_timeout(Duration::from_secs(10))?;
+    let mut command = Command::new(env::current_exe()?);
+    let (mut child, files, _) = command.arg("child").spawn_with_channel::<Handle<File>, ()>()?;
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     files.send(Handle(File::open(path)?))?;
@@ -35,11 +33,8 @@ fn parent() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn child(server: String) -> Result<(), Box<dyn Error>> {
-    let parent = IpcSender::connect(server)?;
-    let (sender, files) = ipc::channel::<Handle<File>>()?;
-    parent.send(sender)?;
-
+fn child() -> Result<(), Box<dyn Error>> {
+    let (_, files) = process::parent::<(), Handle<File>>()?;
     let mut file = files.recv()?.into_inner();
     let mut text = String::new();
     file.read_to_string(&mut text)?;

@@ -5,28 +5,54 @@
 //!
 //! # Hello over two processes
 //!
-//! One process makes a server and tells another its name, the other one connects and sends. Usually the first message is the
-//! sender of a channel for the way back.
+//! One process starts another, which has a channel in each direction from the beginning.
 //!
 //! ```no_run
 //! use std::process::Command;
+//! use strait::process::{self, ChannelCommand};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! if std::env::args().nth(1).is_none() {
+//!     let mut command = Command::new(std::env::current_exe()?);
+//!     let (mut child, to_child, _) = command.arg("child").spawn_with_channel::<String, ()>()?;
+//!     to_child.send("hello".to_string())?;
+//!     child.wait()?;
+//! } else {
+//!     let (_, from_parent) = process::parent::<(), String>()?;
+//!     println!("{}", from_parent.recv()?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Starting processes
+//!
+//! What [`spawn_with_channel`](process::ChannelCommand::spawn_with_channel) starts inherits one handle, whatever other threads are starting at
+//! the same time, and [`process::parent`] makes the channels of it. A child that ends without asking for them, or does not ask in time, is an
+//! error and not a hang. Several can [get ready at the same time](process::ChannelCommand::start_with_channel). The
+//! [child](process::Child) can be waited for with a timeout, and need not outlive its owner.
+//!
+//! # Meeting by name
+//!
+//! Processes that did not start each other meet by a name, as with ipc-channel. One makes a server and tells the other its name, which connects
+//! and sends the first message: usually the sender of a channel for the way back.
+//!
+//! ```
 //! use strait::ipc::{self, IpcOneShotServer, IpcSender};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! match std::env::var("SERVER") {
-//!     Err(_) => {
-//!         let (server, name) = IpcOneShotServer::<IpcSender<String>>::new()?;
-//!         let mut child = Command::new(std::env::current_exe()?).env("SERVER", name).spawn()?;
-//!         let (_, to_child) = server.accept()?;
-//!         to_child.send("hello".to_string())?;
-//!         child.wait()?;
-//!     }
-//!     Ok(name) => {
-//!         let (to_me, receiver) = ipc::channel::<String>()?;
-//!         IpcSender::connect(name)?.send(to_me)?;
-//!         println!("{}", receiver.recv()?);
-//!     }
-//! }
+//! let (server, name) = IpcOneShotServer::<IpcSender<String>>::new()?;
+//! # let elsewhere = std::thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! // In the other process:
+//! let (to_me, receiver) = ipc::channel::<String>()?;
+//! IpcSender::connect(name)?.send(to_me)?;
+//! # assert_eq!(receiver.recv()?, "hello");
+//! # Ok(())
+//! # });
+//! // Here:
+//! let (_, to_client) = server.accept()?;
+//! to_client.send("hello".to_string())?;
+//! # elsewhere.join().unwrap().unwrap();
 //! # Ok(())
 //! # }
 //! ```
@@ -136,6 +162,8 @@
 //! | Linux | between processes: Unix sockets, and shared memory where they are busy | descriptors | sealed memfds |
 //! | other Unixes, macOS, Windows, wasm | within the process | within the process | within the process |
 //!
+//! Processes with channels are started on Linux only, so far.
+//!
 //! # What is guaranteed
 //!
 //! - Messages of one sender arrive in the order they were sent in. If one `send` returned before another was called, anywhere,
@@ -182,6 +210,7 @@ pub mod handle;
 pub mod ipc;
 pub mod mpsc;
 pub mod os;
+pub mod process;
 pub mod router;
 
 pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError};

@@ -81,11 +81,7 @@ pub(crate) struct Child {
 
 impl Child {
     fn start(role: &str, server: &str) -> Outcome<Self> {
-        let mut child = Command::new(env::current_exe()?)
-            .env(ROLE, role)
-            .env(SERVER, server)
-            .stdin(Stdio::piped())
-            .spawn()?;
+        let mut child = command(role, server)?.spawn()?;
         let leash = child.stdin.take();
         Ok(Self { child, leash })
     }
@@ -126,6 +122,13 @@ impl Drop for Child {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What starts a child in its role. It ends when its input does.
+pub(crate) fn command(role: &str, server: &str) -> Outcome<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.env(ROLE, role).env(SERVER, server).stdin(Stdio::piped());
+    Ok(command)
 }
 
 /// The child's ends of a channel in each direction.

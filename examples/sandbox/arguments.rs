@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-/// The first argument of a worker; the second is the name of the server that waits for it.
+/// The only argument of a worker.
 pub(crate) const WORKER: &str = "--worker";
 
 /// Printed for `--help`, and after a mistake.
@@ -27,7 +27,7 @@ pub(crate) enum Arguments {
     /// Count.
     Count { paths: Vec<PathBuf>, settings: Settings },
     /// Be a worker.
-    Work { server: String },
+    Work,
     /// Explain.
     Help,
 }
@@ -60,9 +60,7 @@ impl Arguments {
         };
         while let Some(argument) = arguments.next() {
             match argument.to_str() {
-                Some(WORKER) => {
-                    return Ok(Arguments::Work { server: value(WORKER, arguments.next())? });
-                }
+                Some(WORKER) => return Ok(Arguments::Work),
                 Some("--help" | "-h") => return Ok(Arguments::Help),
                 Some("--chaos") => settings.chaos = true,
                 Some("--drill") => settings.drill = true,

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse(env::args_os().skip(1)) {
         Ok(Arguments::Help) => writeln!(io::stdout(), "{USAGE}").map_err(Into::into),
         Ok(Arguments::Count { paths, settings }) => count(&paths, settings),
-        Ok(Arguments::Work { server }) => worker::run(server),
+        Ok(Arguments::Work) => worker::run(),
         Err(mistake) => {
             complain(&format!("{mistake}\n{USAGE}"));
             return ExitCode::from(2);

@@ -11,14 +11,10 @@ use crate::confine::Measure;
 /// The most words of one [`Reply::Words`].
 pub(crate) const MAX_WORDS_PER_REPLY: usize = 2048;
 
-/// What a worker says through the one-shot server. It keeps the sender for as long as it lives, so the parent sees it die.
+/// The first and last that a worker says to its parent itself: from here on it can do no more than count. It keeps the sender for as long as it
+/// lives, so the parent sees it die.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FromWorker {
-    /// Its first words: where it takes orders.
-    Hello(IpcSender<Order>),
-    /// From here on it can do no more than count.
-    Confined(Vec<Measure>),
-}
+pub(crate) struct Confined(pub(crate) Vec<Measure>);
 
 /// What the parent tells a worker to do.
 #[derive(Debug, Serialize, Deserialize)]

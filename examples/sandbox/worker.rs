@@ -7,12 +7,13 @@ use std::str;
 
 use strait::IpcError;
 use strait::handle::Handle;
-use strait::ipc::{self, IpcSender, IpcSharedMemory};
+use strait::ipc::{IpcSender, IpcSharedMemory};
+use strait::process;
 
 use crate::confine::confine;
 use crate::count::Counter;
 use crate::drill::Drill;
-use crate::protocol::{FromWorker, Job, MAX_WORDS_PER_REPLY, Order, Reply, Totals};
+use crate::protocol::{Confined, Job, MAX_WORDS_PER_REPLY, Order, Reply, Totals};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -22,12 +23,10 @@ const BYTES_TO_JUDGE_BY: usize = 8 << 10;
 /// A table with more different words than this is sent to the parent, and a new one begun.
 const TABLE_WORDS: usize = 64 << 10;
 
-/// Takes orders from the parent that listens at `server`, until it is gone.
-pub(crate) fn run(server: String) -> Result<(), Box<dyn Error>> {
-    let parent = IpcSender::connect(server)?;
-    let (orders_sender, orders) = ipc::channel()?;
-    parent.send(FromWorker::Hello(orders_sender))?;
-    parent.send(FromWorker::Confined(confine()))?;
+/// Takes orders from the parent, until it is gone.
+pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+    let (parent, orders) = process::parent()?;
+    parent.send(Confined(confine()))?;
 
     let Order::Prepare { stop_words, drill } = orders.recv()? else {
         return Err("a job came before the stop words".into());

@@ -37,12 +37,17 @@
 //!   thread, `PollWaker` interrupts `wait` from any thread, never blocks, and shows as id [`WAKE_ID`].
 //! - `Memory` is shared memory that no peer can make inaccessible once it is mapped.
 //! - `Listener` is a name that others can connect to; each connection is a new channel.
+//! - `spawn_with` starts a process that inherits one receiver, which it takes by `inherited`. No other process inherits it, whoever else
+//!   starts one at that moment, and `inherited` takes nothing that was not made for it, whatever is in the environment.
+//! - `wait_for_exit` waits for a child process as [`Wait`] says.
 //! - `process_mark` tells a process from its forked children, who have copies of everything in it but not its threads.
 //! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
 
+mod exit;
 mod os_handle;
 mod per_process;
 
+pub use exit::poll_for_exit;
 pub use os_handle::{AsOsHandle, OsHandle, duplicate};
 pub use per_process::PerProcess;
 
@@ -59,8 +64,9 @@ use inprocess as selected;
 pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PACKET_BYTES,
     PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker, PollWaker, Poller,
-    RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, channel, clock_domain,
-    max_waiting_attachments, now, permits, process_mark, roughly_now, unique_id,
+    RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, channel, clock_domain, inherited,
+    max_waiting_attachments, now, permits, process_mark, roughly_now, spawn_with, unique_id,
+    wait_for_exit,
 };
 
 use std::io;

@@ -50,7 +50,7 @@ const ARGUMENTS: &str = "STRAIT_TEST_ARGUMENTS";
 const SEPARATOR: char = '\u{1f}';
 
 /// With what a child exits whose function returned. Not 0, which is how libtest exits when no test has the name asked for.
-const COMPLETED: i32 = 90;
+pub(crate) const COMPLETED: i32 = 90;
 
 /// Ends the process unless it is dropped in time: a hang becomes a failure that names the test.
 #[must_use = "it watches only until it is dropped"]

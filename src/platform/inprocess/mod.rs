@@ -5,6 +5,7 @@
 //! alive. Nobody notices that they are out of reach, and their senders go on sending.
 
 mod attachment;
+mod inherit;
 mod memory;
 mod packet;
 mod permits;
@@ -14,6 +15,7 @@ mod rendezvous;
 mod ring_memory;
 
 pub use attachment::Attachment;
+pub use inherit::{inherited, spawn_with, wait_for_exit};
 pub use memory::Memory;
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use permits::{PermitIssuer, PermitTaker, permits};

@@ -9,6 +9,8 @@ mod attachment;
 mod beacon;
 mod clock;
 mod control;
+mod exit;
+mod inherit;
 mod limits;
 mod mapping;
 mod memory;
@@ -21,6 +23,8 @@ mod socket;
 
 pub use attachment::Attachment;
 pub use clock::{clock_domain, now, roughly_now};
+pub use exit::wait_for_exit;
+pub use inherit::{inherited, spawn_with};
 pub use memory::Memory;
 pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};

@@ -1,0 +1,35 @@
+//! Waiting for the end of a child process: by a descriptor of the process, which becomes readable then.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::process::{Child, ExitStatus};
+
+use rustix::event::PollFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::socket;
+use crate::platform::{Wait, poll_for_exit};
+
+/// Waits until the child has ended, as `wait` says. `None` if it has not ended in time.
+pub fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitStatus>> {
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
+    if wait.is_over() {
+        return Ok(None);
+    }
+    // It has not been waited for, so its number is nobody else's. Linux has this since 5.3; sandboxes may forbid it, and there may be no
+    // descriptor left.
+    let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let process = process.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok());
+    if let Some(process) = process {
+        if wait == Wait::Forever {
+            return child.wait().map(Some);
+        }
+        if socket::poll(process.as_fd(), PollFlags::IN, wait)?.is_empty() {
+            return Ok(None);
+        }
+    }
+    // Of one that somebody else traces, the descriptor tells before this process may wait for it.
+    poll_for_exit(child, wait)
+}

@@ -1,0 +1,221 @@
+//! What a child inherits: one descriptor, whatever else is going on; and nobody else inherits that.
+
+#![allow(unsafe_code, clippy::disallowed_methods, reason = "the standard streams are closed")]
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use strait::process::ChannelCommand;
+
+use super::*;
+use crate::connected::{echo_command, end_echo, start_echo};
+use crate::harness::OpenHandle;
+
+/// A command for a child that is told, in its only argument, what it inherits anyway: the tests may have been started with more than the
+/// standard streams.
+fn informed(function: &str) -> Command {
+    let known = harness::handles().into_iter();
+    let known = known.filter(|handle| handle.number > 2 && !handle.closes_on_exec);
+    let known: Vec<String> = known.map(|handle| handle.number.to_string()).collect();
+    harness::command(function, &[&known.join(",")])
+}
+
+/// What this process has besides the standard streams and what its parent told it of.
+fn extra_handles(arguments: &[String]) -> Vec<OpenHandle> {
+    let known = arguments.first().map_or("", String::as_str);
+    let is_known = |number: i32| known.split(',').any(|known| known == number.to_string());
+    let is_extra = |handle: &OpenHandle| handle.number > 2 && !is_known(handle.number);
+    harness::handles().into_iter().filter(is_extra).collect()
+}
+
+#[test]
+fn child_without_channel() {
+    child_main(|arguments| {
+        assert_eq!(extra_handles(&arguments), []);
+        assert_eq!(std::env::var_os("STRAIT_PARENT"), None);
+        let error = process::parent::<(), ()>().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("is not set"), "{error}");
+    });
+}
+
+#[test]
+fn child_with_channel() {
+    child_main(|arguments| {
+        let inherited = extra_handles(&arguments);
+        assert_eq!(inherited.len(), 1, "{inherited:?}");
+        assert!(inherited[0].what.starts_with("socket:"), "{inherited:?}");
+        let (to_parent, _from_parent) = process::parent::<usize, ()>().unwrap();
+        let handles = extra_handles(&arguments);
+        assert!(!handles.iter().any(|handle| handle.what == inherited[0].what), "{handles:?}");
+        // The three of a moment ago are two by now.
+        assert!(handles.iter().all(|handle| handle.closes_on_exec), "{handles:?}");
+        to_parent.send(handles.len()).unwrap();
+    });
+}
+
+fn start_child_with_channel(command: &mut Command) {
+    let starting = command.start_with_channel::<(), usize>().unwrap();
+    let (mut child, _to_child, from_child) = starting.connect(LONG).unwrap();
+    assert_eq!(from_child.recv().unwrap(), 2);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(COMPLETED), "{status}");
+}
+
+#[test]
+fn nobody_inherits_what_is_not_theirs() {
+    harness::alone("inherited::nobody_inherits_what_is_not_theirs", || {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                let function = "inherited::child_without_channel";
+                let mut started = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    harness::start(function, &mut informed(function)).completed();
+                    started += 1;
+                }
+                started
+            });
+            let with_channels = scope.spawn(|| {
+                for _ in 0..100 {
+                    start_child_with_channel(&mut informed("inherited::child_with_channel"));
+                }
+            });
+            let started = with_channels.join();
+            is_over.store(true, Ordering::Relaxed);
+            started.unwrap();
+            assert!(others.join().unwrap() > 0);
+        });
+    });
+}
+
+/// Takes its channel, if it has one.
+#[test]
+fn child_with_or_without_channel() {
+    child_main(|arguments| {
+        let inherited = extra_handles(&arguments).len();
+        match process::parent::<usize, ()>() {
+            Ok((to_parent, _from_parent)) => {
+                assert_eq!(inherited, 1);
+                to_parent.send(2).unwrap();
+            }
+            Err(error) => {
+                assert_eq!(inherited, 0);
+                assert_eq!(error.kind(), io::ErrorKind::NotFound);
+                assert_eq!(std::env::var_os("STRAIT_PARENT"), None);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_command_can_be_used_again_with_a_channel_and_without() {
+    // Alone: what others open would get the numbers of what was inherited before, and be inherited itself.
+    harness::alone("inherited::a_command_can_be_used_again_with_a_channel_and_without", || {
+        let mut command = informed("inherited::child_with_or_without_channel");
+        for _ in 0..2 {
+            start_child_with_channel(&mut command);
+            start_child_with_channel(&mut command);
+            // They take the number that the channel had.
+            let files = [(); 20].map(|()| std::fs::File::open("/dev/null").unwrap());
+            assert_eq!(command.status().unwrap().code(), Some(COMPLETED));
+            drop(files);
+        }
+    });
+}
+
+#[test]
+fn a_command_that_starts_nothing_can_be_used_again() {
+    let _watchdog = watchdog();
+    let mut command = echo_command();
+    command.current_dir("/nonexistent");
+    command.spawn_with_channel::<(), ()>().unwrap_err();
+    command.current_dir("/");
+    end_echo(start_echo(&mut command));
+}
+
+#[test]
+fn the_environment_of_a_command_stays_as_it_was() {
+    let _watchdog = watchdog();
+    let mut command = echo_command();
+    command.env("SOMETHING", "else").env_remove("NOTHING").env("STRAIT_PARENT", "mine");
+    let others = |command: &Command| {
+        let envs = command.get_envs().filter(|(name, _)| *name != "STRAIT_PARENT");
+        envs.map(|(name, value)| (name.to_owned(), value.map(Into::into)))
+            .collect::<Vec<(_, Option<std::ffi::OsString>)>>()
+    };
+    let before = others(&command);
+    end_echo(start_echo(&mut command));
+    assert_eq!(others(&command), before);
+    let value = command.get_envs().find(|(name, _)| *name == "STRAIT_PARENT");
+    assert!(value.is_none_or(|(_, value)| value.is_none()));
+}
+
+#[test]
+fn the_environment_may_be_empty_otherwise() {
+    let _watchdog = watchdog();
+    let given = echo_command();
+    let mut command = Command::new(given.get_program());
+    command.args(given.get_args()).env_clear();
+    for (name, value) in given.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    end_echo(start_echo(&mut command));
+}
+
+#[test]
+fn a_program_in_between_passes_it_on() {
+    let _watchdog = watchdog();
+    let given = echo_command();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "\"$@\"; exit $?", "sh"]).arg(given.get_program()).args(given.get_args());
+    command.envs(given.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    end_echo(start_echo(&mut command));
+}
+
+/// Takes what it inherits, and nothing out of that.
+#[test]
+fn child_with_a_receiver() {
+    child_main(|arguments| {
+        let inherited = extra_handles(&arguments);
+        assert_eq!(inherited.len(), 1, "{inherited:?}");
+        assert!(!inherited[0].closes_on_exec);
+        let receiver = strait::internals::inherited().unwrap();
+        let taken = extra_handles(&arguments);
+        assert_eq!(taken.len(), 1, "{taken:?}");
+        assert!(taken[0].closes_on_exec);
+        drop(receiver);
+        assert_eq!(extra_handles(&arguments), []);
+    });
+}
+
+#[test]
+fn standard_streams_may_be_closed() {
+    harness::alone("inherited::standard_streams_may_be_closed", || {
+        for count in 1..=3 {
+            for number in 0..count {
+                // SAFETY: nobody uses them in between, and what is left behind is opened again below.
+                drop(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+            // What is inherited may have one of these numbers, too.
+            let (sender, receiver) = strait::internals::channel().unwrap();
+            let number = receiver.as_fd().as_raw_fd();
+            assert!(count == 1 || number < 3, "{number}");
+            let mut command = informed("inherited::child_with_a_receiver");
+            let mut child = strait::internals::spawn_with(&mut command, receiver).unwrap();
+            let status = child.wait().unwrap();
+            assert_eq!(status.code(), Some(COMPLETED), "{status}");
+            drop(sender);
+            end_echo(start_echo(&mut echo_command()));
+            start_child_with_channel(&mut informed("inherited::child_with_channel"));
+            for number in 0..count {
+                let file = std::fs::File::options().read(true).write(true).open("/dev/null");
+                let file = OwnedFd::from(file.unwrap());
+                assert_eq!(file.as_raw_fd(), number);
+                // A standard stream again, which nobody owns.
+                let _: i32 = file.into_raw_fd();
+            }
+        }
+    });
+}
