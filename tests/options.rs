@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use strait::ipc::{
-    self, ChannelOptions, IpcError, IpcReceiver, IpcSender, IpcSharedMemory, Limits,
-    MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES, Ordering,
+    self, ChannelOptions, IpcError, IpcReceiver, IpcSharedMemory, Limits, MAX_MESSAGE_ATTACHMENTS,
+    MAX_MESSAGE_BYTES, Ordering,
 };
 
 // ---- Limits ----
@@ -246,7 +246,7 @@ mod between_processes {
     use std::os::unix::fs::MetadataExt;
 
     use serde::{Deserialize, Serialize};
-    use strait::ipc::{IpcOneShotServer, IpcReceiverSet, IpcSelectionResult};
+    use strait::ipc::{IpcOneShotServer, IpcReceiverSet, IpcSelectionResult, IpcSender};
 
     use super::*;
 

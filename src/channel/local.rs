@@ -292,6 +292,11 @@ impl LocalReceiver {
         let mut may_spin = true;
         let mut state = shared.lock();
         loop {
+            // Before anything that is left is taken: for that, permits are to be issued.
+            if state.promoted.is_some() {
+                state.is_receiving = false;
+                return Ok(None);
+            }
             if !state.queue.is_empty() {
                 let message = if state.bound.is_some() {
                     state.queue.pop(buffer, purpose)
@@ -313,13 +318,10 @@ impl LocalReceiver {
                 Wait::Never => state.bound == Some(0) && state.waiting_senders > 0,
                 wait => !wait.is_over(),
             };
-            if state.promoted.is_some() || !state.has_senders || !may_wait {
+            if !state.has_senders || !may_wait {
                 state.is_receiving = false;
-                return match state.promoted {
-                    Some(_) => Ok(None),
-                    None if !state.has_senders => Err(RecvError::Disconnected),
-                    None => Err(RecvError::Empty),
-                };
+                let is_over = !state.has_senders;
+                return Err(if is_over { RecvError::Disconnected } else { RecvError::Empty });
             }
             if !mem::replace(&mut state.is_receiving, true) && state.bound == Some(0) {
                 shared.room.notify_one();

@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod limits;
 mod programs;
 mod traits;
 mod travel;

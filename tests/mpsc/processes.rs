@@ -15,7 +15,7 @@ use crate::harness::fork::fork;
 use crate::harness::{Child, alone, child, child_main, handles, handles_besides, watchdog};
 
 /// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it sends is passed over.
-fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
+pub(crate) fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
     let (server, name) = IpcOneShotServer::<Sender<T>>::new().unwrap();
     let child = child(function, &[&name]);
     let (_, sender) = server.accept().unwrap();
@@ -24,7 +24,7 @@ fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
 }
 
 /// What the parent gave.
-fn take<T: Serialize + DeserializeOwned>(arguments: &[String]) -> T {
+pub(crate) fn take<T: Serialize + DeserializeOwned>(arguments: &[String]) -> T {
     let (sender, receiver) = mpsc::channel();
     IpcSender::connect(arguments[0].clone()).unwrap().send(sender).unwrap();
     receiver.recv().unwrap()

@@ -33,24 +33,27 @@ const ALL: [Step; 8] = [
 /// What a step sees.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    Sent(Result<(), std::sync::mpsc::SendError<u32>>),
+    Sent(Result<(), std::sync::mpsc::TrySendError<u32>>),
     Received(Result<u32, std::sync::mpsc::TryRecvError>),
     Drained(Vec<u32>),
 }
 
 macro_rules! runner {
-    ($name:ident, $mpsc:path) => {
+    ($name:ident, $mpsc:path, $bound:ident => $channel:expr, $send:ident) => {
         /// Runs a program, and at its end receives what is left; `None` if a step has no end to be done with.
-        fn $name(program: &[Step]) -> Option<Vec<Seen>> {
+        fn $name(program: &[Step], $bound: usize) -> Option<Vec<Seen>> {
             use $mpsc as mpsc;
 
-            let (sender, receiver) = mpsc::channel::<u32>();
+            let (sender, receiver) = $channel;
             let mut senders = vec![sender];
             let mut receiver = Some(receiver);
             let mut seen = Vec::new();
             for (number, step) in (0..).zip(program) {
                 match step {
-                    Step::Send => seen.push(Seen::Sent(senders.last()?.send(number))),
+                    Step::Send => {
+                        let sent = senders.last()?.$send(number);
+                        seen.push(Seen::Sent(sent.map_err(mpsc::TrySendError::from)));
+                    }
                     Step::TryRecv => seen.push(Seen::Received(receiver.as_ref()?.try_recv())),
                     Step::Drain => {
                         let drained = receiver.as_ref()?.try_iter().collect();
@@ -72,7 +75,8 @@ macro_rules! runner {
                 }
             }
             if let Some(sender) = senders.last() {
-                seen.push(Seen::Sent(sender.send(100)));
+                let sent = sender.$send(100);
+                seen.push(Seen::Sent(sent.map_err(mpsc::TrySendError::from)));
             }
             if let Some(receiver) = receiver {
                 seen.push(Seen::Drained(receiver.try_iter().collect()));
@@ -85,20 +89,37 @@ macro_rules! runner {
     };
 }
 
-runner!(on_std, std::sync::mpsc);
-runner!(on_strait, strait::mpsc);
+runner!(on_std, std::sync::mpsc, _bound => mpsc::channel::<u32>(), send);
+runner!(on_strait, strait::mpsc, _bound => mpsc::channel::<u32>(), send);
+runner!(bounded_on_std, std::sync::mpsc, bound => mpsc::sync_channel::<u32>(bound), try_send);
+runner!(bounded_on_strait, strait::mpsc, bound => mpsc::sync_channel::<u32>(bound), try_send);
+
+type Runner = fn(&[Step], usize) -> Option<Vec<Seen>>;
+
+fn compare(steps: usize, bound: usize, on_std: Runner, on_strait: Runner) {
+    let mut programs = 0;
+    for number in 0..ALL.len().pow(steps as u32) {
+        let program: Vec<Step> =
+            (0..steps as u32).map(|step| ALL[number / ALL.len().pow(step) % ALL.len()]).collect();
+        if let Some(expected) = on_std(&program, bound) {
+            assert_eq!(on_strait(&program, bound), Some(expected), "{program:?}");
+            programs += 1;
+        }
+    }
+    // Less than half of them need an end that they have not got any more.
+    assert!(2 * programs > ALL.len().pow(steps as u32) / 2, "{programs}");
+}
 
 #[test]
 fn every_short_program_sees_what_it_sees_on_std() {
     let _watchdog = watchdog();
-    let mut programs = 0;
-    for number in 0..ALL.len().pow(STEPS as u32) {
-        let program: Vec<Step> =
-            (0..STEPS as u32).map(|step| ALL[number / ALL.len().pow(step) % ALL.len()]).collect();
-        if let Some(expected) = on_std(&program) {
-            assert_eq!(on_strait(&program), Some(expected), "{program:?}");
-            programs += 1;
-        }
+    compare(STEPS, 0, on_std, on_strait);
+}
+
+#[test]
+fn every_short_program_with_a_bound_sees_what_it_sees_on_std() {
+    let _watchdog = watchdog();
+    for bound in 0..3 {
+        compare(STEPS - 1, bound, bounded_on_std, bounded_on_strait);
     }
-    assert!(programs > 10_000, "{programs}");
 }
