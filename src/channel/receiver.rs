@@ -141,6 +141,7 @@ impl Receiver {
     /// # Errors
     ///
     /// As [`promote`](Receiver::promote).
+    #[cfg(feature = "async")]
     pub(crate) fn watch(&mut self) -> io::Result<&PacketReceiver> {
         self.incoming().map(|incoming| incoming.watch())
     }

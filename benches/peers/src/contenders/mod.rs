@@ -4,6 +4,7 @@
 //! the elements' `clone`. In the library of Rust 1.95 it does although they are `Copy`: nothing is plain, and to send so much as a
 //! number is a panic. What came before has the same test, or needs a nightly compiler.
 
+mod bounded;
 #[cfg(target_os = "linux")]
 mod floor;
 #[cfg(target_os = "linux")]
@@ -18,15 +19,16 @@ mod memcpy;
 mod polling;
 mod threads;
 
+pub use self::{
+    bounded::{StraitBounded, StraitThreadsBounded, ThreadsBounded},
+    ipc_api::{IpcChannel, Strait, StraitPerSender},
+    memcpy::Memcpy,
+    threads::{StraitThreads, Threads},
+};
 #[cfg(target_os = "linux")]
 pub use self::{
     floor::Floor,
     iceoryx2::{Events, Iceoryx2},
     interprocess::Interprocess,
     polling::Polling,
-};
-pub use self::{
-    ipc_api::{IpcChannel, Strait, StraitPerSender},
-    memcpy::Memcpy,
-    threads::Threads,
 };

@@ -1,25 +1,26 @@
-//! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against.
+//! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against. And `strait::mpsc`, which has its API,
+//! between two threads.
 //!
-//! A typed value is moved and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
+//! A typed value is moved by std and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc as std_mpsc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::contender::{
-    Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Receiver, Sender, Start,
-};
+use strait::mpsc;
 
-pub struct Threads;
+use crate::contender::{
+    Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Payload, Receiver, Sender, Start,
+};
 
 /// The ends that the far thread will ask for, by name.
 static WAITING: LazyLock<Mutex<HashMap<String, Box<dyn Any + Send>>>> =
     LazyLock::new(Mutex::default);
 
-fn leave<E: Send + 'static>(ends: E) -> String {
+pub(super) fn leave<E: Send + 'static>(ends: E) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,51 +28,67 @@ fn leave<E: Send + 'static>(ends: E) -> String {
     name
 }
 
-fn collect<E: 'static>(name: &str) -> Outcome<E> {
+pub(super) fn collect<E: 'static>(name: &str) -> Outcome<E> {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     let ends = waiting.remove(name).and_then(|ends| ends.downcast().ok());
     Ok(*ends.ok_or("nothing waits under this name")?)
 }
 
-impl Contender for Threads {
-    const NAME: &'static str = "std (threads)";
-    const HOME: Home = Home::Thread;
+macro_rules! mpsc_api {
+    ($contender:ident, $name:literal, $module:ident) => {
+        pub struct $contender;
+
+        impl Contender for $contender {
+            const NAME: &'static str = $name;
+            const HOME: Home = Home::Thread;
+        }
+
+        impl<T: Payload> Channel<T> for $contender {
+            type Sender = Inside<$module::Sender<T>>;
+            type Receiver = Inside<$module::Receiver<T>>;
+
+            fn send(sender: &mut Self::Sender, value: T) -> Outcome<()> {
+                sender.0.send(value).map_err(|_| "the receiver is gone")?;
+                Ok(())
+            }
+
+            fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>> {
+                Ok(receiver.0.recv().ok())
+            }
+        }
+
+        impl<Up: Payload, Down: Payload> Link<Up, Down> for $contender {
+            fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
+                let (up_sender, up_receiver) = $module::channel::<Up>();
+                let (down_sender, down_receiver) = $module::channel::<Down>();
+                start(&leave((Inside(down_sender), Inside(up_receiver))))?;
+                Ok((Inside(up_sender), Inside(down_receiver)))
+            }
+
+            fn join(name: &str) -> Outcome<(Sender<Self, Down>, Receiver<Self, Up>)> {
+                collect(name)
+            }
+        }
+
+        impl<T: Payload> Fresh<T> for $contender {
+            fn channel() -> Outcome<(Sender<Self, T>, Receiver<Self, T>)> {
+                let (sender, receiver) = $module::channel();
+                Ok((Inside(sender), Inside(receiver)))
+            }
+        }
+    };
 }
 
-impl<T: Send + 'static> Channel<T> for Threads {
-    type Sender = Inside<mpsc::Sender<T>>;
-    type Receiver = Inside<mpsc::Receiver<T>>;
-
-    fn send(sender: &mut Self::Sender, value: T) -> Outcome<()> {
-        sender.0.send(value).map_err(|_| "the receiver is gone")?;
-        Ok(())
-    }
-
-    fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>> {
-        Ok(receiver.0.recv().ok())
-    }
-}
-
-impl<Up: Send + 'static, Down: Send + 'static> Link<Up, Down> for Threads {
-    fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
-        let (up_sender, up_receiver) = mpsc::channel::<Up>();
-        let (down_sender, down_receiver) = mpsc::channel::<Down>();
-        start(&leave((Inside(down_sender), Inside(up_receiver))))?;
-        Ok((Inside(up_sender), Inside(down_receiver)))
-    }
-
-    fn join(name: &str) -> Outcome<(Sender<Self, Down>, Receiver<Self, Up>)> {
-        collect(name)
-    }
-}
+mpsc_api!(Threads, "std (threads)", std_mpsc);
+mpsc_api!(StraitThreads, "strait", mpsc);
 
 impl Bytes for Threads {
-    type Sender = mpsc::Sender<Vec<u8>>;
-    type Receiver = mpsc::Receiver<Vec<u8>>;
+    type Sender = std_mpsc::Sender<Vec<u8>>;
+    type Receiver = std_mpsc::Receiver<Vec<u8>>;
 
     fn serve(start: Start<'_>, _: usize) -> Outcome<(Self::Sender, Self::Receiver)> {
-        let (up_sender, up_receiver) = mpsc::channel();
-        let (down_sender, down_receiver) = mpsc::channel();
+        let (up_sender, up_receiver) = std_mpsc::channel();
+        let (down_sender, down_receiver) = std_mpsc::channel();
         start(&leave((down_sender, up_receiver)))?;
         Ok((up_sender, down_receiver))
     }
@@ -91,16 +108,9 @@ impl Bytes for Threads {
     }
 }
 
-impl<T: Send + 'static> Fresh<T> for Threads {
-    fn channel() -> Outcome<(Sender<Self, T>, Receiver<Self, T>)> {
-        let (sender, receiver) = mpsc::channel();
-        Ok((Inside(sender), Inside(receiver)))
-    }
-}
-
 /// Lets an end of a std channel be part of a message type that has to satisfy serde. std's channels move values without
-/// serialising them, so neither method runs.
-pub struct Inside<T>(T);
+/// serialising them, so neither method runs. strait's ends need none of it, and stay in their thread as std's do.
+pub struct Inside<T>(pub(super) T);
 
 impl<T> Serialize for Inside<T> {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

@@ -14,7 +14,10 @@ use std::time::Duration;
 use crate::contender::{Contender, Outcome, Start};
 #[cfg(target_os = "linux")]
 use crate::contenders::{Events, Floor, Iceoryx2, Interprocess, Polling};
-use crate::contenders::{IpcChannel, Memcpy, Strait, StraitPerSender, Threads};
+use crate::contenders::{
+    IpcChannel, Memcpy, Strait, StraitBounded, StraitPerSender, StraitThreads,
+    StraitThreadsBounded, Threads, ThreadsBounded,
+};
 use crate::row::Row;
 
 /// One piece of work, done by two sides that are connected through the contender `C`.
@@ -113,6 +116,44 @@ pub fn rows() -> Vec<Row> {
             create::OneMessage,
             [Strait, IpcChannel, Threads],
             linux [Interprocess, Iceoryx2<Events>, Iceoryx2<Polling>]
+        ),
+    ]);
+    rows.extend([
+        row!(
+            "strait::mpsc: round trip, 60 B struct",
+            round_trip::RoundTrip,
+            [StraitThreads, Threads]
+        ),
+        row!(
+            "strait::mpsc: stream, 60 B struct",
+            stream::Values::<Record>::new(),
+            [StraitThreads, Threads]
+        ),
+        row!("strait::mpsc: create + drop", create::Create, [StraitThreads, IpcChannel, Threads]),
+        row!(
+            "strait::mpsc: create + one message + drop",
+            create::OneMessage,
+            [StraitThreads, IpcChannel, Threads]
+        ),
+        row!(
+            "strait::mpsc: stream, bound of 100",
+            stream::Values::<Record>::new(),
+            [StraitThreadsBounded<100>, ThreadsBounded<100>]
+        ),
+        row!(
+            "strait::mpsc: stream, rendezvous",
+            stream::Values::<Record>::new(),
+            [StraitThreadsBounded<0>, ThreadsBounded<0>]
+        ),
+        row!(
+            "stream, 60 B struct, bound of 100",
+            stream::Values::<Record>::new(),
+            [StraitBounded<100>, ThreadsBounded<100>]
+        ),
+        row!(
+            "stream, 60 B struct, rendezvous",
+            stream::Values::<Record>::new(),
+            [StraitBounded<0>, ThreadsBounded<0>]
         ),
     ]);
     for members in [1, 100, 1000] {
