@@ -47,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(frame::parse(&again, again.len(), attachments.into()), result);
     // Whatever has no meaning aside, they are the same.
     let meaning = match kind {
-        Kind::Message | Kind::Bell => 0,
+        Kind::Message | Kind::Bell | Kind::Want => 0,
         Kind::Attach { .. } => 8,
         Kind::Part { position: Position::First { .. }, .. } => 28,
         Kind::Part { .. } | Kind::Abort { .. } => 16,

@@ -21,6 +21,7 @@ use strait::handle::Handle;
 use strait::internals::frame::{Head, Kind, Position};
 use strait::ipc::{
     self, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, IpcSharedMemory,
+    IpcSyncSender,
 };
 use strait::{IpcError, TryRecvError};
 use uuid::Uuid;
@@ -39,6 +40,7 @@ enum Value {
     Receiver(IpcReceiver<u8>),
     Memory(IpcSharedMemory),
     Handle(Handle<File>),
+    Bounded(IpcSyncSender<u8>),
     Several(Vec<Value>),
 }
 
@@ -53,6 +55,8 @@ struct Input {
 enum Way {
     Receiver,
     Set,
+    /// As a receiver of a channel with a bound, which the honest one keeps to and the hostile one does not.
+    Bounded,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -86,6 +90,7 @@ enum Any {
     Last { id: u8 },
     Abort { id: u8 },
     Bell,
+    Want,
     Attach { elsewhere: bool },
 }
 
@@ -97,6 +102,7 @@ enum Object {
     OpenMemory,
     ShortMemory,
     Pipe,
+    PipeToWrite,
     File,
     Directory,
     Event,
@@ -142,6 +148,7 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
         memory(4096, SealFlags::empty()),
         memory(1, SealFlags::SHRINK),
         reader,
+        writer,
         File::open("/dev/null").unwrap().into(),
         File::open("/").unwrap().into(),
         eventfd(1, EventfdFlags::CLOEXEC).unwrap(),
@@ -151,7 +158,7 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
         unconnected(),
         listener.into(),
     ];
-    Objects { all, _other_ends: vec![writer, other_stream.into(), other_packets] }
+    Objects { all, _other_ends: vec![other_stream.into(), other_packets] }
 });
 
 /// So many packets, and so many bytes of packets, wait at most: nobody may have to wait for room in this one thread.
@@ -168,7 +175,7 @@ struct Channel {
     set: IpcReceiverSet,
     /// A channel to move the receiver through.
     carrier: (IpcSender<IpcReceiver<Value>>, IpcReceiver<IpcReceiver<Value>>),
-    honest: IpcSender<Value>,
+    honest: Box<dyn Fn(Value)>,
     hostile: OwnedFd,
     waiting: usize,
     secret: u128,
@@ -180,14 +187,24 @@ struct Channel {
 
 impl Channel {
     fn new(way: Way) -> Channel {
-        let (sender, receiver) = ipc::channel::<Value>().unwrap();
-        let hostile = sender.as_fd().try_clone_to_owned().unwrap();
+        let (honest, hostile, receiver): (Box<dyn Fn(Value)>, _, _) = match way {
+            Way::Receiver | Way::Set => {
+                let (sender, receiver) = ipc::channel::<Value>().unwrap();
+                let hostile = sender.as_fd().try_clone_to_owned().unwrap();
+                (Box::new(move |value| sender.send(value).unwrap()), hostile, receiver)
+            }
+            Way::Bounded => {
+                let (sender, receiver) = ipc::sync_channel::<Value>(MAX_WAITING + 1).unwrap();
+                let hostile = sender.as_fd().try_clone_to_owned().unwrap();
+                (Box::new(move |value| sender.try_send(&value).unwrap()), hostile, receiver)
+            }
+        };
         let mut channel = Channel {
             way,
             receiver: None,
             set: IpcReceiverSet::new().unwrap(),
             carrier: ipc::channel().unwrap(),
-            honest: sender,
+            honest,
             hostile,
             waiting: 0,
             secret: Uuid::new_v4().as_u128(),
@@ -201,7 +218,7 @@ impl Channel {
 
     fn install(&mut self, receiver: IpcReceiver<Value>) {
         match self.way {
-            Way::Receiver => self.receiver = Some(receiver),
+            Way::Receiver | Way::Bounded => self.receiver = Some(receiver),
             Way::Set => drop(self.set.add(receiver).unwrap()),
         }
     }
@@ -280,7 +297,7 @@ impl Channel {
                     self.make_room();
                 }
             }
-            _ => self.honest.send(value).unwrap(),
+            _ => (self.honest)(value),
         }
         self.waiting += 1;
     }
@@ -338,13 +355,14 @@ impl Channel {
                 std::hint::black_box(memory.iter().map(|byte| u32::from(*byte)).sum::<u32>());
             }
             Value::Handle(handle) => drop(handle.metadata()),
+            Value::Bounded(sender) => drop(sender.try_send(&1)),
             Value::Several(values) => values.into_iter().for_each(|value| self.look_at(value)),
         }
     }
 
     fn relocate(&mut self) {
         let receiver = match self.way {
-            Way::Receiver => self.receiver.take().unwrap(),
+            Way::Receiver | Way::Bounded => self.receiver.take().unwrap(),
             Way::Set => {
                 let id = (0..).find_map(|id| self.set.remove(id)).unwrap();
                 id.to()
@@ -371,6 +389,7 @@ impl From<Any> for Kind {
             Any::Last { id } => part(id, Position::Last),
             Any::Abort { id } => Kind::Abort { id: id.into() },
             Any::Bell => Kind::Bell,
+            Any::Want => Kind::Want,
             Any::Attach { elsewhere } => {
                 let here = strait::internals::clock_domain().unwrap();
                 Kind::Attach {
@@ -391,12 +410,18 @@ fuzz_target!(|input: Input| {
                 channel.attack_with_frame(kind.into(), wrong_count, wrong_len, &body, &objects);
             }
             Step::Forged { kind, index, len, objects } => {
-                let kind = u32::from(kind % 6).to_le_bytes();
-                // An index, and in the case of memory a length, or in that of a receiver nothing that moves with it.
+                let kind = u32::from(kind % 7).to_le_bytes();
+                // An index, and in the case of memory a length, in that of a receiver nothing that moves with it, or in that of a
+                // sender into a bounded channel another index.
                 let memory = [&[1][..], &index.to_le_bytes(), &u64::from(len).to_le_bytes()];
                 let body = match kind[0] {
                     3 => [&kind[..], &memory.concat()].concat(),
-                    2 => [&kind[..], &index.to_le_bytes(), &[0; 33]].concat(),
+                    2 => [&kind[..], &index.to_le_bytes(), &[0; 34]].concat(),
+                    5 => {
+                        let other = 1 - index.min(1);
+                        let permits = [&[1][..], &other.to_le_bytes(), &[(len % 2) as u8]];
+                        [&kind[..], &index.to_le_bytes(), &permits.concat()].concat()
+                    }
                     _ => [&kind[..], &index.to_le_bytes()].concat(),
                 };
                 channel.attack_with_frame(Kind::Message, None, None, &body, &objects);
