@@ -153,9 +153,9 @@ impl Lobby {
 
     /// Drops a client, unless it has said something before it could not any more.
     fn dismiss(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Option<First>, RecvError> {
-        if let Some(client) = self.silent.get(&id) {
-            client.packets().refuse();
-        }
+        let heard = self.hear(id, buffer)?;
+        let Some(client) = self.silent.get(&id) else { return Ok(heard) };
+        client.packets().refuse();
         let heard = self.hear(id, buffer);
         let has_said_nothing = |client: &Receiver| heard.is_ok() || client.packets().backlog() == 0;
         if self.silent.get(&id).is_some_and(has_said_nothing) {
@@ -165,17 +165,37 @@ impl Lobby {
         heard
     }
 
+    /// Makes sure that there is a handle left for the one that client `id` may send. Those who say nothing may be using them up.
+    fn make_room(&mut self, id: u64) -> io::Result<()> {
+        let mut others: Option<VecDeque<u64>> = None;
+        while let Err(error) = self.listener.reserve() {
+            let silent = &self.silent;
+            let others = others.get_or_insert_with(|| silent.keys().copied().collect());
+            let Some(other) = others.pop_front() else { return Err(error) };
+            let Some(client) = self.silent.get(&other).filter(|_| other != id) else { continue };
+            if client.packets().backlog() > 0 {
+                continue;
+            }
+            client.packets().refuse();
+            if client.packets().backlog() == 0 {
+                self.silent.remove(&other);
+            }
+        }
+        Ok(())
+    }
+
     /// Receives from one client. If that fails, the client is heard again.
     fn hear(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Option<First>, RecvError> {
-        let Some(client) = self.silent.get_mut(&id) else { return Ok(None) };
         let needs_room = self.greeting != Greeting::Message;
-        if needs_room {
-            if let Err(error) = self.listener.reserve() {
-                self.ready.push_back(id);
+        if needs_room && self.silent.contains_key(&id) {
+            if let Err(error) = self.make_room(id) {
+                // It was here before those that come later.
+                self.ready.push_front(id);
                 return Err(RecvError::Io(error));
             }
             self.listener.release();
         }
+        let Some(client) = self.silent.get_mut(&id) else { return Ok(None) };
         let received = client.receive(buffer, Purpose::Look, Wait::Never);
         if needs_room {
             // If there is none left, that shows when it is needed next.
@@ -192,12 +212,17 @@ impl Lobby {
             Err(RecvError::Disconnected | RecvError::Lost(Problem::Malformed(_))) => {
                 self.silent.remove(&id);
             }
-            Err(RecvError::Lost(_) | RecvError::Broken(_)) if needs_room => {
+            // There was room for all that it should have sent.
+            Err(RecvError::Lost(_)) if needs_room => {
                 self.silent.remove(&id);
             }
             // Not the client's fault.
-            Err(error @ (RecvError::Lost(_) | RecvError::Io(_) | RecvError::Broken(_))) => {
-                self.ready.push_back(id);
+            Err(error @ (RecvError::Lost(_) | RecvError::Io(_))) => {
+                self.ready.push_front(id);
+                return Err(error);
+            }
+            Err(error @ RecvError::Broken(_)) => {
+                self.silent.remove(&id);
                 return Err(error);
             }
         }
