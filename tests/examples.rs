@@ -119,7 +119,7 @@ fn async_stream() {
 #[cfg(any(not(target_os = "linux"), feature = "force-inprocess"))]
 #[test]
 fn examples_with_several_processes_say_that_they_need_them() {
-    for example in ["hello", "pass_a_file", "shared_memory", "sandbox"] {
+    for example in ["hello", "pass_a_file", "shared_memory", "server", "sandbox"] {
         let output = run(example, [""; 0]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{example}");
         assert!(output.stderr.contains("channels do not leave the process"), "{example}");
@@ -219,6 +219,17 @@ mod processes {
     fn shared_memory() {
         let output = run("shared_memory", [""; 0]);
         assert_eq!(output.stdout, "parent: 1048576 bytes add up to 3145728\n");
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    }
+
+    #[test]
+    fn server() {
+        let output = run("server", [""; 0]);
+        let client = "client: 4 tickets, in order: true";
+        assert_eq!(
+            output.sorted_lines(),
+            [client, client, client, "server: 12 tickets for 3 clients"]
+        );
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     }
 

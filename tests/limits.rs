@@ -379,7 +379,7 @@ fn c7_a_server_of_many_waits_for_descriptors() {
                 }
             }
             // One has the place of the reserve and one of the spare ones, and so on.
-            assert_eq!(accepted.len(), (spare + 1) / 2, "with {spare}");
+            assert_eq!(accepted.len(), spare.div_ceil(2), "with {spare}");
             drop(taken);
             while accepted.len() < clients.len() {
                 accepted.push(server.accept().unwrap());

@@ -29,7 +29,7 @@ use crate::platform::Wait;
 /// A forked child cannot use the streams of its parent.
 pub struct IpcServerStream<Out, In> {
     source: Source,
-    values: PhantomData<fn(Out) -> In>,
+    values: PhantomData<fn() -> (Out, In)>,
 }
 
 enum Source {

@@ -70,7 +70,7 @@ use crate::platform::{Peer, ServerName, Wait};
 /// ```
 pub struct IpcServer<Out, In> {
     server: Server,
-    values: PhantomData<fn(Out) -> In>,
+    values: PhantomData<fn() -> (Out, In)>,
 }
 
 impl<Out, In> IpcServer<Out, In>

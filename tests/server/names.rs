@@ -295,7 +295,7 @@ fn churning_child() {
         let path = Path::new(&arguments[0]);
         let mut random = Random::new(arguments[1].parse().unwrap());
         let mut taken = 0;
-        while taken < 40 {
+        while taken < 1500 {
             if random.below(4) == 0 {
                 // It has the name, or has not, but does not give it back.
                 fork(|| {
