@@ -164,7 +164,6 @@ impl<Out, In> fmt::Debug for IpcServer<Out, In> {
 }
 
 /// The iterator that [`IpcServer::incoming`] returns.
-#[derive(Debug)]
 pub struct Incoming<'a, Out, In> {
     server: &'a mut IpcServer<Out, In>,
 }
@@ -181,11 +180,16 @@ where
     }
 }
 
+impl<Out, In> fmt::Debug for Incoming<'_, Out, In> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("server", &self.server).finish()
+    }
+}
+
 /// A client, as its server sees it: a channel in each direction.
 ///
 /// When the client is gone, the receiver says [`Disconnected`](IpcError::Disconnected) after all that the client has sent. To turn a
 /// client out, drop both.
-#[derive(Debug)]
 pub struct IpcConnection<Out, In> {
     /// To the client.
     pub sender: IpcSender<Out>,
@@ -197,6 +201,13 @@ impl<Out, In> IpcConnection<Out, In> {
     /// Takes it apart.
     pub fn split(self) -> (IpcSender<Out>, IpcReceiver<In>) {
         (self.sender, self.receiver)
+    }
+}
+
+impl<Out, In> fmt::Debug for IpcConnection<Out, In> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("IpcConnection");
+        fields.field("sender", &self.sender).field("receiver", &self.receiver).finish()
     }
 }
 
