@@ -1,4 +1,7 @@
 //! Names: who gets one, who has it, and what is left of it.
+//!
+//! Where a socket of this process is to be a stale one, the test is alone: a child process that another one starts has a copy of it
+//! until its `exec`, and so it is not.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -157,25 +160,26 @@ fn a_server_that_lives_is_never_taken_over() {
 
 #[test]
 fn what_others_listen_at_is_in_use() {
-    let _watchdog = watchdog();
-    let directory = Directory::new();
-    let path = directory.path("x");
-    // One that takes nobody.
-    let other = listen(&path, 0);
-    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-    let client = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
-    rustix::net::connect(&client, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-    assert_refused(&path, io::ErrorKind::AddrInUse);
-    drop(other);
-    drop(bind(&path).unwrap());
-    // One that is of another kind.
-    let other = UnixListener::bind(&path).unwrap();
-    assert_refused(&path, io::ErrorKind::AddrInUse);
-    let error = ipc::connect::<u32, u32>(path.as_path()).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-    drop(other);
-    drop(bind(&path).unwrap());
-    assert_eq!(directory.entries(), [""; 0]);
+    harness::alone("names::what_others_listen_at_is_in_use", || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        // One that takes nobody.
+        let other = listen(&path, 0);
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let client = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::connect(&client, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        drop(other);
+        drop(bind(&path).unwrap());
+        // One that is of another kind.
+        let other = UnixListener::bind(&path).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        let error = ipc::connect::<u32, u32>(path.as_path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        drop(other);
+        drop(bind(&path).unwrap());
+        assert_eq!(directory.entries(), [""; 0]);
+    });
 }
 
 #[test]
@@ -253,39 +257,40 @@ fn racing_child() {
 
 #[test]
 fn of_several_who_find_a_stale_name_one_gets_it() {
-    const RACERS: usize = 4;
-    const ROUNDS: usize = 100;
+    harness::alone("names::of_several_who_find_a_stale_name_one_gets_it", || {
+        const RACERS: usize = 4;
+        const ROUNDS: usize = 100;
 
-    let _watchdog = watchdog();
-    let directory = Directory::new();
-    let mut racers: Vec<_> = (0..RACERS)
-        .map(|_| {
-            let mut child = harness::child_with_pipes("names::racing_child", &[]);
-            let output = child.stdout.take().unwrap();
-            let results = BufReader::new(output).lines().map(Result::unwrap);
-            (child, results.filter(|line| line == "won" || line == "lost"))
-        })
-        .collect();
-    for round in 0..ROUNDS {
-        let path = directory.path(&round.to_string());
-        // Round by round: as if by a crash, and as if with the lock left behind.
-        drop(listen(&path, 1));
-        if round % 2 == 0 {
-            fs::write(directory.path(&format!("{round}.lock")), "").unwrap();
+        let directory = Directory::new();
+        let mut racers: Vec<_> = (0..RACERS)
+            .map(|_| {
+                let mut child = harness::child_with_pipes("names::racing_child", &[]);
+                let output = child.stdout.take().unwrap();
+                let results = BufReader::new(output).lines().map(Result::unwrap);
+                (child, results.filter(|line| line == "won" || line == "lost"))
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            let path = directory.path(&round.to_string());
+            // Round by round: as if by a crash, and as if with the lock left behind.
+            drop(listen(&path, 1));
+            if round % 2 == 0 {
+                fs::write(directory.path(&format!("{round}.lock")), "").unwrap();
+            }
+            for (child, _) in &mut racers {
+                writeln!(child.stdin.as_mut().unwrap(), "{}", path.display()).unwrap();
+            }
+            let results: Vec<String> =
+                racers.iter_mut().map(|(_, results)| results.next().unwrap()).collect();
+            let won = results.iter().filter(|&result| result == "won").count();
+            assert_eq!(won, 1, "{results:?}");
         }
-        for (child, _) in &mut racers {
-            writeln!(child.stdin.as_mut().unwrap(), "{}", path.display()).unwrap();
+        for (mut child, _) in racers {
+            drop(child.stdin.take());
+            child.completed();
         }
-        let results: Vec<String> =
-            racers.iter_mut().map(|(_, results)| results.next().unwrap()).collect();
-        let won = results.iter().filter(|&result| result == "won").count();
-        assert_eq!(won, 1, "{results:?}");
-    }
-    for (mut child, _) in racers {
-        drop(child.stdin.take());
-        child.completed();
-    }
-    assert_eq!(directory.entries(), [""; 0]);
+        assert_eq!(directory.entries(), [""; 0]);
+    });
 }
 
 /// Takes a name again and again, is reached by it while it has it, and sometimes crashes with it.
