@@ -74,9 +74,7 @@ impl Lobby {
             for _ in 0..self.ready.len() {
                 let Some(id) = self.ready.pop_front() else { break };
                 let heard = if id == LISTENER_ID {
-                    // If it fails, nobody says again that there is somebody.
-                    let admitted = self.admit(buffer, may_enter);
-                    admitted.inspect_err(|_| self.ready.push_back(LISTENER_ID))?
+                    self.admit(buffer, may_enter)?
                 } else {
                     self.hear(id, buffer)?
                 };
@@ -96,11 +94,16 @@ impl Lobby {
         buffer: &mut Vec<u8>,
         may_enter: &mut dyn FnMut(&Peer) -> bool,
     ) -> Result<Option<First>, RecvError> {
+        // It stays among the ready until nobody is found, however this ends: nobody would say again that there is somebody.
+        self.ready.push_back(LISTENER_ID);
         for _ in 0..CLIENTS_PER_TURN {
             let heard = match self.listener.accept(Wait::Never) {
                 Ok((packets, peer)) if may_enter(&peer) => self.let_in(packets, buffer)?,
                 Ok(_) => None,
-                Err(platform::RecvError::Empty) => return Ok(None),
+                Err(platform::RecvError::Empty) => {
+                    self.ready.retain(|&id| id != LISTENER_ID);
+                    return Ok(None);
+                }
                 // Those who say nothing may be using up the handles.
                 Err(platform::RecvError::Io(_)) if !self.silent.is_empty() => {
                     self.dismiss_oldest(buffer)?
@@ -108,11 +111,9 @@ impl Lobby {
                 Err(error) => return Err(error.into()),
             };
             if heard.is_some() {
-                self.ready.push_back(LISTENER_ID);
                 return Ok(heard);
             }
         }
-        self.ready.push_back(LISTENER_ID);
         Ok(None)
     }
 

@@ -33,8 +33,10 @@ use crate::platform::{Peer, ServerName, Wait};
 /// Only processes of this user, and of root, get in, whoever is able to connect: `set_filter` in [`os`](crate::os) changes that, and tells
 /// who it is. With a path or an abstract name on Linux, others may be able to connect; with a private name they are not.
 ///
+/// On Linux a server has three descriptors, and one more for the lock of a name in the file system; each client has two.
+///
 /// After a `fork` a server belongs to the parent. The child must not use it, and shares the name with it: until both have ended or
-/// dropped it, the name counts as in use if the parent was killed.
+/// dropped it, or the child has called `exec`, the name counts as in use if the parent was killed.
 ///
 /// # Examples
 ///

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::sync::mpsc;
 use std::thread;
@@ -110,6 +111,36 @@ fn a_filter_decides_who_gets_in() {
     for (_, receiver) in clients {
         assert!(receiver.recv().unwrap_err().is_disconnected());
     }
+}
+
+/// Who panics in it loses that client, and no other.
+#[test]
+fn a_filter_may_panic() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let visits = Cell::new(0);
+    server.set_filter(move |_| {
+        visits.set(visits.get() + 1);
+        assert!(visits.get() != 2, "on purpose");
+        true
+    });
+    let clients: Vec<_> = (0..4).map(|_| connect(&name)).collect();
+    for (number, (sender, _)) in (0..).zip(&clients) {
+        sender.send(number).unwrap();
+    }
+    assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), 0);
+    let mut panics = 0;
+    for number in [2, 3] {
+        let client = loop {
+            match catch_unwind(AssertUnwindSafe(|| server.accept())) {
+                Ok(client) => break client.unwrap(),
+                Err(_) => panics += 1,
+            }
+        };
+        assert_eq!(client.receiver.recv().unwrap(), number);
+    }
+    assert_eq!(panics, 1);
+    assert!(clients[1].1.recv().unwrap_err().is_disconnected());
 }
 
 #[test]
