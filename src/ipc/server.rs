@@ -49,7 +49,7 @@ use crate::platform::{Peer, ServerName, Wait};
 /// # let name = name.as_str();
 /// // "doubling", say:
 /// let mut server = IpcServer::<u64, u32>::bind(name)?;
-/// thread::spawn(move || -> Result<(), strait::IpcError> {
+/// let service = thread::spawn(move || -> Result<(), strait::IpcError> {
 ///     for client in server.incoming() {
 ///         let (sender, receiver) = client?.split();
 ///         thread::spawn(move || {
@@ -59,6 +59,7 @@ use crate::platform::{Peer, ServerName, Wait};
 ///                 }
 ///             }
 ///         });
+/// #       break;
 ///     }
 ///     Ok(())
 /// });
@@ -67,6 +68,7 @@ use crate::platform::{Peer, ServerName, Wait};
 /// let (sender, receiver) = ipc::connect::<u32, u64>(name)?;
 /// sender.send(21)?;
 /// assert_eq!(receiver.recv()?, 42);
+/// # service.join().unwrap()?;
 /// # Ok(())
 /// # }
 /// ```
