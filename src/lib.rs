@@ -163,6 +163,37 @@
 //! - [`router::ROUTER`] calls back, on a thread of its own, or passes messages on to crossbeam channels.
 //! - With the feature `async` a receiver becomes a stream, on any runtime: `IpcReceiver::to_stream`.
 //!
+//! # Servers
+//!
+//! An [`IpcServer`](ipc::IpcServer) is found by a [name](ipc::ServerName) that its clients know beforehand, serves as many as come, and
+//! takes its name over from one that was killed. Each client gets a channel in each direction, and may send at once.
+//!
+//! ```
+//! use strait::ipc::{self, IpcServer};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let name = format!("squares-{}", std::process::id());
+//! # let name = name.as_str();
+//! // The name is "squares", say.
+//! let mut server = IpcServer::<u64, u32>::bind(name)?;
+//!
+//! // In other processes:
+//! let (numbers, squares) = ipc::connect::<u32, u64>(name)?;
+//! numbers.send(12)?;
+//!
+//! // In the server, for each of them:
+//! let (squares_to_client, numbers_from_client) = server.accept()?.split();
+//! let number = u64::from(numbers_from_client.recv()?);
+//! squares_to_client.send(number * number)?;
+//! # assert_eq!(squares.recv()?, 144);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! New clients can be waited for together with the messages of those that are there: a server can be
+//! [a member of a set](ipc::IpcReceiverSet::add_server), or with the feature `async` a stream. Only processes of the same user and root
+//! get in; on Unix, a filter in [`os`] says who else, and who they are.
+//!
 //! # Options
 //!
 //! A receiver decides [how its channel behaves](ipc::ChannelOptions): whether messages of different senders are put into order,

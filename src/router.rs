@@ -342,6 +342,7 @@ impl Router {
     fn handle(&mut self, event: Event) {
         let (id, message) = match event {
             Event::Message(id, bytes, attachments) => (id, IpcMessage::new(bytes, attachments)),
+            Event::Client(id, client) => (id, IpcMessage::of_client(*client)),
             Event::Lost(id, problem) => (id, IpcMessage::lost(problem.into())),
             Event::Closed(id) => return self.close(id),
         };

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{
-    self, IpcBytesReceiver, IpcBytesSender, IpcMessage, IpcOneShotServer, IpcReceiver,
-    IpcReceiverSet, IpcSelectionResult, IpcSender, IpcSharedMemory, OpaqueIpcReceiver,
-    OpaqueIpcSender,
+    self, IpcBytesReceiver, IpcBytesSender, IpcConnection, IpcMessage, IpcOneShotServer,
+    IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, IpcServer, IpcSharedMemory,
+    OpaqueIpcReceiver, OpaqueIpcSender, ServerName,
 };
 use strait::router::{
     ROUTER, RouterMultiHandler, RouterOneShotHandler, RouterProxy, TypedRouterMultiHandler,
@@ -139,6 +139,16 @@ mod traits {
         is_send::<IpcOneShotServer<Nothing>>();
         is_sync::<IpcOneShotServer<Nothing>>();
         is_debug::<IpcOneShotServer<Nothing>>();
+        is_send::<IpcServer<Nothing, Nothing>>();
+        is_sync::<IpcServer<Nothing, Nothing>>();
+        is_debug::<IpcServer<Nothing, Nothing>>();
+        is_send::<IpcConnection<Nothing, Nothing>>();
+        is_debug::<IpcConnection<Nothing, Nothing>>();
+        is_serde::<IpcConnection<Nothing, Nothing>>();
+        is_send::<ServerName>();
+        is_sync::<ServerName>();
+        is_clone::<ServerName>();
+        is_debug::<ServerName>();
         is_send::<IpcSharedMemory>();
         is_sync::<IpcSharedMemory>();
         is_clone::<IpcSharedMemory>();
@@ -256,6 +266,8 @@ mod signatures {
 
         #[cfg(feature = "async")]
         let _: fn(IpcReceiver<T>) -> strait::asynch::IpcStream<T> = IpcReceiver::to_stream;
+        #[cfg(feature = "async")]
+        let _: fn(IpcServer<T, T>) -> strait::asynch::IpcServerStream<T, T> = IpcServer::to_stream;
     }
 
     #[test]
@@ -538,6 +550,8 @@ mod messages {
         let (sender, receiver) = pair::<u8>();
         let (bytes_sender, bytes_receiver) = ipc::bytes_channel().unwrap();
         let (server, _) = IpcOneShotServer::<u8>::new().unwrap();
+        let name = format!("strait-api-{}", std::process::id());
+        let many = IpcServer::<u8, u8>::bind(name).unwrap();
         let memory = IpcSharedMemory::from_byte(1, 1 << 20);
         for (name, text) in [
             ("IpcSender", format!("{sender:?}")),
@@ -548,6 +562,7 @@ mod messages {
             ("IpcBytesReceiver", format!("{bytes_receiver:?}")),
             ("IpcReceiverSet", format!("{:?}", IpcReceiverSet::new().unwrap())),
             ("IpcOneShotServer", format!("{server:?}")),
+            ("IpcServer", format!("{many:?}")),
             ("IpcSharedMemory", format!("{memory:?}")),
             ("RouterProxy", format!("{:?}", *ROUTER)),
         ] {

@@ -119,7 +119,9 @@ fn async_stream() {
 #[cfg(any(not(target_os = "linux"), feature = "force-inprocess"))]
 #[test]
 fn examples_with_several_processes_say_that_they_need_them() {
-    for example in ["hello", "pass_a_file", "shared_memory", "threads_to_processes", "sandbox"] {
+    let examples =
+        ["hello", "pass_a_file", "shared_memory", "server", "threads_to_processes", "sandbox"];
+    for example in examples {
         let output = run(example, [""; 0]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{example}");
         assert!(output.stderr.contains("channels do not leave the process"), "{example}");
@@ -229,6 +231,17 @@ mod processes {
             output.stdout,
             "a thread says: [1, 3, 6, 10], and succeeded: true\n\
              another process says: [1, 3, 6, 10], and succeeded: true\n"
+        );
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    }
+
+    #[test]
+    fn server() {
+        let output = run("server", [""; 0]);
+        let client = "client: 4 tickets, in order: true";
+        assert_eq!(
+            output.sorted_lines(),
+            [client, client, client, "server: 12 tickets for 3 clients"]
         );
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     }

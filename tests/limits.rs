@@ -18,8 +18,8 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Uid};
 use strait::handle::Handle;
 use strait::ipc::{
-    self, IpcError, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSender, IpcSharedMemory,
-    TryRecvError,
+    self, IpcError, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSender, IpcServer,
+    IpcSharedMemory, ServerName, TryRecvError,
 };
 use strait::router::{ROUTER, RouterProxy};
 
@@ -123,6 +123,20 @@ const CALLS: &[Call] = &[
         assert_eq!(greeting, "hello");
         client.send("again".to_string())?;
         assert_eq!(receiver.recv()?, "again");
+        Ok(())
+    }),
+    ("a server of many", || {
+        let name = ServerName::Abstract(format!("strait-limits-{}", std::process::id()));
+        let mut server = IpcServer::<u32, u32>::bind(&name)?;
+        let (sender, receiver) = ipc::connect::<u32, u32>(&name)?;
+        sender.send(1)?;
+        let client = match server.accept_timeout(Duration::from_secs(60)) {
+            Err(TryRecvError::Empty) => panic!("the client is not heard"),
+            accepted => accepted?,
+        };
+        assert_eq!(client.receiver.recv()?, 1);
+        client.sender.send(2)?;
+        assert_eq!(receiver.recv()?, 2);
         Ok(())
     }),
     ("conversions", || {
@@ -341,6 +355,46 @@ fn c7_a_server_accepts_with_a_full_descriptor_table() {
     });
 }
 
+/// Nothing of a client is lost that there were no descriptors for.
+#[test]
+fn c7_a_server_of_many_waits_for_descriptors() {
+    harness::alone("c7_a_server_of_many_waits_for_descriptors", || {
+        let name = ServerName::Abstract(format!("strait-waits-{}", std::process::id()));
+        let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();
+        for spare in 0..4 {
+            let clients: Vec<_> =
+                (0..5).map(|_| ipc::connect::<u32, u32>(&name).unwrap()).collect();
+            for (number, (sender, _)) in (0..).zip(&clients) {
+                sender.send(number).unwrap();
+            }
+            let taken = take_descriptors(spare);
+            let mut accepted = Vec::new();
+            for _ in 0..10 {
+                match server.try_accept() {
+                    Ok(client) => accepted.push(client),
+                    Err(TryRecvError::IpcError(IpcError::Io(error))) => {
+                        assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            // One has the place of the reserve and one of the spare ones, and so on.
+            assert_eq!(accepted.len(), spare.div_ceil(2), "with {spare}");
+            drop(taken);
+            while accepted.len() < clients.len() {
+                accepted.push(server.accept().unwrap());
+            }
+            for (number, client) in (0..).zip(&accepted) {
+                assert_eq!(client.receiver.recv().unwrap(), number);
+                client.sender.send(number).unwrap();
+            }
+            for (number, (_, receiver)) in (0..).zip(&clients) {
+                assert_eq!(receiver.recv().unwrap(), number);
+            }
+        }
+    });
+}
+
 /// A descriptor for a set's own needs that was not to be had is to be had later.
 #[test]
 fn c7_a_set_can_be_polled_once_there_are_descriptors_again() {
@@ -373,6 +427,24 @@ fn c7_silent_clients_of_a_server_do_not_use_up_the_descriptors() {
         let taken = take_descriptors(4);
         assert_eq!(server.accept().unwrap().1, "hello");
         drop((taken, silent));
+    });
+}
+
+#[test]
+fn c7_silent_clients_of_a_server_of_many_do_not_use_up_the_descriptors() {
+    harness::alone("c7_silent_clients_of_a_server_of_many_do_not_use_up_the_descriptors", || {
+        let path = std::env::temp_dir().join(format!("strait-silent-{}", std::process::id()));
+        let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
+        let connect = || IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
+        for spare in [1, 4, 20] {
+            let silent: Vec<_> = (0..40).map(|_| connect()).collect();
+            let (sender, _receiver) = ipc::connect::<u32, u32>(path.as_path()).unwrap();
+            sender.send(5).unwrap();
+            let taken = take_descriptors(spare);
+            let client = server.accept().unwrap();
+            assert_eq!(client.receiver.recv().unwrap(), 5);
+            drop((taken, silent));
+        }
     });
 }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{
     self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcReceiverSet,
-    IpcSender, IpcSharedMemory, OpaqueIpcReceiver, OpaqueIpcSender, TryRecvError,
+    IpcSender, IpcServer, IpcSharedMemory, OpaqueIpcReceiver, OpaqueIpcSender, TryRecvError,
 };
 
 use harness::Child;
@@ -904,13 +904,15 @@ fn c11_nothing_is_inherited_by_programs() {
         let _everything = (
             ipc::channel::<u32>().unwrap(),
             IpcOneShotServer::<u32>::new().unwrap(),
+            IpcServer::<u32, u32>::bind(format!("strait-inherited-{}", std::process::id()))
+                .unwrap(),
             IpcReceiverSet::new().unwrap(),
             IpcSharedMemory::try_from_byte(1, 100).unwrap(),
         );
         let router = strait::router::RouterProxy::new();
         router.add_typed_route::<u32>(ipc::channel().unwrap().1, Box::new(|_| {}));
         let open = harness::handles();
-        assert!(open.len() > before.len() + 5);
+        assert!(open.len() > before.len() + 9);
         let inherited = open.iter().filter(|handle| !before.contains(handle));
         let inherited: Vec<_> = inherited.filter(|handle| !handle.closes_on_exec).collect();
         assert!(inherited.is_empty(), "{inherited:?}");

@@ -106,10 +106,7 @@ pub(crate) const MAX_EVENTS_PER_SELECT: usize = 1024;
 /// After how many bytes of messages one `select` returns.
 pub(crate) const BYTES_PER_SELECT: usize = 8 << 20;
 
-/// How many clients of a one-shot server may be connected without having said anything.
-pub(crate) const MAX_SILENT_CLIENTS: usize = 64;
-
-/// How many clients a one-shot server lets in before it looks at the clock and at those who are in.
+/// How many clients a server lets in before it looks at the clock and at those who are in.
 pub(crate) const CLIENTS_PER_TURN: usize = 16;
 
 /// After how many handles one `select` returns, so that the caller can close some before more come.

@@ -1,8 +1,8 @@
 //! The channel core: messages, not values.
 //!
 //! A message is bytes and attachments. The core turns messages into packets and back ([`frame`], [`assembly`]), knows how
-//! much a peer may cost us ([`limits`]), who is served next ([`set`]), how a receiver moves ([`slot`]) and how two
-//! processes meet ([`rendezvous`]). It knows neither the type of a message nor which operating system carries it.
+//! much a peer may cost us ([`limits`]), who is served next ([`set`]), how a receiver moves ([`slot`]) and how
+//! processes meet ([`rendezvous`], [`server`]). It knows neither the type of a message nor which operating system carries it.
 //!
 //! The path of a message: [`Sender::send`](sender::Sender::send) puts a header before the bytes and hands the packet to
 //! the backend, several packets if it is large or has many attachments. [`Receiver::receive`](receiver::Receiver::receive)
@@ -14,6 +14,7 @@ pub(crate) mod incoming;
 mod known;
 mod lane;
 pub mod limits;
+mod lobby;
 mod local;
 pub(crate) mod message;
 pub(crate) mod options;
@@ -25,6 +26,7 @@ mod ring_memory;
 pub(crate) mod rings;
 pub(crate) mod scratch;
 pub(crate) mod sender;
+pub(crate) mod server;
 pub(crate) mod set;
 pub(crate) mod slot;
 mod spin;
@@ -36,6 +38,7 @@ pub(crate) use permits::MovedIssuer;
 pub(crate) use receiver::Receiver;
 pub(crate) use rings::{MovedRing, Waiting};
 pub(crate) use sender::{SendFailure, Sender};
+pub(crate) use server::Server;
 pub(crate) use set::{Event, ReceiverSet};
 pub(crate) use slot::{Departure, Parcel, Slot};
 

@@ -16,11 +16,15 @@ use super::limits::{
 use super::message::{Problem, Purpose, RecvError};
 use super::receiver::Receiver;
 use super::scratch;
+use super::server::{Connection, Server};
 use super::spin::{SPIN_NANOS, Seen, Spin};
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
 
 /// Of how many members at most the memory is looked at before going to sleep.
 const SPIN_MEMBERS: usize = 16;
+
+/// How many handles a client of a server is: a receiver and a sender.
+const HANDLES_PER_CLIENT: usize = 2;
 
 /// How often to look whether members still use shared memory.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -30,6 +34,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(crate) struct ReceiverSet {
     poller: Poller,
     members: HashMap<u64, Member>,
+    servers: HashMap<u64, Host>,
     ready: VecDeque<u64>,
     news: VecDeque<u64>,
     /// Those that were found empty and whose senders were not asked to wake anybody.
@@ -54,6 +59,13 @@ struct Member {
     is_sharing: bool,
 }
 
+/// A server that is a member.
+#[derive(Debug)]
+struct Host {
+    server: Server,
+    is_queued: bool,
+}
+
 /// What one selection has taken.
 #[derive(Debug, Default)]
 struct Taken {
@@ -74,6 +86,8 @@ impl Taken {
 pub(crate) enum Event {
     /// A message came.
     Message(u64, Vec<u8>, Vec<Attachment>),
+    /// A client came to a server.
+    Client(u64, Box<Connection>),
     /// A message came and is lost.
     Lost(u64, Problem),
     /// All senders are gone, everything was received; it is a member no more.
@@ -86,6 +100,7 @@ impl ReceiverSet {
         Ok(ReceiverSet {
             poller: Poller::new()?,
             members: HashMap::new(),
+            servers: HashMap::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
             unarmed: Vec::new(),
@@ -122,6 +137,28 @@ impl ReceiverSet {
         Ok(id)
     }
 
+    /// Adds a server as a member and returns its id. Its clients are not members.
+    pub(crate) fn add_server(&mut self, server: Server) -> io::Result<u64> {
+        let id = self.next_id;
+        self.poller.add_poller(server.poller(), id)?;
+        self.next_id += 1;
+        self.servers.insert(id, Host { server, is_queued: false });
+        // What the server has seen before it came here, its poller does not report again.
+        self.queue(id);
+        if let Some(reminder) = self.reminder.get() {
+            // Without it, that shows with the next thing that happens.
+            let _ = reminder.wake();
+        }
+        Ok(id)
+    }
+
+    /// Gives a server back.
+    pub(crate) fn remove_server(&mut self, id: u64) -> Option<Server> {
+        let host = self.servers.remove(&id)?;
+        let _ = self.poller.remove_poller(host.server.poller());
+        Some(host.server)
+    }
+
     /// Gives a member back, with all that it has not delivered.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Receiver> {
         let member = self.members.remove(&id)?;
@@ -134,7 +171,7 @@ impl ReceiverSet {
 
     /// How many members it has.
     pub(crate) fn len(&self) -> usize {
-        self.members.len()
+        self.members.len() + self.servers.len()
     }
 
     /// A handle that makes a waiting `select` return without events.
@@ -280,9 +317,15 @@ impl ReceiverSet {
 
     /// Makes a member ready. Whether it is one.
     fn queue(&mut self, id: u64) -> bool {
-        let Some(member) = self.members.get_mut(&id) else { return false };
-        if !member.is_queued {
-            member.is_queued = true;
+        let is_queued = match self.members.get_mut(&id) {
+            Some(member) => &mut member.is_queued,
+            None => match self.servers.get_mut(&id) {
+                Some(host) => &mut host.is_queued,
+                None => return false,
+            },
+        };
+        if !*is_queued {
+            *is_queued = true;
             self.ready.push_back(id);
         }
         true
@@ -323,7 +366,13 @@ impl ReceiverSet {
         taken: &mut Taken,
     ) -> io::Result<()> {
         let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
+            let Some(host) = self.servers.get_mut(&id) else { return Ok(()) };
+            let turn = host.turn(id, buffer, events, taken);
+            host.is_queued = !matches!(turn, Ok(Turn::Drained));
+            if host.is_queued {
+                self.ready.push_back(id);
+            }
+            return turn.map(drop);
         };
         let turn = member.turn(id, buffer, events, taken);
         member.is_queued = !matches!(turn, Ok(Turn::Drained | Turn::Closed));
@@ -379,6 +428,33 @@ impl Member {
                     return Ok(Turn::Closed);
                 }
                 Err(RecvError::Io(error)) => return Err(error),
+            }
+            if taken.is_enough(events) {
+                break;
+            }
+        }
+        Ok(Turn::Interrupted)
+    }
+}
+
+impl Host {
+    /// Lets in who has come, up to its turn.
+    fn turn(
+        &mut self,
+        id: u64,
+        buffer: &mut Vec<u8>,
+        events: &mut Vec<Event>,
+        taken: &mut Taken,
+    ) -> io::Result<Turn> {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.server.step(buffer, Wait::Never) {
+                Ok(connection) => {
+                    taken.attachments += HANDLES_PER_CLIENT;
+                    events.push(Event::Client(id, Box::new(connection)));
+                }
+                Err(RecvError::Empty) => return Ok(Turn::Drained),
+                Err(RecvError::Io(error) | RecvError::Broken(error)) => return Err(error),
+                Err(RecvError::Unfinished | RecvError::Lost(_) | RecvError::Disconnected) => break,
             }
             if taken.is_enough(events) {
                 break;

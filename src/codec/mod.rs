@@ -65,6 +65,15 @@ pub(crate) fn send<T: Serialize + ?Sized>(
     })
 }
 
+/// Makes a message of a value that stays in this process. What it takes of the value, and is not kept, is dropped.
+pub(crate) fn pack<T: Serialize>(value: &T) -> Result<(Vec<u8>, Vec<Attachment>), SerDeError> {
+    let mut bytes = Vec::new();
+    let scope = scope::Encoding::begin(Fate::Dropped);
+    format::encode(value, &mut bytes, limits::MAX_MESSAGE_BYTES)
+        .map_err(|error| SerDeError::from_format("encoded", error))?;
+    Ok((bytes, scope.finish().attachments))
+}
+
 /// Makes a value of a message.
 pub(crate) fn decode<T: DeserializeOwned>(
     bytes: &[u8],

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::IpcConnection;
+use crate::channel::server::Connection;
 use crate::codec;
 use crate::error::SerDeError;
 use crate::platform::Attachment;
@@ -32,6 +34,14 @@ impl IpcMessage {
 
     pub(crate) fn new(bytes: Vec<u8>, attachments: Vec<Attachment>) -> IpcMessage {
         IpcMessage { content: Ok(Content { bytes, attachments }) }
+    }
+
+    /// Makes a message of a client that came to a server.
+    pub(crate) fn of_client(client: Connection) -> IpcMessage {
+        match codec::pack(&IpcConnection::<(), ()>::from(client)) {
+            Ok((bytes, attachments)) => IpcMessage::new(bytes, attachments),
+            Err(error) => IpcMessage::lost(error),
+        }
     }
 
     /// Makes a message that is only its error.

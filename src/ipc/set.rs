@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{IpcBytesReceiver, IpcMessage, IpcReceiver, OpaqueIpcReceiver};
+use super::{IpcBytesReceiver, IpcMessage, IpcReceiver, IpcServer, OpaqueIpcReceiver};
 use crate::channel::{Event, ReceiverSet, Slot};
 use crate::error::{SerDeError, TrySelectError};
 use crate::platform::Wait;
@@ -96,12 +96,66 @@ impl IpcReceiverSet {
         self.set.add(slot.into_receiver()?)
     }
 
+    /// Adds a server and returns its id, from the same numbers as those of receivers. Each client that comes is a message with that
+    /// id, which [`IpcMessage::to`] makes an [`IpcConnection`](super::IpcConnection) of the server's types of, or a pair of a sender and a
+    /// receiver. Clients do not become members by themselves. A server is a member until it is removed.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's. The server is dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::{self, IpcConnection, IpcReceiverSet, IpcSelectionResult, IpcServer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("set-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut set = IpcReceiverSet::new()?;
+    /// let server_id = set.add_server(IpcServer::<String, u32>::bind(name)?)?;
+    /// # let (sender, receiver) = ipc::connect::<u32, String>(name)?;
+    /// # sender.send(5)?;
+    /// // A client comes, and sends 5.
+    /// let mut clients = Vec::new();
+    /// while clients.is_empty() {
+    ///     for result in set.select()? {
+    ///         match result {
+    ///             IpcSelectionResult::MessageReceived(id, message) if id == server_id => {
+    ///                 let client: IpcConnection<String, u32> = message.to()?;
+    ///                 clients.push(client.sender);
+    ///                 set.add(client.receiver)?;
+    ///             }
+    ///             IpcSelectionResult::MessageReceived(_, _) => {}
+    ///             IpcSelectionResult::ChannelClosed(_) => {}
+    ///         }
+    ///     }
+    /// }
+    /// let (_, message) = set.select()?.remove(0).unwrap();
+    /// assert_eq!(message.to::<u32>()?, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn add_server<Out, In>(&mut self, server: IpcServer<Out, In>) -> Result<u64, io::Error>
+    where
+        Out: for<'de> Deserialize<'de> + Serialize,
+        In: for<'de> Deserialize<'de> + Serialize,
+    {
+        self.set.add_server(server.into_core())
+    }
+
+    /// Gives a server back, with the clients that it has not delivered; `None` if the set has no server of that id. The types are not
+    /// checked.
+    pub fn remove_server<Out, In>(&mut self, id: u64) -> Option<IpcServer<Out, In>> {
+        self.set.remove_server(id).map(IpcServer::from)
+    }
+
     /// Gives a receiver back, with all that it has not delivered; `None` if the set has none of that id.
     pub fn remove(&mut self, id: u64) -> Option<OpaqueIpcReceiver> {
         self.set.remove(id).map(|receiver| OpaqueIpcReceiver::from(Slot::from(receiver)))
     }
 
-    /// How many receivers it has. One whose channel was reported closed is no longer among them.
+    /// How many receivers and servers it has. One whose channel was reported closed is no longer among them.
     pub fn len(&self) -> usize {
         self.set.len()
     }
@@ -172,7 +226,7 @@ impl IpcReceiverSet {
 /// One thing that happened in a set.
 #[derive(Debug)]
 pub enum IpcSelectionResult {
-    /// The receiver of that id received a message. If what arrived was malformed, [`IpcMessage::to`] returns the error.
+    /// The receiver of that id received a message, or the [server](IpcReceiverSet::add_server) of that id a client. If what arrived was malformed, [`IpcMessage::to`] returns the error.
     MessageReceived(u64, IpcMessage),
     /// The channel of the receiver of that id is disconnected, all its messages were received, and it has left the set.
     ChannelClosed(u64),
@@ -199,6 +253,9 @@ impl From<Event> for IpcSelectionResult {
         match event {
             Event::Message(id, bytes, attachments) => {
                 IpcSelectionResult::MessageReceived(id, IpcMessage::new(bytes, attachments))
+            }
+            Event::Client(id, client) => {
+                IpcSelectionResult::MessageReceived(id, IpcMessage::of_client(*client))
             }
             Event::Lost(id, problem) => {
                 let error = SerDeError::from(problem);

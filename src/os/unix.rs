@@ -51,8 +51,8 @@ use serde::{Deserialize, Serialize};
 use crate::channel::{Luggage, Receiver, Sender, Slot};
 use crate::error::TryRecvError;
 use crate::ipc::{
-    IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSender,
-    IpcSyncSender, OpaqueIpcReceiver, OpaqueIpcSender,
+    IpcBytesReceiver, IpcBytesSender, IpcConnection, IpcOneShotServer, IpcReceiver, IpcReceiverSet,
+    IpcSender, IpcServer, IpcSyncSender, OpaqueIpcReceiver, OpaqueIpcSender, ServerName, server,
 };
 pub use crate::platform::Peer;
 use crate::platform::{Attachment, Wait, unix};
@@ -212,4 +212,94 @@ where
         let wait = timeout.map_or(Wait::Forever, Wait::at_most);
         self.accept_if_admitted(wait, may_enter)
     }
+}
+
+/// What only Unix servers can: choose who gets in.
+pub trait IpcServerExt {
+    /// From now on, lets in whom `filter` lets in, and drops others before anything is received from them. Without it, that is
+    /// whoever runs as this user or as root.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::{self, IpcServer};
+    /// use strait::os::unix::IpcServerExt;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("filter-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut server = IpcServer::<(), ()>::bind(name)?;
+    /// server.set_filter(|peer| peer.is_same_user() && peer.pid != std::process::id());
+    ///
+    /// let (_, receiver) = ipc::connect::<(), ()>(name)?;
+    /// assert!(server.try_accept().unwrap_err().is_empty());
+    /// assert!(receiver.recv().unwrap_err().is_disconnected());
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn set_filter(&mut self, filter: impl FnMut(&Peer) -> bool + Send + 'static);
+}
+
+impl<Out, In> IpcServerExt for IpcServer<Out, In> {
+    fn set_filter(&mut self, filter: impl FnMut(&Peer) -> bool + Send + 'static) {
+        self.core().set_filter(Box::new(filter));
+    }
+}
+
+/// What only connections between Unix processes know: who the client is.
+///
+/// Both look at the socket that the receiver has. If the connection did not come from a server of this process, but in a message, they
+/// tell the truth about that socket, whosever it is. If the receiver was moved into a message, both fail.
+pub trait IpcConnectionExt {
+    /// Who connected.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message; others of the operating system.
+    fn peer(&self) -> io::Result<Peer>;
+
+    /// Makes a process descriptor of who connected: to wait for its end, to signal it, or to look at it, without ever getting hold of
+    /// another process that has got its number. It is closed on `exec`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](io::ErrorKind::Unsupported) before Linux 6.5; as [`peer`](IpcConnectionExt::peer); others of the operating
+    /// system, if the process has ended and nothing is left of it, say.
+    fn process_handle(&self) -> io::Result<OwnedFd>;
+}
+
+impl<Out, In> IpcConnectionExt for IpcConnection<Out, In> {
+    fn peer(&self) -> io::Result<Peer> {
+        self.receiver.slot().with(|receiver| Peer::of(socket_of(receiver)?))?
+    }
+
+    fn process_handle(&self) -> io::Result<OwnedFd> {
+        self.receiver.slot().with(|receiver| unix::peer_process(socket_of(receiver)?))?
+    }
+}
+
+/// The socket of a receiver that nobody has exchanged for one that has none.
+fn socket_of(receiver: &Receiver) -> io::Result<&unix::PacketReceiver> {
+    let nobody = || io::Error::new(io::ErrorKind::InvalidInput, "nobody connected to this channel");
+    receiver.packets().ok_or_else(nobody)
+}
+
+/// As [`ipc::connect_timeout`](crate::ipc::connect_timeout), with `is_trusted` to decide whether to speak to who listens, before
+/// anything is sent; `None` is no limit.
+///
+/// # Errors
+///
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if it is not trusted; else as
+/// [`ipc::connect_timeout`](crate::ipc::connect_timeout).
+pub fn connect_if<Out, In>(
+    name: impl Into<ServerName>,
+    timeout: Option<Duration>,
+    is_trusted: impl FnMut(&Peer) -> bool,
+) -> io::Result<(IpcSender<Out>, IpcReceiver<In>)>
+where
+    Out: for<'de> Deserialize<'de> + Serialize,
+    In: for<'de> Deserialize<'de> + Serialize,
+{
+    let wait = timeout.map_or(Wait::Forever, Wait::at_most);
+    server::connect_if_trusted(&name.into(), wait, is_trusted)
 }

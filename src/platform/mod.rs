@@ -35,8 +35,18 @@
 //!   last sender left), and may not be reported again before `recv` returned `RecvError::Empty`. The cost of `wait`
 //!   depends on the number of ready receivers, not of watched ones. `Registry` adds and removes members from any
 //!   thread, `PollWaker` interrupts `wait` from any thread, never blocks, and shows as id [`WAKE_ID`].
+//!   A poller can be watched by another one, as a receiver is: it is ready when it has something to report, and need not be
+//!   reported again before its own `wait` has found nothing.
 //! - `Memory` is shared memory that no peer can make inaccessible once it is mapped.
-//! - `Listener` is a name that others can connect to; each connection is a new channel.
+//! - `Listener` is a name that others can connect to; each connection is a new channel, into which its maker may send before it is
+//!   accepted, and even be gone then. Either the name is a new one, or it is a [`ServerName`]: one that a listener has is not given
+//!   to another (`AddrInUse`), what is no name of a listener is left alone (`AlreadyExists`), and what a crash left behind is in
+//!   nobody's way. A name is gone with its listener, and nobody else's is. `connect_to` waits while too many others do. Without
+//!   a listener it is `NotFound`, or `ConnectionRefused` if there was one. `Peer` is who is at the other end.
+//! - `Listener::reserve` puts a handle by, where they are limited, and `release` gives it up for one that is about to come.
+//!   `max_silent_clients` says how many channels are worth having that nothing has come through.
+//! - `PacketReceiver::refuse` makes every send fail that begins after it, while every packet that was sent can be received: nobody
+//!   is told that a packet was sent, and then it is lost.
 //! - `spawn_with` starts a process that inherits one receiver, which it takes by `inherited`. No other process inherits it, whoever else
 //!   starts one at that moment, and `inherited` takes nothing that was not made for it, whatever is in the environment.
 //! - `wait_for_exit` waits for a child process as [`Wait`] says.
@@ -44,10 +54,12 @@
 //! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
 
 mod exit;
+mod name;
 mod os_handle;
 mod per_process;
 
 pub use exit::poll_for_exit;
+pub use name::ServerName;
 pub use os_handle::{AsOsHandle, OsHandle, duplicate};
 pub use per_process::PerProcess;
 
@@ -65,8 +77,8 @@ pub use selected::{
     Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PACKET_BYTES,
     PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker, PollWaker, Poller,
     RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, channel, clock_domain, inherited,
-    max_waiting_attachments, now, permits, process_mark, roughly_now, spawn_with, unique_id,
-    wait_for_exit,
+    max_silent_clients, max_waiting_attachments, now, permits, process_mark, roughly_now,
+    spawn_with, unique_id, wait_for_exit,
 };
 
 use std::io;

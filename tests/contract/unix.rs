@@ -8,7 +8,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use strait::internals::unix as backend;
-use strait::internals::{RecvError, SendError, Wait};
+use strait::internals::{RecvError, SendError, ServerName, Wait};
 
 use self::backend::{Attachment, Listener, Memory, PacketReceiver, PacketSender, Poller};
 
@@ -195,6 +195,10 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
             let server_end = listener.accept(Wait::Forever).unwrap();
             (listener, client, server_end)
         });
+        // The lock of a name that is a path, besides.
+        let path = std::env::temp_dir().join(format!("strait-costs-{}", std::process::id()));
+        costs(3, || Listener::bind_to(&ServerName::Path(path.clone())).unwrap());
+        costs(2, || Listener::bind_to(&ServerName::Abstract("strait-costs".into())).unwrap());
         // What arrives is closed on exec, too.
         let (sender, receiver) = backend::channel().unwrap();
         costs(3, || {

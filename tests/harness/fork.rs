@@ -46,4 +46,9 @@ impl Fork {
         kill_process(self.0, Signal::KILL).unwrap();
         waitpid(Some(self.0), WaitOptions::empty()).unwrap();
     }
+
+    /// Reaps it, however it ends.
+    pub(crate) fn reaped(self) {
+        waitpid(Some(self.0), WaitOptions::empty()).unwrap();
+    }
 }

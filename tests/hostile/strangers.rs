@@ -1,16 +1,19 @@
 //! Who knows the name of a server and means no good.
 
+use std::env;
 use std::fs::{self, Permissions};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Gid, Uid, geteuid};
-use strait::ipc::{IpcOneShotServer, IpcSender};
+use strait::internals::frame::Kind;
+use strait::ipc::{self, IpcOneShotServer, IpcSender, IpcServer};
 use strait::os::unix::IpcOneShotServerExt;
 
 use crate::harness::raw::{self, Canary, encoded};
@@ -205,4 +208,143 @@ fn c7_other_users_are_turned_away() {
     let client = connect(&name).unwrap();
     raw::send(&client, &raw::message(0, &encoded("good")), &[]).unwrap();
     assert_eq!(server.accept().unwrap().1, "good");
+}
+
+/// What a client of a server says first, with the sender for the way back.
+const HELLO: &[u8] = b"strait 1";
+
+/// A server at a path, which is its own.
+fn server_of_many() -> (IpcServer<String, String>, String) {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let name = format!("strait-strangers-{}-{number}", process::id());
+    let path = env::temp_dir().join(name).into_os_string().into_string().unwrap();
+    (IpcServer::bind(Path::new(&path)).unwrap(), path)
+}
+
+/// Everything that is almost a hello.
+fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
+    let (canary, fd) = Canary::new();
+    let (way_back, _) = ipc::channel::<String>().unwrap();
+    let mut clients = Vec::new();
+    let mut say = |packets: &[(Vec<u8>, Vec<BorrowedFd<'_>>)]| {
+        let client = connect(name).unwrap();
+        for (packet, fds) in packets {
+            // It may have been turned out after the first.
+            let _ = raw::send(&client, packet, fds);
+        }
+        clients.push(client);
+    };
+    let back = way_back.as_fd();
+    // No way back, one that is none, one too many.
+    say(&[(raw::message(0, HELLO), vec![])]);
+    say(&[(raw::message(1, HELLO), vec![fd.as_fd()])]);
+    say(&[(raw::message(2, HELLO), vec![back, fd.as_fd()])]);
+    say(&[(raw::message(253, HELLO), vec![fd.as_fd(); 253])]);
+    // Other words.
+    say(&[(raw::message(1, b"strait 0"), vec![back])]);
+    say(&[(raw::message(1, b"strait 11"), vec![back])]);
+    say(&[(raw::message(1, b""), vec![back])]);
+    // A message, and then the hello.
+    say(&[(raw::message(0, b"x"), vec![]), (raw::message(1, HELLO), vec![back])]);
+    // A long one, and one that is announced to be.
+    say(&[(raw::message(1, &[7; 100_000]), vec![back])]);
+    say(&[(raw::first(1, 1 << 29, &[7; 50_000]), vec![]), (raw::middle(1, &[7; 50_000]), vec![])]);
+    // Memory to share, before anybody knows who it is.
+    let ring = raw::packet(Kind::Attach { clock_domain: 0, is_used: true }, 1, &[]);
+    say(&[(ring, vec![fd.as_fd()]), (raw::message(1, HELLO), vec![back])]);
+    (clients, canary)
+}
+
+#[test]
+fn c7_a_server_of_many_hears_its_clients_whoever_else_connects() {
+    let _watchdog = harness::watchdog();
+    let (mut server, name) = server_of_many();
+    let (strangers, canary) = misbehave(&name);
+    let (bad_clients, bad_canary) = greet_badly(&name);
+    let (sender, receiver) = ipc::connect::<String, String>(Path::new(&name)).unwrap();
+    sender.send("good".to_string()).unwrap();
+    let client = server.accept().unwrap();
+    assert_eq!(client.receiver.recv().unwrap(), "good");
+    client.sender.send("better".to_string()).unwrap();
+    assert_eq!(receiver.recv().unwrap(), "better");
+    // They are none of its clients, and nothing of theirs is kept.
+    assert!(server.try_accept().unwrap_err().is_empty());
+    canary.wait_until_closed();
+    bad_canary.wait_until_closed();
+    drop((strangers, bad_clients));
+}
+
+/// A way back that leads nowhere is its client's problem.
+#[test]
+fn c7_a_bad_way_back_disturbs_nobody() {
+    let _watchdog = harness::watchdog();
+    let (mut server, name) = server_of_many();
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let unconnected = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let bad = connect(&name).unwrap();
+    raw::send(&bad, &raw::message(1, HELLO), &[unconnected.as_fd()]).unwrap();
+    let own = connect(&name).unwrap();
+    raw::send(&own, &raw::message(1, HELLO), &[own.as_fd()]).unwrap();
+    let (sender, _receiver) = ipc::connect::<String, String>(Path::new(&name)).unwrap();
+    sender.send("good".to_string()).unwrap();
+    let nowhere = server.accept().unwrap();
+    assert!(nowhere.sender.send("x".to_string()).is_err());
+    let itself = server.accept().unwrap();
+    // It is told what it says itself.
+    itself.sender.send("echo".to_string()).unwrap();
+    assert_eq!(itself.receiver.recv().unwrap(), "echo");
+    assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), "good");
+}
+
+#[test]
+fn c7_a_server_of_many_whom_only_strangers_visit_gives_up_in_time() {
+    let _watchdog = harness::watchdog();
+    let (mut server, name) = server_of_many();
+    let _others = (misbehave(&name), greet_badly(&name));
+    let timeout = Duration::from_millis(50);
+    let start = Instant::now();
+    assert!(server.accept_timeout(timeout).unwrap_err().is_empty());
+    assert!(start.elapsed() >= timeout);
+}
+
+/// Who is dropped because too many say nothing can come again, and whoever was told that it is heard is.
+#[test]
+fn c7_nobody_is_heard_and_forgotten() {
+    let _watchdog = harness::watchdog();
+    let (mut server, name) = server_of_many();
+    let talkers: Vec<_> = (0..4)
+        .map(|_| {
+            let name = name.clone();
+            thread::spawn(move || {
+                let mut connected = 0;
+                for round in 0..100 {
+                    let client = connect(&name).unwrap();
+                    // Often as many as are kept, so that its turn comes just about now.
+                    let silent: Vec<_> =
+                        (0..60 + round % 10).map(|_| connect(&name).unwrap()).collect();
+                    let (way_back, _) = ipc::channel::<String>().unwrap();
+                    // By hand, and so without another attempt; it may wait as long as it likes between the two.
+                    let hello = raw::message(1, HELLO);
+                    if raw::send(&client, &hello, &[way_back.as_fd()]).is_ok() {
+                        connected += 1;
+                    }
+                    drop(silent);
+                }
+                connected
+            })
+        })
+        .collect();
+    let mut accepted = 0;
+    while !talkers.iter().all(thread::JoinHandle::is_finished) {
+        match server.accept_timeout(Duration::from_millis(1)) {
+            Ok(_) => accepted += 1,
+            Err(error) => assert!(error.is_empty(), "{error}"),
+        }
+    }
+    while server.try_accept().is_ok() {
+        accepted += 1;
+    }
+    let connected: u32 = talkers.into_iter().map(|talker| talker.join().unwrap()).sum();
+    assert_eq!(accepted, connected);
 }

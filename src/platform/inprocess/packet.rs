@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::Attachment;
 use super::poller::Interest;
 use super::queue::{Consumer, Producer, queue};
-use super::rendezvous;
-use crate::platform::{Arrival, Landing, RecvError, SendError, Wait};
+use super::rendezvous::{self, Peer};
+use crate::platform::{Arrival, Landing, RecvError, SendError, ServerName, Wait};
 
 #[derive(Debug)]
 struct Packet {
@@ -33,6 +33,16 @@ impl PacketSender {
     /// Connects to the listener of that name.
     pub fn connect(name: &str) -> io::Result<PacketSender> {
         rendezvous::connect(name)
+    }
+
+    /// Connects to the listener that has this name. There is always room.
+    pub fn connect_to(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
+        rendezvous::connect_to(name)
+    }
+
+    /// Who listens: this process.
+    pub fn peer(&self) -> io::Result<Peer> {
+        Ok(Peer)
     }
 
     /// Sends one packet made of `head` and `body`.
@@ -145,6 +155,11 @@ impl PacketReceiver {
         landing.body.extend_from_slice(body);
         attachments.append(&mut packet.attachments);
         Ok(Arrival { len: packet.bytes.len(), truncated: false, attachments_lost: false })
+    }
+
+    /// Has all that is sent from now on fail, as if the receiver were gone. What was sent stays to be received.
+    pub fn refuse(&self) {
+        self.packets.refuse();
     }
 
     /// How many bytes of packets are waiting that may be something else than whole messages: none ever are.

@@ -38,6 +38,16 @@ impl Poller {
         Ok(())
     }
 
+    /// Watches another poller, which is reported as `id` when it has something to report.
+    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+        self.registry.add_poller(other, id)
+    }
+
+    /// Watches it no more.
+    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+        self.registry.remove_poller(other)
+    }
+
     /// Watches it no more.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.registry.remove(receiver)
@@ -92,6 +102,18 @@ impl Registry {
     /// Watches it no more.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         receiver.observe(None);
+        Ok(())
+    }
+
+    /// Watches a poller, which is reported as `id` when it has something to report.
+    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+        other.ready.observe(Some(self.interest(id)));
+        Ok(())
+    }
+
+    /// Watches it no more.
+    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+        other.ready.observe(None);
         Ok(())
     }
 

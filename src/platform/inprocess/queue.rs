@@ -1,24 +1,29 @@
 //! A queue that tells a poller when it became ready: crossbeam's channel and somebody to notify.
 
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use super::poller::Interest;
 use crate::platform::{RecvError, Wait};
 
-/// Who wants to know that the queue became ready.
-type Observer = Arc<Mutex<Option<Arc<Interest>>>>;
+/// What both ends know.
+#[derive(Debug, Default)]
+struct State {
+    /// Who wants to know that the queue became ready.
+    observer: Option<Arc<Interest>>,
+    /// Nothing more is taken.
+    is_refusing: bool,
+}
+
+type Shared = Arc<Mutex<State>>;
 
 /// Makes an unbounded queue.
 pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let observer = Observer::default();
-    (
-        Producer { sender: Some(sender), observer: Arc::clone(&observer) },
-        Consumer { receiver, observer },
-    )
+    let shared = Shared::default();
+    (Producer { sender: Some(sender), shared: Arc::clone(&shared) }, Consumer { receiver, shared })
 }
 
 /// The end that items go into. There is one; whoever needs more shares it.
@@ -26,22 +31,25 @@ pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
 pub(super) struct Producer<T> {
     /// `None` only while it is being dropped.
     sender: Option<crossbeam_channel::Sender<T>>,
-    observer: Observer,
+    shared: Shared,
 }
 
 impl<T> Producer<T> {
     /// A number that no other queue has which is there at the same time.
     pub(super) fn identity(&self) -> Option<NonZeroU64> {
-        NonZeroU64::new(Arc::as_ptr(&self.observer).addr() as u64)
+        NonZeroU64::new(Arc::as_ptr(&self.shared).addr() as u64)
     }
 
     /// Adds an item, or gives it back if the consumer is gone.
     pub(super) fn push(&self, item: T) -> Result<(), T> {
+        let state = lock(&self.shared);
         match &self.sender {
-            Some(sender) => sender.send(item).map_err(|error| error.0)?,
-            None => return Err(item),
+            // Under the lock: what is sent is there before it is refused to send, or is refused.
+            Some(sender) if !state.is_refusing => sender.send(item).map_err(|error| error.0)?,
+            _ => return Err(item),
         }
-        notify(&self.observer);
+        drop(state);
+        notify(&self.shared);
         Ok(())
     }
 }
@@ -50,7 +58,7 @@ impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
         // First the disconnection, then the news of it.
         self.sender = None;
-        notify(&self.observer);
+        notify(&self.shared);
     }
 }
 
@@ -58,7 +66,7 @@ impl<T> Drop for Producer<T> {
 #[derive(Debug)]
 pub(super) struct Consumer<T> {
     receiver: crossbeam_channel::Receiver<T>,
-    observer: Observer,
+    shared: Shared,
 }
 
 impl<T> Consumer<T> {
@@ -79,16 +87,26 @@ impl<T> Consumer<T> {
         }
     }
 
+    /// Takes nothing more. What is there stays.
+    pub(super) fn refuse(&self) {
+        lock(&self.shared).is_refusing = true;
+    }
+
     /// Notifies `interest` from now on, and at once if there may be something already.
     pub(super) fn observe(&self, interest: Option<Arc<Interest>>) {
-        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = interest;
-        notify(&self.observer);
+        let old = std::mem::replace(&mut lock(&self.shared).observer, interest);
+        drop(old);
+        notify(&self.shared);
     }
 }
 
-fn notify(observer: &Observer) {
-    let interest = observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn notify(shared: &Shared) {
+    let interest = lock(shared).observer.clone();
     if let Some(interest) = interest {
         interest.mark_ready();
     }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,8 @@
 //! Names: a map that the whole process shares.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,27 +12,70 @@ use uuid::Uuid;
 use super::poller::Interest;
 use super::queue::{Consumer, Producer, queue};
 use super::{PacketReceiver, PacketSender, channel};
-use crate::platform::{RecvError, Wait};
+use crate::platform::{RecvError, ServerName, Wait};
 
-type Names = HashMap<String, Arc<Producer<PacketReceiver>>>;
+type Names = HashMap<Name, Arc<Producer<PacketReceiver>>>;
 
 static NAMES: Mutex<Option<Names>> = Mutex::new(None);
+
+/// What a listener is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    /// One that was made for it.
+    Fresh(String),
+    /// One that was chosen.
+    Chosen(ServerName),
+}
 
 /// A name that others can connect to. It disappears on drop.
 #[derive(Debug)]
 pub struct Listener {
-    name: String,
+    name: Name,
     connections: Consumer<PacketReceiver>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Fresh(name) => write!(f, "{name:?}"),
+            Name::Chosen(name) => name.fmt(f),
+        }
+    }
 }
 
 impl Listener {
     /// Makes a new name and listens on it.
     pub fn bind() -> io::Result<(Listener, String)> {
         let name = format!("strait-{}", unique_id()?.simple());
-        let (producer, connections) = queue();
-        names().get_or_insert_default().insert(name.clone(), Arc::new(producer));
-        Ok((Listener { name: name.clone(), connections }, name))
+        let listener = Listener::at(Name::Fresh(name.clone()))?;
+        Ok((listener, name))
     }
+
+    /// Takes this name and listens on it, unless somebody has it.
+    pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
+        name.check()?;
+        Listener::at(Name::Chosen(name.clone()))
+    }
+
+    fn at(name: Name) -> io::Result<Listener> {
+        let (producer, connections) = queue();
+        match names().get_or_insert_default().entry(name.clone()) {
+            Entry::Vacant(place) => place.insert(Arc::new(producer)),
+            Entry::Occupied(_) => {
+                let error = format!("a server has the name already: {name}");
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, error));
+            }
+        };
+        Ok(Listener { name, connections })
+    }
+
+    /// Puts a handle by: there are none.
+    pub fn reserve(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Gives the handle up that was put by.
+    pub fn release(&self) {}
 
     /// Accepts one connection; `Empty` when none came in time.
     pub fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
@@ -67,10 +112,20 @@ pub fn unique_id() -> io::Result<Uuid> {
     Ok(Uuid::from_u64_pair(0, LAST.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Connects to the listener of that name.
+/// Connects to the listener of that name, which [`Listener::bind`] has made.
 pub(super) fn connect(name: &str) -> io::Result<PacketSender> {
+    find(&Name::Fresh(name.to_string()))
+}
+
+/// Connects to the listener that has this name.
+pub(super) fn connect_to(name: &ServerName) -> io::Result<PacketSender> {
+    name.check()?;
+    find(&Name::Chosen(name.clone()))
+}
+
+fn find(name: &Name) -> io::Result<PacketSender> {
     let no_such_server =
-        || io::Error::new(io::ErrorKind::NotFound, format!("no server has the name {name:?}"));
+        || io::Error::new(io::ErrorKind::NotFound, format!("no server has the name {name}"));
     let producer =
         names().as_ref().and_then(|names| names.get(name).cloned()).ok_or_else(no_such_server)?;
     let (sender, receiver) = channel()?;

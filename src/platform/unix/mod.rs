@@ -1,5 +1,5 @@
 //! The backend for Unix sockets: one `SOCK_SEQPACKET` socket pair per channel, handles by `SCM_RIGHTS`, shared memory by
-//! sealed memfds, readiness by mio, names as sockets in directories that only their owner can enter.
+//! sealed memfds, readiness by mio, names as sockets in directories that only their owner can enter, at paths, or in no directory.
 //!
 //! The socket pair is the truth for identity, liveness and order. `SEQPACKET`, because a stream interleaves the parts of
 //! concurrent senders' messages. Never `O_NONBLOCK`: it belongs to the open file description, which peers share, so
@@ -7,13 +7,16 @@
 
 mod attachment;
 mod beacon;
+mod claim;
 mod clock;
 mod control;
+mod directory;
 mod exit;
 mod inherit;
 mod limits;
 mod mapping;
 mod memory;
+mod peer;
 mod permits;
 mod poller;
 mod process;
@@ -26,10 +29,11 @@ pub use clock::{clock_domain, now, roughly_now};
 pub use exit::wait_for_exit;
 pub use inherit::{inherited, spawn_with};
 pub use memory::Memory;
+pub use peer::{Peer, peer_process};
 pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};
 pub use process::mark as process_mark;
-pub use rendezvous::{Listener, Peer, unique_id};
+pub use rendezvous::{Listener, unique_id};
 pub use ring_memory::{RingMemory, RingPart};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
@@ -47,3 +51,8 @@ pub const RECEIVE_BYTES: usize = MAX_PACKET_BYTES;
 
 /// The most descriptors that one packet carries: the kernel's `SCM_MAX_FD`.
 pub const MAX_PACKET_ATTACHMENTS: usize = 253;
+
+/// How many clients of a server may be connected without having said anything. Each has a descriptor of this process.
+pub fn max_silent_clients() -> usize {
+    64
+}

@@ -46,6 +46,16 @@ impl Poller {
         add(self.poll.registry(), listener.as_fd(), id)
     }
 
+    /// Watches another poller, which is reported as `id` when it has something to report.
+    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+        add(self.poll.registry(), other.as_fd(), id)
+    }
+
+    /// Watches it no more.
+    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&other.as_fd().as_raw_fd()))
+    }
+
     /// Watches it no more.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
@@ -113,6 +123,16 @@ impl Registry {
     /// Watches a receiver, which is reported as `id`.
     pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         add(&self.0, receiver.as_fd(), id)
+    }
+
+    /// Watches a poller, which is reported as `id` when it has something to report.
+    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+        add(&self.0, other.as_fd(), id)
+    }
+
+    /// Watches it no more.
+    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+        self.0.deregister(&mut SourceFd(&other.as_fd().as_raw_fd()))
     }
 
     /// Watches it no more.

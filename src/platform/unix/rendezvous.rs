@@ -1,45 +1,54 @@
-//! Names: a listening socket in a directory that only its owner can enter.
-//!
-//! # Safety
-//!
-//! One `getsockopt`, because rustix's type for credentials has no room for the process id zero, which the kernel reports
-//! for a process outside this PID namespace.
-
-#![allow(unsafe_code)]
+//! Names: a listening socket in a directory that only its owner can enter, at a path, or in the abstract namespace.
 
 use std::fs::DirBuilder;
 use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::rand::GetRandomFlags;
 use uuid::Uuid;
 
+use super::Peer;
+use super::claim::Claim;
+use super::directory::{self, Missing};
 use super::process_mark;
 use super::socket::{self, PacketReceiver};
-use crate::platform::{RecvError, Wait};
+use crate::platform::{RecvError, ServerName, Wait};
 
 /// How many clients may be waiting to be accepted.
 const BACKLOG: i32 = 128;
 
 /// Where names are made when the environment's temporary directory has too long a name for a socket's address.
-const SHORT_DIRECTORY: &str = "/tmp";
+pub(super) const SHORT_DIRECTORY: &str = "/tmp";
+
+/// The shortest time that the kernel is told to wait: none is for ever.
+const SHORTEST_WAIT: Duration = Duration::from_micros(1);
 
 /// A name that others can connect to. It disappears on drop.
 #[derive(Debug)]
 pub struct Listener {
+    /// Before the socket: who looks for the name is not to find one that refuses.
+    _place: Place,
     fd: OwnedFd,
-    directory: PathBuf,
-    /// The process that made the name, and removes it. A forked child must not.
-    process: u64,
     /// A descriptor to give up when there is none left to accept a connection with.
     reserve: Mutex<Option<OwnedFd>>,
+}
+
+/// What keeps a name, and removes it on drop.
+#[derive(Debug)]
+#[allow(dead_code, reason = "what they hold is there to be dropped")]
+enum Place {
+    Fresh(FreshDirectory),
+    Path(Claim),
+    /// The kernel's business.
+    Abstract,
 }
 
 impl Listener {
@@ -53,22 +62,11 @@ impl Listener {
         } else {
             Path::new(SHORT_DIRECTORY).join(&unique)
         };
-        let fd = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            // Only this process has the description, and a client may be gone again when it is accepted.
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )?;
-        let reserve = Mutex::new(Some(fd.try_clone()?));
-        DirBuilder::new().mode(0o700).create(&directory).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot create {}: {error}", directory.display()))
-        })?;
-        // From here on dropping the listener removes what was made.
-        let listener = Listener { fd, directory, process: process_mark(), reserve };
-        let (path, address) = socket_in(&listener.directory)?;
-        rustix::net::bind(&listener.fd, &address)?;
-        rustix::net::listen(&listener.fd, BACKLOG)?;
+        let fd = listening_socket()?;
+        let directory = FreshDirectory::make(directory)?;
+        let (path, address) = socket_in(&directory.path)?;
+        rustix::net::bind(&fd, &address)?;
+        let listener = Listener::listen(fd, Place::Fresh(directory))?;
         let name = path.into_os_string().into_string().map_err(|path| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -76,6 +74,56 @@ impl Listener {
             )
         })?;
         Ok((listener, name))
+    }
+
+    /// Takes this name and listens on it, unless somebody has it.
+    pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
+        Listener::try_bind_to(name).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot make a server of the name {name}: {error}"),
+            )
+        })
+    }
+
+    fn try_bind_to(name: &ServerName) -> io::Result<Listener> {
+        let fd = listening_socket()?;
+        let place = match address_of(name, Missing::IsMade)? {
+            (address, None) => {
+                rustix::net::bind(&fd, &address)?;
+                Place::Abstract
+            }
+            (address, Some(path)) => {
+                let mut claim = Claim::take(path, &address)?;
+                claim.bind(&fd, &address)?;
+                Place::Path(claim)
+            }
+        };
+        Listener::listen(fd, place)
+    }
+
+    fn listen(fd: OwnedFd, place: Place) -> io::Result<Listener> {
+        rustix::net::listen(&fd, BACKLOG)?;
+        let reserve = Mutex::new(Some(fd.try_clone()?));
+        Ok(Listener { _place: place, fd, reserve })
+    }
+
+    /// Puts a handle by, unless that was done.
+    pub fn reserve(&self) -> io::Result<()> {
+        let mut reserve = self.reserved();
+        if reserve.is_none() {
+            *reserve = Some(self.fd.try_clone()?);
+        }
+        Ok(())
+    }
+
+    /// Gives the handle up that was put by, so that one can be received.
+    pub fn release(&self) {
+        *self.reserved() = None;
+    }
+
+    fn reserved(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts one connection; `Empty` when none came in time. A client that gave up meanwhile is passed over.
@@ -87,14 +135,12 @@ impl Listener {
             }
             match rustix::net::accept_with(&self.fd, SocketFlags::CLOEXEC) {
                 Ok(fd) => {
-                    let peer = Peer::of(fd.as_fd()).map_err(RecvError::Io)?;
+                    let peer = Peer::of(&fd).map_err(RecvError::Io)?;
                     return Ok((PacketReceiver::from(fd), peer));
                 }
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::AGAIN) => {}
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
-                    let mut reserve =
-                        self.reserve.lock().unwrap_or_else(|locked| locked.into_inner());
-                    if reserve.take().is_none() {
+                    if self.reserved().take().is_none() {
                         return Err(RecvError::Io(errno.into()));
                     }
                 }
@@ -110,57 +156,33 @@ impl AsFd for Listener {
     }
 }
 
-impl Drop for Listener {
+/// A directory for one name, which nobody knows before it is there.
+#[derive(Debug)]
+struct FreshDirectory {
+    path: PathBuf,
+    /// The process that made it, and removes it. A forked child must not.
+    process: u64,
+}
+
+impl FreshDirectory {
+    fn make(path: PathBuf) -> io::Result<FreshDirectory> {
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display()))
+        })?;
+        Ok(FreshDirectory { path, process: process_mark() })
+    }
+}
+
+impl Drop for FreshDirectory {
     fn drop(&mut self) {
         if self.process != process_mark() {
             return;
         }
         // Nobody is there to tell; at worst an empty directory stays.
-        if let Ok((path, _)) = socket_in(&self.directory) {
+        if let Ok((path, _)) = socket_in(&self.path) {
             let _ = std::fs::remove_file(path);
         }
-        let _ = std::fs::remove_dir(&self.directory);
-    }
-}
-
-/// Who connected, as the kernel noted it at that moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The process id; zero if the process cannot be seen from this PID namespace.
-    pub pid: u32,
-    /// The effective user id.
-    pub uid: u32,
-    /// The effective group id.
-    pub gid: u32,
-}
-
-impl Peer {
-    fn of(socket: BorrowedFd<'_>) -> io::Result<Peer> {
-        let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
-        let mut len = mem::size_of::<libc::ucred>() as libc::socklen_t;
-        // SAFETY: `credentials` is writable for `len` bytes, and any bytes are a valid `ucred`.
-        let result = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERCRED,
-                (&raw mut credentials).cast(),
-                &raw mut len,
-            )
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Peer {
-            pid: credentials.pid.try_into().unwrap_or(0),
-            uid: credentials.uid,
-            gid: credentials.gid,
-        })
-    }
-
-    /// Whether it runs as the user that this process runs as, or as root.
-    pub fn is_same_user(&self) -> bool {
-        self.uid == rustix::process::geteuid().as_raw() || self.uid == 0
+        let _ = std::fs::remove_dir(&self.path);
     }
 }
 
@@ -178,11 +200,27 @@ pub fn unique_id() -> io::Result<Uuid> {
     Ok(uuid::Builder::from_random_bytes(random).into_uuid())
 }
 
-/// Connects to the listener of that name.
+/// Connects to the listener of that name, which [`Listener::bind`] has made.
 pub(super) fn connect(name: &str) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(name).map_err(|errno| {
         io::Error::new(io::Error::from(errno).kind(), format!("not the name of a server: {name:?}"))
     })?;
+    connect_at(&address, Wait::Forever)
+        .map_err(|error| cannot_connect(&format!("{name:?}"), &error))
+}
+
+/// Connects to the listener that has this name, and waits while too many others are doing so.
+pub(super) fn connect_to(name: &ServerName, wait: Wait) -> io::Result<OwnedFd> {
+    address_of(name, Missing::IsAnError)
+        .and_then(|(address, _)| connect_at(&address, wait))
+        .map_err(|error| cannot_connect(&name.to_string(), &error))
+}
+
+fn cannot_connect(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot connect to the server {name}: {error}"))
+}
+
+fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
     let fd = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -190,18 +228,59 @@ pub(super) fn connect(name: &str) -> io::Result<OwnedFd> {
         None,
     )?;
     loop {
-        match rustix::net::connect(&fd, &address) {
-            Ok(()) => return Ok(fd),
+        // Not by making the socket non-blocking: the server gets to share what it is made of.
+        if let Some(left) = wait.remaining() {
+            sockopt::set_socket_timeout(&fd, Timeout::Send, Some(left.max(SHORTEST_WAIT)))?;
+        }
+        match rustix::net::connect(&fd, address) {
+            Ok(()) => break,
             Err(Errno::INTR) => {}
-            Err(errno) => {
-                let error = io::Error::from(errno);
-                return Err(io::Error::new(
-                    error.kind(),
-                    format!("cannot connect to the server {name:?}: {error}"),
-                ));
+            Err(Errno::AGAIN) if !wait.is_over() => {}
+            Err(Errno::AGAIN) => {
+                let error = "too many others are waiting to be accepted";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, error));
             }
+            Err(Errno::PROTOTYPE) => {
+                let error = "it is a socket of another kind";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+            }
+            Err(errno) => return Err(errno.into()),
         }
     }
+    if wait != Wait::Forever {
+        sockopt::set_socket_timeout(&fd, Timeout::Send, None)?;
+    }
+    Ok(fd)
+}
+
+fn listening_socket() -> io::Result<OwnedFd> {
+    // Only this process has the description, and a client may be gone again when it is accepted.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// The address that a name stands for, and its path if it has one.
+fn address_of(
+    name: &ServerName,
+    missing: Missing,
+) -> io::Result<(SocketAddrUnix, Option<PathBuf>)> {
+    name.check()?;
+    let path = match name {
+        ServerName::Abstract(name) => {
+            return Ok((SocketAddrUnix::new_abstract_name(name.as_bytes())?, None));
+        }
+        // A relative one would mean something else after a change of directory.
+        ServerName::Path(path) => std::path::absolute(path)?,
+        ServerName::Private(name) => directory::path_of(name, missing)?,
+    };
+    let address = SocketAddrUnix::new(&path).map_err(|errno| {
+        let path = path.display();
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{path} cannot be a socket's address: {}", io::Error::from(errno)),
+        )
+    })?;
+    Ok((address, Some(path)))
 }
 
 fn socket_in(directory: &Path) -> io::Result<(PathBuf, SocketAddrUnix)> {

@@ -21,16 +21,16 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::{DupFlags, Errno};
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-    sockopt,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
+    SocketType, sockopt,
 };
 
 use super::beacon::Beacon;
 use super::control::{self, ControlBuffer};
 use super::limits;
 use super::rendezvous;
-use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES};
-use crate::platform::{Arrival, Landing, RecvError, SendError, Wait};
+use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer};
+use crate::platform::{Arrival, Landing, RecvError, SendError, ServerName, Wait};
 
 /// How long a packet with descriptors waits for the kernel's limit on descriptors in flight, which is per user and has
 /// nothing to wait on. Past it the receiver is not taking any, and the sender is better told than held.
@@ -62,6 +62,16 @@ impl PacketSender {
     /// Connects to the listener of that name.
     pub fn connect(name: &str) -> io::Result<PacketSender> {
         Ok(PacketSender::from(rendezvous::connect(name)?))
+    }
+
+    /// Connects to the listener that has this name, and waits as `wait` says while too many others are doing so.
+    pub fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
+        Ok(PacketSender::from(rendezvous::connect_to(name, wait)?))
+    }
+
+    /// Who listens, if it was connected by name.
+    pub fn peer(&self) -> io::Result<Peer> {
+        Peer::of(&self.fd)
     }
 
     /// Sends one packet made of `head` and `body`, if there is room for it.
@@ -296,6 +306,12 @@ impl PacketReceiver {
         }
         // Nothing can be added any more, so what is left is countable.
         Ok(self.backlog() == 0)
+    }
+
+    /// Has all that is sent from now on fail, as if the receiver were gone. What was sent stays to be received.
+    pub fn refuse(&self) {
+        // It fails only where nothing can be sent in any case.
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Read);
     }
 
     /// How many bytes of packets are waiting.

@@ -1,6 +1,9 @@
 //! Names lead to channels.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use strait::internals::ServerName;
 
 use super::*;
 
@@ -109,4 +112,131 @@ fn are_all_different() {
     let listeners: Vec<_> = (0..50).map(|_| Listener::bind().unwrap()).collect();
     let names: HashSet<_> = listeners.iter().map(|(_, name)| name).collect();
     assert_eq!(names.len(), listeners.len());
+}
+
+/// A name of each kind, which nothing else has.
+fn chosen_names() -> [ServerName; 3] {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let name = format!("strait-contract-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(&name);
+    [ServerName::Private(name.clone()), ServerName::Path(path), ServerName::Abstract(name)]
+}
+
+/// Tries until there is something.
+fn eventually<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
+    loop {
+        if let Some(result) = attempt() {
+            return result;
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn chosen_ones_lead_to_who_has_them() {
+    let _watchdog = watchdog();
+    for name in chosen_names() {
+        let listener = Listener::bind_to(&name).unwrap();
+        let client = PacketSender::connect_to(&name, soon()).unwrap();
+        assert!(client.peer().unwrap().is_same_user());
+        send(&client, b"x");
+        drop(client);
+        let (receiver, peer) = listener.accept(soon()).unwrap();
+        assert!(peer.is_same_user());
+        expect(&receiver, b"x");
+        expect_closed(&receiver);
+    }
+}
+
+#[test]
+fn chosen_ones_belong_to_one_at_a_time() {
+    let _watchdog = watchdog();
+    for name in chosen_names() {
+        let missing = PacketSender::connect_to(&name, Wait::Never).unwrap_err();
+        let listener = Listener::bind_to(&name).unwrap();
+        for _ in 0..3 {
+            let error = Listener::bind_to(&name).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+        }
+        // It was not disturbed.
+        let waiting = PacketSender::connect_to(&name, Wait::Forever).unwrap();
+        send(&waiting, b"x");
+        loop {
+            // Who asked whether it is alive is there, too.
+            let (receiver, _) = listener.accept(soon()).unwrap();
+            if packet_from(&receiver, Wait::Never).is_ok() {
+                break;
+            }
+        }
+        drop(listener);
+        // Not at once: a child process that another test starts has copies of everything until its `exec`.
+        let gone = eventually(|| PacketSender::connect_to(&name, Wait::Never).err());
+        assert_eq!(gone.kind(), missing.kind(), "{gone}");
+        let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new()).err());
+        assert!(matches!(error, SendError::Closed), "{error:?}");
+        drop(eventually(|| Listener::bind_to(&name).ok()));
+    }
+}
+
+#[test]
+fn chosen_ones_are_looked_at() {
+    let _watchdog = watchdog();
+    let names = ["", "..", "a/b", "a b"].map(|name| ServerName::Private(name.to_string()));
+    for name in [&names[..], &[ServerName::Path("/".into()), ServerName::Abstract("".into())]] {
+        for name in name {
+            let error = Listener::bind_to(name).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            let error = PacketSender::connect_to(name, Wait::Forever).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_handle_can_be_put_by_and_given_up() {
+    let _watchdog = watchdog();
+    let (listener, name) = Listener::bind().unwrap();
+    for _ in 0..3 {
+        listener.reserve().unwrap();
+        listener.reserve().unwrap();
+        let _client = PacketSender::connect(&name).unwrap();
+        listener.release();
+        listener.release();
+        listener.accept(soon()).unwrap();
+    }
+}
+
+/// Whatever a sender is told, it is true.
+#[test]
+fn who_is_refused_knows() {
+    let _watchdog = watchdog();
+    for _ in 0..200 {
+        let (sender, receiver) = backend::channel().unwrap();
+        let (began, has_begun) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mut sent = 0;
+            loop {
+                match sender.send(b"x", b"", Vec::new()) {
+                    Ok(()) => sent += 1,
+                    Err((SendError::Full, _)) => sender.wait_for_room().unwrap(),
+                    Err((error, _)) => {
+                        assert!(matches!(error, SendError::Closed), "{error:?}");
+                        return sent;
+                    }
+                }
+                let _ = began.send(());
+            }
+        });
+        has_begun.recv().unwrap();
+        receiver.refuse();
+        let mut received = 0;
+        while packet_from(&receiver, Wait::Never).is_ok() {
+            received += 1;
+        }
+        // Nothing comes later.
+        let sent = thread.join().unwrap();
+        assert!(packet_from(&receiver, Wait::Never).is_err());
+        assert_eq!(sent, received);
+    }
 }

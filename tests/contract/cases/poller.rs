@@ -285,3 +285,84 @@ fn reports_a_listener_with_a_connection() {
     send(&sender, b"x");
     expect_report(&mut poller, 6);
 }
+
+#[test]
+fn reports_another_poller() {
+    let _watchdog = watchdog();
+    let (mut outer, mut inner) = (Poller::new().unwrap(), Poller::new().unwrap());
+    let (sender, receiver) = backend::channel().unwrap();
+    inner.add(&receiver, 3).unwrap();
+    outer.add_poller(&inner, 8).unwrap();
+    let mut ready = VecDeque::new();
+    for _ in 0..3 {
+        send(&sender, b"x");
+        expect_report(&mut outer, 8);
+        expect_report(&mut inner, 3);
+        expect(&receiver, b"x");
+        expect_empty(&receiver);
+        // Only when it has found nothing it is certain to be reported again.
+        loop {
+            ready.clear();
+            inner.wait(Wait::Never, &mut ready).unwrap();
+            if ready.is_empty() {
+                break;
+            }
+        }
+    }
+    outer.remove_poller(&inner).unwrap();
+    outer.wait(Wait::Never, &mut ready).unwrap();
+    ready.clear();
+    send(&sender, b"x");
+    outer.wait(Wait::Never, &mut ready).unwrap();
+    assert!(ready.is_empty());
+    // From any thread, and what was there before.
+    let registry = outer.registry().unwrap();
+    let inner = thread::spawn(move || {
+        registry.add_poller(&inner, 9).unwrap();
+        (registry, inner)
+    });
+    expect_report(&mut outer, 9);
+    let (registry, mut inner) = inner.join().unwrap();
+    expect_report(&mut inner, 3);
+    registry.remove_poller(&inner).unwrap();
+}
+
+/// What comes while the inner one is being looked at is not forgotten.
+#[test]
+fn loses_no_packet_behind_another_poller() {
+    const PACKETS: u32 = 20_000;
+
+    let _watchdog = watchdog();
+    let (mut outer, mut inner) = (Poller::new().unwrap(), Poller::new().unwrap());
+    let (sender, receiver) = backend::channel().unwrap();
+    inner.add(&receiver, 0).unwrap();
+    outer.add_poller(&inner, 0).unwrap();
+    let thread = thread::spawn(move || {
+        for number in 0..PACKETS {
+            send(&sender, &number.to_le_bytes());
+        }
+    });
+    let (mut next, mut ready) = (0, VecDeque::new());
+    'open: loop {
+        outer.wait(Wait::Forever, &mut ready).unwrap();
+        ready.clear();
+        loop {
+            inner.wait(Wait::Never, &mut ready).unwrap();
+            if ready.is_empty() {
+                break;
+            }
+            ready.clear();
+            let end = loop {
+                match packet_from(&receiver, Wait::Never) {
+                    Ok(_) => next += 1,
+                    Err(error) => break error,
+                }
+            };
+            if let RecvError::Closed = end {
+                break 'open;
+            }
+        }
+    }
+    assert_eq!(next, PACKETS);
+    thread.join().unwrap();
+}

@@ -1,0 +1,89 @@
+//! A service that other processes find by its name.
+//!
+//! It gives out tickets with numbers, each once. The server waits for new clients and for the requests of all that it has in one set,
+//! and starts this program three times over to have some.
+
+use std::collections::HashMap;
+use std::env;
+use std::error::Error;
+use std::process::{self, Command};
+
+use serde::{Deserialize, Serialize};
+use strait::ipc::{self, IpcConnection, IpcReceiverSet, IpcSelectionResult, IpcServer};
+
+#[derive(Serialize, Deserialize)]
+struct Request {
+    tickets: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tickets(Vec<u32>);
+
+const CLIENTS: usize = 3;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+        return Err("here channels do not leave the process".into());
+    }
+    match env::args().nth(1) {
+        None => serve(),
+        Some(name) => request(&name),
+    }
+}
+
+fn serve() -> Result<(), Box<dyn Error>> {
+    // A real service has a name that everybody knows.
+    let name = format!("tickets-{}", process::id());
+    let mut set = IpcReceiverSet::new()?;
+    let server = set.add_server(IpcServer::<Tickets, Request>::bind(name.as_str())?)?;
+    let children = (0..CLIENTS)
+        .map(|_| Command::new(env::current_exe()?).arg(&name).spawn())
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let (mut clients, mut served, mut next) = (HashMap::new(), 0, 1);
+    while served < CLIENTS {
+        for event in set.select()? {
+            match event {
+                IpcSelectionResult::MessageReceived(id, message) if id == server => {
+                    let client: IpcConnection<Tickets, Request> = message.to()?;
+                    clients.insert(set.add(client.receiver)?, client.sender);
+                }
+                IpcSelectionResult::MessageReceived(id, message) => {
+                    // A client that asks for something else, or is gone, is its own problem.
+                    if let (Ok(Request { tickets }), Some(client)) =
+                        (message.to(), clients.get(&id))
+                    {
+                        let end = next + tickets;
+                        if client.send(Tickets((next..end).collect())).is_ok() {
+                            next = end;
+                        }
+                    }
+                }
+                IpcSelectionResult::ChannelClosed(id) => {
+                    clients.remove(&id);
+                    served += 1;
+                }
+            }
+        }
+    }
+    println!("server: {} tickets for {served} clients", next - 1);
+
+    for mut child in children {
+        if !child.wait()?.success() {
+            return Err("a client failed".into());
+        }
+    }
+    Ok(())
+}
+
+fn request(name: &str) -> Result<(), Box<dyn Error>> {
+    let (requests, answers) = ipc::connect::<Request, Tickets>(name)?;
+    let mut numbers = Vec::new();
+    for tickets in [1, 3] {
+        requests.send(Request { tickets })?;
+        numbers.extend(answers.recv()?.0);
+    }
+    let are_in_order = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    println!("client: {} tickets, in order: {are_in_order}", numbers.len());
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Servers as streams of their clients.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::{FusedStream, Stream};
+use serde::{Deserialize, Serialize};
+
+use super::reactor::Watched;
+use crate::channel::{RecvError, Server, scratch};
+use crate::error::IpcError;
+use crate::ipc::{IpcConnection, IpcServer};
+use crate::platform::Wait;
+
+/// The clients of a server as a stream, made by [`IpcServer::to_stream`].
+///
+/// It never ends. An error is the operating system's and need not be the last; the client waits until the stream is polled again.
+/// Dropping the stream closes the server.
+///
+/// # Cancel safety
+///
+/// A client is let in when it is returned; dropping a future that waits for the next one loses nobody.
+///
+/// # Platform
+///
+/// A forked child cannot use the streams of its parent.
+pub struct IpcServerStream<Out, In> {
+    source: Source,
+    values: PhantomData<fn() -> (Out, In)>,
+}
+
+enum Source {
+    /// Not polled yet.
+    New(Box<Server>),
+    /// Watched by the reactor.
+    Watched(Box<Watched<Server>>),
+    /// For the moment that it takes to become the other.
+    Between,
+}
+
+impl<Out, In> IpcServer<Out, In>
+where
+    Out: for<'de> Deserialize<'de> + Serialize,
+    In: for<'de> Deserialize<'de> + Serialize,
+{
+    /// Makes the server a stream of its clients.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_lite::StreamExt;
+    /// use strait::ipc::{self, IpcServer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("stream-{}", std::process::id());
+    /// # let name = name.as_str();
+    /// let mut clients = IpcServer::<String, u32>::bind(name)?.to_stream();
+    /// let (sender, receiver) = ipc::connect::<u32, String>(name)?;
+    /// sender.send(3)?;
+    /// drop(sender);
+    /// futures_lite::future::block_on(async {
+    ///     if let Some(client) = clients.next().await {
+    ///         let (sender, receiver) = client?.split();
+    ///         let mut numbers = receiver.to_stream();
+    ///         while let Some(number) = numbers.next().await {
+    ///             sender.send(format!("{}", number?))?;
+    ///         }
+    ///     }
+    ///     assert_eq!(receiver.recv()?, "3");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn to_stream(self) -> IpcServerStream<Out, In> {
+        IpcServerStream { source: Source::New(Box::new(self.into_core())), values: PhantomData }
+    }
+}
+
+impl<Out, In> Stream for IpcServerStream<Out, In>
+where
+    Out: for<'de> Deserialize<'de> + Serialize,
+    In: for<'de> Deserialize<'de> + Serialize,
+{
+    type Item = Result<IpcConnection<Out, In>, IpcError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let watch = match self.source.watched() {
+            Ok(watch) => watch,
+            Err(error) => return Poll::Ready(Some(Err(error))),
+        };
+        // Before the server is asked, so that who comes meanwhile wakes the task.
+        watch.wake(cx.waker());
+        let next = scratch::with_receive_buffer(|buffer| watch.source.step(buffer, Wait::Never));
+        match next {
+            Ok(client) => Poll::Ready(Some(Ok(IpcConnection::from(client)))),
+            Err(RecvError::Empty) => Poll::Pending,
+            Err(RecvError::Io(error) | RecvError::Broken(error)) => {
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Err(RecvError::Unfinished | RecvError::Lost(_) | RecvError::Disconnected) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<Out, In> FusedStream for IpcServerStream<Out, In>
+where
+    Out: for<'de> Deserialize<'de> + Serialize,
+    In: for<'de> Deserialize<'de> + Serialize,
+{
+    fn is_terminated(&self) -> bool {
+        false
+    }
+}
+
+impl<Out, In> fmt::Debug for IpcServerStream<Out, In> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IpcServerStream").finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// Has the server watched, if it is not yet. What fails may succeed later.
+    fn watched(&mut self) -> Result<&mut Watched<Server>, IpcError> {
+        match mem::replace(self, Source::Between) {
+            Source::New(server) => match Watched::new(*server) {
+                Ok(watch) => *self = Source::Watched(Box::new(watch)),
+                Err((error, server)) => {
+                    *self = Source::New(Box::new(server));
+                    return Err(error.into());
+                }
+            },
+            source => *self = source,
+        }
+        match self {
+            Source::Watched(watch) => Ok(watch),
+            Source::New(_) | Source::Between => Err(IpcError::Disconnected),
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Names: who gets one, who has it, and what is left of it.
+//!
+//! Where a socket of this process is to be a stale one, the test is alone: a child process that another one starts has a copy of it
+//! until its `exec`, and so it is not.
+
+use std::env;
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::{Signal, geteuid, kill_process};
+use strait::ipc::{self, IpcServer, ServerName};
+use strait::os::unix::IpcConnectionExt;
+
+use super::harness::fork::fork;
+use super::harness::raw::Random;
+use super::harness::{self, watchdog, watchdog_for};
+use super::{LONG, fresh_name};
+
+/// A directory of a test, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let path = env::temp_dir().join(fresh_name());
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        Directory(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn bind(path: &Path) -> io::Result<IpcServer<u32, u32>> {
+    IpcServer::bind(path)
+}
+
+#[track_caller]
+fn assert_refused(path: &Path, kind: io::ErrorKind) {
+    let error = bind(path).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+}
+
+/// Whether the server is the one that is reached by its name.
+#[track_caller]
+fn assert_serves(server: &mut IpcServer<u32, u32>) {
+    let (sender, _receiver) = ipc::connect::<u32, u32>(server.name()).unwrap();
+    sender.send(5).unwrap();
+    let client = server.accept_timeout(LONG).unwrap();
+    assert_eq!(client.receiver.recv().unwrap(), 5);
+}
+
+/// A socket that listens at `path`.
+fn listen(path: &Path, backlog: i32) -> OwnedFd {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    rustix::net::listen(&socket, backlog).unwrap();
+    socket
+}
+
+/// Binds what it is told to and says so, until there is no more to read.
+#[test]
+fn server_child() {
+    harness::child_main(|arguments| {
+        let mut server = bind(Path::new(&arguments[0])).unwrap();
+        println!("bound");
+        for client in server.incoming() {
+            let (sender, receiver) = client.unwrap().split();
+            let _ = sender.send(receiver.recv().unwrap() + 1);
+        }
+    });
+}
+
+/// A server in another process.
+fn server_child_at(path: &Path) -> harness::Child {
+    let mut child = harness::child_with_pipes("names::server_child", &[path.to_str().unwrap()]);
+    let output = BufReader::new(child.stdout.take().unwrap());
+    // libtest's own words may stand before it on the line.
+    assert!(output.lines().any(|line| line.unwrap().ends_with("bound")));
+    child
+}
+
+#[test]
+fn a_name_leaves_nothing() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let mut server = bind(&directory.path("x")).unwrap();
+    assert_eq!(directory.entries().len(), 2);
+    assert_serves(&mut server);
+    drop(server);
+    assert_eq!(directory.entries(), [""; 0]);
+    // Nor does one that was not to be had.
+    fs::write(directory.path("x"), "something").unwrap();
+    assert_refused(&directory.path("x"), io::ErrorKind::AlreadyExists);
+    assert_eq!(directory.entries(), ["x"]);
+    assert_refused(&directory.path("nowhere/x"), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn the_name_of_a_server_that_was_killed_is_taken_over() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let path = directory.path("x");
+    for _ in 0..3 {
+        let child = server_child_at(&path);
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        let (sender, receiver) = ipc::connect::<u32, u32>(path.as_path()).unwrap();
+        sender.send(1).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 2);
+        child.killed();
+        let error = ipc::connect::<u32, u32>(path.as_path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+        assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+        let mut server = bind(&path).unwrap();
+        assert_serves(&mut server);
+    }
+    assert_eq!(directory.entries(), [""; 0]);
+}
+
+/// Asked, it does not notice.
+#[test]
+fn a_server_that_lives_is_never_taken_over() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let path = directory.path("x");
+    let mut server = bind(&path).unwrap();
+    let before = fs::symlink_metadata(&path).unwrap().ino();
+    for _ in 0..200 {
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+    }
+    // Not even if the lock was taken away.
+    fs::remove_file(directory.path("x.lock")).unwrap();
+    for _ in 0..200 {
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+    }
+    assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+    assert_eq!(directory.entries(), ["x"]);
+    assert!(server.try_accept().unwrap_err().is_empty());
+    assert_serves(&mut server);
+}
+
+#[test]
+fn what_others_listen_at_is_in_use() {
+    harness::alone("names::what_others_listen_at_is_in_use", || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        // One that takes nobody.
+        let other = listen(&path, 0);
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let client = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::connect(&client, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        drop(other);
+        drop(bind(&path).unwrap());
+        // One that is of another kind.
+        let other = UnixListener::bind(&path).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        let error = ipc::connect::<u32, u32>(path.as_path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        drop(other);
+        drop(bind(&path).unwrap());
+        assert_eq!(directory.entries(), [""; 0]);
+    });
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let path = directory.path("x");
+    let stale = directory.path("stale");
+    drop(listen(&stale, 1));
+    fs::write(&path, "content").unwrap();
+    assert_refused(&path, io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&path).unwrap(), b"content");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_refused(&path, io::ErrorKind::AlreadyExists);
+    fs::remove_dir(&path).unwrap();
+    for target in ["nowhere", "stale"] {
+        symlink(target, &path).unwrap();
+        assert_refused(&path, io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new(target));
+        fs::remove_file(&path).unwrap();
+    }
+    assert!(stale.exists());
+    // What looks like the lock, and is not.
+    let lock = directory.path("x.lock");
+    fs::write(&lock, "content").unwrap();
+    assert_refused(&path, io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&lock).unwrap(), b"content");
+    fs::remove_file(&lock).unwrap();
+    symlink("stale.lock", &lock).unwrap();
+    assert!(bind(&path).is_err());
+    assert!(!directory.path("stale.lock").exists());
+}
+
+#[test]
+fn what_took_the_place_of_a_socket_stays() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let path = directory.path("x");
+    let server = bind(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let _other = listen(&path, 1);
+    drop(server);
+    assert_eq!(directory.entries(), ["x"]);
+}
+
+#[test]
+fn a_forked_child_leaves_the_name_alone() {
+    harness::alone("names::a_forked_child_leaves_the_name_alone", || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        let mut inherited = Some(bind(&path).unwrap());
+        fork(|| drop(inherited.take())).completed();
+        assert_eq!(directory.entries().len(), 2);
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        assert_serves(inherited.as_mut().unwrap());
+        drop(inherited);
+        assert_eq!(directory.entries(), [""; 0]);
+    });
+}
+
+/// Takes each path that it reads, says whether it got it, and has it until it reads the next.
+#[test]
+fn racing_child() {
+    harness::child_main(|_| {
+        let mut server = None;
+        println!();
+        for path in io::stdin().lines() {
+            drop(server.take());
+            server = bind(Path::new(&path.unwrap())).ok();
+            println!("{}", if server.is_some() { "won" } else { "lost" });
+        }
+    });
+}
+
+#[test]
+fn of_several_who_find_a_stale_name_one_gets_it() {
+    harness::alone("names::of_several_who_find_a_stale_name_one_gets_it", || {
+        const RACERS: usize = 4;
+        const ROUNDS: usize = 100;
+
+        let directory = Directory::new();
+        let mut racers: Vec<_> = (0..RACERS)
+            .map(|_| {
+                let mut child = harness::child_with_pipes("names::racing_child", &[]);
+                let output = child.stdout.take().unwrap();
+                let results = BufReader::new(output).lines().map(Result::unwrap);
+                (child, results.filter(|line| line == "won" || line == "lost"))
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            let path = directory.path(&round.to_string());
+            // Round by round: as if by a crash, and as if with the lock left behind.
+            drop(listen(&path, 1));
+            if round % 2 == 0 {
+                fs::write(directory.path(&format!("{round}.lock")), "").unwrap();
+            }
+            for (child, _) in &mut racers {
+                writeln!(child.stdin.as_mut().unwrap(), "{}", path.display()).unwrap();
+            }
+            let results: Vec<String> =
+                racers.iter_mut().map(|(_, results)| results.next().unwrap()).collect();
+            let won = results.iter().filter(|&result| result == "won").count();
+            assert_eq!(won, 1, "{results:?}");
+        }
+        for (mut child, _) in racers {
+            drop(child.stdin.take());
+            child.completed();
+        }
+        assert_eq!(directory.entries(), [""; 0]);
+    });
+}
+
+/// Takes a name again and again, is reached by it while it has it, and sometimes crashes with it.
+#[test]
+fn churning_child() {
+    harness::child_main(|arguments| {
+        let path = Path::new(&arguments[0]);
+        let mut random = Random::new(arguments[1].parse().unwrap());
+        let mut taken = 0;
+        while taken < 1500 {
+            if random.below(4) == 0 {
+                // It has the name, or has not, but does not give it back.
+                fork(|| {
+                    let _server = bind(path);
+                    kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
+                })
+                .reaped();
+            }
+            let mut server = match bind(path) {
+                Ok(server) => server,
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+                    thread::yield_now();
+                    continue;
+                }
+            };
+            taken += 1;
+            let (sender, _receiver) = ipc::connect::<u32, u32>(path).unwrap();
+            sender.send(std::process::id()).unwrap();
+            let client = server.accept_timeout(LONG).unwrap();
+            assert_eq!(client.peer().unwrap().pid, std::process::id());
+            assert_eq!(client.receiver.recv().unwrap(), std::process::id());
+        }
+    });
+}
+
+#[test]
+fn who_has_a_name_is_who_is_reached_by_it() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let path = directory.path("x");
+    let path = path.to_str().unwrap();
+    let seeds = ["1", "2", "3", "4"];
+    let children = seeds.map(|seed| harness::child("names::churning_child", &[path, seed]));
+    children.into_iter().for_each(harness::Child::completed);
+    drop(bind(Path::new(path)).unwrap());
+    assert_eq!(directory.entries(), [""; 0]);
+}
+
+/// Serves and connects by a private name, and says how that went.
+#[test]
+fn private_child() {
+    harness::child_main(|arguments| {
+        let expected = arguments[0].as_str();
+        let server = IpcServer::<u32, u32>::bind("private");
+        if expected == "refused" {
+            assert_eq!(server.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            let error = ipc::connect::<u32, u32>("private").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+            return;
+        }
+        assert_serves(&mut server.unwrap());
+        let _server = IpcServer::<u32, u32>::bind("private").unwrap();
+        let directory = Path::new(expected);
+        let metadata = fs::symlink_metadata(directory).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o700, geteuid().as_raw()));
+        assert!(directory.join("private.socket").exists());
+    });
+}
+
+/// Has a private name served with these directories for temporary files and for what runs. It must end up in `expected`.
+fn serve_privately(temporary: &Path, runtime: Option<&Path>, expected: &str) {
+    let function = "names::private_child";
+    let mut command = harness::command(function, &[expected]);
+    command.env("TMPDIR", temporary).env_remove("XDG_RUNTIME_DIR");
+    if let Some(runtime) = runtime {
+        command.env("XDG_RUNTIME_DIR", runtime);
+    }
+    harness::start(function, &mut command).completed();
+}
+
+#[test]
+fn private_names_are_in_a_private_directory() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let (temporary, runtime) = (directory.path("temporary"), directory.path("runtime"));
+    fs::create_dir(&temporary).unwrap();
+    fs::create_dir(&runtime).unwrap();
+    fs::set_permissions(&runtime, Permissions::from_mode(0o700)).unwrap();
+    let own = temporary.join(format!("strait-{}", geteuid().as_raw()));
+    let of_runtime = runtime.join("strait");
+    let (own_name, runtime_name) = (own.to_str().unwrap(), of_runtime.to_str().unwrap());
+    serve_privately(&temporary, None, own_name);
+    // The second time it is there.
+    serve_privately(&temporary, None, own_name);
+    serve_privately(&temporary, Some(&runtime), runtime_name);
+    // A runtime directory that is not this user's alone, or not there, or means something else elsewhere, is none.
+    fs::set_permissions(&runtime, Permissions::from_mode(0o750)).unwrap();
+    for runtime in [runtime.as_path(), &directory.path("nowhere"), Path::new("."), Path::new("")] {
+        serve_privately(&temporary, Some(runtime), own_name);
+    }
+    // What somebody else might have put there.
+    fs::set_permissions(&own, Permissions::from_mode(0o770)).unwrap();
+    serve_privately(&temporary, None, "refused");
+    fs::remove_dir(&own).unwrap();
+    symlink(&of_runtime, &own).unwrap();
+    serve_privately(&temporary, None, "refused");
+    fs::remove_file(&own).unwrap();
+    fs::write(&own, "").unwrap();
+    serve_privately(&temporary, None, "refused");
+    fs::remove_file(&own).unwrap();
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, Permissions::from_mode(0o700)).unwrap();
+    if geteuid().is_root() && std::os::unix::fs::chown(&own, Some(65534), None).is_ok() {
+        serve_privately(&temporary, None, "refused");
+    }
+}
+
+#[test]
+fn a_long_temporary_directory_is_no_obstacle() {
+    let _watchdog = watchdog();
+    let directory = Directory::new();
+    let temporary = directory.path(&"long".repeat(30));
+    fs::create_dir(&temporary).unwrap();
+    let own = format!("/tmp/strait-{}", geteuid().as_raw());
+    serve_privately(&temporary, None, &own);
+}
+
+/// And leaves the socket as it was.
+#[test]
+fn connecting_waits_for_its_turn() {
+    let _watchdog = watchdog_for(LONG * 2);
+    let name = ServerName::Abstract(fresh_name());
+    let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();
+    let connect = |timeout| ipc::connect_timeout::<u32, u32>(&name, timeout);
+    let mut clients = Vec::new();
+    let error = loop {
+        match connect(std::time::Duration::from_millis(30)) {
+            Ok(client) => clients.push(client),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    assert!(clients.len() >= 128, "{}", clients.len());
+    let error = connect(std::time::Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    for (sender, _) in &clients {
+        assert_eq!(sockopt::socket_timeout(sender.as_fd(), sockopt::Timeout::Send), Ok(None));
+        let flags = rustix::fs::fcntl_getfl(sender.as_fd()).unwrap();
+        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+        sender.send(3).unwrap();
+    }
+    let waiting = thread::spawn({
+        let name = name.clone();
+        move || {
+            let (sender, receiver) = ipc::connect::<u32, u32>(&name).unwrap();
+            sender.send(3).unwrap();
+            receiver
+        }
+    });
+    for _ in 0..=clients.len() {
+        assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), 3);
+    }
+    assert!(waiting.join().unwrap().recv().unwrap_err().is_disconnected());
+    assert!(server.try_accept().unwrap_err().is_empty());
+}

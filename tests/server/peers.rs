@@ -1,0 +1,227 @@
+//! Who the clients are, and who gets in.
+
+use std::cell::Cell;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Gid, Signal, Uid, geteuid, getgid, pidfd_send_signal};
+use strait::ipc::{self, IpcReceiverSet, IpcServer, ServerName};
+use strait::os::unix::{IpcConnectionExt, IpcServerExt, Peer, connect_if};
+
+use super::harness::{self, watchdog};
+use super::{connect, fresh_name, server, wait_until_disconnected};
+
+/// Connects, says its number and waits to be told to end.
+#[test]
+fn client_child() {
+    harness::child_main(|arguments| {
+        let (sender, receiver) = connect(&arguments[0]);
+        // It may have been turned out by now.
+        let _ = sender.send(process::id());
+        assert!(receiver.recv().is_err());
+    });
+}
+
+#[test]
+fn clients_are_known() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let child = harness::child("peers::client_child", &[&name]);
+    let client = server.accept().unwrap();
+    let peer = client.peer().unwrap();
+    assert_eq!(peer.pid, child.id());
+    assert_eq!(peer.pid, client.receiver.recv().unwrap());
+    assert_eq!((peer.uid, peer.gid), (geteuid().as_raw(), getgid().as_raw()));
+    // It is a client's also in a set, and in a message.
+    let mut set = IpcReceiverSet::new().unwrap();
+    set.add_server(server).unwrap();
+    let another = harness::child("peers::client_child", &[&name]);
+    let (_, message) = set.select().unwrap().remove(0).unwrap();
+    let in_set = message.to::<ipc::IpcConnection<u32, u32>>().unwrap();
+    assert_eq!(in_set.peer().unwrap().pid, another.id());
+    let (carrier, carried) = ipc::channel().unwrap();
+    carrier.send_ref(&in_set).unwrap();
+    assert_eq!(in_set.peer().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(carried.recv().unwrap().peer().unwrap().pid, another.id());
+    // Nothing of it is left: the child ends.
+    drop((client, in_set));
+    child.completed();
+    another.completed();
+}
+
+#[test]
+fn a_process_handle_is_of_that_process() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let child = harness::child("peers::client_child", &[&name]);
+    let client = server.accept().unwrap();
+    let handle = match client.process_handle() {
+        Ok(handle) => handle,
+        Err(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+            return;
+        }
+    };
+    let flags = rustix::io::fcntl_getfd(&handle).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    let has_ended = |timeout| {
+        let mut fds = [PollFd::new(&handle, PollFlags::IN)];
+        poll(&mut fds, timeout).unwrap() > 0
+    };
+    let now = Timespec::default();
+    assert!(!has_ended(Some(&now)));
+    pidfd_send_signal(&handle, Signal::KILL).unwrap();
+    assert!(has_ended(None));
+    // There is still its connection, but it is reaped and gone: nobody else is taken for it.
+    child.killed();
+    assert_eq!(pidfd_send_signal(&handle, Signal::KILL), Err(Errno::SRCH));
+}
+
+#[test]
+fn a_filter_decides_who_gets_in() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let (asked, was_asked) = mpsc::channel();
+    let visits = Cell::new(0);
+    server.set_filter(move |peer| {
+        asked.send(*peer).unwrap();
+        visits.set(visits.get() + 1);
+        visits.get() % 2 == 0
+    });
+    let clients: Vec<_> = (0..10).map(|_| connect(&name)).collect();
+    for (number, (sender, _)) in (0..).zip(&clients) {
+        sender.send(number).unwrap();
+    }
+    for number in [1, 3, 5, 7, 9] {
+        let client = server.accept().unwrap();
+        assert_eq!(client.receiver.recv().unwrap(), number);
+    }
+    assert!(server.try_accept().unwrap_err().is_empty());
+    for peer in was_asked.try_iter() {
+        assert_eq!((peer.pid, peer.uid), (process::id(), geteuid().as_raw()));
+    }
+    for (_, receiver) in clients {
+        assert!(receiver.recv().unwrap_err().is_disconnected());
+    }
+}
+
+/// Who panics in it loses that client, and no other.
+#[test]
+fn a_filter_may_panic() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let visits = Cell::new(0);
+    server.set_filter(move |_| {
+        visits.set(visits.get() + 1);
+        assert!(visits.get() != 2, "on purpose");
+        true
+    });
+    let clients: Vec<_> = (0..4).map(|_| connect(&name)).collect();
+    for (number, (sender, _)) in (0..).zip(&clients) {
+        sender.send(number).unwrap();
+    }
+    assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), 0);
+    let mut panics = 0;
+    for number in [2, 3] {
+        let client = loop {
+            match catch_unwind(AssertUnwindSafe(|| server.accept())) {
+                Ok(client) => break client.unwrap(),
+                Err(_) => panics += 1,
+            }
+        };
+        assert_eq!(client.receiver.recv().unwrap(), number);
+    }
+    assert_eq!(panics, 1);
+    assert!(clients[1].1.recv().unwrap_err().is_disconnected());
+}
+
+#[test]
+fn a_client_can_tell_who_serves() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let distrusted = connect_if::<u32, u32>(name.as_str(), None, |peer| {
+        assert_eq!(peer.pid, process::id());
+        false
+    });
+    assert_eq!(distrusted.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert!(server.try_accept().unwrap_err().is_empty());
+    let (sender, _receiver) =
+        connect_if::<u32, u32>(name.as_str(), Some(super::LONG), Peer::is_same_user).unwrap();
+    sender.send(1).unwrap();
+    assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), 1);
+}
+
+/// Runs `body` on a thread of another user; `None` if there is none.
+fn as_somebody_else<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
+    if !geteuid().is_root() {
+        // Nobody else can be played.
+        return None;
+    }
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
+            rustix::thread::set_thread_res_gid(gid, gid, gid).ok()?;
+            // It may be that there is no such user in this user namespace.
+            rustix::thread::set_thread_res_uid(uid, uid, uid).ok()?;
+            Some(body())
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn other_users_get_in_only_by_a_filter() {
+    let _watchdog = watchdog();
+    let path = std::env::temp_dir().join(fresh_name());
+    let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+    let connect = || ipc::connect::<u32, u32>(path.as_path()).unwrap();
+    let Some((sender, receiver)) = as_somebody_else(connect) else { return };
+    let own = connect();
+    own.0.send(2).unwrap();
+    let client = server.accept().unwrap();
+    assert_eq!(client.receiver.recv().unwrap(), 2);
+    assert!(receiver.recv().unwrap_err().is_disconnected());
+    wait_until_disconnected(&sender);
+
+    server.set_filter(|peer| peer.uid == 65534);
+    let (sender, _receiver) = as_somebody_else(connect).unwrap();
+    sender.send(3).unwrap();
+    let client = server.accept().unwrap();
+    let peer = client.peer().unwrap();
+    assert_eq!((peer.uid, peer.gid, peer.is_same_user()), (65534, 65534, false));
+    assert_eq!(client.receiver.recv().unwrap(), 3);
+}
+
+/// Whoever comes first has an abstract name.
+#[test]
+fn a_stranger_with_an_abstract_name_is_not_spoken_to() {
+    let _watchdog = watchdog();
+    let name = fresh_name();
+    let squat = || {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, kind, flags, None).unwrap();
+        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        rustix::net::bind(&socket, &address).unwrap();
+        rustix::net::listen(&socket, 10).unwrap();
+        socket
+    };
+    let Some(squatter) = as_somebody_else(squat) else { return };
+    let name = ServerName::Abstract(name);
+    let error = IpcServer::<u32, u32>::bind(&name).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+    let error = ipc::connect::<u32, u32>(&name).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+    let heard = rustix::net::accept(&squatter).unwrap();
+    assert_eq!(rustix::io::read(&heard, &mut [0; 10]), Ok(0));
+    assert!(connect_if::<u32, u32>(&name, None, |peer| peer.uid == 65534).is_ok());
+}

@@ -1,0 +1,64 @@
+//! Servers as streams.
+
+use std::thread;
+
+use futures_core::FusedStream;
+use futures_lite::StreamExt;
+use futures_lite::future::{block_on, poll_once};
+
+use super::{connect, server, watchdog};
+
+#[test]
+fn the_clients_come() {
+    let _watchdog = watchdog();
+    let (server, name) = server();
+    let mut stream = server.to_stream();
+    let clients = thread::spawn(move || {
+        for number in 0..300 {
+            let (sender, receiver) = connect(&name);
+            sender.send(number).unwrap();
+            if number % 3 == 0 {
+                assert_eq!(receiver.recv().unwrap(), number + 1);
+            }
+        }
+    });
+    block_on(async {
+        for number in 0..300 {
+            let (sender, receiver) = stream.next().await.unwrap().unwrap().split();
+            assert_eq!(receiver.to_stream().next().await.unwrap().unwrap(), number);
+            let _ = sender.send(number + 1);
+        }
+        assert!(poll_once(stream.next()).await.is_none());
+    });
+    assert!(!stream.is_terminated());
+    clients.join().unwrap();
+}
+
+#[test]
+fn who_came_before_is_there_and_a_dropped_future_loses_nobody() {
+    let _watchdog = watchdog();
+    let (mut server, name) = server();
+    let _clients: Vec<_> = (0..100).map(|_| connect(&name)).collect();
+    server.accept().unwrap();
+    let mut stream = server.to_stream();
+    block_on(async {
+        for _ in 1..100 {
+            assert!(stream.next().await.unwrap().is_ok());
+        }
+        assert!(poll_once(stream.next()).await.is_none());
+        let _client = connect(&name);
+        assert!(stream.next().await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_dropped_stream_is_a_dropped_server() {
+    let _watchdog = watchdog();
+    let (server, name) = server();
+    let mut stream = server.to_stream();
+    block_on(async { assert!(poll_once(stream.next()).await.is_none()) });
+    let (_sender, receiver) = connect(&name);
+    drop(stream);
+    assert!(receiver.recv().unwrap_err().is_disconnected());
+    assert!(strait::ipc::connect::<u32, u32>(name).is_err());
+}
