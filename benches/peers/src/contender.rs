@@ -87,3 +87,13 @@ pub trait Sets<T>: Fresh<T> {
     /// Waits until something happens, passes every decoded message to `each`, and returns how many members closed.
     fn select(set: &mut Self::Set, each: impl FnMut(T) -> Outcome<()>) -> Outcome<usize>;
 }
+
+/// Servers that clients find by name.
+pub trait Meets: Contender {
+    type Server;
+
+    fn server() -> Outcome<Self::Server>;
+
+    /// Has one more client come, and each side receive a message from the other.
+    fn meet(server: &mut Self::Server) -> Outcome<()>;
+}

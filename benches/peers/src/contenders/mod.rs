@@ -17,6 +17,7 @@ mod ipc_api;
 mod memcpy;
 #[cfg(target_os = "linux")]
 mod polling;
+mod server;
 mod threads;
 
 pub use self::{

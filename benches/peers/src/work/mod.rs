@@ -3,6 +3,7 @@
 mod cold;
 pub mod copy;
 mod create;
+mod meet;
 pub mod record;
 mod reply;
 mod round_trip;
@@ -119,6 +120,7 @@ pub fn rows() -> Vec<Row> {
         ),
     ]);
     rows.extend([
+        row!("one more client of a named server", meet::Meet, [Strait, IpcChannel]),
         row!(
             "strait::mpsc: round trip, 60 B struct",
             round_trip::RoundTrip,
