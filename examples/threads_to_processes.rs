@@ -1,16 +1,18 @@
 //! The same function on a thread, and then in another process.
 //!
 //! The thread's version is a program for `std::sync::mpsc` with another `use` line. For a process the ends of the channels are
-//! sent there, through the one channel that the two have by name.
+//! sent there, through the channel that it is started with.
 
 use std::env;
 use std::error::Error;
 use std::process::{self, Command};
 use std::thread;
-use std::time::Duration;
 
-use strait::ipc::{IpcOneShotServer, IpcSender};
 use strait::mpsc::{self, Receiver, Sender};
+use strait::process::{ChannelCommand, parent};
+
+/// Tells this program that it is to be the worker.
+const WORKER: &str = "--worker";
 
 /// What the worker is given.
 type Ends = (Receiver<u64>, Sender<(u32, u64)>);
@@ -31,8 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
         return Err("here channels do not leave the process".into());
     }
-    if let Some(server) = env::args().nth(1) {
-        sum_up(receive_ends(server)?);
+    if env::args().nth(1).is_some_and(|argument| argument == WORKER) {
+        let (_, from_parent) = parent::<(), Ends>()?;
+        sum_up(from_parent.recv()?);
         return Ok(());
     }
 
@@ -41,20 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(Box::new(move || worker.join().is_ok()))
     })?;
     use_worker(|ends| {
-        let (server, name) = IpcOneShotServer::<Sender<Ends>>::new()?;
-        let mut worker = Command::new(env::current_exe()?).arg(name).spawn()?;
-        // Without a timeout, this would wait for ever for a child that died too early.
-        let (_, to_worker) = server.accept_timeout(Duration::from_secs(10))?;
+        let mut command = Command::new(env::current_exe()?);
+        let (mut worker, to_worker, _) = command.arg(WORKER).spawn_with_channel::<Ends, ()>()?;
         to_worker.send(ends)?;
         Ok(Box::new(move || worker.wait().is_ok_and(|status| status.success())))
     })
-}
-
-/// In the child: has the parent send the ends, through a channel that the child makes.
-fn receive_ends(server: String) -> Result<Ends, Box<dyn Error>> {
-    let (to_me, ends) = mpsc::channel();
-    IpcSender::connect(server)?.send(to_me)?;
-    Ok(ends.recv()?)
 }
 
 /// Waits for a worker to end, and says whether it succeeded.

@@ -51,7 +51,7 @@ where
 /// them is gone, in whatever process, those inside messages that nobody received included.
 pub struct IpcSender<T> {
     sender: Sender,
-    /// Has no values, and is covariant as a `std::sync::mpsc::Sender` is: one of `&'static str` will do for one of `&'a str`.
+    /// Has no values, and is covariant: one of `&'static str` will do for one of `&'a str`.
     values: PhantomData<fn() -> T>,
 }
 
