@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use criterion::Criterion;
-use strait::ipc;
+use strait::ipc::{self, ChannelOptions};
 
 fn main() -> ExitCode {
     child::main(&[], create)
@@ -26,6 +26,26 @@ fn create(criterion: &mut Criterion) {
         child::measure(bencher, |rounds| {
             for round in 0..rounds {
                 let (sender, receiver) = ipc::channel::<u64>()?;
+                sender.send(round)?;
+                black_box(receiver.recv()?);
+            }
+            Ok(())
+        });
+    });
+    // Without leaving the process, as those of `strait::mpsc` begin.
+    let lazy = ChannelOptions::new().lazy(true);
+    group.bench_function("lazy, drop", |bencher| {
+        child::measure(bencher, |rounds| {
+            for _ in 0..rounds {
+                black_box(lazy.channel::<u64>()?);
+            }
+            Ok(())
+        });
+    });
+    group.bench_function("lazy, one message, drop", |bencher| {
+        child::measure(bencher, |rounds| {
+            for round in 0..rounds {
+                let (sender, receiver) = lazy.channel::<u64>()?;
                 sender.send(round)?;
                 black_box(receiver.recv()?);
             }

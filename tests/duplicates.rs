@@ -228,6 +228,8 @@ mod descriptors {
 
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+    use strait::ipc::IpcSyncSender;
+
     use super::*;
     use crate::harness::fork::fork;
     use crate::harness::{alone, handles, handles_besides};
@@ -290,6 +292,39 @@ mod descriptors {
                     sender.send(number).unwrap();
                 }
             });
+            assert_eq!(handles(), before);
+        });
+    }
+
+    /// Those into a bounded channel have another, for their permits.
+    #[test]
+    fn of_a_bounded_channel_have_two_handles() {
+        alone("descriptors::of_a_bounded_channel_have_two_handles", || {
+            let before = handles();
+            type Senders = Vec<IpcSyncSender<u32>>;
+            let (carrier, carried) = ipc::channel::<Senders>().unwrap();
+            let mut carrier = Some(carrier);
+            let child = fork(|| {
+                let carrier = carrier.take().unwrap();
+                let (sender, receiver) = ipc::sync_channel(10).unwrap();
+                for _ in 0..20 {
+                    carrier.send(vec![sender.clone(); 10_000]).unwrap();
+                }
+                drop((carrier, sender));
+                assert_eq!(receiver.into_iter().count(), 20);
+            });
+            drop(carrier);
+            let arrived: Vec<Senders> = carried.iter().collect();
+            assert_eq!(arrived.len(), 20);
+            // The channel that they came by, and theirs.
+            let new = handles_besides(&before);
+            assert_eq!(new.len(), 3, "{new:#?}");
+            for senders in &arrived {
+                assert_eq!(senders.len(), 10_000);
+                senders[9_999].send(1).unwrap();
+            }
+            drop((arrived, carried));
+            child.completed();
             assert_eq!(handles(), before);
         });
     }
