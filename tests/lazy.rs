@@ -348,6 +348,13 @@ mod unix {
         sender.send(2).unwrap();
         assert_eq!(IpcReceiver::<u32>::try_from(socket).unwrap().recv().unwrap(), 2);
         assert!(OwnedFd::try_from(sender).is_ok());
+
+        // Without its permits nobody could send.
+        let options = ChannelOptions::new().lazy(true);
+        let (sender, receiver) = options.sync_channel::<u32>(1).unwrap();
+        let receiver = OwnedFd::try_from(receiver).unwrap_err();
+        sender.send(1).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
     }
 
     #[test]

@@ -198,7 +198,10 @@ impl Receiver {
     /// That is not so.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_packets(mut self) -> Result<PacketReceiver, Receiver> {
-        let is_all = self.issuer.is_none() && self.incoming().is_ok_and(Incoming::detach);
+        // Whether there is a bound shows when the channel is the platform's.
+        let is_all = self.promote().is_ok()
+            && self.issuer.is_none()
+            && self.incoming().is_ok_and(Incoming::detach);
         match self.place {
             Place::Platform(incoming) if is_all => Ok(incoming.into_packets()),
             place => Err(Receiver { place, ..self }),
