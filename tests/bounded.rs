@@ -239,6 +239,36 @@ fn a_set_takes_from_bounded_channels() {
 }
 
 #[test]
+fn all_meet_who_only_looks() {
+    let _watchdog = watchdog();
+    for (what, (sender, receiver)) in channels(0) {
+        let is_about_to = Arc::new(Barrier::new(200));
+        let threads: Vec<_> = (1..=200)
+            .map(|number| {
+                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
+                thread::spawn(move || {
+                    is_about_to.wait();
+                    sender.send(number).unwrap();
+                })
+            })
+            .collect();
+        drop(sender);
+        let mut set = IpcReceiverSet::new().unwrap();
+        set.add(receiver).unwrap();
+        let mut sum = 0;
+        while !set.is_empty() {
+            for result in set.select().unwrap() {
+                if let IpcSelectionResult::MessageReceived(_, message) = result {
+                    sum += message.to::<u64>().unwrap();
+                }
+            }
+        }
+        assert_eq!(sum, 200 * 201 / 2, "{what}");
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+#[test]
 fn receivers_move_while_others_wait_for_room() {
     let _watchdog = watchdog();
     for bound in [0, 1, 3] {
@@ -408,15 +438,38 @@ mod between_processes {
         assert_eq!(receiver.try_iter().count(), 10);
     }
 
-    /// Takes permits as a sender does, and sends nothing.
-    fn hoard(sender: &IpcSyncSender<u64>) {
+    /// What a sender takes permits from.
+    fn permits_of(sender: &IpcSyncSender<u64>) -> OwnedFd {
         type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
         let (carrier, carried) = ipc::channel::<IpcSyncSender<u64>>().unwrap();
         carrier.send_ref(sender).unwrap();
         let (_, permits_in) = carried.to_opaque().to::<Parts>().recv().unwrap();
-        let (pipe, _) = permits_in.unwrap();
+        permits_in.unwrap().0.into_inner()
+    }
+
+    /// Takes permits as a sender does, and sends nothing.
+    fn hoard(sender: &IpcSyncSender<u64>) {
         let mut permits = [0; 4096];
-        rustix::io::read(&*pipe, &mut permits).unwrap();
+        rustix::io::read(&permits_of(sender), &mut permits).unwrap();
+    }
+
+    #[test]
+    fn c2_who_accepts_and_does_not_come_keeps_nobody_from_a_rendezvous() {
+        let _watchdog = watchdog();
+        for wait in [None, Some(LONG)] {
+            let (sender, receiver) = ipc::sync_channel::<u64>(0).unwrap();
+            let permits = permits_of(&sender);
+            let receiving = thread::spawn(move || match wait {
+                None => receiver.recv().unwrap(),
+                Some(wait) => receiver.recv_timeout(wait).unwrap(),
+            });
+            let mut fds = [rustix::event::PollFd::new(&permits, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            assert_eq!(rustix::io::read(&permits, &mut [0; 16]).unwrap(), 1);
+            // The receiver waits already, for who will not come.
+            sender.send(1).unwrap();
+            assert_eq!(receiving.join().unwrap(), 1);
+        }
     }
 
     #[test]
