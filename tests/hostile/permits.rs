@@ -206,3 +206,27 @@ fn c7_who_cries_for_permits_where_there_are_none_is_not_heard() {
     sender.send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
 }
+
+/// The sender is the same, and its permits are not.
+#[test]
+fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
+    type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
+    let _watchdog = harness::watchdog();
+    for (forged_rendezvous, bound) in [(false, 2), (true, 2), (false, 0)] {
+        let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
+        let (carrier, carried) = ipc::channel::<IpcSyncSender<u32>>().unwrap();
+        carrier.send_ref(&sender).unwrap();
+        carrier.send(sender).unwrap();
+        let carried = carried.to_opaque().to::<Parts>();
+        let (socket, _) = carried.recv().unwrap();
+        let (no_permits, _keeps_it_open) = pipe();
+        let forged = bounded_sender(forged_rendezvous);
+        let fds = [socket.as_fd(), no_permits.as_fd()];
+        let forged: IpcSyncSender<u32> = send_one_of(&forged, &fds).unwrap();
+        assert!(matches!(forged.try_send(&1), Err(TrySendError::Full)));
+        let honest: IpcSyncSender<u32> = carried.to_opaque().to().recv().unwrap();
+        let receiving = thread::spawn(move || receiver.recv_timeout(LONG).unwrap());
+        honest.send(2).unwrap();
+        assert_eq!(receiving.join().unwrap(), 2);
+    }
+}
