@@ -340,6 +340,12 @@ impl Rings {
             Some(Waiting { bytes, attachments, .. }) => {
                 self.waiting_bytes -= bytes.len();
                 self.waiting_attachments -= attachments.len();
+                let limits = self.options.limits;
+                // It may be here from before there was anything to check it by.
+                if bytes.len() > limits.message_bytes || attachments.len() > limits.message_handles
+                {
+                    return Next::Lost(Problem::Malformed(Malformed::TooLarge));
+                }
                 Next::Message(Message { body: Body::Owned(bytes), attachments })
             }
             None => Next::Nothing,
