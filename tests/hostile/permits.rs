@@ -230,3 +230,30 @@ fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
         assert_eq!(receiving.join().unwrap(), 2);
     }
 }
+
+#[test]
+fn c7_what_a_receiver_brings_along_is_soon_put_in_order() {
+    type Empty = Vec<u32>;
+    type Waiting = (u64, Vec<u8>, Empty);
+    type Parts = (Handle<OwnedFd>, Empty, Empty, Empty, Vec<Waiting>, Option<()>, Option<()>);
+    const MANY: u64 = 500_000;
+    let _watchdog = harness::watchdog();
+    let (_other_end, socket) = packet_pair();
+    // The worst of orders, and some from the future.
+    let waiting = (0..MANY).rev().map(|stamp| {
+        let number = stamp as u32;
+        let stamp = if stamp < 3 { u64::MAX - stamp } else { stamp };
+        (stamp, number.to_le_bytes().to_vec(), vec![])
+    });
+    let parts =
+        (Handle::from(socket), vec![], vec![], vec![], waiting.collect::<Vec<_>>(), None, None);
+    let (carrier, carried) = ipc::channel::<Parts>().unwrap();
+    let carried = carried.to_opaque().to::<IpcReceiver<u32>>();
+    let sending = thread::spawn(move || carrier.send(parts).unwrap());
+    let receiver = carried.recv().unwrap();
+    sending.join().unwrap();
+    // Nobody can be sure of what is from the future, so it comes first, as it was.
+    for number in [2, 1, 0].into_iter().chain(3..MANY as u32) {
+        assert_eq!(receiver.recv().unwrap(), number);
+    }
+}
