@@ -241,9 +241,11 @@ fn a_set_takes_from_bounded_channels() {
 #[test]
 fn all_meet_who_only_looks() {
     let _watchdog = watchdog();
+    // As many as would take longer than the watchdog waits, if all had to say again that they wait.
+    const MANY: u64 = 1000;
     for (what, (sender, receiver)) in channels(0) {
-        let is_about_to = Arc::new(Barrier::new(200));
-        let threads: Vec<_> = (1..=200)
+        let is_about_to = Arc::new(Barrier::new(MANY as usize));
+        let threads: Vec<_> = (1..=MANY)
             .map(|number| {
                 let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
                 thread::spawn(move || {
@@ -263,7 +265,7 @@ fn all_meet_who_only_looks() {
                 }
             }
         }
-        assert_eq!(sum, 200 * 201 / 2, "{what}");
+        assert_eq!(sum, MANY * (MANY + 1) / 2, "{what}");
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }
@@ -362,6 +364,7 @@ fn c2_never_more_than_the_bound_between_threads() {
 mod between_processes {
     use super::*;
     use harness::{child, child_main};
+    use rustix::event::{PollFd, PollFlags};
     use std::os::fd::OwnedFd;
     use strait::handle::Handle;
     use strait::ipc::{IpcOneShotServer, IpcSender};
@@ -463,7 +466,7 @@ mod between_processes {
                 None => receiver.recv().unwrap(),
                 Some(wait) => receiver.recv_timeout(wait).unwrap(),
             });
-            let mut fds = [rustix::event::PollFd::new(&permits, rustix::event::PollFlags::IN)];
+            let mut fds = [PollFd::new(&permits, PollFlags::IN)];
             rustix::event::poll(&mut fds, None).unwrap();
             assert_eq!(rustix::io::read(&permits, &mut [0; 16]).unwrap(), 1);
             // The receiver waits already, for who will not come.
@@ -511,6 +514,43 @@ mod between_processes {
         }
         assert_eq!(received, (0..20).collect::<Vec<_>>());
         sending.join().unwrap();
+    }
+
+    /// Readiness is not only for who receives until there is nothing.
+    #[test]
+    fn c8_all_meet_who_polls_and_takes_one_at_a_time() {
+        const MANY: u64 = 1000;
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::sync_channel(0).unwrap();
+        let is_about_to = Arc::new(Barrier::new(MANY as usize));
+        let threads: Vec<_> = (1..=MANY)
+            .map(|number| {
+                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
+                thread::spawn(move || {
+                    is_about_to.wait();
+                    sender.send(number).unwrap();
+                })
+            })
+            .collect();
+        let mut sum = 0;
+        while sum < MANY * (MANY + 1) / 2 {
+            let mut fds = [PollFd::new(&receiver, PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            match receiver.try_recv() {
+                Ok(number) => sum += number,
+                Err(TryRecvError::Empty) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        // What was shown too often has come to an end.
+        while rustix::event::poll(
+            &mut [PollFd::new(&receiver, PollFlags::IN)],
+            Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
+        ) == Ok(1)
+        {
+            assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+        }
     }
 
     #[test]
