@@ -242,7 +242,7 @@ fn a_set_takes_from_bounded_channels() {
 fn all_meet_who_only_looks() {
     let _watchdog = watchdog();
     // As many as would take longer than the watchdog waits, if all had to say again that they wait.
-    const MANY: u64 = 1000;
+    const MANY: u64 = 500;
     for (what, (sender, receiver)) in channels(0) {
         let is_about_to = Arc::new(Barrier::new(MANY as usize));
         let threads: Vec<_> = (1..=MANY)
@@ -453,7 +453,7 @@ mod between_processes {
     /// Takes permits as a sender does, and sends nothing.
     fn hoard(sender: &IpcSyncSender<u64>) {
         let mut permits = [0; 4096];
-        rustix::io::read(&permits_of(sender), &mut permits).unwrap();
+        rustix::io::read(permits_of(sender), &mut permits).unwrap();
     }
 
     #[test]
