@@ -239,6 +239,38 @@ fn a_set_takes_from_bounded_channels() {
 }
 
 #[test]
+fn all_meet_who_only_looks() {
+    let _watchdog = watchdog();
+    // As many as would take longer than the watchdog waits, if all had to say again that they wait.
+    const MANY: u64 = 500;
+    for (what, (sender, receiver)) in channels(0) {
+        let is_about_to = Arc::new(Barrier::new(MANY as usize));
+        let threads: Vec<_> = (1..=MANY)
+            .map(|number| {
+                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
+                thread::spawn(move || {
+                    is_about_to.wait();
+                    sender.send(number).unwrap();
+                })
+            })
+            .collect();
+        drop(sender);
+        let mut set = IpcReceiverSet::new().unwrap();
+        set.add(receiver).unwrap();
+        let mut sum = 0;
+        while !set.is_empty() {
+            for result in set.select().unwrap() {
+                if let IpcSelectionResult::MessageReceived(_, message) = result {
+                    sum += message.to::<u64>().unwrap();
+                }
+            }
+        }
+        assert_eq!(sum, MANY * (MANY + 1) / 2, "{what}");
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+#[test]
 fn receivers_move_while_others_wait_for_room() {
     let _watchdog = watchdog();
     for bound in [0, 1, 3] {
@@ -332,6 +364,7 @@ fn c2_never_more_than_the_bound_between_threads() {
 mod between_processes {
     use super::*;
     use harness::{child, child_main};
+    use rustix::event::{PollFd, PollFlags};
     use std::os::fd::OwnedFd;
     use strait::handle::Handle;
     use strait::ipc::{IpcOneShotServer, IpcSender};
@@ -408,15 +441,38 @@ mod between_processes {
         assert_eq!(receiver.try_iter().count(), 10);
     }
 
-    /// Takes permits as a sender does, and sends nothing.
-    fn hoard(sender: &IpcSyncSender<u64>) {
+    /// What a sender takes permits from.
+    fn permits_of(sender: &IpcSyncSender<u64>) -> OwnedFd {
         type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
         let (carrier, carried) = ipc::channel::<IpcSyncSender<u64>>().unwrap();
         carrier.send_ref(sender).unwrap();
         let (_, permits_in) = carried.to_opaque().to::<Parts>().recv().unwrap();
-        let (pipe, _) = permits_in.unwrap();
+        permits_in.unwrap().0.into_inner()
+    }
+
+    /// Takes permits as a sender does, and sends nothing.
+    fn hoard(sender: &IpcSyncSender<u64>) {
         let mut permits = [0; 4096];
-        rustix::io::read(&*pipe, &mut permits).unwrap();
+        rustix::io::read(permits_of(sender), &mut permits).unwrap();
+    }
+
+    #[test]
+    fn c2_who_accepts_and_does_not_come_keeps_nobody_from_a_rendezvous() {
+        let _watchdog = watchdog();
+        for wait in [None, Some(LONG)] {
+            let (sender, receiver) = ipc::sync_channel::<u64>(0).unwrap();
+            let permits = permits_of(&sender);
+            let receiving = thread::spawn(move || match wait {
+                None => receiver.recv().unwrap(),
+                Some(wait) => receiver.recv_timeout(wait).unwrap(),
+            });
+            let mut fds = [PollFd::new(&permits, PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            assert_eq!(rustix::io::read(&permits, &mut [0; 16]).unwrap(), 1);
+            // The receiver waits already, for who will not come.
+            sender.send(1).unwrap();
+            assert_eq!(receiving.join().unwrap(), 1);
+        }
     }
 
     #[test]
@@ -458,6 +514,43 @@ mod between_processes {
         }
         assert_eq!(received, (0..20).collect::<Vec<_>>());
         sending.join().unwrap();
+    }
+
+    /// Readiness is not only for who receives until there is nothing.
+    #[test]
+    fn c8_all_meet_who_polls_and_takes_one_at_a_time() {
+        const MANY: u64 = 1000;
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::sync_channel(0).unwrap();
+        let is_about_to = Arc::new(Barrier::new(MANY as usize));
+        let threads: Vec<_> = (1..=MANY)
+            .map(|number| {
+                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
+                thread::spawn(move || {
+                    is_about_to.wait();
+                    sender.send(number).unwrap();
+                })
+            })
+            .collect();
+        let mut sum = 0;
+        while sum < MANY * (MANY + 1) / 2 {
+            let mut fds = [PollFd::new(&receiver, PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            match receiver.try_recv() {
+                Ok(number) => sum += number,
+                Err(TryRecvError::Empty) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        // What was shown too often has come to an end.
+        while rustix::event::poll(
+            &mut [PollFd::new(&receiver, PollFlags::IN)],
+            Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),
+        ) == Ok(1)
+        {
+            assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+        }
     }
 
     #[test]

@@ -267,6 +267,12 @@ fn sets_and_routers_take_them() {
 #[test]
 fn limits_hold() {
     let _watchdog = watchdog();
+    for leaves in [false, true] {
+        limits_hold_for(leaves);
+    }
+}
+
+fn limits_hold_for(leaves: bool) {
     let mut limits = Limits::default();
     limits.message_bytes = 100;
     limits.message_handles = 1;
@@ -277,6 +283,7 @@ fn limits_hold() {
     sender.send((vec![0; 200], vec![])).unwrap();
     sender.send((vec![1], vec![unit.clone(), other])).unwrap();
     sender.send((vec![2], vec![unit])).unwrap();
+    let receiver = if leaves { moved(&receiver) } else { receiver };
     for _ in 0..2 {
         assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
     }
@@ -348,6 +355,13 @@ mod unix {
         sender.send(2).unwrap();
         assert_eq!(IpcReceiver::<u32>::try_from(socket).unwrap().recv().unwrap(), 2);
         assert!(OwnedFd::try_from(sender).is_ok());
+
+        // Without its permits nobody could send.
+        let options = ChannelOptions::new().lazy(true);
+        let (sender, receiver) = options.sync_channel::<u32>(1).unwrap();
+        let receiver = OwnedFd::try_from(receiver).unwrap_err();
+        sender.send(1).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
     }
 
     #[test]

@@ -120,8 +120,12 @@ pub(super) struct Incoming {
     is_watched: AtomicBool,
     /// Senders wait for permits, ...
     is_bounded: bool,
+    /// ... for the moment in which they meet the receiver, ...
+    is_rendezvous: bool,
     /// ... and one has said that it does, which whoever receives is to be told.
     is_wanted: bool,
+    /// How many have said so, and nothing came of it yet.
+    guests: usize,
     /// How much the last call took.
     taken: usize,
 }
@@ -145,7 +149,9 @@ impl From<PacketReceiver> for Incoming {
             rings: None,
             is_watched: AtomicBool::new(false),
             is_bounded: false,
+            is_rendezvous: false,
             is_wanted: false,
+            guests: 0,
             taken: 0,
         }
     }
@@ -184,6 +190,9 @@ impl Incoming {
             self.receive_step(buffer, purpose, &mut step)
         };
         self.taken = step.bytes.max(step.packets * PACKET_COST);
+        if received.is_ok() {
+            self.guests = self.guests.saturating_sub(1);
+        }
         if self.packets.shows_more() {
             // Who is told that there is nothing waits for the next event, so one must come. Until then it may be shown once too often
             // that there is something: senders that were asked to wake who waits would do that for every message.
@@ -339,8 +348,9 @@ impl Incoming {
     }
 
     /// From now on, tells that senders wait for permits.
-    pub(super) fn heed_wants(&mut self) {
+    pub(super) fn heed_wants(&mut self, is_rendezvous: bool) {
         self.is_bounded = true;
+        self.is_rendezvous = is_rendezvous;
     }
 
     /// Adds what was sent before there was this channel.
@@ -356,6 +366,18 @@ impl Incoming {
     /// Whether it has, since this was asked last.
     pub(super) fn take_wanted(&mut self) -> bool {
         mem::take(&mut self.is_wanted)
+    }
+
+    /// Whether more senders have said that they wait for a rendezvous than have come since.
+    pub(super) fn has_guests(&self) -> bool {
+        self.guests > 0
+    }
+
+    /// Those who did not come when they could have will say so again.
+    pub(super) fn give_up_guests(&mut self) {
+        if !self.is_wanted && mem::take(&mut self.guests) > 0 && self.packets.shows_more() {
+            self.show(true);
+        }
     }
 
     fn rings(&mut self) -> &mut Rings {
@@ -560,6 +582,7 @@ impl Incoming {
             Kind::Bell => Ok(None),
             Kind::Want => {
                 self.is_wanted = self.is_bounded;
+                self.guests = self.guests.saturating_add(usize::from(self.is_rendezvous));
                 Ok(None)
             }
             Kind::Attach { clock_domain, .. } => {
@@ -637,7 +660,7 @@ impl Incoming {
     /// Has what is lent out show what there is besides packets. If there is nothing, senders are asked to wake who waits.
     fn show(&mut self, is_news: bool) {
         let is_there = self.rings.as_mut().is_some_and(|rings| !rings.arm());
-        self.packets.show(is_there, is_news);
+        self.packets.show(is_there || self.has_guests(), is_news);
     }
 
     /// What the backend receives with.
@@ -686,7 +709,9 @@ impl Incoming {
         luggage.left_behind.into_iter().for_each(|message| assembly.resume(message, limit));
         luggage.lost.into_iter().for_each(|lost| assembly.remember(lost));
         luggage.rings.into_iter().for_each(|ring| receiver.rings().arrive(ring));
-        luggage.waiting.into_iter().for_each(|message| receiver.rings().add_waiting(message));
+        if !luggage.waiting.is_empty() {
+            receiver.rings().resume(luggage.waiting);
+        }
         Ok(receiver)
     }
 

@@ -106,6 +106,11 @@ impl Permits {
         self.is_rendezvous
     }
 
+    /// Whether they are those, and for as long.
+    pub(super) fn is_same(&self, other: &Permits) -> bool {
+        self.is_rendezvous == other.is_rendezvous && self.taker.is_same(&other.taker)
+    }
+
     /// Whether there is a permit.
     pub(super) fn is_any(&self) -> bool {
         self.spare.load(Ordering::Relaxed) > 0 || self.taker.is_any()
@@ -114,12 +119,13 @@ impl Permits {
     /// Takes a permit, and waits for one if there is none.
     pub(super) fn take(&self, packets: &PacketSender, wait: Wait) -> Result<Leave<'_>, SendError> {
         let less = |spare: usize| spare.checked_sub(1);
-        if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
-            return Ok(Leave { permits: self, since: None });
-        }
         let mut pause = if self.is_rendezvous { Duration::ZERO } else { STARVED };
         let mut until_told = None;
         loop {
+            // Also those that another thread gives back meanwhile.
+            if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+                return Ok(Leave { permits: self, since: None });
+            }
             // Before it is taken, so that it is not older than it looks.
             let since = self.is_rendezvous.then(Instant::now);
             match self.taker.take().map_err(SendError::Io)? {

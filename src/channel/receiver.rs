@@ -1,6 +1,7 @@
 //! The receiving end, wherever its messages are: in this process, or with the operating system and in shared memory.
 
 use std::io;
+use std::time::Instant;
 
 use super::incoming::{Incoming, Luggage, Room};
 use super::limits::MAX_PACKETS_PER_STEP;
@@ -43,8 +44,8 @@ impl From<LocalReceiver> for Receiver {
 impl Receiver {
     /// Of the platform's channel, which is bounded if there is an issuer.
     pub(super) fn new(mut incoming: Incoming, issuer: Option<Issuer>) -> Receiver {
-        if issuer.is_some() {
-            incoming.heed_wants();
+        if let Some(issuer) = &issuer {
+            incoming.heed_wants(issuer.is_rendezvous());
         }
         Receiver { place: Place::Platform(Box::new(incoming)), issuer: issuer.map(Box::new) }
     }
@@ -199,7 +200,10 @@ impl Receiver {
     /// That is not so.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_packets(mut self) -> Result<PacketReceiver, Receiver> {
-        let is_all = self.issuer.is_none() && self.incoming().is_ok_and(Incoming::detach);
+        // Whether there is a bound shows when the channel is the platform's.
+        let is_all = self.promote().is_ok()
+            && self.issuer.is_none()
+            && self.incoming().is_ok_and(Incoming::detach);
         match self.place {
             Place::Platform(incoming) if is_all => Ok(incoming.into_packets()),
             place => Err(Receiver { place, ..self }),
@@ -255,7 +259,7 @@ fn receive_bounded(
     wait: Wait,
 ) -> Result<Message, RecvError> {
     // Somebody wants to send, and it is yet to be seen whether there is nothing from others.
-    let mut is_wanted = false;
+    let mut is_wanted = incoming.has_guests();
     for round in 1.. {
         // A rendezvous is not offered to anybody as long as there is something from somebody who was here before.
         let looks_first = is_wanted || (issuer.is_rendezvous() && wait != Wait::Never);
@@ -266,6 +270,9 @@ fn receive_bounded(
                 let least = Wait::at_most(MEETING);
                 let wait = if wait.is_before(least) { least } else { wait };
                 received = meet(incoming, issuer, buffer, purpose, wait);
+                if matches!(received, Err(RecvError::Empty)) {
+                    incoming.give_up_guests();
+                }
             } else {
                 issuer.starves();
             }
@@ -298,17 +305,36 @@ fn meet(
     wait: Wait,
 ) -> Result<Message, RecvError> {
     issuer.invite();
-    let received = loop {
-        let received = incoming.receive(buffer, purpose, wait);
-        // That others would come, too, is no news.
-        let is_news = !matches!(received, Err(RecvError::Empty)) || !incoming.take_wanted();
-        if is_news || wait.is_over() {
-            break received;
+    let mut invited = Instant::now();
+    let received = await_guest(incoming, buffer, purpose, wait, || {
+        // Who accepted it may be gone. Whoever is not has found it stale by now.
+        if invited.elapsed() >= STARVED {
+            issuer.uninvite();
+            issuer.invite();
+            invited = Instant::now();
         }
-    };
+    });
     if issuer.uninvite() || !matches!(received, Err(RecvError::Empty)) {
         return received;
     }
     // Somebody was about to.
-    incoming.receive(buffer, purpose, Wait::at_most(STARVED))
+    await_guest(incoming, buffer, purpose, Wait::at_most(STARVED), || {})
+}
+
+/// Receives the next message, told of senders that wait: that they would come, too, is no news.
+fn await_guest(
+    incoming: &mut Incoming,
+    buffer: &mut Vec<u8>,
+    purpose: Purpose,
+    wait: Wait,
+    mut on_want: impl FnMut(),
+) -> Result<Message, RecvError> {
+    loop {
+        let received = incoming.receive(buffer, purpose, wait);
+        let is_news = !matches!(received, Err(RecvError::Empty)) || !incoming.take_wanted();
+        if is_news || wait.is_over() {
+            return received;
+        }
+        on_want();
+    }
 }

@@ -246,6 +246,15 @@ impl Rings {
         self.waiting.insert(place.map_or(0, |before| before + 1), message);
     }
 
+    /// What had come by socket when the receiver moved. It may be in any order, and as much as there is room for in a message.
+    pub(super) fn resume(&mut self, mut messages: Vec<Waiting>) {
+        let now = platform::now();
+        let place = |message: &Waiting| if message.stamp > now { 0 } else { message.stamp };
+        // So that each has its place at the end.
+        messages.sort_by_key(place);
+        messages.into_iter().for_each(|message| self.add_waiting(message));
+    }
+
     /// The end of step 2: whether nothing more is there.
     pub(super) fn socket_was_read(&mut self, is_all_read: bool) {
         self.is_all_read = is_all_read;
@@ -340,6 +349,12 @@ impl Rings {
             Some(Waiting { bytes, attachments, .. }) => {
                 self.waiting_bytes -= bytes.len();
                 self.waiting_attachments -= attachments.len();
+                let limits = self.options.limits;
+                // It may be here from before there was anything to check it by.
+                if bytes.len() > limits.message_bytes || attachments.len() > limits.message_handles
+                {
+                    return Next::Lost(Problem::Malformed(Malformed::TooLarge));
+                }
                 Next::Message(Message { body: Body::Owned(bytes), attachments })
             }
             None => Next::Nothing,

@@ -63,7 +63,12 @@ impl Shared {
     /// Whether this is the way by which it sends.
     pub(super) fn is_by(&self, way: &Way) -> bool {
         self.way.get().is_some_and(|own| {
-            own.packets.is_same(&way.packets) && own.permits.is_some() == way.permits.is_some()
+            let has_same_permits = match (&own.permits, &way.permits) {
+                (Some(own), Some(other)) => own.is_same(other),
+                (own, other) => own.is_none() && other.is_none(),
+            };
+            // Whoever sends one can put others' permits with it, which may be none.
+            has_same_permits && own.packets.is_same(&way.packets)
         })
     }
 }

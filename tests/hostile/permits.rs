@@ -206,3 +206,54 @@ fn c7_who_cries_for_permits_where_there_are_none_is_not_heard() {
     sender.send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
 }
+
+/// The sender is the same, and its permits are not.
+#[test]
+fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
+    type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
+    let _watchdog = harness::watchdog();
+    for (forged_rendezvous, bound) in [(false, 2), (true, 2), (false, 0)] {
+        let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
+        let (carrier, carried) = ipc::channel::<IpcSyncSender<u32>>().unwrap();
+        carrier.send_ref(&sender).unwrap();
+        carrier.send(sender).unwrap();
+        let carried = carried.to_opaque().to::<Parts>();
+        let (socket, _) = carried.recv().unwrap();
+        let (no_permits, _keeps_it_open) = pipe();
+        let forged = bounded_sender(forged_rendezvous);
+        let fds = [socket.as_fd(), no_permits.as_fd()];
+        let forged: IpcSyncSender<u32> = send_one_of(&forged, &fds).unwrap();
+        assert!(matches!(forged.try_send(&1), Err(TrySendError::Full)));
+        let honest: IpcSyncSender<u32> = carried.to_opaque().to().recv().unwrap();
+        let receiving = thread::spawn(move || receiver.recv_timeout(LONG).unwrap());
+        honest.send(2).unwrap();
+        assert_eq!(receiving.join().unwrap(), 2);
+    }
+}
+
+#[test]
+fn c7_what_a_receiver_brings_along_is_soon_put_in_order() {
+    type Empty = Vec<u32>;
+    type Waiting = (u64, Vec<u8>, Empty);
+    type Parts = (Handle<OwnedFd>, Empty, Empty, Empty, Vec<Waiting>, Option<()>, Option<()>);
+    const MANY: u64 = 500_000;
+    let _watchdog = harness::watchdog();
+    let (_other_end, socket) = packet_pair();
+    // The worst of orders, and some from the future.
+    let waiting = (0..MANY).rev().map(|stamp| {
+        let number = stamp as u32;
+        let stamp = if stamp < 3 { u64::MAX - stamp } else { stamp };
+        (stamp, number.to_le_bytes().to_vec(), vec![])
+    });
+    let parts =
+        (Handle::from(socket), vec![], vec![], vec![], waiting.collect::<Vec<_>>(), None, None);
+    let (carrier, carried) = ipc::channel::<Parts>().unwrap();
+    let carried = carried.to_opaque().to::<IpcReceiver<u32>>();
+    let sending = thread::spawn(move || carrier.send(parts).unwrap());
+    let receiver = carried.recv().unwrap();
+    sending.join().unwrap();
+    // Nobody can be sure of what is from the future, so it comes first, as it was.
+    for number in [2, 1, 0].into_iter().chain(3..MANY as u32) {
+        assert_eq!(receiver.recv().unwrap(), number);
+    }
+}

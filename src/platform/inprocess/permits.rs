@@ -60,6 +60,11 @@ impl PermitTaker {
         self.0.lock().permits > 0
     }
 
+    /// Whether both take them from the same place.
+    pub fn is_same(&self, other: &PermitTaker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Waits until there may be a permit, or the receiver is gone.
     pub fn wait(&self, _: &PacketSender, wait: Wait) -> io::Result<()> {
         let state = self.0.lock();

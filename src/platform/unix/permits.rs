@@ -75,9 +75,14 @@ impl PermitTaker {
         }
     }
 
-    /// Whether there is one.
+    /// Whether there is one, or who takes it is told that there will be none.
     pub fn is_any(&self) -> bool {
-        rustix::io::ioctl_fionread(&self.fd).is_ok_and(|bytes| bytes > 0)
+        is_ready(&self.fd, PollFlags::IN).is_ok()
+    }
+
+    /// Whether both take them from the same place.
+    pub fn is_same(&self, other: &PermitTaker) -> bool {
+        identity(&self.fd).is_ok_and(|ours| identity(&other.fd) == Ok(ours))
     }
 
     /// Waits until there may be a permit, or the receiver of what `packets` sends is gone.
@@ -147,7 +152,6 @@ impl PermitIssuer {
 
     /// Puts it together from the two ends of a pipe, if they are of the same one.
     pub(super) fn from_fds([fd, own]: [OwnedFd; 2]) -> io::Result<PermitIssuer> {
-        let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
         // Writing into one that nobody reads is a signal.
         if identity(&fd)? != identity(&own)? {
             return Err(io::Error::new(
@@ -165,6 +169,11 @@ pub(super) fn is_end(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<bool> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
     // With packets, what is written by one call is read by one.
     Ok(is_pipe && flags & OFlags::ACCMODE == access && !flags.contains(OFlags::DIRECT))
+}
+
+/// Which pipe it is an end of.
+fn identity(fd: &OwnedFd) -> Result<(u64, u64), Errno> {
+    rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 fn read(fd: &OwnedFd) -> Result<usize, Errno> {
