@@ -33,6 +33,7 @@ where
     })
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn they_cost_no_handle() {
     harness::alone("they_cost_no_handle", || {
