@@ -365,6 +365,8 @@ mod between_processes {
     use super::*;
     use harness::{child, child_main};
     use rustix::event::{PollFd, PollFlags};
+    use rustix::io::Errno;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
     use std::os::fd::OwnedFd;
     use strait::handle::Handle;
     use strait::ipc::{IpcOneShotServer, IpcSender};
@@ -550,6 +552,45 @@ mod between_processes {
         ) == Ok(1)
         {
             assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+        }
+    }
+
+    /// Makes a system call fail in this thread.
+    fn forbid(call: i64, errno: Errno) {
+        let filter = SeccompFilter::new(
+            [(call, Vec::new())].into(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(errno.raw_os_error() as u32),
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        let program: BpfProgram = filter.unwrap().try_into().unwrap();
+        seccompiler::apply_filter(&program).unwrap();
+    }
+
+    #[test]
+    fn c2_a_sandbox_does_not_change_the_bound() {
+        let _watchdog = watchdog();
+        for call in [libc::SYS_ioctl, libc::SYS_preadv2, libc::SYS_pwritev2] {
+            for errno in [Errno::PERM, Errno::NOSYS] {
+                let in_sandbox = thread::spawn(move || {
+                    forbid(call, errno);
+                    let (sender, receiver) = ipc::sync_channel(2).unwrap();
+                    for number in 0..10 {
+                        sender.try_send(&number).unwrap();
+                        sender.try_send(&number).unwrap();
+                        expect_full(sender.try_send(&0), "in a sandbox");
+                        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [number; 2]);
+                    }
+                    let (sender, receiver) = ipc::sync_channel(0).unwrap();
+                    expect_full(sender.try_send(&0), "in a sandbox");
+                    // The thread inherits the sandbox.
+                    let sending =
+                        thread::spawn(move || (0..10).for_each(|n| sender.send(n).unwrap()));
+                    assert_eq!(receiver.iter().collect::<Vec<u64>>(), (0..10).collect::<Vec<_>>());
+                    sending.join().unwrap();
+                });
+                in_sandbox.join().unwrap();
+            }
         }
     }
 
