@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strait::ipc::{
-    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSyncSender,
+    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSyncSender, Limits,
 };
 use strait::{IpcError, TryRecvError, TrySendError};
 
@@ -325,6 +325,32 @@ fn large_messages_count_as_one() {
         assert!(matches!(sender.try_send(&large), Err(TrySendError::Full)));
         assert_eq!(receiver.recv().unwrap(), large);
         sender.try_send(&large).unwrap();
+    }
+}
+
+#[test]
+fn what_is_too_large_gives_its_room_back() {
+    let _watchdog = watchdog();
+    let mut limits = Limits::default();
+    limits.message_bytes = 100;
+    for (lazy, leaves) in [(false, false), (true, false), (true, true)] {
+        for bound in [1, 3] {
+            let options = ChannelOptions::new().lazy(lazy).limits(limits);
+            let (sender, mut receiver) = options.sync_channel::<Vec<u8>>(bound).unwrap();
+            for round in 0..60 {
+                let len = if round % 20 == 19 { 300_000 } else { 200 };
+                (0..bound).for_each(|_| sender.try_send(&vec![1; len]).unwrap());
+                assert!(matches!(sender.try_send(&vec![2]), Err(TrySendError::Full)));
+                if leaves && round == 3 {
+                    receiver = through_a_channel(&receiver);
+                }
+                for _ in 0..bound {
+                    assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
+                }
+                sender.try_send(&vec![3]).unwrap();
+                assert_eq!(receiver.recv().unwrap(), [3]);
+            }
+        }
     }
 }
 
