@@ -621,6 +621,29 @@ mod between_processes {
     }
 
     #[test]
+    fn c2_what_was_not_sent_is_room_for_one_after_a_fork() {
+        harness::alone(
+            "between_processes::c2_what_was_not_sent_is_room_for_one_after_a_fork",
+            || {
+                let (sender, receiver) = ipc::sync_channel(1).unwrap();
+                let unsent = {
+                    let sender = sender.clone();
+                    thread::spawn(move || {
+                        forbid(libc::SYS_sendmsg, Errno::PERM);
+                        sender.send(0).unwrap_err()
+                    })
+                };
+                assert!(matches!(unsent.join().unwrap(), IpcError::Io(_)));
+                harness::fork::fork(|| expect_full(sender.try_send(&1), "in the child"))
+                    .completed();
+                sender.try_send(&2).unwrap();
+                expect_full(sender.try_send(&3), "in the parent");
+                assert_eq!(receiver.recv().unwrap(), 2);
+            },
+        );
+    }
+
+    #[test]
     fn endless_child() {
         child_main(|arguments| {
             let sender: IpcSyncSender<u64> = from_parent(&arguments[0]);
