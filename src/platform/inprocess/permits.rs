@@ -55,9 +55,10 @@ impl PermitTaker {
         })
     }
 
-    /// Whether there is one.
+    /// Whether there is one, or who takes it is told that there will be none.
     pub fn is_any(&self) -> bool {
-        self.0.lock().permits > 0
+        let state = self.0.lock();
+        state.permits > 0 || state.is_closed
     }
 
     /// Whether both take them from the same place.
