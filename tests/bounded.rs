@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strait::ipc::{
-    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSyncSender,
+    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSyncSender, Limits,
 };
 use strait::{IpcError, TryRecvError, TrySendError};
 
@@ -329,6 +329,32 @@ fn large_messages_count_as_one() {
 }
 
 #[test]
+fn what_is_too_large_gives_its_room_back() {
+    let _watchdog = watchdog();
+    let mut limits = Limits::default();
+    limits.message_bytes = 100;
+    for (lazy, leaves) in [(false, false), (true, false), (true, true)] {
+        for bound in [1, 3] {
+            let options = ChannelOptions::new().lazy(lazy).limits(limits);
+            let (sender, mut receiver) = options.sync_channel::<Vec<u8>>(bound).unwrap();
+            for round in 0..60 {
+                let len = if round % 20 == 19 { 300_000 } else { 200 };
+                (0..bound).for_each(|_| sender.try_send(&vec![1; len]).unwrap());
+                assert!(matches!(sender.try_send(&vec![2]), Err(TrySendError::Full)));
+                if leaves && round == 3 {
+                    receiver = through_a_channel(&receiver);
+                }
+                for _ in 0..bound {
+                    assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
+                }
+                sender.try_send(&vec![3]).unwrap();
+                assert_eq!(receiver.recv().unwrap(), [3]);
+            }
+        }
+    }
+}
+
+#[test]
 fn c2_never_more_than_the_bound_between_threads() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(4) {
@@ -365,6 +391,8 @@ mod between_processes {
     use super::*;
     use harness::{child, child_main};
     use rustix::event::{PollFd, PollFlags};
+    use rustix::io::Errno;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
     use std::os::fd::OwnedFd;
     use strait::handle::Handle;
     use strait::ipc::{IpcOneShotServer, IpcSender};
@@ -551,6 +579,68 @@ mod between_processes {
         {
             assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
         }
+    }
+
+    /// Makes a system call fail in this thread.
+    fn forbid(call: i64, errno: Errno) {
+        let filter = SeccompFilter::new(
+            [(call, Vec::new())].into(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(errno.raw_os_error() as u32),
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        let program: BpfProgram = filter.unwrap().try_into().unwrap();
+        seccompiler::apply_filter(&program).unwrap();
+    }
+
+    #[test]
+    fn c2_a_sandbox_does_not_change_the_bound() {
+        let _watchdog = watchdog();
+        for call in [libc::SYS_ioctl, libc::SYS_preadv2, libc::SYS_pwritev2] {
+            for errno in [Errno::PERM, Errno::NOSYS] {
+                let in_sandbox = thread::spawn(move || {
+                    forbid(call, errno);
+                    let (sender, receiver) = ipc::sync_channel(2).unwrap();
+                    for number in 0..10 {
+                        sender.try_send(&number).unwrap();
+                        sender.try_send(&number).unwrap();
+                        expect_full(sender.try_send(&0), "in a sandbox");
+                        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [number; 2]);
+                    }
+                    let (sender, receiver) = ipc::sync_channel(0).unwrap();
+                    expect_full(sender.try_send(&0), "in a sandbox");
+                    // The thread inherits the sandbox.
+                    let sending =
+                        thread::spawn(move || (0..10).for_each(|n| sender.send(n).unwrap()));
+                    assert_eq!(receiver.iter().collect::<Vec<u64>>(), (0..10).collect::<Vec<_>>());
+                    sending.join().unwrap();
+                });
+                in_sandbox.join().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn c2_what_was_not_sent_is_room_for_one_after_a_fork() {
+        harness::alone(
+            "between_processes::c2_what_was_not_sent_is_room_for_one_after_a_fork",
+            || {
+                let (sender, receiver) = ipc::sync_channel(1).unwrap();
+                let unsent = {
+                    let sender = sender.clone();
+                    thread::spawn(move || {
+                        forbid(libc::SYS_sendmsg, Errno::PERM);
+                        sender.send(0).unwrap_err()
+                    })
+                };
+                assert!(matches!(unsent.join().unwrap(), IpcError::Io(_)));
+                harness::fork::fork(|| expect_full(sender.try_send(&1), "in the child"))
+                    .completed();
+                sender.try_send(&2).unwrap();
+                expect_full(sender.try_send(&3), "in the parent");
+                assert_eq!(receiver.recv().unwrap(), 2);
+            },
+        );
     }
 
     #[test]

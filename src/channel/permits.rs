@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::frame::{Head, Kind, Malformed};
 use super::message::Problem;
 use crate::platform::{
-    self, Attachment, PacketSender, Permit, PermitIssuer, PermitTaker, SendError, Wait,
+    self, Attachment, PacketSender, PerProcess, Permit, PermitIssuer, PermitTaker, SendError, Wait,
 };
 
 /// After how long a sender that waits says so, and for how long a receiver that hears of it waits for who may be about to send.
@@ -36,8 +36,8 @@ pub(crate) struct Permits {
     taker: Arc<PermitTaker>,
     /// Whether permits are for the moment only.
     is_rendezvous: bool,
-    /// Those that were taken in vain.
-    spare: AtomicUsize,
+    /// Those that were taken in vain. Of what is its parent's a forked child has nothing.
+    spare: PerProcess<AtomicUsize>,
 }
 
 /// What the receiver needs.
@@ -85,7 +85,7 @@ pub(super) fn permits(bound: usize, used: usize) -> io::Result<(Permits, Issuer)
 
 impl Permits {
     fn new(taker: Arc<PermitTaker>, is_rendezvous: bool) -> Permits {
-        Permits { taker, is_rendezvous, spare: AtomicUsize::new(0) }
+        Permits { taker, is_rendezvous, spare: PerProcess::default() }
     }
 
     /// Takes what arrived as this.
@@ -113,7 +113,7 @@ impl Permits {
 
     /// Whether there is a permit.
     pub(super) fn is_any(&self) -> bool {
-        self.spare.load(Ordering::Relaxed) > 0 || self.taker.is_any()
+        self.spare.get().load(Ordering::Relaxed) > 0 || self.taker.is_any()
     }
 
     /// Takes a permit, and waits for one if there is none.
@@ -123,7 +123,7 @@ impl Permits {
         let mut until_told = None;
         loop {
             // Also those that another thread gives back meanwhile.
-            if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            if self.spare.get().fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
                 return Ok(Leave { permits: self, since: None });
             }
             // Before it is taken, so that it is not older than it looks.
@@ -159,7 +159,7 @@ impl Leave<'_> {
     /// Nothing was sent with it, so it may be used for something else.
     pub(super) fn give_back(self) {
         if self.since.is_none() {
-            self.permits.spare.fetch_add(1, Ordering::Relaxed);
+            self.permits.spare.get().fetch_add(1, Ordering::Relaxed);
         }
     }
 }
