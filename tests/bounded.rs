@@ -524,6 +524,37 @@ mod between_processes {
         }
     }
 
+    /// Also those who never wait, and so are the only ones to notice.
+    #[test]
+    fn c2_who_hoards_does_not_stop_those_who_only_try() {
+        let _watchdog = watchdog();
+        for polls in [false, true] {
+            let (sender, receiver) = ipc::sync_channel(2).unwrap();
+            hoard(&sender);
+            let trying = thread::spawn(move || {
+                for number in 0..20 {
+                    while let Err(error) = sender.try_send(&number) {
+                        assert!(error.is_full(), "{error}");
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+            for number in 0..20 {
+                let received = loop {
+                    let patience = if polls { Duration::ZERO } else { LONG };
+                    match receiver.recv_timeout(patience) {
+                        Err(error) if polls && error.is_empty() => {
+                            thread::sleep(Duration::from_millis(1));
+                        }
+                        received => break received.unwrap(),
+                    }
+                };
+                assert_eq!(received, number);
+            }
+            trying.join().unwrap();
+        }
+    }
+
     #[test]
     fn c2_who_hoards_does_not_stop_others_from_those_who_poll() {
         let _watchdog = watchdog();

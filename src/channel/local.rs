@@ -190,10 +190,9 @@ impl Local {
     }
 
     /// The last sender is gone.
-    pub(super) fn disconnect(&self) {
-        // A lock that another thread had at the fork is never released in the child.
+    pub(super) fn disconnect(self: &Arc<Local>) {
         if self.is_foreign() {
-            return;
+            return self.leave_alone();
         }
         let mut state = self.lock();
         state.has_senders = false;
@@ -201,6 +200,12 @@ impl Local {
         self.tell_receiver(&mut state);
         drop(state);
         drop(unused);
+    }
+
+    /// Keeps a forked child from dropping what is in it. A thread that is not in the child may have been changing it at the fork, and
+    /// would have released the lock.
+    fn leave_alone(self: &Arc<Local>) {
+        let _ = Arc::into_raw(Arc::clone(self));
     }
 
     fn is_foreign(&self) -> bool {
@@ -383,7 +388,7 @@ impl LocalReceiver {
 impl Drop for LocalReceiver {
     fn drop(&mut self) {
         if self.shared.is_foreign() {
-            return;
+            return self.shared.leave_alone();
         }
         let mut state = self.shared.lock();
         state.has_receiver = false;

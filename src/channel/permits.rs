@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::frame::{Head, Kind, Malformed};
@@ -38,6 +38,8 @@ pub(crate) struct Permits {
     is_rendezvous: bool,
     /// Those that were taken in vain. Of what is its parent's a forked child has nothing.
     spare: PerProcess<AtomicUsize>,
+    /// Since when those who do not wait have found none, or have said so; zero if they have not.
+    in_vain: AtomicU64,
 }
 
 /// What the receiver needs.
@@ -54,6 +56,8 @@ pub(crate) struct Issuer {
     delivered: u64,
     /// When a sender was first heard of that waits, and how many messages had been delivered then.
     starved: Option<(Instant, u64)>,
+    /// When one who had said that it would come, and was waited for by who does not wait otherwise, did not.
+    stood_up: Option<Instant>,
 }
 
 /// An issuer on its way to another process.
@@ -79,13 +83,22 @@ pub(super) fn permits(bound: usize, used: usize) -> io::Result<(Permits, Issuer)
     let (taker, issuer) = platform::permits(bound)?;
     let most = bound.min(issuer.capacity());
     let owed = issuer.issue(most.saturating_sub(used));
-    let issuer = Issuer { issuer, bound: most, owed, surplus: 0, delivered: 0, starved: None };
+    let issuer = Issuer {
+        issuer,
+        bound: most,
+        owed,
+        surplus: 0,
+        delivered: 0,
+        starved: None,
+        stood_up: None,
+    };
     Ok((Permits::new(Arc::new(taker), bound == 0), issuer))
 }
 
 impl Permits {
     fn new(taker: Arc<PermitTaker>, is_rendezvous: bool) -> Permits {
-        Permits { taker, is_rendezvous, spare: PerProcess::default() }
+        let (spare, in_vain) = (PerProcess::default(), AtomicU64::new(0));
+        Permits { taker, is_rendezvous, spare, in_vain }
     }
 
     /// Takes what arrived as this.
@@ -111,9 +124,20 @@ impl Permits {
         self.is_rendezvous == other.is_rendezvous && self.taker.is_same(&other.taker)
     }
 
-    /// Whether there is a permit.
-    pub(super) fn is_any(&self) -> bool {
-        self.spare.get().load(Ordering::Relaxed) > 0 || self.taker.is_any()
+    /// Whether there is a permit. Who asks for one again and again says that it waits, as who does.
+    pub(super) fn is_any(&self, packets: &PacketSender) -> bool {
+        let is_any = self.spare.get().load(Ordering::Relaxed) > 0 || self.taker.is_any();
+        if is_any {
+            self.in_vain.store(0, Ordering::Relaxed);
+            return true;
+        }
+        let (now, since) = (platform::now(), self.in_vain.load(Ordering::Relaxed));
+        let is_due = since == 0 || u128::from(now.saturating_sub(since)) >= STARVED.as_nanos();
+        let (known, new) = (Ordering::Relaxed, Ordering::Relaxed);
+        if is_due && self.in_vain.compare_exchange(since, now, known, new).is_ok() && since > 0 {
+            tell(packets);
+        }
+        false
     }
 
     /// Takes a permit, and waits for one if there is none.
@@ -137,9 +161,7 @@ impl Permits {
             }
             let mut until = *until_told.get_or_insert_with(|| Wait::at_most(pause));
             if until.is_over() {
-                let head = Head::new(Kind::Want, 0, 0);
-                // If there is no room for it, there is something to receive before it.
-                let _ = packets.send(head.as_bytes(), &[], Vec::new());
+                tell(packets);
                 pause = (2 * pause).clamp(STARVED, MAX_PAUSE);
                 until = Wait::at_most(pause);
                 until_told = Some(until);
@@ -148,6 +170,13 @@ impl Permits {
             self.taker.wait(packets, now).map_err(SendError::Io)?;
         }
     }
+}
+
+/// Says that a sender waits for a permit.
+fn tell(packets: &PacketSender) {
+    let head = Head::new(Kind::Want, 0, 0);
+    // If there is no room for it, there is something to receive before it.
+    let _ = packets.send(head.as_bytes(), &[], Vec::new());
 }
 
 impl Leave<'_> {
@@ -214,6 +243,16 @@ impl Issuer {
         }
     }
 
+    /// Whether it is worth while to wait for who says that it would come: not a moment after somebody did not.
+    pub(super) fn trusts_guests(&self) -> bool {
+        self.stood_up.is_none_or(|at| at.elapsed() >= STALE)
+    }
+
+    /// Whether somebody has come.
+    pub(super) fn note_guest(&mut self, has_come: bool) {
+        self.stood_up = if has_come { None } else { Some(Instant::now()) };
+    }
+
     /// Lets one sender meet who waits.
     pub(super) fn invite(&self) {
         self.issuer.issue(1);
@@ -238,6 +277,6 @@ impl Issuer {
         let issuer = Attachment::into_issuer(moved.attachments)?;
         let bound = usize::try_from(moved.bound).unwrap_or(usize::MAX).min(issuer.capacity());
         let surplus = usize::try_from(moved.surplus).unwrap_or(usize::MAX);
-        Ok(Issuer { issuer, bound, owed: 0, surplus, delivered: 0, starved: None })
+        Ok(Issuer { issuer, bound, owed: 0, surplus, delivered: 0, starved: None, stood_up: None })
     }
 }

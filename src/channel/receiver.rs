@@ -1,7 +1,7 @@
 //! The receiving end, wherever its messages are: in this process, or with the operating system and in shared memory.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::incoming::{Incoming, Luggage, Room};
 use super::limits::MAX_PACKETS_PER_STEP;
@@ -267,9 +267,13 @@ fn receive_bounded(
         let mut received = incoming.receive(buffer, purpose, now);
         if matches!(received, Err(RecvError::Empty)) && looks_first && !incoming.is_wanted() {
             if issuer.is_rendezvous() {
-                let least = Wait::at_most(MEETING);
-                let wait = if wait.is_before(least) { least } else { wait };
-                received = meet(incoming, issuer, buffer, purpose, wait);
+                if wait != Wait::Never {
+                    received = meet(incoming, issuer, buffer, purpose, wait, STARVED);
+                } else if issuer.trusts_guests() {
+                    let wait = Wait::at_most(MEETING);
+                    received = meet(incoming, issuer, buffer, purpose, wait, MEETING);
+                    issuer.note_guest(!matches!(received, Err(RecvError::Empty)));
+                }
                 if matches!(received, Err(RecvError::Empty)) {
                     incoming.give_up_guests();
                 }
@@ -296,13 +300,14 @@ fn receive_bounded(
     Err(RecvError::Unfinished)
 }
 
-/// Lets one sender send, and receives from whoever does until then.
+/// Lets one sender send, and receives from whoever does until then; and who has accepted that may be so late.
 fn meet(
     incoming: &mut Incoming,
     issuer: &Issuer,
     buffer: &mut Vec<u8>,
     purpose: Purpose,
     wait: Wait,
+    patience: Duration,
 ) -> Result<Message, RecvError> {
     issuer.invite();
     let mut invited = Instant::now();
@@ -318,7 +323,7 @@ fn meet(
         return received;
     }
     // Somebody was about to.
-    await_guest(incoming, buffer, purpose, Wait::at_most(STARVED), || {})
+    await_guest(incoming, buffer, purpose, Wait::at_most(patience), || {})
 }
 
 /// Receives the next message, told of senders that wait: that they would come, too, is no news.

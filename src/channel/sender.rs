@@ -178,7 +178,8 @@ impl Sender {
     pub(crate) fn has_room(&self) -> bool {
         match (self.shared.way.get(), &self.shared.local) {
             (Some(way), _) => {
-                way.permits.as_ref().is_none_or(Permits::is_any) || way.packets.is_closed()
+                way.permits.as_ref().is_none_or(|permits| permits.is_any(&way.packets))
+                    || way.packets.is_closed()
             }
             (None, Some(local)) => local.has_room(),
             (None, None) => true,

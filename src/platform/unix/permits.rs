@@ -206,7 +206,9 @@ fn write(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
 
 /// Whether the call, or that it must not wait, is unknown to the kernel or forbidden by a sandbox.
 fn is_not_known(errno: Errno) -> bool {
-    matches!(errno, Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM)
+    use Errno as E;
+
+    matches!(errno, E::OPNOTSUPP | E::NOSYS | E::INVAL | E::PERM | E::ACCESS)
 }
 
 fn is_ready(fd: &OwnedFd, events: PollFlags) -> Result<(), Errno> {
