@@ -6,27 +6,18 @@
 //!
 //! A fork would split it into two channels, so in a forked child it is an error.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::frame::Malformed;
-use super::message::{Body, Message, Problem, Purpose, RecvError};
+use super::message::{Message, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{self, Issuer, Permits};
+use super::queue::Queue;
 use super::spin::{Seen, Spin};
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
-
-/// Messages up to this size share one buffer; larger ones have one of their own.
-const INLINE_BYTES: usize = 64 << 10;
-
-/// A queue that is empty does not keep more than this, ...
-const KEPT_BYTES: usize = 1 << 20;
-
-/// ... nor room for more messages than this.
-const KEPT_RECORDS: usize = 1 << 14;
 
 /// What the ends of the channel share.
 #[derive(Debug)]
@@ -398,93 +389,6 @@ impl Drop for LocalReceiver {
         self.shared.room.notify_all();
         // What is in them may be anything, so it is dropped without the lock.
         drop((unreceived, unused));
-    }
-}
-
-/// Messages in order, the small ones in one buffer.
-#[derive(Debug, Default)]
-struct Queue {
-    records: VecDeque<Record>,
-    bytes: VecDeque<u8>,
-}
-
-#[derive(Debug)]
-struct Record {
-    content: Content,
-    attachments: Vec<Attachment>,
-}
-
-#[derive(Debug)]
-enum Content {
-    /// So many bytes of the buffer.
-    Inline(usize),
-    Owned(Vec<u8>),
-}
-
-impl Queue {
-    fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    fn push(&mut self, body: &[u8], attachments: Vec<Attachment>) {
-        let content = if body.len() <= INLINE_BYTES {
-            self.bytes.extend(body);
-            Content::Inline(body.len())
-        } else {
-            Content::Owned(body.to_vec())
-        };
-        self.records.push_back(Record { content, attachments });
-    }
-
-    fn pop(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Option<Message> {
-        let Record { content, attachments } = self.records.pop_front()?;
-        let body = match (content, purpose) {
-            (Content::Inline(len), Purpose::Look) => {
-                buffer.clear();
-                self.take(len, buffer);
-                Body::Buffered
-            }
-            (content, _) => Body::Owned(self.content(content)),
-        };
-        if self.records.is_empty() {
-            if self.bytes.capacity() > KEPT_BYTES {
-                self.bytes = VecDeque::new();
-            }
-            if self.records.capacity() > KEPT_RECORDS {
-                self.records = VecDeque::new();
-            }
-        }
-        Some(Message { body, attachments })
-    }
-
-    fn content(&mut self, content: Content) -> Vec<u8> {
-        match content {
-            Content::Owned(bytes) => bytes,
-            Content::Inline(len) => {
-                let mut bytes = Vec::with_capacity(len);
-                self.take(len, &mut bytes);
-                bytes
-            }
-        }
-    }
-
-    fn take(&mut self, len: usize, into: &mut Vec<u8>) {
-        let (front, back) = self.bytes.as_slices();
-        let in_front = len.min(front.len());
-        into.extend_from_slice(&front[..in_front]);
-        into.extend_from_slice(&back[..len - in_front]);
-        self.bytes.drain(..len);
-    }
-
-    fn into_messages(mut self) -> impl Iterator<Item = (Vec<u8>, Vec<Attachment>)> {
-        std::iter::from_fn(move || {
-            let Record { content, attachments } = self.records.pop_front()?;
-            Some((self.content(content), attachments))
-        })
     }
 }
 

@@ -10,15 +10,17 @@
 
 pub mod assembly;
 pub mod frame;
-pub(crate) mod incoming;
+mod incoming;
 mod known;
 mod lane;
 pub mod limits;
 mod lobby;
 mod local;
+pub(crate) mod luggage;
 pub(crate) mod message;
 pub(crate) mod options;
 pub(crate) mod permits;
+mod queue;
 pub(crate) mod receiver;
 pub(crate) mod rendezvous;
 pub mod ring;
@@ -31,7 +33,7 @@ pub(crate) mod set;
 pub(crate) mod slot;
 mod spin;
 
-pub(crate) use incoming::{Luggage, Room, Unfinished};
+pub(crate) use luggage::{Luggage, Room, Unfinished};
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use options::Options;
 pub(crate) use permits::MovedIssuer;

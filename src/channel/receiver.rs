@@ -3,9 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::incoming::{Incoming, Luggage, Room};
+use super::incoming::Incoming;
 use super::limits::MAX_PACKETS_PER_STEP;
 use super::local::{LocalReceiver, Promoted};
+use super::luggage::{Luggage, Room};
 use super::message::{Message, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{Issuer, MEETING, STARVED};

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::incoming::{Luggage, Room};
+use super::luggage::{Luggage, Room};
 use super::receiver::Receiver;
 use crate::platform::{Attachment, PacketReceiver, Remains};
 

@@ -1,0 +1,107 @@
+//! Messages in memory, in order, the small ones in one buffer: so that to send and receive them allocates nothing.
+
+use std::collections::VecDeque;
+
+use super::message::{Body, Message, Purpose};
+use crate::platform::Attachment;
+
+/// Messages up to this size share one buffer; larger ones have one of their own.
+const INLINE_BYTES: usize = 64 << 10;
+
+/// A queue that is empty does not keep more than this, ...
+const KEPT_BYTES: usize = 1 << 20;
+
+/// ... nor room for more messages than this.
+const KEPT_RECORDS: usize = 1 << 14;
+
+/// Messages in order, the small ones in one buffer.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    records: VecDeque<Record>,
+    bytes: VecDeque<u8>,
+}
+
+#[derive(Debug)]
+struct Record {
+    content: Content,
+    attachments: Vec<Attachment>,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// So many bytes of the buffer.
+    Inline(usize),
+    Owned(Vec<u8>),
+}
+
+impl Queue {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Adds one at the end.
+    pub(super) fn push(&mut self, body: &[u8], attachments: Vec<Attachment>) {
+        let content = if body.len() <= INLINE_BYTES {
+            self.bytes.extend(body);
+            Content::Inline(body.len())
+        } else {
+            Content::Owned(body.to_vec())
+        };
+        self.records.push_back(Record { content, attachments });
+    }
+
+    /// Takes the first, with `buffer` to put it in if it need not be kept.
+    pub(super) fn pop(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Option<Message> {
+        let Record { content, attachments } = self.records.pop_front()?;
+        let body = match (content, purpose) {
+            (Content::Inline(len), Purpose::Look) => {
+                buffer.clear();
+                self.take(len, buffer);
+                Body::Buffered
+            }
+            (content, _) => Body::Owned(self.content(content)),
+        };
+        if self.records.is_empty() {
+            if self.bytes.capacity() > KEPT_BYTES {
+                self.bytes = VecDeque::new();
+            }
+            if self.records.capacity() > KEPT_RECORDS {
+                self.records = VecDeque::new();
+            }
+        }
+        Some(Message { body, attachments })
+    }
+
+    fn content(&mut self, content: Content) -> Vec<u8> {
+        match content {
+            Content::Owned(bytes) => bytes,
+            Content::Inline(len) => {
+                let mut bytes = Vec::with_capacity(len);
+                self.take(len, &mut bytes);
+                bytes
+            }
+        }
+    }
+
+    fn take(&mut self, len: usize, into: &mut Vec<u8>) {
+        let (front, back) = self.bytes.as_slices();
+        let in_front = len.min(front.len());
+        into.extend_from_slice(&front[..in_front]);
+        into.extend_from_slice(&back[..len - in_front]);
+        self.bytes.drain(..len);
+    }
+
+    /// All of them, in order.
+    pub(super) fn into_messages(mut self) -> impl Iterator<Item = (Vec<u8>, Vec<Attachment>)> {
+        std::iter::from_fn(move || {
+            let Record { content, attachments } = self.records.pop_front()?;
+            Some((self.content(content), attachments))
+        })
+    }
+}
