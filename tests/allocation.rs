@@ -121,6 +121,32 @@ mod steady_state {
         bytes: [3; 16],
     };
 
+    /// Whether it leaves the process or not, and whether it has a bound.
+    #[test]
+    fn channels_in_memory_and_with_a_bound_allocate_nothing() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = strait::mpsc::channel::<Plain>();
+        expect_none(|| {
+            sender.send(PLAIN).unwrap();
+            assert_eq!(receiver.recv().unwrap(), PLAIN);
+        });
+        let lazy = strait::mpsc::sync_channel::<Plain>(10);
+        let eager = strait::mpsc::try_sync_channel::<Plain>(10).unwrap();
+        for (sender, receiver) in [lazy, eager] {
+            expect_none(|| {
+                (0..10).for_each(|_| sender.try_send(PLAIN).unwrap());
+                assert!(sender.try_send(PLAIN).is_err());
+                (0..10).for_each(|_| assert_eq!(receiver.recv().unwrap(), PLAIN));
+            });
+        }
+    }
+
+    #[track_caller]
+    fn expect_none(turn: impl Fn()) {
+        (0..WARM_UP).for_each(|_| turn());
+        assert_eq!(allocations(|| (0..1000).for_each(|_| turn())), 0);
+    }
+
     #[test]
     fn sending_and_receiving_allocate_nothing() {
         let _watchdog = watchdog();

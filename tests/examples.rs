@@ -119,8 +119,15 @@ fn async_stream() {
 #[cfg(any(not(target_os = "linux"), feature = "force-inprocess"))]
 #[test]
 fn examples_with_several_processes_say_that_they_need_them() {
-    let examples =
-        ["hello", "pass_a_file", "shared_memory", "server", "threads_to_processes", "sandbox"];
+    let examples = [
+        "hello",
+        "back_pressure",
+        "pass_a_file",
+        "shared_memory",
+        "server",
+        "threads_to_processes",
+        "sandbox",
+    ];
     for example in examples {
         let output = run(example, [""; 0]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{example}");
@@ -221,6 +228,17 @@ mod processes {
     fn shared_memory() {
         let output = run("shared_memory", [""; 0]);
         assert_eq!(output.stdout, "parent: 1048576 bytes add up to 3145728\n");
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+    }
+
+    #[test]
+    fn back_pressure() {
+        let output = run("back_pressure", [""; 0]);
+        assert_eq!(
+            output.stdout,
+            "4 jobs wait for the worker, and there is no room for another\n\
+             the worker has added up 5050\n"
+        );
         assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     }
 
