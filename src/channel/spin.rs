@@ -6,8 +6,9 @@ use std::{hint, thread};
 
 use crate::platform;
 
-/// For how many nanoseconds a receiver waits without going to sleep: about as long as a wake-up takes.
-pub(super) const SPIN_NANOS: u64 = 20_000;
+/// For how many nanoseconds a receiver waits without going to sleep: longer than a wake-up takes, which is some 30 us. If both sides sleep, and
+/// neither waits until the other is awake and has answered, they go on like that.
+pub(super) const SPIN_NANOS: u64 = 50_000;
 
 /// How often it may be in vain in a row before there is a pause.
 const CREDIT: u8 = 4;

@@ -36,7 +36,7 @@ pub struct ChannelOptions {
 }
 
 impl ChannelOptions {
-    /// Those of [`ipc::channel`](super::channel): causal order, the [usual limits](Limits), 20 µs of waiting without going to sleep,
+    /// Those of [`ipc::channel`](super::channel): causal order, the [usual limits](Limits), 50 µs of waiting without going to sleep,
     /// and shared memory where a channel is busy.
     pub fn new() -> ChannelOptions {
         ChannelOptions::default()
@@ -58,10 +58,10 @@ impl ChannelOptions {
         self
     }
 
-    /// How long the receiver looks for a message before it goes to sleep, at most; 20 µs by default, not more than 10 ms, and none
+    /// How long the receiver looks for a message before it goes to sleep, at most; 50 µs by default, not more than 10 ms, and none
     /// is 0.
     ///
-    /// A wake-up takes about as long as the default. A longer time makes answers from a slower peer come sooner, at the price of
+    /// The default is some more than a peer that slept takes to wake up and answer. A longer time makes answers from a slower peer come sooner, at the price of
     /// processor time, and no time makes the receiver sleep whenever there is nothing. However long it is, it only looks while that has
     /// been worth it lately, and where there is more than one processor. A receiver in a set looks for as long as the least patient of
     /// those that have something to look at.
