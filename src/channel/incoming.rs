@@ -380,10 +380,7 @@ impl Incoming {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
-            self.check_size(buffer.len(), attachments.len())?;
-            self.expected = Expected::Message(buffer.len());
-            let message = Message { body: Body::Buffered, attachments };
-            return Ok(Some(Arrived { stamp: frame.stamp, message }));
+            return self.whole(frame.stamp, Body::Buffered, buffer, attachments);
         }
         self.add(frame, &buffer[frame.head_len - HEADER_BYTES..], attachments)
     }
@@ -413,11 +410,8 @@ impl Incoming {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
-            self.check_size(body.len(), attachments.len())?;
-            self.expected = Expected::Message(body.len());
             body.shrink_to_fit();
-            let message = Message { body: Body::Owned(body), attachments };
-            return Ok(Some(Arrived { stamp: frame.stamp, message }));
+            return self.whole(frame.stamp, Body::Owned(body), buffer, attachments);
         }
         self.add(frame, &body[frame.head_len - HEADER_BYTES..], attachments)
     }
@@ -462,22 +456,27 @@ impl Incoming {
         };
         let body = &packet[frame.head_len..];
         if frame.kind == Kind::Message {
-            self.check_size(body.len(), attachments.len())?;
-            self.expected = Expected::Message(body.len());
-            let message = Message { body: Body::Owned(body.to_vec()), attachments };
-            return Ok(Some(Arrived { stamp: frame.stamp, message }));
+            return self.whole(frame.stamp, Body::Owned(body.to_vec()), &[], attachments);
         }
         self.add(frame, body, attachments)
     }
 
-    /// Whether a message in one packet is within the limits.
-    fn check_size(&mut self, bytes: usize, attachments: usize) -> Result<(), RecvError> {
+    /// A message in one packet, if it is within the limits. Its body is what `buffer` has, unless it is owned.
+    fn whole(
+        &mut self,
+        stamp: u64,
+        body: Body,
+        buffer: &[u8],
+        attachments: Vec<Attachment>,
+    ) -> Result<Option<Arrived>, RecvError> {
+        let bytes = body.bytes(buffer).len();
         let Limits { message_bytes, message_handles, .. } = self.options.limits;
-        if bytes > message_bytes || attachments > message_handles {
+        if bytes > message_bytes || attachments.len() > message_handles {
             self.expected = Expected::Message(0);
             return Err(lost(Malformed::TooLarge));
         }
-        Ok(())
+        self.expected = Expected::Message(bytes);
+        Ok(Some(Arrived { stamp, message: Message { body, attachments } }))
     }
 
     /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.

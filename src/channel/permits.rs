@@ -215,29 +215,24 @@ impl Issuer {
     /// Something was received and is lost: a message, unless nobody who keeps to the rules sends such.
     pub(super) fn lost(&mut self, problem: &Problem) {
         use Malformed::{NoMemory, Quota, TooLarge};
-        if !matches!(problem, Problem::Malformed(problem) if !matches!(problem, TooLarge | Quota | NoMemory))
-        {
-            self.delivered();
+
+        match problem {
+            Problem::Malformed(TooLarge | Quota | NoMemory) => self.delivered(),
+            Problem::Malformed(_) => {}
+            _ => self.delivered(),
         }
     }
 
     /// There is nothing to deliver, and a sender waits.
     pub(super) fn starves(&mut self) {
         let now = Instant::now();
-        match self.starved {
-            Some((since, delivered)) if delivered == self.delivered => {
-                if now - since < STARVED {
-                    return;
-                }
-            }
-            _ => {
-                self.starved = Some((now, self.delivered));
-                return;
-            }
+        let since_then = self.starved.filter(|&(_, delivered)| delivered == self.delivered);
+        let (since, _) = *self.starved.insert(since_then.unwrap_or((now, self.delivered)));
+        if now - since < STARVED {
+            return;
         }
         self.starved = None;
-        let unclaimed = self.issuer.unclaimed();
-        if unclaimed == 0 {
+        if self.issuer.unclaimed() == 0 {
             self.surplus = self.surplus.saturating_add(self.bound);
             self.owed = self.issuer.issue(self.bound);
         }

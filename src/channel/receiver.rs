@@ -82,7 +82,7 @@ impl Receiver {
     /// # Errors
     ///
     /// It cannot be made, or this is a forked child of the process whose memory it is in.
-    pub(crate) fn promote(&mut self) -> io::Result<()> {
+    fn promote(&mut self) -> io::Result<()> {
         if let Place::Local(local) = &mut self.place {
             let options = local.options();
             let Promoted { packets, issuer, backlog } = local.promote()?;
@@ -94,6 +94,15 @@ impl Receiver {
             *self = Receiver::new(incoming, issuer);
         }
         Ok(())
+    }
+
+    /// What the backend receives with, which there is from now on if there was none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
+    pub(crate) fn promoted_packets(&mut self) -> io::Result<&PacketReceiver> {
+        self.incoming().map(|incoming| incoming.packets())
     }
 
     /// The platform's channel, which there is from now on if there was none.
@@ -142,7 +151,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// As [`promote`](Receiver::promote).
+    /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
     #[cfg(feature = "async")]
     pub(crate) fn watch(&mut self) -> io::Result<&PacketReceiver> {
         self.incoming().map(|incoming| incoming.watch())
@@ -172,7 +181,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// As [`promote`](Receiver::promote).
+    /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn lend(&mut self) -> io::Result<&PacketReceiver> {
         self.incoming().map(|incoming| incoming.lend())
@@ -261,7 +270,8 @@ fn receive_bounded(
 ) -> Result<Message, RecvError> {
     // Somebody wants to send, and it is yet to be seen whether there is nothing from others.
     let mut is_wanted = incoming.has_guests();
-    for round in 1.. {
+    let mut rounds = 0;
+    loop {
         // A rendezvous is not offered to anybody as long as there is something from somebody who was here before.
         let looks_first = is_wanted || (issuer.is_rendezvous() && wait != Wait::Never);
         let now = if looks_first { Wait::Never } else { wait };
@@ -288,7 +298,8 @@ fn receive_bounded(
             Ok(_) => issuer.delivered(),
             Err(RecvError::Lost(problem)) => issuer.lost(problem),
             Err(RecvError::Empty) if wait == Wait::Never && is_wanted => {
-                if round >= MAX_PACKETS_PER_STEP {
+                rounds += 1;
+                if rounds >= MAX_PACKETS_PER_STEP {
                     return Err(RecvError::Unfinished);
                 }
                 continue;
@@ -298,7 +309,6 @@ fn receive_bounded(
         }
         return received;
     }
-    Err(RecvError::Unfinished)
 }
 
 /// Lets one sender send, and receives from whoever does until then; and who has accepted that may be so late.

@@ -116,10 +116,7 @@ impl ReceiverSet {
     /// Adds a member and returns its id, which is never used again.
     pub(crate) fn add(&mut self, mut receiver: Receiver) -> io::Result<u64> {
         let id = self.next_id;
-        receiver.promote()?;
-        if let Some(packets) = receiver.packets() {
-            self.poller.add(packets, id)?;
-        }
+        self.poller.add(receiver.promoted_packets()?, id)?;
         self.next_id += 1;
         let is_unarmed = receiver.has_other_sources();
         if is_unarmed {

@@ -35,10 +35,11 @@ pub(crate) struct ReceiverParts {
     issuer: Option<IssuerParts>,
 }
 
+/// What a sender into a bounded channel takes permits from.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct PermitParts {
-    index: u32,
-    is_rendezvous: bool,
+pub(crate) struct PermitParts {
+    pub(super) index: u32,
+    pub(super) is_rendezvous: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -322,10 +323,8 @@ pub(crate) fn serialize_bounded_sender<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     check_written(&serializer)?;
-    let (index, permits) = scope::attach_bounded_sender(sender).map_err(S::Error::custom)?;
-    let is_rendezvous = permits.is_some_and(|(_, is_rendezvous)| is_rendezvous);
-    let permits = permits.map(|(index, _)| PermitParts { index, is_rendezvous });
-    (index, permits).serialize(serializer)
+    let parts = scope::attach_bounded_sender(sender).map_err(S::Error::custom)?;
+    parts.serialize(serializer)
 }
 
 /// Reads a sender into a bounded channel.
@@ -334,7 +333,6 @@ pub(crate) fn deserialize_bounded_sender<'de, D: Deserializer<'de>>(
 ) -> Result<Sender, D::Error> {
     check_read(&deserializer)?;
     let (index, permits) = <(u32, Option<PermitParts>)>::deserialize(deserializer)?;
-    let permits = permits.map(|parts| (parts.index, parts.is_rendezvous));
     scope::detach_bounded_sender(index, permits).map_err(D::Error::custom)
 }
 

@@ -35,13 +35,16 @@ pub(crate) enum Fate {
     Dropped,
 }
 
-/// Sends a value. If the channel is bounded and full, waits for room.
+/// Sends a value. If the channel is bounded and full, waits for room; who does not wait is told so before anything is encoded for nothing.
 pub(crate) fn send<T: Serialize + ?Sized>(
     sender: &Sender,
     value: &T,
     fate: Fate,
     wait: Wait,
 ) -> Result<(), TrySendError> {
+    if wait == Wait::Never && !sender.has_room() {
+        return Err(TrySendError::Full);
+    }
     scratch::with_send_buffer(|buffer| {
         let scope = scope::Encoding::begin(fate);
         // If this fails, what was moved into the message comes back when `scope` is dropped.

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Fate;
-use super::endpoint::ReceiverParts;
+use super::endpoint::{PermitParts, ReceiverParts};
 use crate::channel::{Departure, Parcel, Receiver, Room, Sender, Unfinished};
 use crate::platform::{Attachment, PacketSender};
 
@@ -148,12 +148,12 @@ pub(crate) fn attach_sender(sender: &Sender) -> io::Result<u32> {
     with_encoding(|departing| departing.attach_sender(sender))
 }
 
-/// The same for one into a bounded channel, with the index of what it takes permits from, and whether they are for the moment only.
+/// The same for one into a bounded channel, with what is to be written of its permits.
 ///
 /// # Errors
 ///
 /// As [`attach_sender`].
-pub(crate) fn attach_bounded_sender(sender: &Sender) -> io::Result<(u32, Option<(u32, bool)>)> {
+pub(crate) fn attach_bounded_sender(sender: &Sender) -> io::Result<(u32, Option<PermitParts>)> {
     with_encoding(|departing| {
         let index = departing.attach_sender(sender)?;
         let Some(permits) = sender.permits()? else { return Ok((index, None)) };
@@ -166,7 +166,8 @@ pub(crate) fn attach_bounded_sender(sender: &Sender) -> io::Result<(u32, Option<
                 place
             }
         };
-        Ok((index, Some((place, permits.is_rendezvous()))))
+        let is_rendezvous = permits.is_rendezvous();
+        Ok((index, Some(PermitParts { index: place, is_rendezvous })))
     })
 }
 
@@ -299,16 +300,18 @@ pub(crate) fn detach_sender(index: u32) -> io::Result<Sender> {
     with_decoding(|arrived| take_sender(arrived, index, Sender::from_attachment))
 }
 
-/// The same for one into a bounded channel, with the index of what it takes permits from, and whether they are for the moment only.
+/// The same for one into a bounded channel, with what was written of its permits.
 ///
 /// # Errors
 ///
 /// As [`detach_sender`].
 pub(crate) fn detach_bounded_sender(
     index: u32,
-    permits: Option<(u32, bool)>,
+    permits: Option<PermitParts>,
 ) -> io::Result<Sender> {
-    let Some((place, is_rendezvous)) = permits else { return detach_sender(index) };
+    let Some(PermitParts { index: place, is_rendezvous }) = permits else {
+        return detach_sender(index);
+    };
     with_decoding(|arrived| {
         let permits = arrived.get_mut(place as usize).and_then(Arrived::take);
         take_sender(arrived, index, |attachment| {

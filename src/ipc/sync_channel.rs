@@ -90,10 +90,6 @@ impl<T: Serialize> IpcSyncSender<T> {
     ///
     /// [`Full`](TrySendError::Full) if there is no room; else as [`send`](IpcSyncSender::send).
     pub fn try_send(&self, data: &T) -> Result<(), TrySendError> {
-        // So that it need not be encoded for nothing.
-        if !self.sender.has_room() {
-            return Err(TrySendError::Full);
-        }
         self.send_within(data, Wait::Never)
     }
 

@@ -86,10 +86,6 @@ impl<T: Serialize> SyncSender<T> {
     }
 
     fn send_within(&self, value: &T, wait: Wait) -> Result<(), error::TrySendError> {
-        // So that it need not be encoded for nothing.
-        if wait == Wait::Never && !self.sender.has_room() {
-            return Err(error::TrySendError::Full);
-        }
         codec::send(&self.sender, value, Fate::Kept, wait)
     }
 }
