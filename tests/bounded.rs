@@ -238,22 +238,26 @@ fn a_set_takes_from_bounded_channels() {
     }
 }
 
+/// So many threads that send a number each, from 1 on, all at once.
+fn crowd(sender: &IpcSyncSender<u64>, many: u64) -> Vec<thread::JoinHandle<()>> {
+    let is_about_to = Arc::new(Barrier::new(many as usize));
+    let threads = (1..=many).map(|number| {
+        let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
+        thread::spawn(move || {
+            is_about_to.wait();
+            sender.send(number).unwrap();
+        })
+    });
+    threads.collect()
+}
+
 #[test]
 fn all_meet_who_only_looks() {
     let _watchdog = watchdog();
     // As many as would take longer than the watchdog waits, if all had to say again that they wait.
     const MANY: u64 = 500;
     for (what, (sender, receiver)) in channels(0) {
-        let is_about_to = Arc::new(Barrier::new(MANY as usize));
-        let threads: Vec<_> = (1..=MANY)
-            .map(|number| {
-                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
-                thread::spawn(move || {
-                    is_about_to.wait();
-                    sender.send(number).unwrap();
-                })
-            })
-            .collect();
+        let threads = crowd(&sender, MANY);
         drop(sender);
         let mut set = IpcReceiverSet::new().unwrap();
         set.add(receiver).unwrap();
@@ -389,10 +393,10 @@ fn c2_never_more_than_the_bound_between_threads() {
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod between_processes {
     use super::*;
+    use harness::sandbox::forbid;
     use harness::{child, child_main};
     use rustix::event::{PollFd, PollFlags};
     use rustix::io::Errno;
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
     use std::os::fd::OwnedFd;
     use strait::handle::Handle;
     use strait::ipc::{IpcOneShotServer, IpcSender};
@@ -581,16 +585,7 @@ mod between_processes {
         const MANY: u64 = 1000;
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::sync_channel(0).unwrap();
-        let is_about_to = Arc::new(Barrier::new(MANY as usize));
-        let threads: Vec<_> = (1..=MANY)
-            .map(|number| {
-                let (sender, is_about_to) = (sender.clone(), Arc::clone(&is_about_to));
-                thread::spawn(move || {
-                    is_about_to.wait();
-                    sender.send(number).unwrap();
-                })
-            })
-            .collect();
+        let threads = crowd(&sender, MANY);
         let mut sum = 0;
         while sum < MANY * (MANY + 1) / 2 {
             let mut fds = [PollFd::new(&receiver, PollFlags::IN)];
@@ -610,18 +605,6 @@ mod between_processes {
         {
             assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
         }
-    }
-
-    /// Makes a system call fail in this thread.
-    fn forbid(call: i64, errno: Errno) {
-        let filter = SeccompFilter::new(
-            [(call, Vec::new())].into(),
-            SeccompAction::Allow,
-            SeccompAction::Errno(errno.raw_os_error() as u32),
-            std::env::consts::ARCH.try_into().unwrap(),
-        );
-        let program: BpfProgram = filter.unwrap().try_into().unwrap();
-        seccompiler::apply_filter(&program).unwrap();
     }
 
     #[test]

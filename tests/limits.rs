@@ -24,6 +24,7 @@ use strait::ipc::{
 use strait::router::{ROUTER, RouterProxy};
 
 use harness::raw;
+use harness::sandbox::forbid;
 use harness::ways::{Next, ways};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -731,7 +732,7 @@ fn c7_every_call_works_or_fails_whatever_a_sandbox_forbids() {
             ("prlimit", libc::SYS_prlimit64),
             ("getrandom", libc::SYS_getrandom),
         ] {
-            for error in [libc::ENOSYS, libc::EPERM] {
+            for error in [Errno::NOSYS, Errno::PERM] {
                 // A filter is for the thread that installs it, and for good.
                 let failed = thread::spawn(move || {
                     forbid(forbidden, error);
@@ -749,18 +750,4 @@ fn c7_every_call_works_or_fails_whatever_a_sandbox_forbids() {
         }
         assert_business_as_usual();
     });
-}
-
-fn forbid(system_call: i64, error: i32) {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-
-    let filter = SeccompFilter::new(
-        [(system_call, Vec::new())].into(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(error as u32),
-        std::env::consts::ARCH.try_into().unwrap(),
-    )
-    .unwrap();
-    let program: BpfProgram = filter.try_into().unwrap();
-    seccompiler::apply_filter(&program).unwrap();
 }

@@ -29,6 +29,7 @@ use strait::ipc::{
 use harness::Child;
 use harness::fork::{Fork, fork};
 use harness::raw::Random;
+use harness::sandbox::forbid;
 
 /// What is sent. All of it follows from its number and plan.
 #[derive(Debug, Serialize, Deserialize)]
@@ -668,21 +669,6 @@ fn c7_nothing_is_lost_at_any_limit_on_address_space() {
         }
         assert_eq!(had_ring, [true; 2]);
     });
-}
-
-/// Makes a system call fail in this thread and those that it starts.
-fn forbid(call: i64, errno: Errno) {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-
-    let filter = SeccompFilter::new(
-        [(call, Vec::new())].into(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.raw_os_error() as u32),
-        std::env::consts::ARCH.try_into().unwrap(),
-    )
-    .unwrap();
-    let program: BpfProgram = filter.try_into().unwrap();
-    seccompiler::apply_filter(&program).unwrap();
 }
 
 /// Sends many messages while a system call fails that sharing memory needs.

@@ -28,6 +28,8 @@ pub mod fork;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod raw;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod sandbox;
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod ways;
 
 use std::env;

@@ -25,7 +25,7 @@ use strait::ipc::{
 
 use crate::harness::raw::{self, Canary};
 use crate::harness::ways::{Next, ways};
-use crate::{assert_refused, harness};
+use crate::{assert_refused, harness, packet_pair, send_one_of};
 
 /// The encoded form of a sender or a handle: its index.
 fn index(index: u32) -> Vec<u8> {
@@ -43,20 +43,6 @@ fn receiver_of(index: u32) -> Vec<u8> {
 /// The encoded form of shared memory.
 fn memory_of(index: u32, len: u64) -> Vec<u8> {
     [&[1][..], &index.to_le_bytes(), &len.to_le_bytes()].concat()
-}
-
-fn packet_pair() -> (OwnedFd, OwnedFd) {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .unwrap()
-}
-
-fn send_one_of<T>(body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<T, IpcError>
-where
-    T: Serialize + for<'de> Deserialize<'de>,
-{
-    let (sender, receiver) = ipc::channel::<T>().unwrap();
-    raw::send(&sender, &raw::message(fds.len() as u16, body), fds).unwrap();
-    receiver.recv()
 }
 
 #[test]

@@ -14,7 +14,11 @@ mod permits;
 mod sockets;
 mod strangers;
 
-use strait::ipc::IpcError;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+use strait::ipc::{self, IpcError};
 
 /// A message that is only an error.
 #[track_caller]
@@ -24,4 +28,21 @@ fn assert_refused<T>(received: Result<T, IpcError>) {
         Err(error) => panic!("another error: {error:?}"),
         Ok(_) => panic!("it was accepted"),
     }
+}
+
+/// Both ends of what a channel is made of.
+fn packet_pair() -> (OwnedFd, OwnedFd) {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .unwrap()
+}
+
+/// What is received if somebody writes these bytes and sends these descriptors with them.
+fn send_one_of<T>(body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<T, IpcError>
+where
+    T: Serialize + for<'de> Deserialize<'de>,
+{
+    let (sender, receiver) = ipc::channel::<T>().unwrap();
+    let message = harness::raw::message(fds.len() as u16, body);
+    harness::raw::send(&sender, &message, fds).unwrap();
+    receiver.recv()
 }

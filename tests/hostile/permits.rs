@@ -1,28 +1,20 @@
 //! What others do to the permits of a bounded channel.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{self, IpcReceiver, IpcSyncSender};
 use strait::{IpcError, TryRecvError, TrySendError};
 
-use super::assert_refused;
-use crate::harness;
 use crate::harness::raw::{self, Canary};
+use crate::{assert_refused, harness, packet_pair, send_one_of};
 
 const LONG: Duration = Duration::from_secs(60);
-
-fn packet_pair() -> (OwnedFd, OwnedFd) {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .unwrap()
-}
 
 fn pipe() -> (OwnedFd, OwnedFd) {
     pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap()
@@ -44,15 +36,6 @@ fn bounded_receiver(indices: &[u32], bound: u64, surplus: u64) -> Vec<u8> {
     body.extend(bound.to_le_bytes());
     body.extend(surplus.to_le_bytes());
     body
-}
-
-fn send_one_of<T>(body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<T, IpcError>
-where
-    T: Serialize + for<'de> Deserialize<'de>,
-{
-    let (sender, receiver) = ipc::channel::<T>().unwrap();
-    raw::send(&sender, &raw::message(fds.len() as u16, body), fds).unwrap();
-    receiver.recv()
 }
 
 /// The descriptor that a sender takes permits from.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,6 +13,7 @@ use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, SyncSend
 
 use crate::LONG;
 use crate::harness::fork::fork;
+use crate::harness::sandbox::forbid;
 use crate::harness::{Child, alone, child, child_main, handles, handles_besides, watchdog};
 
 /// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it sends is passed over.
@@ -284,10 +286,7 @@ fn without_handles_no_channel_is_made_and_the_others_go_on() {
         limit.current = Some(0);
         setrlimit(Resource::Nofile, limit).unwrap();
         let refused = mpsc::try_channel::<u32>();
-        assert_eq!(
-            refused.unwrap_err().raw_os_error(),
-            Some(rustix::io::Errno::MFILE.raw_os_error())
-        );
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(Errno::MFILE.raw_os_error()));
         sender.send(1).unwrap();
         assert_eq!(receiver.recv(), Ok(1));
         // Needs none to go, and one to come.
@@ -299,23 +298,8 @@ fn without_handles_no_channel_is_made_and_the_others_go_on() {
     });
 }
 
-/// Makes a system call fail for this thread, and those that it starts.
-fn forbid(system_call: i64, error: i32) {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-
-    let filter = SeccompFilter::new(
-        [(system_call, Vec::new())].into(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(error as u32),
-        std::env::consts::ARCH.try_into().unwrap(),
-    )
-    .unwrap();
-    let program: BpfProgram = filter.try_into().unwrap();
-    seccompiler::apply_filter(&program).unwrap();
-}
-
 /// Receives in all ways on a thread where `recvmsg` fails, and hands the receiver back.
-fn receive_where(error: i32, receiver: Receiver<u32>) -> ([RecvTimeoutError; 3], Receiver<u32>) {
+fn receive_where(error: Errno, receiver: Receiver<u32>) -> ([RecvTimeoutError; 3], Receiver<u32>) {
     let thread = thread::spawn(move || {
         forbid(libc::SYS_recvmsg, error);
         let limited = receiver.recv_timeout(Duration::from_millis(20)).unwrap_err();
@@ -334,12 +318,12 @@ fn what_the_system_refuses_for_now_is_not_an_end() {
     alone("processes::what_the_system_refuses_for_now_is_not_an_end", || {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         sender.send(1).unwrap();
-        let (seen, receiver) = receive_where(libc::ENOMEM, receiver);
+        let (seen, receiver) = receive_where(Errno::NOMEM, receiver);
         assert_eq!(seen, [RecvTimeoutError::Timeout; 3]);
         assert_eq!(receiver.recv_timeout(LONG), Ok(1));
         // What it will always refuse is one.
         sender.send(2).unwrap();
-        let (seen, receiver) = receive_where(libc::EACCES, receiver);
+        let (seen, receiver) = receive_where(Errno::ACCESS, receiver);
         assert_eq!(seen, [RecvTimeoutError::Disconnected; 3]);
         assert_eq!(receiver.recv(), Ok(2));
     });
@@ -354,7 +338,7 @@ fn waiting_for_the_system_is_not_busy() {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         sender.send(1).unwrap();
         thread::spawn(move || {
-            forbid(libc::SYS_recvmsg, libc::ENOMEM);
+            forbid(libc::SYS_recvmsg, Errno::NOMEM);
             let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
             let begun = now();
             let timeout = Duration::from_secs(1);

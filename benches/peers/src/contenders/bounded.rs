@@ -1,11 +1,9 @@
-//! Channels that hold no more than `N` messages; with none, each is handed over. ipc-channel has no such channels.
-
-use std::sync::mpsc as std_mpsc;
+//! strait's channels that hold no more than `N` messages, between processes; with none, each is handed over. ipc-channel has no such
+//! channels.
 
 use strait::ipc::{IpcOneShotServer, IpcSender};
 use strait::mpsc;
 
-use super::threads::{Inside, collect, leave};
 use crate::contender::{Channel, Contender, Home, Link, Outcome, Payload, Receiver, Sender, Start};
 
 /// strait's between processes.
@@ -45,45 +43,3 @@ impl<Up: Payload, Down: Payload, const N: usize> Link<Up, Down> for StraitBounde
         Ok((down_sender, up_receiver))
     }
 }
-
-/// The same between threads, for std's channels and strait's, which have one API.
-macro_rules! between_threads {
-    ($contender:ident, $name:literal, $module:ident) => {
-        pub struct $contender<const N: usize>;
-
-        impl<const N: usize> Contender for $contender<N> {
-            const NAME: &'static str = $name;
-            const HOME: Home = Home::Thread;
-        }
-
-        impl<T: Payload, const N: usize> Channel<T> for $contender<N> {
-            type Sender = Inside<$module::SyncSender<T>>;
-            type Receiver = Inside<$module::Receiver<T>>;
-
-            fn send(sender: &mut Self::Sender, value: T) -> Outcome<()> {
-                sender.0.send(value).map_err(|_| "the receiver is gone")?;
-                Ok(())
-            }
-
-            fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>> {
-                Ok(receiver.0.recv().ok())
-            }
-        }
-
-        impl<Up: Payload, Down: Payload, const N: usize> Link<Up, Down> for $contender<N> {
-            fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
-                let (up_sender, up_receiver) = $module::sync_channel::<Up>(N);
-                let (down_sender, down_receiver) = $module::sync_channel::<Down>(N);
-                start(&leave((Inside(down_sender), Inside(up_receiver))))?;
-                Ok((Inside(up_sender), Inside(down_receiver)))
-            }
-
-            fn join(name: &str) -> Outcome<(Sender<Self, Down>, Receiver<Self, Up>)> {
-                collect(name)
-            }
-        }
-    };
-}
-
-between_threads!(ThreadsBounded, "std (threads)", std_mpsc);
-between_threads!(StraitThreadsBounded, "strait", mpsc);

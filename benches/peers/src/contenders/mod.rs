@@ -21,10 +21,10 @@ mod server;
 mod threads;
 
 pub use self::{
-    bounded::{StraitBounded, StraitThreadsBounded, ThreadsBounded},
+    bounded::StraitBounded,
     ipc_api::{IpcChannel, Strait, StraitPerSender},
     memcpy::Memcpy,
-    threads::{StraitThreads, Threads},
+    threads::{StraitThreads, StraitThreadsBounded, Threads, ThreadsBounded},
 };
 #[cfg(target_os = "linux")]
 pub use self::{

@@ -1,5 +1,5 @@
 //! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against. And `strait::mpsc`, which has its API,
-//! between two threads.
+//! between two threads. Both also with a bound, so that they hold no more than so many messages; with none, each is handed over.
 //!
 //! A typed value is moved by std and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
 
@@ -20,7 +20,7 @@ use crate::contender::{
 static WAITING: LazyLock<Mutex<HashMap<String, Box<dyn Any + Send>>>> =
     LazyLock::new(Mutex::default);
 
-pub(super) fn leave<E: Send + 'static>(ends: E) -> String {
+fn leave<E: Send + 'static>(ends: E) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,23 +28,24 @@ pub(super) fn leave<E: Send + 'static>(ends: E) -> String {
     name
 }
 
-pub(super) fn collect<E: 'static>(name: &str) -> Outcome<E> {
+fn collect<E: 'static>(name: &str) -> Outcome<E> {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     let ends = waiting.remove(name).and_then(|ends| ends.downcast().ok());
     Ok(*ends.ok_or("nothing waits under this name")?)
 }
 
+/// std's channels and strait's have one API. `$channel` makes one, with a bound of `$N` if there is one.
 macro_rules! mpsc_api {
-    ($contender:ident, $name:literal, $module:ident) => {
-        pub struct $contender;
+    ($contender:ident $(<$N:ident>)?, $name:literal, $module:ident, $Sender:ident, $channel:ident) => {
+        pub struct $contender $(<const $N: usize>)?;
 
-        impl Contender for $contender {
+        impl $(<const $N: usize>)? Contender for $contender $(<$N>)? {
             const NAME: &'static str = $name;
             const HOME: Home = Home::Thread;
         }
 
-        impl<T: Payload> Channel<T> for $contender {
-            type Sender = Inside<$module::Sender<T>>;
+        impl<T: Payload $(, const $N: usize)?> Channel<T> for $contender $(<$N>)? {
+            type Sender = Inside<$module::$Sender<T>>;
             type Receiver = Inside<$module::Receiver<T>>;
 
             fn send(sender: &mut Self::Sender, value: T) -> Outcome<()> {
@@ -57,10 +58,12 @@ macro_rules! mpsc_api {
             }
         }
 
-        impl<Up: Payload, Down: Payload> Link<Up, Down> for $contender {
+        impl<Up: Payload, Down: Payload $(, const $N: usize)?> Link<Up, Down>
+            for $contender $(<$N>)?
+        {
             fn serve(start: Start<'_>) -> Outcome<(Sender<Self, Up>, Receiver<Self, Down>)> {
-                let (up_sender, up_receiver) = $module::channel::<Up>();
-                let (down_sender, down_receiver) = $module::channel::<Down>();
+                let (up_sender, up_receiver) = $module::$channel::<Up>($($N)?);
+                let (down_sender, down_receiver) = $module::$channel::<Down>($($N)?);
                 start(&leave((Inside(down_sender), Inside(up_receiver))))?;
                 Ok((Inside(up_sender), Inside(down_receiver)))
             }
@@ -70,17 +73,19 @@ macro_rules! mpsc_api {
             }
         }
 
-        impl<T: Payload> Fresh<T> for $contender {
+        impl<T: Payload $(, const $N: usize)?> Fresh<T> for $contender $(<$N>)? {
             fn channel() -> Outcome<(Sender<Self, T>, Receiver<Self, T>)> {
-                let (sender, receiver) = $module::channel();
+                let (sender, receiver) = $module::$channel($($N)?);
                 Ok((Inside(sender), Inside(receiver)))
             }
         }
     };
 }
 
-mpsc_api!(Threads, "std (threads)", std_mpsc);
-mpsc_api!(StraitThreads, "strait", mpsc);
+mpsc_api!(Threads, "std (threads)", std_mpsc, Sender, channel);
+mpsc_api!(StraitThreads, "strait", mpsc, Sender, channel);
+mpsc_api!(ThreadsBounded<N>, "std (threads)", std_mpsc, SyncSender, sync_channel);
+mpsc_api!(StraitThreadsBounded<N>, "strait", mpsc, SyncSender, sync_channel);
 
 impl Bytes for Threads {
     type Sender = std_mpsc::Sender<Vec<u8>>;
@@ -110,7 +115,7 @@ impl Bytes for Threads {
 
 /// Lets an end of a std channel be part of a message type that has to satisfy serde. std's channels move values without
 /// serialising them, so neither method runs. strait's ends need none of it, and stay in their thread as std's do.
-pub struct Inside<T>(pub(super) T);
+pub struct Inside<T>(T);
 
 impl<T> Serialize for Inside<T> {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
