@@ -1,6 +1,7 @@
-//! Handles of the operating system inside messages: files, sockets, pipes and whatever else is one.
+//! Operating system handles in messages: files, sockets, pipes.
 //!
-//! Wrapped in a [`Handle`], or as a field with `#[serde(with = "strait::handle")]`:
+//! A message carries a handle in a [`Handle`], or in a field with `#[serde(with =
+//! "strait::handle")]`:
 //!
 //! ```
 //! # #[cfg(unix)]
@@ -27,15 +28,20 @@
 //! # fn main() {}
 //! ```
 //!
-//! Sending a handle duplicates it, as the message is sent; what is received is the same open file, with the same position. No
-//! check is made that it is what the type says: a peer that is not trusted may have sent a pipe for a file. Nor is one made of what
-//! closing it does: the last copy of a TCP socket with `SO_LINGER`, or of a file on a file system that the peer runs itself (FUSE), can
-//! hold up whoever drops it. Handles that the type of a message has no place for are closed by strait, sockets without lingering.
+//! Sending duplicates the handle before `send` returns. The received handle is the same open file,
+//! with the same position. Strait does not check that it is what the type says: a peer that is not
+//! trusted can send a pipe for a file.
+//!
+//! Closing a received handle can block the thread that drops it: the last copy of a TCP socket with
+//! `SO_LINGER`, or of a file on a file system that the peer serves (FUSE). Strait closes handles
+//! that the type of a message has no place for, and does not block: a thread of its own closes
+//! those that could.
 //!
 //! # Platform
 //!
-//! On Unix, whatever is [`AsFd`](std::os::fd::AsFd) can be sent and received as whatever is `From<OwnedFd>`. On Windows it
-//! is `AsHandle` and `From<OwnedHandle>`, within one process so far. Elsewhere there are no such types.
+//! On Unix, everything that is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html) can be
+//! sent, and received as everything that is `From<OwnedFd>`. On Windows it is `AsHandle` and
+//! `From<OwnedHandle>`, within one process so far. Other systems have no such types.
 
 use std::ops::{Deref, DerefMut};
 
@@ -46,12 +52,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::codec::endpoint;
 use crate::platform::{self, AsOsHandle, Attachment, OsHandle};
 
-/// An object with a handle of the operating system, to be sent in a message.
+/// An object with an operating system handle, for a message.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::fs::File;
+///
+/// use strait::handle::Handle;
+/// use strait::ipc;
+///
+/// let (sender, receiver) = ipc::channel::<Vec<Handle<File>>>()?;
+/// sender.send(vec![File::open("Cargo.toml")?.into(), File::open("README.md")?.into()])?;
+/// let files = receiver.recv()?;
+/// assert_eq!(files.len(), 2);
+/// assert!(files[0].metadata()?.is_file());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(unix))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Handle<T>(pub T);
 
 impl<T> Handle<T> {
-    /// Takes the object out.
+    /// Returns the object.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -89,29 +116,40 @@ impl<'de, T: From<OsHandle>> Deserialize<'de> for Handle<T> {
     }
 }
 
-/// Puts the handle of `object` into the message that is being sent: the half of `#[serde(with = "strait::handle")]` that
-/// sends.
+/// Puts a duplicate of the handle of `object` into the message that is being sent. Serde calls it
+/// for a field with `#[serde(with = "strait::handle")]`.
 ///
 /// # Errors
 ///
-/// No message is being sent on this thread, or this process can have no more handles.
+/// - No message of a strait channel is being sent on this thread.
+/// - This process has no handle left for the duplicate.
+///
+/// # Examples
+///
+/// See [the module](self).
 pub fn serialize<T: AsOsHandle, S: Serializer>(
     object: &T,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     // A duplicate, because `object` may be gone before the message is.
     let handle = platform::duplicate(object).map_err(S::Error::custom)?;
-    endpoint::serialize_attachment(Attachment::from_handle(handle), serializer)
+    endpoint::serialize_handle(Attachment::from_handle(handle), serializer)
 }
 
-/// Takes a handle out of the message that is being received: the half of `#[serde(with = "strait::handle")]` that receives.
+/// Takes a handle out of the message that is being received. Serde calls it for a field with
+/// `#[serde(with = "strait::handle")]`.
 ///
 /// # Errors
 ///
-/// No message is being received on this thread, or it has no such handle.
+/// - No message of a strait channel is being received on this thread.
+/// - The message has no such handle.
+///
+/// # Examples
+///
+/// See [the module](self).
 pub fn deserialize<'de, T: From<OsHandle>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
-    let handle = endpoint::deserialize_attachment(deserializer)?.into_handle();
+    let handle = endpoint::deserialize_handle(deserializer)?.into_handle();
     handle.map(T::from).map_err(D::Error::custom)
 }

@@ -1,11 +1,16 @@
-//! Callbacks for messages, run by a thread.
+//! Callbacks for messages, which a thread calls.
 //!
-//! A [`RouterProxy`] stands for a thread that owns a receiver set. Routes are added by a queue and a waker that never block, from
-//! callbacks, too. A callback that panics loses its own route and nothing else.
+//! A [`RouterProxy`] has a thread that owns a receiver set. Adding a route never blocks, and
+//! callbacks can add routes. A callback that panics loses its own route and nothing else.
+//!
+//! # Examples
+//!
+//! See [`RouterProxy`].
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::mem::{self, ManuallyDrop};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,51 +19,77 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::channel::{Event, ReceiverSet, Slot};
 use crate::error::SerDeError;
 use crate::ipc::{IpcBytesReceiver, IpcMessage, IpcReceiver, OpaqueIpcReceiver};
-use crate::platform::{PollWaker, Wait, process_mark};
+use crate::platform::{PerProcess, PollWaker, Wait};
 
-/// The router of the whole process. Its thread starts with its first use.
+/// The router of this process. Its thread starts with its first route.
+///
+/// # Examples
+///
+/// See [`RouterProxy`].
 pub static ROUTER: LazyLock<RouterProxy> = LazyLock::new(RouterProxy::new);
 
 /// How long the thread rests when the operating system refuses to tell it what happened.
 const REST: Duration = Duration::from_millis(10);
 
-/// Called for every message of a route.
+/// A callback for every message of a route, before it is decoded.
+///
+/// # Examples
+///
+/// See [`IpcMessage::to`].
 pub type RouterMultiHandler = Box<dyn FnMut(IpcMessage) + Send>;
-/// Called for the first message of a route.
+/// A callback for the first message of a route, before it is decoded.
+///
+/// # Examples
+///
+/// See [`IpcMessage::to`].
 pub type RouterOneShotHandler = Box<dyn FnOnce(IpcMessage) + Send>;
-/// Called for every message of a route, decoded.
+/// A callback for every message of a route, decoded.
+///
+/// # Examples
+///
+/// See [`RouterProxy::add_typed_route`].
 pub type TypedRouterMultiHandler<T> = Box<dyn FnMut(Result<T, SerDeError>) + Send>;
-/// Called for the first message of a route, decoded.
+/// A callback for the first message of a route, decoded.
+///
+/// # Examples
+///
+/// See [`RouterProxy::add_typed_one_shot_route`].
 pub type TypedRouterOneShotHandler<T> = Box<dyn FnOnce(Result<T, SerDeError>) + Send>;
-/// Called for every message of a route of bytes.
+/// A callback for every message of a route of bytes.
+///
+/// # Examples
+///
+/// See [`RouterProxy::add_bytes_route`].
 pub type BytesRouterHandler = Box<dyn FnMut(Result<Vec<u8>, SerDeError>) + Send>;
 
-/// The name that [`RouterMultiHandler`] had in ipc-channel 0.20.
+/// The name of [`RouterMultiHandler`] in ipc-channel 0.20.
 #[deprecated(note = "use `RouterMultiHandler`")]
 pub type RouterHandler = RouterMultiHandler;
-/// The name that [`TypedRouterMultiHandler`] had in ipc-channel 0.20.
+/// The name of [`TypedRouterMultiHandler`] in ipc-channel 0.20.
 #[deprecated(note = "use `TypedRouterMultiHandler`")]
 pub type TypedRouterHandler<T> = TypedRouterMultiHandler<T>;
 
 /// What a route does with a message; `Break` ends the route.
 type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 
-/// A thread that calls back for messages.
+/// A router: a thread that calls callbacks for the messages of many receivers.
 ///
-/// A receiver that cannot be watched, for want of handles or because it was moved into a message, is dropped with its callback; its
-/// senders find it disconnected.
+/// The callbacks of one router run one after another on its thread, which also decodes the
+/// messages. A callback that blocks delays all routes of its router: use another router, or another
+/// thread, for work that takes long. When a channel is disconnected or its callback panics, the
+/// router drops the callback and closes the route.
 ///
-/// Callbacks of one router run one after another, on its thread, and values are decoded there. A callback that does not return
-/// holds up the other routes of its router, so whatever takes long has a router, or a thread, of its own. When a channel
-/// is disconnected or its callback panics, the callback is dropped and the route is closed.
+/// If a receiver cannot be watched, because this process has no handle left or because the receiver
+/// was moved into a message, the router drops it with its callback. Its senders find it
+/// disconnected.
 ///
-/// A forked child has no thread: there, too, the first route that is added starts a new one, and routes of the parent stay with
-/// the parent.
+/// After a `fork` the child has no thread of the parent: the first route that it adds starts a new
+/// thread, and the parent keeps its routes.
 ///
 /// # Examples
 ///
@@ -76,48 +107,88 @@ type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 /// ```
 #[derive(Default)]
 pub struct RouterProxy {
-    state: Mutex<State>,
-}
-
-/// What a router is doing.
-#[derive(Default)]
-enum State {
-    /// It has had nothing to do yet.
-    #[default]
-    New,
-    Running(Worker),
-    ShutDown,
+    /// `None` until there is something to do. Never dropped in a forked child, whose threads its
+    /// channels are not for.
+    worker: PerProcess<Mutex<Option<ManuallyDrop<Worker>>>>,
+    /// Written before `worker` is locked, and read under its lock.
+    is_shut_down: AtomicBool,
 }
 
 impl RouterProxy {
-    /// Makes a router of its own. Its thread starts with the first route.
+    /// Makes a router with a thread of its own, which starts with the first route.
     ///
-    /// When the operating system has no thread or handles for it, that route is dropped, so that its senders find it
-    /// disconnected, and the next route tries again.
+    /// If the operating system has no thread or handle for it, the router drops that route, so that
+    /// its senders find it disconnected. The next route tries again.
     pub fn new() -> RouterProxy {
         RouterProxy::default()
     }
 
-    /// Calls `callback` for every message of `receiver`, or for the error that it is one.
+    /// Calls `callback` for every message of `receiver`, or with the error if it cannot be decoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use strait::ipc;
+    /// use strait::router::RouterProxy;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let router = RouterProxy::new();
+    /// let (sender, receiver) = ipc::channel::<u32>()?;
+    /// let (squares, results) = mpsc::channel();
+    /// let square = move |number| {
+    ///     if let Ok(number) = number {
+    ///         let _ = squares.send(number * number);
+    ///     }
+    /// };
+    /// router.add_typed_route(receiver, Box::new(square));
+    /// sender.send(3)?;
+    /// sender.send(4)?;
+    /// assert_eq!([results.recv()?, results.recv()?], [9, 16]);
+    /// router.shutdown();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn add_typed_route<T>(
         &self,
         receiver: IpcReceiver<T>,
         mut callback: TypedRouterMultiHandler<T>,
     ) where
-        T: for<'de> Deserialize<'de> + Serialize + 'static,
+        T: for<'de> Deserialize<'de> + 'static,
     {
         self.add_every(receiver.into_slot(), Box::new(move |message| callback(message.to())));
     }
 
-    /// Calls `callback` for the first message of `receiver`, or for the error that it is one.
+    /// Calls `callback` for the first message of `receiver`, or with the error if it cannot be
+    /// decoded.
     ///
-    /// Later messages are dropped. The channel stays connected until its senders are gone.
+    /// The router drops later messages. The channel stays connected until its senders have been
+    /// dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use strait::ipc;
+    /// use strait::router::ROUTER;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (reply, receiver) = ipc::channel::<String>()?;
+    /// let (answer, answers) = mpsc::channel();
+    /// ROUTER.add_typed_one_shot_route(receiver, Box::new(move |text| drop(answer.send(text))));
+    /// reply.send("done".to_string())?;
+    /// assert_eq!(answers.recv()??, "done");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn add_typed_one_shot_route<T>(
         &self,
         receiver: IpcReceiver<T>,
         callback: TypedRouterOneShotHandler<T>,
     ) where
-        T: for<'de> Deserialize<'de> + Serialize + 'static,
+        T: for<'de> Deserialize<'de> + 'static,
     {
         let mut callback = Some(callback);
         self.add_every(
@@ -130,7 +201,26 @@ impl RouterProxy {
         );
     }
 
-    /// Calls `callback` for every message of `receiver`.
+    /// Calls `callback` for every message of `receiver`, or with the error if it is malformed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use strait::ipc;
+    /// use strait::router::ROUTER;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = ipc::bytes_channel()?;
+    /// let (length, lengths) = mpsc::channel();
+    /// let measure = move |bytes: Result<Vec<u8>, _>| drop(length.send(bytes.map(|bytes| bytes.len())));
+    /// ROUTER.add_bytes_route(receiver, Box::new(measure));
+    /// sender.send(b"four")?;
+    /// assert_eq!(lengths.recv()??, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn add_bytes_route(&self, receiver: IpcBytesReceiver, mut callback: BytesRouterHandler) {
         self.add_every(
             receiver.into_slot(),
@@ -144,16 +234,36 @@ impl RouterProxy {
         self.add_every(receiver.into_slot(), callback);
     }
 
-    /// Passes the messages of `receiver` on to a crossbeam channel. Messages that cannot be decoded are passed over.
+    /// Sends the messages of `receiver` on into a crossbeam channel, and skips messages that cannot
+    /// be decoded.
     ///
-    /// When the crossbeam channel is disconnected, so is this one, as soon as a message comes that cannot be passed on. If it is
-    /// bounded and full, all routes of this router wait.
+    /// After the crossbeam channel was disconnected, the next message closes the route. While a
+    /// bounded crossbeam channel is full, all routes of this router wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc;
+    /// use strait::router::ROUTER;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (from_both, numbers) = crossbeam_channel::bounded(8);
+    /// let (one, receiver) = ipc::channel::<u32>()?;
+    /// ROUTER.route_ipc_receiver_to_crossbeam_sender(receiver, from_both.clone());
+    /// let (other, receiver) = ipc::channel::<u32>()?;
+    /// ROUTER.route_ipc_receiver_to_crossbeam_sender(receiver, from_both);
+    /// one.send(1)?;
+    /// other.send(2)?;
+    /// assert_eq!(numbers.recv()? + numbers.recv()?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn route_ipc_receiver_to_crossbeam_sender<T>(
         &self,
         receiver: IpcReceiver<T>,
         sender: Sender<T>,
     ) where
-        T: for<'de> Deserialize<'de> + Serialize + Send + 'static,
+        T: for<'de> Deserialize<'de> + Send + 'static,
     {
         self.add(
             receiver.into_slot(),
@@ -164,27 +274,36 @@ impl RouterProxy {
         );
     }
 
-    /// Passes the messages of `receiver` on to a new, unbounded crossbeam channel. As
-    /// [`route_ipc_receiver_to_crossbeam_sender`](RouterProxy::route_ipc_receiver_to_crossbeam_sender).
+    /// Sends the messages of `receiver` on into a new, unbounded crossbeam channel, and returns its
+    /// receiver. It works as
+    /// [`route_ipc_receiver_to_crossbeam_sender`](Self::route_ipc_receiver_to_crossbeam_sender)
+    /// does.
+    ///
+    /// # Examples
+    ///
+    /// See [`RouterProxy`].
     pub fn route_ipc_receiver_to_new_crossbeam_receiver<T>(
         &self,
         receiver: IpcReceiver<T>,
     ) -> Receiver<T>
     where
-        T: for<'de> Deserialize<'de> + Serialize + Send + 'static,
+        T: for<'de> Deserialize<'de> + Send + 'static,
     {
         let (crossbeam_sender, crossbeam_receiver) = crossbeam_channel::unbounded();
         self.route_ipc_receiver_to_crossbeam_sender(receiver, crossbeam_sender);
         crossbeam_receiver
     }
 
-    /// Ends all routes and the thread, and waits for it, unless called by one of its callbacks: then it ends when the
-    /// callback returns. Routes that are added later are dropped at once. A second time it does nothing.
+    /// Closes all routes, stops the thread, and blocks until the thread has ended.
+    ///
+    /// Called by a callback of this router, it does not block; the thread ends when the callback
+    /// returns. Routes that are added later are dropped at once. A second call does nothing.
     pub fn shutdown(&self) {
-        let state = std::mem::replace(&mut *self.state(), State::ShutDown);
+        self.is_shut_down.store(true, Ordering::Release);
+        let worker = mem::take(&mut *self.worker());
         // Outside the lock: callbacks that run meanwhile may add routes.
-        if let State::Running(worker) = state {
-            worker.stop();
+        if let Some(worker) = worker {
+            ManuallyDrop::into_inner(worker).stop();
         }
     }
 
@@ -199,26 +318,22 @@ impl RouterProxy {
     }
 
     fn add(&self, slot: Slot, handler: Handler) {
-        let mut state = self.state();
-        let needs_worker = match &*state {
-            State::New => true,
-            State::Running(worker) => worker.is_of_a_parent(),
-            State::ShutDown => false,
-        };
-        if needs_worker {
-            *state = Worker::start().map_or(State::New, State::Running);
+        let mut worker = self.worker();
+        if worker.is_none() && !self.is_shut_down.load(Ordering::Acquire) {
+            *worker = Worker::start().map(ManuallyDrop::new).ok();
         }
-        let refused = match &*state {
-            State::Running(worker) => worker.add(Route { slot, handler }).err(),
-            State::New | State::ShutDown => Some(Route { slot, handler }),
+        let route = Route { slot, handler };
+        let refused = match &*worker {
+            Some(worker) => worker.add(route).err(),
+            None => Some(route),
         };
         // In this order: dropping the callback runs foreign code.
-        drop(state);
+        drop(worker);
         drop(refused);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn worker(&self) -> MutexGuard<'_, Option<ManuallyDrop<Worker>>> {
+        self.worker.get().lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -247,7 +362,6 @@ struct Worker {
     thread: ThreadId,
     /// Disconnected when the thread ends.
     ended: Receiver<()>,
-    process: u64,
 }
 
 impl Worker {
@@ -257,7 +371,7 @@ impl Worker {
         let (routes, new_routes) = crossbeam_channel::unbounded();
         let is_over = Arc::new(AtomicBool::new(false));
         let router =
-            Router { set, handlers: HashMap::new(), new_routes, is_over: Arc::clone(&is_over) };
+            Router { set, handlers: BTreeMap::new(), new_routes, is_over: Arc::clone(&is_over) };
         // Not a `JoinHandle`: in a forked child, dropping one detaches a thread that is not there, or another one.
         let (running, ended) = crossbeam_channel::bounded::<()>(0);
         let thread = thread::Builder::new().name("router-proxy".to_string()).spawn(move || {
@@ -265,11 +379,7 @@ impl Worker {
             drop(running);
         })?;
         let thread = thread.thread().id();
-        Ok(Worker { routes, waker, is_over, thread, ended, process: process_mark() })
-    }
-
-    fn is_of_a_parent(&self) -> bool {
-        self.process != process_mark()
+        Ok(Worker { routes, waker, is_over, thread, ended })
     }
 
     /// Hands a route to the thread, or back if that is gone.
@@ -281,9 +391,6 @@ impl Worker {
     }
 
     fn stop(self) {
-        if self.is_of_a_parent() {
-            return;
-        }
         self.is_over.store(true, Ordering::Release);
         let _ = self.waker.wake();
         if self.thread != thread::current().id() {
@@ -296,7 +403,7 @@ impl Worker {
 /// The thread, as it sees itself.
 struct Router {
     set: ReceiverSet,
-    handlers: HashMap<u64, Handler>,
+    handlers: BTreeMap<u64, Handler>,
     new_routes: Receiver<Route>,
     is_over: Arc<AtomicBool>,
 }
@@ -317,7 +424,7 @@ impl Router {
             }
             self.add_new_routes();
         }
-        for (_, handler) in self.handlers.drain() {
+        while let Some((_, handler)) = self.handlers.pop_first() {
             discard(handler);
         }
         while let Ok(route) = self.new_routes.try_recv() {
@@ -341,7 +448,9 @@ impl Router {
 
     fn handle(&mut self, event: Event) {
         let (id, message) = match event {
-            Event::Message(id, bytes, attachments) => (id, IpcMessage::new(bytes, attachments)),
+            Event::Message(id, bytes, entries, sent_type) => {
+                (id, IpcMessage::new(bytes, entries).sent_as(sent_type))
+            }
             Event::Client(id, client) => (id, IpcMessage::of_client(*client)),
             Event::Lost(id, problem) => (id, IpcMessage::lost(problem.into())),
             Event::Closed(id) => return self.close(id),
@@ -367,7 +476,7 @@ impl Router {
     }
 }
 
-/// Drops what a user made, whose `Drop` may panic.
+/// Drops a value of the user's. Its `Drop` may panic.
 fn discard<T>(value: T) {
     // A panic of that panic's own drop is the one thing left; there is no end to such a chain but this.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {

@@ -90,6 +90,22 @@ mod steady_state {
 
     use super::*;
 
+    #[test]
+    fn a_command_that_is_used_again_does_not_grow() {
+        use std::process::Command;
+
+        use strait::process::ChannelCommand;
+
+        let _watchdog = watchdog();
+        let mut command = Command::new("/nonexistent/program");
+        let mut live = [0; 100];
+        for live in &mut live {
+            command.start_with_channel::<(), ()>().unwrap_err();
+            *live = LIVE.get();
+        }
+        assert_eq!(live[1], live[99], "{live:?}");
+    }
+
     /// How often this thread allocates in `f`.
     fn allocations(f: impl FnOnce()) -> usize {
         let before = CALLS.get();

@@ -7,20 +7,21 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{
     self, IpcBytesReceiver, IpcBytesSender, IpcConnection, IpcMessage, IpcOneShotServer,
     IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, IpcServer, IpcSharedMemory,
-    OpaqueIpcReceiver, OpaqueIpcSender, ServerName,
+    IpcSyncSender, OpaqueIpcReceiver, OpaqueIpcSender, OpaqueIpcSyncSender, ServerName,
+    SharedMemoryReader, SharedMemoryWriter,
 };
 use strait::router::{
     ROUTER, RouterMultiHandler, RouterOneShotHandler, RouterProxy, TypedRouterMultiHandler,
     TypedRouterOneShotHandler,
 };
-use strait::{IpcError, SerDeError, TryRecvError, TrySelectError};
+use strait::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError};
 
 use harness::watchdog;
 
@@ -92,6 +93,11 @@ mod traits {
         is_clone::<OpaqueIpcSender>();
         is_debug::<OpaqueIpcSender>();
         is_serde::<OpaqueIpcSender>();
+        is_send::<OpaqueIpcSyncSender>();
+        is_sync::<OpaqueIpcSyncSender>();
+        is_clone::<OpaqueIpcSyncSender>();
+        is_debug::<OpaqueIpcSyncSender>();
+        is_serde::<OpaqueIpcSyncSender>();
         is_send::<IpcBytesSender>();
         is_sync::<IpcBytesSender>();
         is_clone::<IpcBytesSender>();
@@ -154,6 +160,16 @@ mod traits {
         is_clone::<IpcSharedMemory>();
         is_debug::<IpcSharedMemory>();
         is_serde::<IpcSharedMemory>();
+        is_send::<SharedMemoryWriter>();
+        is_sync::<SharedMemoryWriter>();
+        is_clone::<SharedMemoryWriter>();
+        is_debug::<SharedMemoryWriter>();
+        is_serde::<SharedMemoryWriter>();
+        is_send::<SharedMemoryReader>();
+        is_sync::<SharedMemoryReader>();
+        is_clone::<SharedMemoryReader>();
+        is_debug::<SharedMemoryReader>();
+        is_serde::<SharedMemoryReader>();
         is_send::<IpcMessage>();
         is_sync::<IpcMessage>();
         is_debug::<IpcMessage>();
@@ -168,6 +184,9 @@ mod traits {
         assert_not!(IpcSender<u8>: PartialEq);
         assert_not!(IpcSharedMemory: Eq);
         assert_not!(IpcSharedMemory: std::ops::DerefMut);
+        // Nothing is borrowed of what can change.
+        assert_not!(SharedMemoryWriter: std::ops::Deref);
+        assert_not!(SharedMemoryReader: std::ops::Deref);
         fn is_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
         is_unwind_safe::<IpcSender<u8>>();
         is_unwind_safe::<SerDeError>();
@@ -275,6 +294,18 @@ mod signatures {
         type T = u32;
         let _: fn(&IpcReceiver<T>, Duration) -> Result<T, TryRecvError> = IpcReceiver::recv_timeout;
         let _: fn(&IpcSender<T>, &T) -> Result<(), IpcError> = IpcSender::send_ref;
+        let _: fn(&IpcSender<T>, &T) -> Result<(), TrySendError> = IpcSender::try_send;
+        let _: fn(&IpcSender<T>, &T, Duration) -> Result<(), TrySendError> =
+            IpcSender::send_timeout;
+        let _: fn(&IpcSender<T>, &T, Instant) -> Result<(), TrySendError> =
+            IpcSender::send_deadline;
+        let _: fn(&IpcBytesSender, &[u8]) -> Result<(), TrySendError> = IpcBytesSender::try_send;
+        let _: fn(&IpcBytesSender, &[u8], Duration) -> Result<(), TrySendError> =
+            IpcBytesSender::send_timeout;
+        let _: fn(&IpcBytesSender, &[u8], Instant) -> Result<(), TrySendError> =
+            IpcBytesSender::send_deadline;
+        let _: fn(IpcSyncSender<T>) -> OpaqueIpcSyncSender = IpcSyncSender::to_opaque;
+        let _: fn(OpaqueIpcSyncSender) -> IpcSyncSender<T> = OpaqueIpcSyncSender::to::<T>;
         let _: fn(&IpcBytesReceiver, Duration) -> Result<Vec<u8>, TryRecvError> =
             IpcBytesReceiver::try_recv_timeout;
         let _: fn(IpcBytesReceiver) -> OpaqueIpcReceiver = IpcBytesReceiver::to_opaque;
@@ -289,6 +320,7 @@ mod signatures {
             IpcOneShotServer::accept_timeout;
         let _: fn(&[u8]) -> io::Result<IpcSharedMemory> = IpcSharedMemory::try_from_bytes;
         let _: fn(u8, usize) -> io::Result<IpcSharedMemory> = IpcSharedMemory::try_from_byte;
+        let _: fn(&mut IpcSharedMemory) -> io::Result<&mut [u8]> = IpcSharedMemory::make_mut;
         let _: fn(IpcMessage) -> Result<Vec<u8>, SerDeError> = IpcMessage::into_bytes;
         let _: fn(Handle<T>) -> T = Handle::into_inner;
         fn iterates<'a>(receiver: &'a IpcReceiver<T>) -> impl Iterator<Item = T> + 'a {
@@ -296,6 +328,53 @@ mod signatures {
         }
         let _ = iterates;
         let _ = <IpcReceiver<T> as IntoIterator>::into_iter;
+    }
+
+    /// Has each of the methods for each of the types.
+    macro_rules! all_have {
+        ([$($type:ty),*] $methods:tt) => { $( all_have!($type: $methods); )* };
+        ($type:ty: { $($method:ident)* }) => { $( let _ = <$type>::$method; )* };
+    }
+
+    /// What one kind of sender or receiver can do, the others can do by the same name.
+    #[test]
+    fn are_the_same_for_all_kinds_of_channels() {
+        use strait::mpsc;
+
+        type T = u32;
+        all_have!([IpcSender<T>, IpcSyncSender<T>, mpsc::Sender<T>, mpsc::SyncSender<T>] {
+            send send_ref try_send send_timeout send_deadline is_closed
+        });
+        // Bytes are sent by reference anyway.
+        all_have!([IpcBytesSender] { send try_send send_timeout send_deadline is_closed });
+        all_have!([IpcSender<T>, IpcSyncSender<T>, IpcBytesSender] { to_opaque });
+        all_have!([OpaqueIpcSender, OpaqueIpcSyncSender] { is_closed });
+        all_have!([IpcSender<T>, IpcBytesSender] { connect });
+
+        all_have!([IpcReceiver<T>, IpcBytesReceiver, mpsc::Receiver<T>] {
+            recv try_recv recv_timeout recv_deadline iter try_iter
+        });
+        all_have!([IpcReceiver<T>, IpcBytesReceiver] {
+            try_recv_timeout set_options options to_opaque
+        });
+        #[cfg(feature = "async")]
+        all_have!([IpcReceiver<T>, IpcBytesReceiver] { to_stream });
+
+        fn iterates<R>()
+        where
+            R: IntoIterator,
+            for<'a> &'a R: IntoIterator<Item = R::Item>,
+        {
+        }
+        iterates::<IpcReceiver<T>>();
+        iterates::<IpcBytesReceiver>();
+        iterates::<mpsc::Receiver<T>>();
+
+        // Those of `mpsc` are the same channels under other names.
+        fn converts<A: From<B>, B: From<A>>() {}
+        converts::<IpcSender<T>, mpsc::Sender<T>>();
+        converts::<IpcSyncSender<T>, mpsc::SyncSender<T>>();
+        converts::<IpcReceiver<T>, mpsc::Receiver<T>>();
     }
 
     #[test]
@@ -440,6 +519,9 @@ mod errors {
         drop(receiver);
         let error = sender.send(b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(matches!(IpcError::from(error), IpcError::Disconnected));
+        assert!(sender.try_send(b"x").unwrap_err().is_disconnected());
+        assert!(sender.send_timeout(b"x", Duration::from_secs(60)).unwrap_err().is_disconnected());
     }
 
     #[test]
@@ -466,7 +548,17 @@ mod errors {
         }
         assert!(with_theirs().is_err());
 
+        // By way of `io::Error` and back.
+        let there_and_back = |error: IpcError| IpcError::from(io::Error::from(error));
+        assert!(there_and_back(IpcError::Disconnected).is_disconnected());
+        let error = there_and_back(a_serialization_error().into());
+        assert!(matches!(error, IpcError::SerializationError(_)), "{error:?}");
+        let error = there_and_back(io::Error::other("theirs").into());
+        assert!(matches!(&error, IpcError::Io(error) if error.kind() == io::ErrorKind::Other));
+
         let kind_of = |error: io::Error| error.kind();
+        let full = kind_of(IpcError::from(TrySendError::Full).into());
+        assert_eq!(full, io::ErrorKind::WouldBlock);
         assert_eq!(kind_of(IpcError::Disconnected.into()), io::ErrorKind::ConnectionReset);
         assert_eq!(kind_of(TryRecvError::Empty.into()), io::ErrorKind::WouldBlock);
         assert_eq!(kind_of(TrySelectError::Empty.into()), io::ErrorKind::WouldBlock);
@@ -553,6 +645,7 @@ mod messages {
         let name = format!("strait-api-{}", std::process::id());
         let many = IpcServer::<u8, u8>::bind(name).unwrap();
         let memory = IpcSharedMemory::from_byte(1, 1 << 20);
+        let memory_writer = SharedMemoryWriter::new(1 << 20).unwrap();
         for (name, text) in [
             ("IpcSender", format!("{sender:?}")),
             ("IpcReceiver", format!("{receiver:?}")),
@@ -564,6 +657,8 @@ mod messages {
             ("IpcOneShotServer", format!("{server:?}")),
             ("IpcServer", format!("{many:?}")),
             ("IpcSharedMemory", format!("{memory:?}")),
+            ("SharedMemoryWriter", format!("{memory_writer:?}")),
+            ("SharedMemoryReader", format!("{:?}", memory_writer.reader().unwrap())),
             ("RouterProxy", format!("{:?}", *ROUTER)),
         ] {
             assert!(text.contains(name), "{text}");

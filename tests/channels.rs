@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use strait::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcReceiver};
-use strait::{IpcError, TryRecvError};
+use strait::ipc::{self, ChannelOptions, IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender};
+use strait::{IpcError, TryRecvError, mpsc as strait_mpsc};
 
 use harness::watchdog;
 
@@ -227,6 +227,12 @@ mod waiting {
             let start = Instant::now();
             expect_empty(bytes_receiver.try_recv_timeout(timeout));
             assert!(start.elapsed() >= timeout);
+            let deadline = Instant::now() + timeout;
+            expect_empty(receiver.recv_deadline(deadline));
+            assert!(Instant::now() >= deadline);
+            let deadline = Instant::now() + timeout;
+            expect_empty(bytes_receiver.recv_deadline(deadline));
+            assert!(Instant::now() >= deadline);
         }
     }
 
@@ -261,6 +267,11 @@ mod waiting {
         assert_eq!(receiver.recv_timeout(Duration::ZERO).unwrap(), 1);
         assert_eq!(receiver.try_recv_timeout(Duration::MAX).unwrap(), 2);
         expect_empty(receiver.try_recv());
+        let now = Instant::now();
+        sender.send(3).unwrap();
+        assert_eq!(receiver.recv_deadline(now).unwrap(), 3);
+        drop(sender);
+        assert!(receiver.recv_deadline(now + LONG).unwrap_err().is_disconnected());
     }
 
     #[test]
@@ -372,6 +383,24 @@ mod bytes {
     }
 
     #[test]
+    fn are_iterated_over() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::bytes_channel().unwrap();
+        expect_empty(receiver.recv_timeout(Duration::from_millis(1)));
+        sender.send(b"a").unwrap();
+        sender.send(b"").unwrap();
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [&b"a"[..], b""]);
+        assert_eq!(receiver.try_iter().next(), None);
+        sender.send(b"b").unwrap();
+        assert_eq!(receiver.recv_timeout(LONG).unwrap(), b"b");
+        sender.send(b"c").unwrap();
+        sender.send(b"d").unwrap();
+        drop(sender);
+        assert_eq!(receiver.iter().next().unwrap(), b"c");
+        assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [b"d"]);
+    }
+
+    #[test]
     fn endpoints_travel() {
         let _watchdog = watchdog();
         let (carrier, carried) = ipc::channel::<(IpcBytesSender, IpcBytesReceiver)>().unwrap();
@@ -382,5 +411,120 @@ mod bytes {
         sender.send(b"after").unwrap();
         assert_eq!(receiver.recv().unwrap(), b"before");
         assert_eq!(receiver.recv().unwrap(), b"after");
+    }
+}
+
+/// What every sender can do besides sending.
+mod senders {
+    use super::*;
+
+    /// The receiver's being there, as each kind of sender says it, and then its being gone.
+    #[track_caller]
+    fn expect_end<R>(kind: &str, receiver: R, is_closed: impl Fn() -> bool) {
+        assert!(!is_closed(), "{kind}");
+        drop(receiver);
+        // Where there are descriptors, a child process that another test is just starting has copies of everything until its `exec`.
+        while !is_closed() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn know_whether_the_receiver_is_gone() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::channel::<u32>().unwrap();
+        let opaque = sender.clone().to_opaque();
+        sender.send(1).unwrap();
+        expect_end("IpcSender", receiver, || sender.is_closed());
+        assert!(sender.clone().is_closed() && opaque.is_closed());
+        expect_disconnected(sender.send(1));
+
+        let (sender, receiver) = ipc::bytes_channel().unwrap();
+        expect_end("IpcBytesSender", receiver, || sender.is_closed());
+        let (sender, receiver) = ipc::sync_channel::<u32>(1).unwrap();
+        let opaque = sender.clone().to_opaque();
+        expect_end("IpcSyncSender", receiver, || sender.is_closed() && opaque.is_closed());
+        let (sender, receiver) = strait_mpsc::try_channel::<u32>().unwrap();
+        expect_end("mpsc::Sender", receiver, || sender.is_closed());
+        let (sender, receiver) = strait_mpsc::try_sync_channel::<u32>(0).unwrap();
+        expect_end("mpsc::SyncSender", receiver, || sender.is_closed());
+    }
+
+    /// In the memory of this process, on the way out of it, and outside.
+    #[test]
+    fn know_it_wherever_the_receiver_is() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = strait_mpsc::channel::<u32>();
+        expect_end("in memory", receiver, || sender.is_closed());
+        let (sender, receiver) = strait_mpsc::sync_channel::<u32>(0);
+        expect_end("in memory, with a bound", receiver, || sender.is_closed());
+
+        for uses_sender in [false, true] {
+            let (sender, receiver) = ChannelOptions::new().lazy(true).channel::<u32>().unwrap();
+            let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+            carrier.send(receiver).unwrap();
+            if uses_sender {
+                sender.send(1).unwrap();
+            }
+            expect_end("in a message", carried, || sender.is_closed());
+            expect_disconnected(sender.send(2));
+        }
+        let (sender, receiver) = ChannelOptions::new().lazy(true).channel::<u32>().unwrap();
+        let (carrier, carried) = ipc::channel::<IpcSender<u32>>().unwrap();
+        carrier.send(sender.clone()).unwrap();
+        let arrived = carried.recv().unwrap();
+        expect_end("sent away", receiver, || sender.is_closed() && arrived.is_closed());
+    }
+
+    /// Where there is room, none of them waits, and all do the same.
+    #[test]
+    fn send_without_waiting() {
+        let _watchdog = watchdog();
+        let later = Instant::now() + LONG;
+        let (sender, receiver) = ipc::channel::<String>().unwrap();
+        let text = |number: usize| format!("{number}{}", "x".repeat(LARGE * (number % 2)));
+        sender.try_send(&text(0)).unwrap();
+        sender.try_send(&text(1)).unwrap();
+        sender.send_timeout(&text(2), Duration::ZERO).unwrap();
+        sender.send_timeout(&text(3), Duration::MAX).unwrap();
+        sender.send_deadline(&text(4), later).unwrap();
+        sender.send_deadline(&text(5), Instant::now()).unwrap();
+        (0..6).for_each(|number| assert_eq!(receiver.recv().unwrap(), text(number)));
+        drop(receiver);
+        assert!(sender.try_send(&text(0)).unwrap_err().is_disconnected());
+        assert!(sender.send_timeout(&text(0), LONG).unwrap_err().is_disconnected());
+
+        let (sender, receiver) = ipc::bytes_channel().unwrap();
+        sender.try_send(b"0").unwrap();
+        sender.send_timeout(b"1", LONG).unwrap();
+        sender.send_deadline(b"2", later).unwrap();
+        (b'0'..b'3').for_each(|byte| assert_eq!(receiver.recv().unwrap(), [byte]));
+
+        for (sender, receiver) in [strait_mpsc::channel(), strait_mpsc::try_channel().unwrap()] {
+            sender.try_send(0).unwrap();
+            sender.send_timeout(1, LONG).unwrap();
+            sender.send_deadline(2, later).unwrap();
+            (0..3).for_each(|number| assert_eq!(receiver.recv(), Ok(number)));
+            drop(receiver);
+            assert_eq!(sender.try_send(3), Err(strait_mpsc::TrySendError::Disconnected(3)));
+            let gone = strait_mpsc::SendTimeoutError::Disconnected(4);
+            assert_eq!(sender.send_timeout(4, LONG), Err(gone));
+        }
+    }
+
+    #[test]
+    fn with_a_bound_may_forget_their_type() {
+        let _watchdog = watchdog();
+        let (sender, receiver) = ipc::sync_channel::<String>(1).unwrap();
+        let (carrier, carried) = ipc::channel().unwrap();
+        carrier.send(sender.to_opaque()).unwrap();
+        let opaque = carried.recv().unwrap();
+        let sender: ipc::IpcSyncSender<String> = ipc::OpaqueIpcSyncSender::to(opaque);
+        sender.try_send(&"one".to_string()).unwrap();
+        // The bound has come along.
+        assert!(sender.try_send(&"two".to_string()).unwrap_err().is_full());
+        assert_eq!(receiver.recv().unwrap(), "one");
+        sender.try_send(&"two".to_string()).unwrap();
+        assert_eq!(receiver.recv().unwrap(), "two");
     }
 }

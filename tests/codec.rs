@@ -103,6 +103,9 @@ fn config() -> impl Config {
     bincode::config::standard().with_fixed_int_encoding().with_limit::<1_000_000>()
 }
 
+/// How many more elements than bytes a message may have.
+const UNITS: usize = 1 << 20;
+
 /// The bytes of a value, if it can be encoded: what a channel carries.
 fn encode<T: Serialize + DeserializeOwned>(value: &T) -> Option<Vec<u8>> {
     let (sender, receiver) = ipc::channel::<T>().unwrap();
@@ -153,8 +156,9 @@ where
 fn check_few(bytes: &[u8]) -> Result<(), TestCaseError> {
     let theirs = bincode::serde::decode_from_slice::<(Few, Vec<u8>), _>(bytes, config());
     if let (Ok(((_, rest), _)), Some(announced)) = (theirs, bytes.first_chunk()) {
-        let announced = u64::from_le_bytes(*announced).saturating_add(rest.len() as u64);
-        if announced > bytes.len() as u64 + 65_536 {
+        // What is left over is there, byte for byte.
+        drop(rest);
+        if u64::from_le_bytes(*announced) > bytes.len() as u64 + 65_536 {
             prop_assert!(decode_bytes::<(Few, Vec<u8>)>(bytes).is_err());
             return Ok(());
         }
@@ -500,7 +504,7 @@ proptest! {
     fn elements_without_bytes_are_limited(count: u64) {
         let message = count.to_le_bytes();
         let result = decode_bytes::<Vec<()>>(&message);
-        prop_assert_eq!(result.map(|v| v.len() as u64).ok(), (count <= 65_536 + 8).then_some(count));
+        prop_assert_eq!(result.map(|v| v.len() as u64).ok(), (count <= UNITS as u64 + 8).then_some(count));
         let _ = decode_bytes::<Vec<Vec<()>>>(&message);
         let _ = decode_bytes::<BTreeSet<()>>(&message);
         let _ = decode_bytes::<Vec<[(); 32]>>(&message);
@@ -512,10 +516,16 @@ proptest! {
         check_sending(&value)?;
     }
 
+}
+
+proptest! {
+    // Each has a million elements.
+    #![proptest_config(ProptestConfig { cases: 16, ..settings() })]
+
     /// However many elements without bytes there are: as many as there may be, or a few less or more.
     #[test]
     fn values_of_many_elements_are_received_or_not_sent(
-        units in vec(0..20_000_usize, 0..4),
+        units in vec(0..320_000_usize, 0..4),
         too_many in -10..10_isize,
         bytes in vec(any::<u8>(), 0..20),
         pairs in proptest::collection::btree_map(any::<u8>(), any::<u16>(), 0..5),
@@ -526,7 +536,7 @@ proptest! {
         let encoded = bincode::serde::encode_to_vec(&value, config()).unwrap();
         let elements: usize = value.0.iter().map(Vec::len).sum();
         let elements = elements + value.0.len() + value.1.len() + value.2.len();
-        let rest = (encoded.len() + 65_536 - elements).checked_add_signed(too_many).unwrap();
+        let rest = (encoded.len() + UNITS - elements).checked_add_signed(too_many).unwrap();
         value.0.last_mut().unwrap().resize(rest, ());
         prop_assert_eq!(encode(&value).is_some(), too_many <= 0);
         check_sending(&value)?;
@@ -738,7 +748,7 @@ mod refusals {
             "the message is longer than a value of this type"
         );
         let text =
-            "the sequences and maps have over 65536 elements more than the message has bytes";
+            "the sequences and maps have over 1048576 elements more than the message has bytes";
         assert_eq!(not_decoded::<Vec<u8>>(&[0xff; 100]), text);
         assert_eq!(not_decoded::<Vec<i8>>(&[0xff; 100]), text);
         assert_eq!(not_decoded::<bool>(&[2]), "a truth value is 2, which is neither 0 nor 1");
@@ -748,6 +758,118 @@ mod refusals {
         assert_eq!(not_decoded::<serde::de::IgnoredAny>(&[]), text);
         let text = "invalid value: integer `99`, expected variant index 0 <= i < 19";
         assert_eq!(not_decoded::<Rich>(&[99, 0, 0, 0]), text);
+    }
+}
+
+/// Elements without bytes.
+mod units {
+    use std::cell::Cell;
+    use std::collections::VecDeque;
+
+    use serde::de::Error as _;
+
+    use super::*;
+
+    fn sent<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, String> {
+        let (sender, receiver) = ipc::channel::<T>().unwrap();
+        sender.send_ref(value).map_err(|error| error.to_string())?;
+        receiver.recv().map_err(|error| error.to_string())
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+    struct Unit;
+
+    #[test]
+    fn are_received_up_to_a_million() {
+        let _watchdog = harness::watchdog();
+        for count in [65_545, 100_000, UNITS] {
+            assert_eq!(sent(&vec![(); count]).unwrap().len(), count);
+            assert_eq!(sent(&VecDeque::from(vec![Unit; count])).unwrap().len(), count);
+            assert_eq!(sent(&vec![[(); 3]; count].into_boxed_slice()).unwrap().len(), count);
+        }
+        // What has bytes is not one of them, before and after.
+        let value = (vec![7_u64; 1000], vec![(); UNITS], vec![8_u8; 200_000], vec![Some(()); 9]);
+        assert_eq!(sent(&value).unwrap(), value);
+        let value = vec![vec![(); 20_000]; 52];
+        assert_eq!(sent(&value).unwrap(), value);
+    }
+
+    thread_local!(static WRITTEN: Cell<usize> = const { Cell::new(0) });
+
+    /// A unit that counts how often it is written.
+    #[derive(Clone, Debug, Deserialize)]
+    struct Counted;
+
+    impl Serialize for Counted {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            WRITTEN.set(WRITTEN.get() + 1);
+            serializer.serialize_unit_struct("Counted")
+        }
+    }
+
+    #[test]
+    fn beyond_that_are_refused_without_writing_all() {
+        let _watchdog = harness::watchdog();
+        for count in [UNITS + 9, 5_000_000, 50_000_000] {
+            let text = sent(&vec![Counted; count]).unwrap_err();
+            assert!(text.contains("have over 1048576 elements more"), "{text}");
+            assert!(WRITTEN.replace(0) <= 2 * UNITS);
+        }
+        assert!(sent(&vec![(); UNITS + 9]).is_err());
+        assert!(sent(&vec![vec![(); 20_000]; 53]).is_err());
+        // However many there are, if they have bytes.
+        assert_eq!(sent(&vec![1_u16; 3 * UNITS]).unwrap().len(), 3 * UNITS);
+    }
+
+    thread_local!(static READ: Cell<usize> = const { Cell::new(0) });
+
+    /// Without bytes, but not without memory.
+    #[derive(Debug)]
+    struct Hidden([u64; 16]);
+
+    impl<'de> Deserialize<'de> for Hidden {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Hidden, D::Error> {
+            READ.set(READ.get() + 1);
+            Ok(Hidden([0; 16]))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl<'de> Deserialize<'de> for Nothing {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Nothing, D::Error> {
+            READ.set(READ.get() + 1);
+            if READ.get() > 2 * UNITS {
+                return Err(D::Error::custom("too many"));
+            }
+            Ok(Nothing)
+        }
+    }
+
+    #[test]
+    fn cost_a_receiver_no_more_than_that() {
+        let _watchdog = harness::watchdog();
+        for count in [UNITS as u64 + 9, 1 << 30, 1 << 60, u64::MAX] {
+            assert!(decode_bytes::<Vec<Nothing>>(&count.to_le_bytes()).is_err());
+            assert_eq!(READ.get(), 0);
+        }
+        decode_bytes::<Vec<Nothing>>(&(UNITS as u64 + 8).to_le_bytes()).unwrap();
+        assert_eq!(READ.replace(0), UNITS + 8);
+        // Of what takes up memory there may be fewer.
+        let received = decode_bytes::<Vec<Hidden>>(&65_544_u64.to_le_bytes()).unwrap();
+        assert_eq!(received.iter().map(|hidden| hidden.0[0]).sum::<u64>(), 0);
+        assert_eq!(READ.replace(0), 65_544);
+        for message in [&[65_545][..], &[2, 32_780, 32_780], &[1, 1_000_000]] {
+            let bytes: Vec<u8> = message.iter().flat_map(|len: &u64| len.to_le_bytes()).collect();
+            let error = match message {
+                [_] => decode_bytes::<Vec<Hidden>>(&bytes).map(drop),
+                _ => decode_bytes::<Vec<Vec<Hidden>>>(&bytes).map(drop),
+            };
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains("over 65536 elements more"), "{text}");
+            assert!(READ.replace(0) <= 32_780);
+        }
     }
 }
 
@@ -1128,6 +1250,79 @@ mod nesting {
             let node = node.concat();
             let leaf = [&node[..node.len() - 8], &number(0)].concat();
             survives::<Node>(127, |depth| bomb(depth, &node, &leaf, &[]));
+        });
+    }
+
+    /// A node with two KiB of its own.
+    #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Large {
+        entries: [[[u64; 8]; 8]; 4],
+        next: Vec<Large>,
+    }
+
+    /// As deep as may be on a thread with little stack: what it has no room for is an error, and ends nothing.
+    #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+    fn survives_on<T: Serialize + DeserializeOwned>(
+        stack: usize,
+        bomb: impl Fn(usize) -> Vec<u8> + Sync,
+    ) {
+        const WHY: &str = "than the stack of this thread has room for";
+
+        thread::scope(|scope| {
+            let small = thread::Builder::new().stack_size(stack).spawn_scoped(scope, || {
+                drop(decode_bytes::<T>(&bomb(2)).unwrap());
+                let results = (3..=127).map(|depth| decode_bytes::<T>(&bomb(depth)).map(drop));
+                let results: Vec<_> = results.collect();
+                let most = results.iter().take_while(|result| result.is_ok()).count();
+                for result in &results[most..] {
+                    let text = result.as_ref().unwrap_err().to_string();
+                    assert!(text.contains(WHY), "{text}");
+                }
+                // It is so for those who send, too, and the channel goes on.
+                let (sender, receiver) = ipc::channel::<T>().unwrap();
+                thread::scope(|scope| {
+                    let big =
+                        thread::Builder::new().stack_size(32 << 20).spawn_scoped(scope, || {
+                            let deep = decode_bytes::<T>(&bomb(127)).unwrap();
+                            sender.send_ref(&deep).unwrap();
+                            drop(deep);
+                            sender.send(decode_bytes(&bomb(0)).unwrap()).unwrap();
+                        });
+                    big.unwrap().join().unwrap();
+                });
+                let received = receiver.recv().map(drop).map_err(|error| error.to_string());
+                assert!(received.as_ref().err().is_none_or(|text| text.contains(WHY)));
+                assert_eq!(received.is_ok(), most == results.len());
+                receiver.recv().unwrap();
+                most
+            });
+            let most = small.unwrap().join().unwrap();
+            println!("{} at {stack}: {most}", std::any::type_name::<T>());
+        });
+    }
+
+    #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+    #[test]
+    fn is_limited_by_a_stack_that_is_small() {
+        crate::harness::alone("nesting::is_limited_by_a_stack_that_is_small", || {
+            let array = [&1_u32.to_le_bytes()[..], &number(1)].concat();
+            let object = [&5_u32.to_le_bytes()[..], &number(1), &number(0)].concat();
+            let fork = [&2_u32.to_le_bytes()[..], &[0; 8 * 8 + 256], &number(1)].concat();
+            let large = [&[0; 2048][..], &number(1)].concat();
+            for stack in [256 << 10, 512 << 10, 1 << 20, 2 << 20] {
+                survives_on::<Chain>(stack, |depth| bomb(depth, &[1], &[0], &[]));
+                survives_on::<Bare>(stack, |depth| bomb(2 * depth, &[1], &[0], &[]));
+                survives_on::<Array>(stack, |depth| bomb(depth, &array, &[0; 4], &[]));
+                survives_on::<Document>(stack, |depth| bomb(depth, &object, &[0; 4], &[]));
+                if stack > 256 << 10 {
+                    survives_on::<Bush>(stack, |depth| bomb(depth, &fork, &[0; 4], &[]));
+                }
+                if stack > 512 << 10 {
+                    let end = [0; 2048 + 8];
+                    survives_on::<Large>(stack, |depth| bomb(depth, &large, &end, &[]));
+                }
+            }
         });
     }
 }

@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! `fork`: the child runs on the one thread that forked, and no other thread of the parent holds a lock that the child needs;
-//! it ends by `_exit`. Shared memory is written by one process and read when that process is dead.
+//! it ends by `_exit`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #![allow(unsafe_code)]
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use strait::internals::process_mark;
 use strait::ipc::{
     self, IpcError, IpcOneShotServer, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender,
-    IpcSharedMemory,
+    IpcSharedMemory, SharedMemoryWriter,
 };
 use strait::router::ROUTER;
 
@@ -34,7 +34,7 @@ use harness::raw::Random;
 struct Job {
     letters: IpcSender<Letter>,
     /// Where it notes how many letters were sent.
-    sent: IpcSharedMemory,
+    sent: SharedMemoryWriter,
     seed: u64,
 }
 
@@ -102,15 +102,14 @@ fn sending_child() {
         let (job_sender, jobs) = ipc::channel::<Job>().unwrap();
         let boot = IpcSender::connect(arguments[0].clone()).unwrap();
         boot.send(job_sender).unwrap();
-        let mut job = jobs.recv().unwrap();
+        let job = jobs.recv().unwrap();
         let (reply, replies) = ipc::channel().unwrap();
         for number in 0.. {
             // The parent stops receiving only once this process is dead, or did what it was to do.
             if job.letters.send(Letter::new(job.seed, number, &reply)).is_err() {
                 break;
             }
-            // SAFETY: the parent reads it when this process is dead.
-            unsafe { job.sent.deref_mut() }.copy_from_slice(&(number + 1).to_ne_bytes());
+            job.sent.write_at(0, &(number + 1).to_ne_bytes()).unwrap();
             while replies.try_recv().is_ok() {}
         }
     });
@@ -120,7 +119,7 @@ fn sending_child() {
 struct Writer {
     process: Child,
     seed: u64,
-    sent: IpcSharedMemory,
+    sent: SharedMemoryWriter,
     /// How much was received.
     received: u64,
 }
@@ -130,7 +129,7 @@ impl Writer {
         let (server, name) = IpcOneShotServer::<IpcSender<Job>>::new().unwrap();
         let process = harness::child("sending_child", &[&name]);
         let (_, jobs) = server.accept().unwrap();
-        let sent = IpcSharedMemory::try_from_byte(0, 8).unwrap();
+        let sent = SharedMemoryWriter::new(8).unwrap();
         let job = Job { letters, sent: sent.clone(), seed };
         jobs.send(job).unwrap();
         Writer { process, seed, sent, received: 0 }
@@ -149,7 +148,9 @@ impl Writer {
     fn check(self) {
         // Reaped, so that what it wrote is written.
         self.process.killed();
-        let sent = u64::from_ne_bytes(self.sent.take().unwrap().try_into().unwrap());
+        let mut sent = [0; 8];
+        self.sent.read_at(0, &mut sent).unwrap();
+        let sent = u64::from_ne_bytes(sent);
         assert!(self.received >= sent, "{sent} letters were sent, {} received", self.received);
         // The last may have left while its sender died.
         assert!(self.received <= sent + 1);

@@ -26,6 +26,7 @@ use strait::ipc::{
 use strait::router::RouterProxy;
 
 use harness::raw::{self, Canary};
+use harness::table;
 
 #[track_caller]
 fn assert_refused<T>(received: Result<T, IpcError>) {
@@ -254,21 +255,24 @@ impl<'de> Deserialize<'de> for Failing {
     }
 }
 
-/// An index out of range was a panic, and an index twice a sender that panicked when it was dropped: it is one sender. (More in `hostile`.)
+/// A number out of range was a panic, and a number twice a sender that panicked when it was dropped: it is one sender. (More in `hostile`.)
 #[test]
-fn forged_indices_do_not_panic() {
+fn forged_numbers_do_not_panic() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<(IpcSender<u32>, IpcSender<u32>)>().unwrap();
     let (one, numbers) = ipc::channel::<u32>().unwrap();
-    let indices = |a: u32, b: u32| [a.to_le_bytes(), b.to_le_bytes()].concat();
+    let numbers_of = |a: u32, b: u32| {
+        let user = [a, b].map(u32::to_le_bytes).concat();
+        table::with(&user, &[table::sender(), table::sender()])
+    };
     for (a, b) in [(0, 2), (2, 0), (u32::MAX, 1), (2, 2)] {
         let fds = [one.as_fd(), one.as_fd()];
-        raw::send(&sender, &raw::message(2, &indices(a, b)), &fds).unwrap();
+        raw::send(&sender, &raw::message(2, &numbers_of(a, b)), &fds).unwrap();
         assert_refused(receiver.recv());
     }
     for (a, b) in [(1, 0), (0, 0), (1, 1)] {
         let fds = [one.as_fd(), one.as_fd()];
-        raw::send(&sender, &raw::message(2, &indices(a, b)), &fds).unwrap();
+        raw::send(&sender, &raw::message(2, &numbers_of(a, b)), &fds).unwrap();
         let (first, second) = receiver.recv().unwrap();
         first.send(1).unwrap();
         drop(first);
@@ -366,7 +370,8 @@ fn memory_that_is_not_sealed_is_refused() {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let memory = rustix::fs::memfd_create("not-sealed", flags).unwrap();
     rustix::fs::ftruncate(&memory, 8192).unwrap();
-    let body = [&[1][..], &0_u32.to_le_bytes(), &8192_u64.to_le_bytes()].concat();
+    let entry = table::memory(8192, table::FIXED);
+    let body = table::with(&table::memory_number(0), &[entry]);
     raw::send(&sender, &raw::message(1, &body), &[memory.as_fd()]).unwrap();
     assert_refused(receiver.recv());
 }

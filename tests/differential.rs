@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::process;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ use strait::ipc::{self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender, TryR
 
 use harness::Child;
 use harness::raw::Random;
+use harness::ways::{Next, all_ways};
 
 // ---- What processes do ----
 
@@ -151,6 +154,9 @@ enum Order {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum How {
     Wait,
+    Iterate,
+    Poll,
+    PollEdges,
     Try,
     WaitForMoment,
 }
@@ -214,6 +220,12 @@ fn obey(orders: &IpcReceiver<Order>, reports: &IpcSender<Report>) {
                     let receiver = kept[&by].receiver();
                     let result = match how {
                         How::Wait => receiver.recv().map_err(TryRecvError::from),
+                        How::Iterate => receiver
+                            .iter()
+                            .next()
+                            .ok_or(TryRecvError::IpcError(IpcError::Disconnected)),
+                        How::Poll => receive_polled(receiver, EventFlags::empty()),
+                        How::PollEdges => receive_polled(receiver, EventFlags::ET),
                         How::Try => receiver.try_recv(),
                         How::WaitForMoment => receiver.recv_timeout(Duration::from_millis(2)),
                     };
@@ -279,6 +291,24 @@ fn report_of(sent: Result<(), IpcError>) -> Report {
         Ok(()) => Report::Done,
         Err(IpcError::Disconnected) => Report::Refused,
         Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// Receives the next letter, without waiting in anything but an epoll instance.
+fn receive_polled(
+    receiver: &IpcReceiver<Letter>,
+    mode: EventFlags,
+) -> Result<Letter, TryRecvError> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&epoll, receiver.as_fd(), EventData::new_u64(1), EventFlags::IN | mode).unwrap();
+    loop {
+        match receiver.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let mut events = [MaybeUninit::uninit(); 1];
+                epoll::wait(&epoll, &mut events, None).unwrap();
+            }
+            other => return other,
+        }
     }
 }
 
@@ -366,10 +396,11 @@ fn running_child() {
 /// Whoever has the baton knows of all that was sent before, and it moves as fast as it can while the letters are received.
 #[test]
 fn letters_of_a_relay_arrive_in_its_order() {
-    const HOPS: u32 = 4000;
+    const HOPS: u32 = 1000;
 
     let _watchdog = harness::watchdog();
-    for runners in [2, 3_u64] {
+    for (index, (way, receive)) in all_ways::<Letter>().into_iter().enumerate() {
+        let runners = 2 + index as u64 % 2;
         let (letters, received) = ipc::channel::<Letter>().unwrap();
         let (to, batons): (Vec<_>, Vec<_>) =
             (0..runners).map(|_| ipc::channel::<Baton>().unwrap()).unzip();
@@ -398,18 +429,24 @@ fn letters_of_a_relay_arrive_in_its_order() {
         drop(to);
         let mut last = Tag { step: HOPS + 1, thread: 0, number: 0, len: 0 };
         let mut count = 0;
-        for letter in received.iter() {
+        let mut next = receive(received);
+        loop {
+            let letter = match next() {
+                Next::Value(letter) => letter,
+                Next::Refused => panic!("{way}: an error out of nothing"),
+                Next::Closed => break,
+            };
             let tag = letter.tag;
-            assert!(letter.body == tag.body(), "{tag:?} is damaged");
+            assert!(letter.body == tag.body(), "{way}: {tag:?} is damaged");
             let is_next = (tag.step, tag.thread, tag.number)
                 == (last.step, last.thread, last.number + 1)
                 || (tag.step, tag.number) == (last.step - 1, 0);
-            assert!(is_next, "{tag:?} came after {last:?}");
+            assert!(is_next, "{way}: {tag:?} came after {last:?}");
             last = tag;
             count += 1;
         }
-        assert_eq!(last.step, 1);
-        assert!(count >= HOPS);
+        assert_eq!(last.step, 1, "{way}");
+        assert!(count >= HOPS, "{way}");
         running.join().unwrap();
         children.into_iter().for_each(Child::completed);
     }
@@ -768,8 +805,12 @@ impl<'a> World<'a> {
             let place = *place;
             let all = twin.receiver().queued() + new;
             let count = all - if self.random.below(2) == 0 { 0 } else { self.random.below(all) };
-            let how = if self.random.below(2) == 0 { How::Wait } else { How::WaitForMoment };
-            let count = if let How::Wait = how { count } else { count.min(20) };
+            let how = if self.random.below(2) == 0 {
+                self.some_way_to_wait()
+            } else {
+                How::WaitForMoment
+            };
+            let count = if let How::WaitForMoment = how { count.min(20) } else { count };
             self.workers[place].order(Order::Receive { by: name, count, how });
         }
         for (place, name, letters) in sent {
@@ -792,6 +833,10 @@ impl<'a> World<'a> {
         }
     }
 
+    fn some_way_to_wait(&mut self) -> How {
+        [How::Wait, How::Wait, How::Iterate, How::Poll, How::PollEdges][self.random.below(5)]
+    }
+
     fn receive(&mut self) {
         let Some(name) = self.any_receiver() else { return };
         let (place, twin) = self.twins.get_mut(&name).unwrap();
@@ -799,7 +844,7 @@ impl<'a> World<'a> {
         let is_over = twin.receiver().at_end() == Some(Received::Disconnected);
         let (count, how) = match self.random.below(3) {
             0 => (1 + self.random.below(queued + 3), How::Try),
-            1 => (queued + usize::from(is_over), How::Wait),
+            1 => (queued + usize::from(is_over), self.some_way_to_wait()),
             _ => (1 + self.random.below(queued.min(5) + 1), How::WaitForMoment),
         };
         self.workers[place].order(Order::Receive { by: name, count, how });

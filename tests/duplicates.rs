@@ -377,7 +377,8 @@ mod descriptors {
         let packet = &mut [std::io::IoSliceMut::new(&mut bytes)];
         let received =
             rustix::net::recvmsg(&socket, packet, &mut control, RecvFlags::empty()).unwrap();
-        assert_eq!(received.bytes, 16 + 8 + 4 * 10_000);
+        // A header, the numbers of the senders, and a table of one.
+        assert_eq!(received.bytes, 16 + 8 + 4 * 10_000 + 24);
         let fds: Vec<OwnedFd> = control
             .drain()
             .flat_map(|message| match message {

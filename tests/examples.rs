@@ -7,6 +7,10 @@
 #[path = "../examples/sandbox/count.rs"]
 mod count;
 
+#[allow(dead_code)]
+#[path = "../examples/sandbox/estimate.rs"]
+mod estimate;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -17,6 +21,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use count::Counter;
+use estimate::{Amount, Estimate};
 
 /// How long an example may take. Not how long it should take: machines may be slow.
 const WATCHDOG: Duration = Duration::from_secs(120);
@@ -194,12 +199,89 @@ fn sandbox_counts_words_over_every_boundary() {
     }
 }
 
+/// Seconds since the start, and workers that take as long as they should.
+struct Clock(Instant);
+
+impl Clock {
+    fn at(&self, seconds: f64) -> Instant {
+        self.0 + Duration::from_secs_f64(seconds)
+    }
+
+    /// What the estimate says, in seconds.
+    fn left(&self, estimate: &Estimate, seconds: f64) -> Option<f64> {
+        estimate.time_left(self.at(seconds)).map(|left| left.as_secs_f64())
+    }
+}
+
+fn assert_about(actual: Option<f64>, expected: f64) {
+    let is_near = actual.is_some_and(|actual| (0.9..1.1).contains(&(actual / expected)));
+    assert!(is_near, "{actual:?} instead of {expected}");
+}
+
+#[test]
+fn sandbox_estimate_follows_the_bytes_of_one_file() {
+    let clock = Clock(Instant::now());
+    let mut estimate = Estimate::new(Amount { files: 1, bytes: 1000 << 20 }, 8);
+    estimate.begin(1, 1000 << 20, clock.at(0.0));
+    assert_eq!(clock.left(&estimate, 5.0), None);
+    for second in 1..1000 {
+        estimate.read(1, second << 20);
+        assert_eq!(estimate.done(), Amount { files: 0, bytes: second << 20 });
+        // The other seven workers are of no help.
+        assert_about(clock.left(&estimate, second as f64), (1000 - second) as f64);
+    }
+    estimate.finish(1, 1000 << 20, 1000 << 20, clock.at(1000.0));
+    assert_eq!(estimate.done(), estimate.total());
+}
+
+#[test]
+fn sandbox_estimate_allows_for_the_time_that_a_file_takes_beside_its_bytes() {
+    const LARGE: u64 = 10 << 20;
+    let clock = Clock(Instant::now());
+    let total = Amount { files: 10 + 10_000, bytes: 10 * LARGE + 10_000 };
+    let mut estimate = Estimate::new(total, 1);
+    let mut now = 0.0;
+    for job in 0..10 {
+        estimate.begin(job, LARGE, clock.at(now));
+        now += 1.0;
+        estimate.finish(job, LARGE, LARGE, clock.at(now));
+    }
+    for job in 10..1010 {
+        estimate.begin(job, 1, clock.at(now));
+        now += 0.01;
+        estimate.finish(job, 1, 1, clock.at(now));
+    }
+    // Of the bytes next to none are left.
+    assert_about(clock.left(&estimate, now), 90.0);
+}
+
+#[test]
+fn sandbox_estimate_takes_back_what_a_failed_worker_had_read() {
+    let clock = Clock(Instant::now());
+    let mut estimate = Estimate::new(Amount { files: 2, bytes: 200 }, 2);
+    estimate.begin(1, 100, clock.at(0.0));
+    estimate.begin(2, 100, clock.at(0.0));
+    estimate.read(1, 90);
+    estimate.read(2, 50);
+    assert_eq!(estimate.done(), Amount { files: 0, bytes: 140 });
+    estimate.fail(1);
+    assert_eq!(estimate.done(), Amount { files: 0, bytes: 50 });
+    // What is not counted is not to be done either, and a file may have changed its size.
+    estimate.leave_out(100);
+    estimate.finish(2, 100, 70, clock.at(1.0));
+    assert_eq!(estimate.done(), Amount { files: 2, bytes: 70 });
+    assert_eq!(estimate.done(), estimate.total());
+}
+
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod processes {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{OpenOptionsExt, symlink};
     use std::path::Path;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
     use super::*;
 
@@ -302,10 +384,10 @@ mod processes {
                 corpus.add(&format!("{file}.txt"), text.as_bytes());
             }
             let mut text = String::new();
-            for word in (0..150_000).chain(0..150_000) {
+            for word in (0..40_000).chain(0..40_000) {
                 corpus.add_word(&mut text, "rare", word);
                 text += "\n";
-                if word % 50 == 0 {
+                if word % 20 == 0 {
                     corpus.add_word(&mut text, "often", word % 3);
                     text += " ";
                 }
@@ -317,7 +399,7 @@ mod processes {
             corpus.add("large.txt", text.as_bytes());
             // Larger than a buffer, so that some end within a character.
             for offset in 0..3 {
-                let words = 40_000;
+                let words = 30_000;
                 corpus.add(
                     &format!("offset-{offset}.txt"),
                     (" ".repeat(offset) + &"日本 ".repeat(words)).as_bytes(),
@@ -370,11 +452,19 @@ mod processes {
         }
     }
 
+    /// Patient by default: a machine may be slow, or have other work.
     fn sandbox(paths: &[&Path], options: &[&str]) -> Output {
-        let mut command = Command::new(program("sandbox"));
-        let output = finish(command.args(options).args(paths));
-        assert_eq!(output.code, Some(0), "{}", output.stderr);
-        output
+        finish(Command::new(program("sandbox")).args(PATIENT).args(options).args(paths))
+    }
+
+    const PATIENT: [&str; 2] = ["--timeout", "100"];
+
+    /// The sandbox has counted everything, or said that it has not.
+    #[track_caller]
+    fn assert_result(output: &Output, expected: &str) {
+        assert_eq!(output.stdout, expected, "{}", output.stderr);
+        let code = if expected.contains(" 0 skipped\n") { 0 } else { 3 };
+        assert_eq!(output.code, Some(code), "{}", output.stderr);
     }
 
     fn replaced(output: &Output) -> u32 {
@@ -387,7 +477,7 @@ mod processes {
         let corpus = Corpus::generated();
         for workers in ["1", "2", "7"] {
             let output = sandbox(&[&corpus.directory], &["--workers", workers]);
-            assert_eq!(output.stdout, corpus.expected(0, 0), "{workers} workers");
+            assert_result(&output, &corpus.expected(0, 0));
             assert_eq!(replaced(&output), 0, "{}", output.stderr);
         }
     }
@@ -395,9 +485,9 @@ mod processes {
     #[test]
     fn sandbox_result_does_not_depend_on_who_dies() {
         let corpus = Corpus::generated();
-        for _ in 0..5 {
+        for _ in 0..3 {
             let output = sandbox(&[&corpus.directory], &["--workers", "3", "--chaos"]);
-            assert_eq!(output.stdout, corpus.expected(0, 0), "{}", output.stderr);
+            assert_result(&output, &corpus.expected(0, 0));
             assert!(replaced(&output) > 0, "{}", output.stderr);
             assert!(!output.stderr.contains("skipped"), "{}", output.stderr);
         }
@@ -409,16 +499,39 @@ mod processes {
         for directory in ["target", ".hidden", "a", "a/b"] {
             fs::create_dir(corpus.path(directory)).unwrap();
         }
-        fs::write(corpus.path("target/no"), "no").unwrap();
-        fs::write(corpus.path(".hidden/no"), "no").unwrap();
+        fs::write(corpus.path("target/file"), "hidden").unwrap();
+        fs::write(corpus.path(".hidden/file"), "hidden").unwrap();
         symlink("a", corpus.path("again")).unwrap();
         symlink("a/yes", corpus.path("yes")).unwrap();
         corpus.counts.insert(String::from("yes"), 2);
         corpus.words = 2;
         corpus.add("a/yes", b"yes");
         corpus.add("a/b/yes", b"Yes!");
-        let output = finish(Command::new(program("sandbox")).current_dir(&corpus.directory));
-        assert_eq!(output.stdout, corpus.expected(0, 0), "{}", output.stderr);
+        assert!(Command::new("mkfifo").arg(corpus.path("pipe")).status().unwrap().success());
+        let count = |options: &[&str]| {
+            let mut command = Command::new(program("sandbox"));
+            finish(command.args(PATIENT).args(options).current_dir(&corpus.directory))
+        };
+        let output = count(&[]);
+        assert_result(&output, &corpus.expected(0, 0));
+        let left_out = "left out: hidden directories (1), directories called target (1), \
+                        symbolic links (2), pipes, sockets and devices (1); \
+                        --all takes the directories\n";
+        assert!(output.stderr.contains(left_out), "{}", output.stderr);
+
+        let output = count(&["--all"]);
+        corpus.counts.insert(String::from("hidden"), 2);
+        corpus.words += 2;
+        corpus.bytes += 12;
+        corpus.files += 2;
+        assert_result(&output, &corpus.expected(0, 0));
+        let left_out = "left out: symbolic links (2), pipes, sockets and devices (1)\n";
+        assert!(output.stderr.contains(left_out), "{}", output.stderr);
+
+        // What is named is never left out.
+        let output = sandbox(&[&corpus.path("target"), &corpus.path(".hidden/file")], &[]);
+        assert!(output.stdout.contains("files: 2 counted"), "{}", output.stdout);
+        assert!(!output.stderr.contains("left out"), "{}", output.stderr);
     }
 
     #[test]
@@ -436,7 +549,7 @@ mod processes {
         let paths: Vec<&Path> =
             paths.iter().map(PathBuf::as_path).chain([Path::new("/dev/null")]).collect();
         let output = sandbox(&paths, &[]);
-        assert_eq!(output.stdout, corpus.expected(1, 4), "{}", output.stderr);
+        assert_result(&output, &corpus.expected(1, 4));
         for name in [
             "missing: No such file",
             "dangling: No such file",
@@ -455,11 +568,13 @@ mod processes {
         for file in 0..1500 {
             corpus.add(&file.to_string(), b"word");
         }
-        let limited =
-            format!("ulimit -n 40 && exec {} --workers 2 --chaos .", program("sandbox").display());
+        let limited = format!(
+            "ulimit -n 40 && exec {} --timeout 100 --workers 2 --chaos .",
+            program("sandbox").display()
+        );
         let output =
             finish(Command::new("sh").args(["-c", &limited]).current_dir(&corpus.directory));
-        assert_eq!(output.stdout, corpus.expected(0, 0), "{}", output.stderr);
+        assert_result(&output, &corpus.expected(0, 0));
     }
 
     /// A file that takes over its workers is given up, and nothing else is the worse for it.
@@ -471,6 +586,8 @@ mod processes {
             ("silence", "it gave no answer"),
             ("noise", "it sent something that is not a reply"),
             ("flood", "it sent too many words at once"),
+            ("bloat", "it sent something that is not a reply"),
+            ("boast", "it reported progress that it can't have made"),
             ("forge", "it sent something that is not a word"),
             ("lie", "it counted more words than the file can hold"),
         ];
@@ -483,10 +600,11 @@ mod processes {
             }
             fs::write(corpus.path("guilty.txt"), format!("drill: {deed}\n")).unwrap();
             let timeout = if deed == "hang" { "1" } else { "100" };
-            let options = ["--drill", "--workers", "2", "--timeout", timeout];
+            let options = ["--timeout", timeout, "--drill", "--workers", "2"];
             let output = sandbox(&[&corpus.directory], &options);
-            assert_eq!(output.stdout, corpus.expected(0, 1), "{deed}: {}", output.stderr);
+            assert_result(&output, &corpus.expected(0, 1));
             let report = format!("guilty.txt: 3 workers failed, the last: {complaint}");
+            let report = if deed == "crash" { report } else { report + "\n" };
             assert!(output.stderr.contains(&report), "{deed}: {}", output.stderr);
             assert_eq!(replaced(&output), 3, "{deed}: {}", output.stderr);
         }
@@ -500,7 +618,7 @@ mod processes {
         corpus.words = 2;
         corpus.add("drill.txt", b"drill: crash\n");
         let output = sandbox(&[&corpus.directory], &[]);
-        assert_eq!(output.stdout, corpus.expected(0, 0), "{}", output.stderr);
+        assert_result(&output, &corpus.expected(0, 0));
     }
 
     #[test]
@@ -512,7 +630,7 @@ mod processes {
         corpus.bytes = 1;
         for _ in 0..10 {
             let output = sandbox(&[&corpus.directory], &["--drill"]);
-            assert_eq!(output.stdout, corpus.expected(0, 0), "{}", output.stderr);
+            assert_result(&output, &corpus.expected(0, 0));
         }
     }
 
@@ -535,15 +653,165 @@ mod processes {
         assert_eq!(words, ["tried"], "{}", output.stderr);
     }
 
+    /// A worker has its next job before it is done with the one before. If it fails, the job that it had not begun is not
+    /// held against the file.
+    #[test]
+    fn sandbox_gives_a_worker_a_job_ahead() {
+        let mut corpus = Corpus::empty();
+        let innocent = String::from("innocent");
+        corpus.counts.extend([(innocent, 1), (String::from("grabbed"), 1)]);
+        // The longest comes first.
+        corpus.add("drill.txt", b"drill: grab\n");
+        corpus.add("innocent.txt", b"innocent");
+        corpus.words = 2;
+        corpus.bytes = 9;
+        let output = sandbox(&[&corpus.directory], &["--drill", "--workers", "1"]);
+        assert_result(&output, &corpus.expected(0, 0));
+        assert_eq!(replaced(&output), 1, "{}", output.stderr);
+    }
+
+    /// Of a file that stalls in the middle, half is shown as done, and nothing once its workers have failed.
+    #[test]
+    fn sandbox_shows_progress_within_a_file() {
+        let corpus = Corpus::empty();
+        let text = String::from("drill: stall\n") + &" ".repeat((512 << 10) - 13);
+        fs::write(corpus.path("stall.txt"), text).unwrap();
+        let arguments = ["--drill", "--workers", "1", "--timeout", "1"];
+
+        let (shown, code) =
+            on_a_terminal(Command::new(program("sandbox")).args(arguments).arg(&corpus.directory));
+        for state in ["0 of 1 files, 256.00 KiB of 512.00 KiB", "0 of 1 files, 0 B of 512.00 KiB"] {
+            assert!(shown.contains(state), "{state} is not in {shown}");
+        }
+        assert!(shown.contains("stall.txt: 3 workers failed, the last: it took too long"));
+        assert_eq!(code, Some(3));
+
+        let output = sandbox(&[&corpus.path("missing")], &[]);
+        assert!(!output.stderr.contains("of 0 files"), "{}", output.stderr);
+    }
+
+    /// Runs a command whose standard error is a terminal, and returns what that shows.
+    fn on_a_terminal(command: &mut Command) -> (String, Option<i32>) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        let screen = openpt(flags).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let path = ptsname(&screen, Vec::new()).unwrap();
+        let terminal = fs::File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open(OsStr::from_bytes(path.as_bytes()))
+            .unwrap();
+        command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal);
+        let mut child = command.spawn().unwrap();
+        // The terminal hangs up when no process has it any more, this one included.
+        command.stderr(Stdio::null());
+        let (sender, receiver) = mpsc::channel();
+        let mut screen = fs::File::from(screen);
+        thread::spawn(move || {
+            let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
+            while let Ok(read @ 1..) = screen.read(&mut buffer) {
+                shown.extend_from_slice(&buffer[..read]);
+            }
+            sender.send(shown)
+        });
+        let shown = receiver.recv_timeout(WATCHDOG);
+        if shown.is_err() {
+            child.kill().unwrap();
+        }
+        let code = child.wait().unwrap().code();
+        (String::from_utf8_lossy(&shown.expect("the watchdog has barked")).into_owned(), code)
+    }
+
+    #[test]
+    fn sandbox_exit_status_says_whether_everything_was_counted() {
+        let mut corpus = Corpus::empty();
+        let missing = corpus.path("missing");
+        let output = sandbox(&[&missing], &[]);
+        assert_result(&output, &corpus.expected(0, 1));
+        let output = sandbox(&[&corpus.directory], &[]);
+        assert_result(&output, &corpus.expected(0, 0));
+        corpus.counts.insert(String::from("word"), 1);
+        corpus.words = 1;
+        corpus.add("file", b"word");
+        let output = sandbox(&[&missing, &corpus.directory], &[]);
+        assert_result(&output, &corpus.expected(0, 1));
+    }
+
+    /// As `sandbox | head` does.
+    #[test]
+    fn sandbox_bears_a_closed_standard_output() {
+        let mut corpus = Corpus::empty();
+        corpus.add("file", b"word");
+        let path = corpus.path("file");
+        for arguments in [&["--help"][..], &[path.to_str().unwrap()]] {
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            drop(reader);
+            let mut child = Command::new(program("sandbox"))
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(writer)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let stderr = read_to_end(child.stderr.take().unwrap()).recv_timeout(WATCHDOG);
+            if stderr.is_err() {
+                child.kill().unwrap();
+            }
+            let code = child.wait().unwrap().code();
+            let stderr = String::from_utf8(stderr.expect("the watchdog has barked")).unwrap();
+            assert_eq!(code, Some(0), "{stderr}");
+            assert!(!stderr.contains("panicked") && !stderr.contains("pipe"), "{stderr}");
+        }
+    }
+
+    #[test]
+    fn sandbox_says_that_its_result_could_not_be_written() {
+        let mut corpus = Corpus::empty();
+        corpus.add("file", b"word");
+        let full = format!("exec {} file > /dev/full", program("sandbox").display());
+        let output = finish(Command::new("sh").args(["-c", &full]).current_dir(&corpus.directory));
+        assert_eq!(output.code, Some(1), "{}", output.stderr);
+        let complaint = "sandbox: the result could not be written: No space left on device";
+        assert!(output.stderr.contains(complaint), "{}", output.stderr);
+    }
+
     #[test]
     fn sandbox_explains_its_arguments() {
-        for arguments in [&["--workers", "0"][..], &["--workers"], &["--timeout", "x"], &["--no"]] {
+        let mistakes: [(&[&str], &str); 12] = [
+            (&["--workers", "0"], "--workers takes a number from 1 to 256, not 0"),
+            (&["--workers", "257"], "--workers takes a number from 1 to 256, not 257"),
+            (&["--workers", "-1"], "--workers takes a number from 1 to 256, not -1"),
+            (&["--workers"], "--workers takes a number from 1 to 256, and there is none"),
+            (&["--timeout", "0"], "--timeout takes a number from 1 to 86400, not 0"),
+            (&["--timeout", "0.9"], "--timeout takes a number from 1 to 86400, not 0.9"),
+            (&["--timeout", "86401"], "--timeout takes a number from 1 to 86400, not 86401"),
+            (&["--timeout", "nan"], "--timeout takes a number from 1 to 86400, not nan"),
+            (&["--timeout", "x"], "--timeout takes a number from 1 to 86400, not x"),
+            (&["--no"], "there is no option --no"),
+            (&["--worker", "file"], "--worker takes no other arguments"),
+            (&["file", "--worker"], "there is no option --worker"),
+        ];
+        for (arguments, complaint) in mistakes {
             let output = run("sandbox", arguments);
             assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""));
+            let first = output.stderr.lines().next();
+            assert_eq!(first, Some(format!("sandbox: {complaint}").as_str()));
             assert!(output.stderr.contains("usage: sandbox"), "{}", output.stderr);
         }
         let output = run("sandbox", ["--help"]);
-        assert_eq!(output.code, Some(0));
-        assert!(output.stdout.contains("usage: sandbox"));
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
+        assert!(output.stdout.starts_with("usage: sandbox"));
+        for status in ["  0  every", "  1  there is no result", "  2  the arg", "  3  there is a"] {
+            assert!(output.stdout.contains(status), "{status}");
+        }
+    }
+
+    #[test]
+    fn sandbox_worker_needs_a_parent() {
+        let output = run("sandbox", ["--worker"]);
+        assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""));
+        assert!(output.stderr.contains("not started with a channel"), "{}", output.stderr);
     }
 }

@@ -504,7 +504,7 @@ mod between_processes {
         });
     }
 
-    /// A sender that was busy once, and its receiver, keep no memory for that.
+    /// A receiver keeps no memory of a sender that was busy once, and the sender keeps none when it sends again.
     #[test]
     fn what_is_not_used_any_more_is_given_back() {
         harness::alone("between_processes::what_is_not_used_any_more_is_given_back", || {
@@ -533,12 +533,13 @@ mod between_processes {
                         assert!(matches!(receiver.recv(), Err(IpcError::Disconnected)));
                     }
                 });
-                // It waits, and is what gives back all of it; the sender does nothing.
-                while rings() > 1 || ring_memory() > 4096 {
+                // It waits, and closes its side; the sender does nothing.
+                while rings() > 1 {
                     thread::sleep(Duration::from_millis(10));
                 }
                 keeper.send(Note::new(0, 100)).unwrap();
-                assert_eq!(rings(), 0);
+                // What it has now is new, and small.
+                assert!(rings() <= 1 && ring_memory() <= 128 << 10, "{}", ring_memory());
                 drop((sender, keeper));
                 waiting.join().unwrap();
             }

@@ -22,7 +22,8 @@ use strait::internals::ring::{
 use harness::watchdog;
 use memory::{TestMemory, memory};
 
-const LIMITS: ConsumerLimits = ConsumerLimits { max_message: 1 << 30, max_jumps: 64 };
+const LIMITS: ConsumerLimits =
+    ConsumerLimits { max_message: 1 << 30, max_jumps: 64, max_bytes: 4 << 20 };
 
 fn ring() -> (Producer<TestMemory>, Consumer<TestMemory>, TestMemory) {
     let (producer, consumer) = memory();

@@ -20,7 +20,7 @@ use loom_memory::{LoomMemory, memory};
 type Sides = (Producer<LoomMemory>, Consumer<LoomMemory>);
 
 fn ring() -> Sides {
-    let limits = ConsumerLimits { max_message: 1 << 20, max_jumps: 10 };
+    let limits = ConsumerLimits { max_message: 1 << 20, max_jumps: 10, max_bytes: 4 << 20 };
     let (memory, other) = memory();
     (Producer::new(memory).unwrap(), Consumer::new(other, limits).unwrap())
 }

@@ -1,12 +1,7 @@
 //! Channels that are used become rings, by themselves: what is promised of channels is promised of those, too, whatever happens to the
 //! processes on both sides.
-//!
-//! # Safety
-//!
-//! Shared memory is written by one process and read when that process is dead.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
-#![allow(unsafe_code)]
 
 mod harness;
 
@@ -23,7 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use strait::ipc::{
-    self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender, IpcSharedMemory, TryRecvError,
+    self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender, SharedMemoryWriter, TryRecvError,
 };
 
 use harness::Child;
@@ -176,14 +171,13 @@ fn kill_senders(rounds: u64, plan: Plan) {
     let mut most_sent = 0;
     for _ in 0..rounds {
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
-        let mut sent = IpcSharedMemory::try_from_byte(0, 8).unwrap();
+        let sent = SharedMemoryWriter::new(8).unwrap();
         let mut sender = Some(sender);
         let child = fork(|| {
             let sender = sender.take().unwrap();
             for number in 0.. {
                 sender.send(Note::new(0, number, plan)).unwrap();
-                // SAFETY: the parent reads it when this process is dead.
-                unsafe { sent.deref_mut() }.copy_from_slice(&(number + 1).to_ne_bytes());
+                sent.write_at(0, &(number + 1).to_ne_bytes()).unwrap();
             }
         });
         drop(sender);
@@ -203,7 +197,9 @@ fn kill_senders(rounds: u64, plan: Plan) {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        let sent = u64::from_ne_bytes(sent.take().unwrap().try_into().unwrap());
+        let mut bytes = [0; 8];
+        sent.read_at(0, &mut bytes).unwrap();
+        let sent = u64::from_ne_bytes(bytes);
         // The last may have left while its sender died.
         assert!((sent..=sent + 1).contains(&received), "sent {sent}, received {received}");
         most_sent = most_sent.max(sent);

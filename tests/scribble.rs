@@ -23,7 +23,7 @@ use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 use strait::internals::clock_domain;
 use strait::internals::frame::Kind;
-use strait::internals::ring::{CLOSED, FIRST_LEN, MAX_POSITION, PAGE, SLEEPING};
+use strait::internals::ring::{CLOSED, FIRST_LEN, MAX_POSITION, SLEEPING, UNIT};
 use strait::ipc::{self, IpcError, IpcOneShotServer, IpcReceiver, IpcSender, TryRecvError};
 
 use harness::Child;
@@ -108,9 +108,9 @@ const HEAD: usize = 128 / 8;
 const STATE: usize = 256 / 8;
 
 /// Where the first segment begins, in words.
-const SEGMENT: usize = PAGE as usize / 8;
+const SEGMENT: usize = UNIT as usize / 8;
 
-const BYTES: usize = PAGE as usize + FIRST_LEN as usize;
+const BYTES: usize = UNIT as usize + FIRST_LEN as usize;
 
 fn memory(bytes: usize, seals: SealFlags) -> OwnedFd {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -227,7 +227,7 @@ fn scribble(words: &[AtomicU64], random: &mut Random) {
         // To anywhere, for any length.
         10..=11 => {
             let [first, second] = header(16, 5, 1);
-            let offset = random.below(40) as u64 * PAGE + if random.below(4) == 0 { 8 } else { 0 };
+            let offset = random.below(4) as u64 * UNIT + if random.below(4) == 0 { 8 } else { 0 };
             let len = 1 << random.below(34);
             let jump = [first, second, offset, len];
             for (word, value) in words[here..].iter().zip(jump) {
@@ -329,7 +329,7 @@ fn c7_what_is_no_ring_is_not_read() {
         let short = memory(100, SealFlags::SHRINK);
         let empty = memory(0, SealFlags::SHRINK);
         // Long enough for the words, but not for the first segment.
-        let no_segment = memory(PAGE as usize, SealFlags::SHRINK);
+        let no_segment = memory(UNIT as usize, SealFlags::SHRINK);
         let unwritable = memory(BYTES, SealFlags::SHRINK | SealFlags::WRITE);
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         let directory = OwnedFd::from(File::open("/proc").unwrap());

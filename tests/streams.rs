@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_core::{FusedStream, Stream};
 use futures_lite::future::block_on;
 use futures_lite::{StreamExt, future};
-use strait::asynch::IpcStream;
+use strait::asynch::{IpcBytesStream, IpcStream};
 use strait::ipc::{self, IpcSender};
 
 use harness::watchdog;
@@ -234,6 +234,59 @@ fn two_streams_in_one_task() {
     assert_eq!(firsts, (0..200).collect::<Vec<_>>());
     assert_eq!(seconds, (1000..1200).collect::<Vec<_>>());
     thread.join().unwrap();
+}
+
+#[test]
+fn a_stream_of_bytes_yields_them_as_they_were_sent() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = ipc::bytes_channel().unwrap();
+    let mut stream = receiver.to_stream();
+    assert!(poll_bytes(&mut stream).is_pending());
+    let messages = [b"".to_vec(), b"a".to_vec(), vec![7; 600_000]];
+    let sent = messages.clone();
+    let thread = thread::spawn(move || sent.iter().for_each(|bytes| sender.send(bytes).unwrap()));
+    for expected in &messages {
+        assert!(block_on(stream.next()).unwrap().unwrap() == *expected);
+    }
+    assert!(block_on(stream.next()).is_none());
+    assert!(stream.is_terminated());
+    thread.join().unwrap();
+}
+
+fn poll_bytes(stream: &mut IpcBytesStream) -> Poll<Option<Vec<u8>>> {
+    let next = Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()));
+    next.map(|item| item.map(Result::unwrap))
+}
+
+/// Counts how often it has run until the other future is ready.
+async fn turns_until_ready(other: impl Future<Output = ()>) -> usize {
+    let mut turns = 0;
+    let counting = future::poll_fn(|context| {
+        turns += 1;
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    });
+    future::or(other, counting).await;
+    turns
+}
+
+#[test]
+fn a_stream_with_a_backlog_lets_other_tasks_run() {
+    const MESSAGES: u32 = 100_000;
+
+    let _watchdog = watchdog();
+    let (sender, mut stream) = pair();
+    for number in 0..MESSAGES {
+        sender.send(number).unwrap();
+    }
+    drop(sender);
+    let turns = block_on(turns_until_ready(async {
+        for number in 0..MESSAGES {
+            assert_eq!(stream.next().await.unwrap().unwrap(), number);
+        }
+        assert!(stream.next().await.is_none());
+    }));
+    assert!(turns >= MESSAGES as usize / 128, "the other task ran {turns} times");
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use crate::audit::{Audit, Violation};
 use crate::protocol::Totals;
 
-/// How many workers a file may cost.
+/// How many workers may fail at a file.
 pub(crate) const MAX_FAULTS: u32 = 3;
 
 /// A worker has a second more for each such stretch of its file, whatever the timeout is.
@@ -19,63 +20,47 @@ pub(crate) struct Task {
     pub(crate) path: PathBuf,
     /// How long it was when it was found.
     pub(crate) len: u64,
-    /// How many workers it has cost.
+    /// How many workers have failed at it.
     pub(crate) faults: u32,
-    /// How many workers chaos has killed over it.
+    /// How many workers chaos has killed while they worked on it.
     pub(crate) strikes: u32,
 }
 
 impl Task {
-    /// A file that nobody has tried yet.
+    /// A file that no worker has tried yet.
     pub(crate) fn new(path: PathBuf, len: u64) -> Task {
         Task { path, len, faults: 0, strikes: 0 }
     }
 }
 
-/// A file in the hands of a worker.
+/// A file in the hands of a worker, which works on it or will.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) task: Task,
+    /// How long it was when it was opened.
+    pub(crate) len: u64,
     /// The id of the receiver of its answer.
     pub(crate) reply: u64,
     /// The answer so far.
     pub(crate) audit: Audit,
-    /// When patience ends.
-    pub(crate) deadline: Instant,
-    /// When chaos will kill the worker.
-    pub(crate) strike: Option<Instant>,
-    /// Chaos has killed the worker.
-    pub(crate) is_struck: bool,
+    /// What is wrong with the answer. Nothing more is expected then.
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Assignment {
-    /// Begins now, with a file that is `len` bytes long by now.
-    pub(crate) fn new(
-        task: Task,
-        len: u64,
-        reply: u64,
-        timeout: Duration,
-        strike: Option<Duration>,
-    ) -> Assignment {
-        let now = Instant::now();
-        Assignment {
-            task,
-            reply,
-            audit: Audit::new(len),
-            deadline: now + timeout + Duration::from_secs(len / BYTES_PER_SECOND),
-            strike: strike.map(|delay| now + delay),
-            is_struck: false,
-        }
+    /// A file that is `len` bytes long by now, whose answer comes from the receiver `reply`.
+    pub(crate) fn new(task: Task, len: u64, reply: u64) -> Assignment {
+        Assignment { task, len, reply, audit: Audit::new(len), fault: None }
     }
 
-    /// When something has to be done even if the worker says nothing.
-    pub(crate) fn next_moment(&self) -> Instant {
-        self.strike.map_or(self.deadline, |strike| strike.min(self.deadline))
+    /// How long a worker may take for it.
+    pub(crate) fn patience(&self, timeout: Duration) -> Duration {
+        timeout + Duration::from_secs(self.len / BYTES_PER_SECOND)
     }
 }
 
 /// How an answer ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Answer {
     /// The words sent so far are all.
     Counted(Totals),
@@ -86,13 +71,13 @@ pub(crate) enum Answer {
 }
 
 /// Why a worker is replaced.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Fault {
-    /// Its answer can't be completed any more: it is dead, or has dropped the sender.
-    NoAnswer,
+    /// Its answer can't be completed any more: it has ended, like this if that is known, or has dropped the sender.
+    NoAnswer(Option<ExitStatus>),
     /// It has used up its time.
     Timeout,
-    /// Its message was none.
+    /// Its message was not a reply.
     Nonsense,
     /// It spoke where it has nothing to say.
     OutOfTurn,
@@ -103,7 +88,10 @@ pub(crate) enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NoAnswer => f.write_str("it gave no answer"),
+            Fault::NoAnswer(None) => f.write_str("it gave no answer"),
+            Fault::NoAnswer(Some(status)) => {
+                write!(f, "it gave no answer, and ended with {status}")
+            }
             Fault::Timeout => f.write_str("it took too long"),
             Fault::Nonsense => f.write_str("it sent something that is not a reply"),
             Fault::OutOfTurn => f.write_str("it spoke out of turn"),

@@ -1,33 +1,31 @@
 //! Checks what a worker claims to have found in a file.
 //!
 //! A worker may have been taken over by its input and say anything. The parent can't know that a count is right, but it
-//! can see to it that a lie stays within the file it is about: no more words than its bytes can hold, and every word a
-//! word.
+//! can bound a lie by the size of the file it is about: no more words than its bytes can hold, every word a word, and no
+//! more messages than there are words and bytes for.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 
 use crate::count::MAX_WORD_BYTES;
-use crate::protocol::{MAX_WORDS_PER_REPLY, Totals};
+use crate::protocol::{BYTES_PER_REPORT, MAX_WORDS_PER_REPLY, Totals};
 
 /// The answer to one job, as far as it has come.
 #[derive(Debug)]
 pub(crate) struct Audit {
     len: u64,
     occurrences: u64,
-    /// A word that was in several parts may be here several times.
-    words: Vec<(String, u64)>,
-    /// At how many words such repetitions are added up.
-    limit: usize,
+    /// How many bytes the worker says that it has read.
+    read: u64,
+    /// A word may come in several parts.
+    words: HashMap<String, u64>,
 }
-
-/// Answers with fewer words are not worth the effort.
-const SMALLEST_LIMIT: usize = 1 << 18;
 
 impl Audit {
     /// Begins with the answer about a file of `len` bytes.
     pub(crate) fn new(len: u64) -> Audit {
-        Audit { len, occurrences: 0, words: Vec::new(), limit: SMALLEST_LIMIT }
+        Audit { len, occurrences: 0, read: 0, words: HashMap::new() }
     }
 
     /// Adds a part of the answer.
@@ -38,42 +36,41 @@ impl Audit {
         if words.len() > MAX_WORDS_PER_REPLY {
             return Err(Violation::PartTooLong);
         }
-        for (word, count) in &words {
-            if !is_word(word) {
+        for (word, count) in words {
+            if !is_word(&word) {
                 return Err(Violation::NotAWord);
             }
-            self.occurrences = match self.occurrences.checked_add(*count) {
-                Some(sum) if *count > 0 && sum <= self.most_words() => sum,
+            self.occurrences = match self.occurrences.checked_add(count) {
+                Some(sum) if count > 0 && sum <= self.most_words() => sum,
                 _ => return Err(Violation::ImpossibleCount),
             };
-        }
-        self.words.extend(words);
-        if self.words.len() > self.limit {
-            self.add_up();
-            // Doubling keeps the effort proportional to the answer.
-            self.limit = SMALLEST_LIMIT.max(2 * self.words.len());
+            *self.words.entry(word).or_default() += count;
         }
         Ok(())
     }
 
-    /// Ends the answer.
-    pub(crate) fn done(self, totals: Totals) -> Result<Vec<(String, u64)>, Violation> {
+    /// Takes note of how many bytes were read.
+    pub(crate) fn read(&mut self, bytes: u64) -> Result<(), Violation> {
+        let least = self.read.saturating_add(BYTES_PER_REPORT);
+        if !(least..=self.len).contains(&bytes) {
+            return Err(Violation::ImpossibleProgress);
+        }
+        self.read = bytes;
+        Ok(())
+    }
+
+    /// Checks the end of the answer.
+    pub(crate) fn check(&self, totals: Totals) -> Result<(), Violation> {
         let possible = self.occurrences..=self.most_words();
         if totals.bytes > self.len || !possible.contains(&totals.words) {
             return Err(Violation::ImpossibleTotals);
         }
-        Ok(self.words)
+        Ok(())
     }
 
-    fn add_up(&mut self) {
-        self.words.sort_unstable();
-        self.words.dedup_by(|(word, count), (earlier, sum)| {
-            let same = word == earlier;
-            if same {
-                *sum += *count;
-            }
-            same
-        });
+    /// The words of the answer.
+    pub(crate) fn into_words(self) -> HashMap<String, u64> {
+        self.words
     }
 
     /// A word takes a byte, and so does what separates it from the next.
@@ -94,6 +91,7 @@ pub(crate) enum Violation {
     PartTooLong,
     NotAWord,
     ImpossibleCount,
+    ImpossibleProgress,
     ImpossibleTotals,
 }
 
@@ -104,6 +102,7 @@ impl fmt::Display for Violation {
             Violation::PartTooLong => "it sent too many words at once",
             Violation::NotAWord => "it sent something that is not a word",
             Violation::ImpossibleCount => "it counted more words than the file can hold",
+            Violation::ImpossibleProgress => "it reported progress that it can't have made",
             Violation::ImpossibleTotals => "its totals are impossible",
         })
     }

@@ -7,23 +7,31 @@ use std::process::{self, Command};
 use std::thread;
 
 use strait::IpcError;
-use strait::ipc::IpcSender;
+use strait::ipc::{IpcReceiver, IpcSender};
 
-use crate::protocol::{MAX_WORDS_PER_REPLY, Reply, Totals};
+use crate::protocol::{BYTES_PER_REPORT, MAX_WORDS_PER_REPLY, Order, Reply, Totals};
 
 /// A misdeed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Drill {
     /// Dies.
     Crash,
-    /// Answers nothing, forever.
+    /// Answers nothing, and does not end.
     Hang,
+    /// Reads some of the file and hangs.
+    Stall,
+    /// Takes the next job, too, and drops it.
+    Grab,
     /// Drops the reply sender and goes on.
     Silence,
     /// Sends bytes that are no reply.
     Noise,
     /// Sends more words at once than allowed.
     Flood,
+    /// Sends a message that is longer than any reply.
+    Bloat,
+    /// Claims to have read what is not there.
+    Boast,
     /// Sends a word that a terminal would obey.
     Forge,
     /// Claims more words than the file has bytes.
@@ -41,9 +49,13 @@ impl Drill {
         match line.strip_prefix(b"drill: ")? {
             b"crash" => Some(Drill::Crash),
             b"hang" => Some(Drill::Hang),
+            b"stall" => Some(Drill::Stall),
+            b"grab" => Some(Drill::Grab),
             b"silence" => Some(Drill::Silence),
             b"noise" => Some(Drill::Noise),
             b"flood" => Some(Drill::Flood),
+            b"bloat" => Some(Drill::Bloat),
+            b"boast" => Some(Drill::Boast),
             b"forge" => Some(Drill::Forge),
             b"lie" => Some(Drill::Lie),
             b"twice" => Some(Drill::Twice),
@@ -53,16 +65,29 @@ impl Drill {
     }
 
     /// Does it.
-    pub(crate) fn act(self, reply: IpcSender<Reply>) -> Result<(), IpcError> {
+    pub(crate) fn act(
+        self,
+        reply: IpcSender<Reply>,
+        orders: &IpcReceiver<Order>,
+    ) -> Result<(), IpcError> {
         let word = |text: &str| (String::from(text), 1);
         match self {
             Drill::Crash => process::abort(),
-            Drill::Hang => loop {
-                thread::park();
-            },
+            Drill::Hang => hang(),
+            Drill::Stall => {
+                reply.send(Reply::Read(BYTES_PER_REPORT))?;
+                hang()
+            }
+            Drill::Grab => {
+                drop(orders.recv()?);
+                reply.send(Reply::Words(vec![word("grabbed")]))?;
+                reply.send(Reply::Done(Totals { bytes: 1, words: 1 }))
+            }
             Drill::Silence => Ok(()),
             Drill::Noise => Ok(reply.to_opaque().to_bytes().send(&[0xff; 100])?),
             Drill::Flood => reply.send(Reply::Words(vec![word("x"); MAX_WORDS_PER_REPLY + 1])),
+            Drill::Bloat => reply.send(Reply::Words(vec![(String::from("x").repeat(1 << 20), 1)])),
+            Drill::Boast => reply.send(Reply::Read(1 << 40)),
             Drill::Forge => reply.send(Reply::Words(vec![word("\x1b[2J")])),
             Drill::Lie => reply.send(Reply::Words(vec![(String::from("lie"), u64::MAX)])),
             Drill::Twice => {
@@ -76,6 +101,12 @@ impl Drill {
                 reply.send(Reply::Done(Totals { bytes: 100, words: 20 }))
             }
         }
+    }
+}
+
+fn hang() -> ! {
+    loop {
+        thread::park();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Finds the files and opens them.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,47 @@ pub(crate) struct Found {
     pub(crate) files: Vec<(PathBuf, u64)>,
     /// What could not be looked at, and why.
     pub(crate) skipped: Vec<(PathBuf, io::Error)>,
+    /// What was not even tried.
+    pub(crate) left_out: LeftOut,
 }
 
-/// Takes each path that is a file, and the files below each path that is a directory.
-///
-/// Below a directory, hidden directories and those called `target` are left out, and symbolic links are not followed.
-pub(crate) fn find(paths: &[PathBuf]) -> Found {
+/// How much was left out below directories, on purpose.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// Directories whose name begins with a dot.
+    hidden: u64,
+    /// Directories called `target`, where Cargo puts what it builds.
+    target: u64,
+    /// Symbolic links: what they lead to may be elsewhere, or be counted already.
+    links: u64,
+    /// Pipes, sockets and devices.
+    special: u64,
+}
+
+impl fmt::Display for LeftOut {
+    /// Nothing if nothing was left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ("hidden directories", self.hidden),
+            ("directories called target", self.target),
+            ("symbolic links", self.links),
+            ("pipes, sockets and devices", self.special),
+        ];
+        let mut separator = "";
+        for (kind, count) in kinds.into_iter().filter(|(_, count)| *count > 0) {
+            write!(f, "{separator}{kind} ({count})")?;
+            separator = ", ";
+        }
+        if self.hidden + self.target > 0 {
+            f.write_str("; --all takes the directories")?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes each path that is a file, and the files below each path that is a directory; `watch` sees how many there are by
+/// now. See [`LeftOut`] for what it passes over unless it is to take all.
+pub(crate) fn find(paths: &[PathBuf], all: bool, mut watch: impl FnMut(usize)) -> Found {
     let mut found = Found::default();
     let mut directories = Vec::new();
     for path in paths {
@@ -28,7 +64,7 @@ pub(crate) fn find(paths: &[PathBuf]) -> Found {
         }
     }
     while let Some(directory) = directories.pop() {
-        if let Err(error) = list(&directory, &mut directories, &mut found) {
+        if let Err(error) = list(&directory, all, &mut directories, &mut found, &mut watch) {
             found.skipped.push((directory, error));
         }
     }
@@ -36,7 +72,13 @@ pub(crate) fn find(paths: &[PathBuf]) -> Found {
     found
 }
 
-fn list(directory: &Path, directories: &mut Vec<PathBuf>, found: &mut Found) -> io::Result<()> {
+fn list(
+    directory: &Path,
+    all: bool,
+    directories: &mut Vec<PathBuf>,
+    found: &mut Found,
+    watch: &mut impl FnMut(usize),
+) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = match entry.metadata() {
@@ -47,12 +89,21 @@ fn list(directory: &Path, directories: &mut Vec<PathBuf>, found: &mut Found) -> 
             }
         };
         let name = entry.file_name();
-        if metadata.is_dir() {
-            if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
-                directories.push(entry.path());
-            }
+        if metadata.is_symlink() {
+            found.left_out.links += 1;
         } else if metadata.is_file() {
             found.files.push((entry.path(), metadata.len()));
+            watch(found.files.len());
+        } else if !metadata.is_dir() {
+            found.left_out.special += 1;
+        } else if all {
+            directories.push(entry.path());
+        } else if name == "target" {
+            found.left_out.target += 1;
+        } else if name.as_encoded_bytes().starts_with(b".") {
+            found.left_out.hidden += 1;
+        } else {
+            directories.push(entry.path());
         }
     }
     Ok(())
@@ -66,7 +117,7 @@ fn list(directory: &Path, directories: &mut Vec<PathBuf>, found: &mut Found) -> 
 pub(crate) fn open(path: &Path) -> io::Result<(File, u64)> {
     let mut options = OpenOptions::new();
     options.read(true);
-    // Without this, opening a pipe waits for somebody to open its other end.
+    // Without this, opening a pipe waits for another process to open its other end.
     #[cfg(target_os = "linux")]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;

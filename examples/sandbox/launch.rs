@@ -12,13 +12,19 @@ use strait::process::{ChannelCommand, Child, Starting};
 
 use crate::arguments::WORKER;
 use crate::confine::Measure;
-use crate::protocol::{Confined, Order};
+use crate::protocol::{self, Confined, Order};
 
 /// How long a new process may take for each of its first steps.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The words that are too common to tell anything about a text.
-const STOP_WORDS: &str = include_str!("stop_words.txt");
+/// The words that are too common to tell anything about a text, for [`Recruit::welcome`].
+///
+/// # Errors
+///
+/// The operating system's, when it has no memory or handles for it.
+pub(crate) fn stop_words() -> io::Result<IpcSharedMemory> {
+    IpcSharedMemory::try_from_bytes(include_bytes!("stop_words.txt"))
+}
 
 /// A worker that is confined and ready to count.
 #[derive(Debug)]
@@ -31,15 +37,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Makes it die, but does not wait for that.
-    pub(crate) fn strike(&mut self) -> io::Result<()> {
+    /// Makes it end, but does not wait for that. When it has ended, its channels close.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.process.kill()
     }
 
-    /// Ends it, if it isn't dead, and says how it died.
-    pub(crate) fn end(mut self) -> io::Result<ExitStatus> {
-        self.process.kill()?;
-        self.process.wait()
+    /// How it has ended, if it does before `timeout`.
+    pub(crate) fn end_within(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+        self.process.wait_timeout(timeout)
     }
 }
 
@@ -62,10 +67,11 @@ impl Recruit {
         command.start_with_channel().map(Recruit)
     }
 
-    /// Waits until it is confined, and prepares it for work. It never sends anything over the returned receiver,
-    /// which is there to notice its death.
+    /// Waits until it is confined, and prepares it for work. It has nothing more to send over the returned receiver,
+    /// which closes when it ends.
     pub(crate) fn welcome(
         self,
+        stop_words: &IpcSharedMemory,
         drill: bool,
     ) -> Result<(Worker, IpcReceiver<Confined>), Box<dyn Error>> {
         let (mut process, orders, lifeline) = self.0.connect(PATIENCE)?;
@@ -75,10 +81,10 @@ impl Recruit {
             Err(TryRecvError::Empty) => return Err("the worker said nothing for too long".into()),
             Err(TryRecvError::IpcError(error)) => return Err(error.into()),
         };
-        // Whoever has shared memory can write to it. A worker that was taken over could change the table under the feet
-        // of the others, so each has its own.
-        let stop_words = IpcSharedMemory::try_from_bytes(STOP_WORDS.as_bytes())?;
-        orders.send(Order::Prepare { stop_words, drill })?;
+        // Until now it was this program. From its first file on it may be anything.
+        lifeline.set_options(&protocol::from_worker())?;
+        // This shares the memory, and does not copy it.
+        orders.send(Order::Prepare { stop_words: stop_words.clone(), drill })?;
         Ok((Worker { process, orders, measures }, lifeline))
     }
 }

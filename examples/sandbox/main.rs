@@ -1,13 +1,32 @@
 //! Counts words in files with workers that are not trusted.
 //!
-//! Whatever parses files from strangers may be taken over by one of them. Here the parsing is counting words, and it is
-//! done by processes that can do nothing else:
+//! A program that parses files from strangers may be taken over by such a file: think of a browser's renderer, a plugin
+//! host, or a service that makes thumbnails. Here the parsing is counting words. It is done by worker processes that can
+//! do nothing else: this program, started again once per processor.
 //!
-//! - The parent walks directories and opens files, and never looks into one.
-//! - It starts this program again, once per processor, as workers. A worker gives up the right to open files, to use the
-//!   network and to start processes, and then gets, in one message, an *open file* and a sender for its answer.
-//! - The parent believes nothing: answers are bounded and checked, a worker that dies, hangs or lies is replaced, and its
-//!   file is given to another.
+//! | | the parent | a worker |
+//! |---|---|---|
+//! | directories | walks them | cannot list any |
+//! | files | opens them, and never reads one | reads those that it receives open, and cannot open any |
+//! | network, new processes | does not use any | cannot use any, nor start threads |
+//! | output | standard output and standard error | replies to the parent |
+//! | memory | keeps the table of all words | has 1 GiB at most; reads a table of the parent's, and cannot write to it |
+//! | when the other one ends | starts another worker | ends, too |
+//!
+//! On Linux the kernel enforces the right column before a worker receives its first file: Landlock forbids files and
+//! network, seccomp all but some thirty system calls, and resource limits bound the rest (`confine/`). What the kernel
+//! lacks is reported at the start.
+//!
+//! The parent believes nothing (`supervise.rs`, `audit.rs`). When a worker
+//!
+//! - **crashes**, its channels close, the parent learns of it at once, and another worker gets the file;
+//! - **hangs**, the parent kills it when its time is up, and another worker gets the file;
+//! - sends **garbage**, or more than a reply may have, the channel or the decoder refuses it, and the parent does the same;
+//! - **lies** in a way that shows (more words than the file has room for, words that are none), the parent does the same.
+//!
+//! A file at which three workers failed is skipped, and the exit status says so. A lie that does not show is believed: a
+//! worker that is taken over can miscount that file, and those that it is given later, and nothing else. To rule out the
+//! latter, a program would start a process for each file.
 //!
 //! `--chaos` kills workers at random; the result is the same. `--drill` lets files take them over; see `drill.rs`.
 //!
@@ -21,8 +40,10 @@ mod chaos;
 mod confine;
 mod count;
 mod drill;
+mod estimate;
 mod files;
 mod launch;
+mod member;
 mod progress;
 mod protocol;
 mod report;
@@ -36,63 +57,97 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::arguments::{Arguments, Settings, USAGE};
+use crate::arguments::{Arguments, HELP, Settings, USAGE};
 use crate::confine::Measure;
+use crate::estimate::Amount;
 use crate::progress::Progress;
-use crate::report::Outcome;
+use crate::report::{Outcome, Report};
 use crate::supervise::Supervisor;
+
+/// There is no result.
+const FAILED: u8 = 1;
+
+/// The arguments are wrong.
+const MISUSED: u8 = 2;
+
+/// There is a result, but something is missing from it.
+const INCOMPLETE: u8 = 3;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse(env::args_os().skip(1)) {
-        Ok(Arguments::Help) => writeln!(io::stdout(), "{USAGE}").map_err(Into::into),
+        Ok(Arguments::Help) => print(|out| writeln!(out, "{USAGE}\n\n{HELP}")).map(|()| 0),
         Ok(Arguments::Count { paths, settings }) => count(&paths, settings),
-        Ok(Arguments::Work) => worker::run(),
+        Ok(Arguments::Work) => worker::run().map(|()| 0),
         Err(mistake) => {
-            complain(&format!("{mistake}\n{USAGE}"));
-            return ExitCode::from(2);
+            complain(&format!("{mistake}\n{USAGE}\n--help says more"));
+            return ExitCode::from(MISUSED);
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             complain(&error.to_string());
-            ExitCode::FAILURE
+            ExitCode::from(FAILED)
         }
     }
 }
 
 fn complain(what: &str) {
-    // Standard error may be closed, and then nobody wants to know.
+    // If standard error is closed there is no way to say anything.
     let _ = writeln!(io::stderr(), "sandbox: {what}");
 }
 
-fn count(paths: &[PathBuf], settings: Settings) -> Result<(), Box<dyn Error>> {
+/// Writes to standard output. If it is a pipe and its reader has seen enough, that is not an error.
+fn print(
+    write: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<()>,
+) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("the result could not be written: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Counts, and returns the exit status.
+fn count(paths: &[PathBuf], settings: Settings) -> Result<u8, Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
         return Err("here channels do not leave the process, so there can be no workers".into());
     }
-    let found = files::find(paths);
-    let progress =
-        Progress::new(found.files.iter().fold(0, |sum: u64, (_, len)| sum.saturating_add(*len)));
+    let start = Instant::now();
+    let progress = Progress::new();
+    let found = files::find(paths, settings.all, |files| progress.found(files));
     for (path, error) in &found.skipped {
         progress.skipped(path, error);
     }
 
-    let start = Instant::now();
     let supervisor = Supervisor::new(settings, &progress)?;
     tell_confinement(supervisor.measures(), &progress);
+    progress.count(Amount::of(&found.files), settings.workers);
     let mut outcome = supervisor.count(found.files)?;
-    let seconds = start.elapsed().as_secs_f64();
     outcome.failed += found.skipped.len() as u64;
-    progress.end();
+    let words = outcome.table.len();
+    let report = progress.during("sorting", words, || Report::new(&outcome));
+    progress.clear();
 
-    report::write(&outcome, &mut io::stdout().lock())?;
-    let Outcome { totals, replaced, struck, .. } = outcome;
+    print(|out| write!(out, "{report}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let Outcome { totals, replaced, struck, failed, .. } = outcome;
     let speed = totals.bytes as f64 / 1e6 / seconds;
     progress.say(&format!("{seconds:.2} s, {speed:.1} MB/s, {} workers", settings.workers));
     if replaced > 0 {
         progress.say(&format!("{replaced} workers replaced, {struck} of them killed by chaos"));
     }
-    Ok(())
+    let left_out = found.left_out.to_string();
+    if !left_out.is_empty() {
+        progress.say(&format!("left out: {left_out}"));
+    }
+    if failed > 0 {
+        progress.say(&format!("incomplete: files and directories skipped: {failed}"));
+        return Ok(INCOMPLETE);
+    }
+    Ok(0)
 }
 
 fn tell_confinement(measures: &[Measure], progress: &Progress) {

@@ -1,38 +1,116 @@
-//! What is shown while the workers count: a bar if standard error is a terminal, and what is worth a line.
+//! What is shown meanwhile: a line that changes if standard error is a terminal, and lines that stay.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{
+    BinaryBytes, HumanCount, HumanDuration, ProgressBar, ProgressState, ProgressStyle,
+};
 
-/// A bar, or nothing.
+use crate::estimate::{Amount, Estimate};
+
+/// How often the line is drawn. A thread does that, so it goes on while this one is busy.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// With fewer words this process is not busy for long enough to be worth a note.
+const MANY_WORDS: usize = 100_000;
+
+/// The line that changes. It hides itself where there is no terminal.
 #[derive(Debug)]
-pub(crate) struct Progress(ProgressBar);
+pub(crate) struct Progress {
+    line: ProgressBar,
+    state: Arc<Mutex<State>>,
+}
+
+/// What the line says beside its bar.
+#[derive(Debug)]
+struct State {
+    estimate: Estimate,
+    /// What this process is at, if that takes long.
+    activity: Option<String>,
+}
 
 impl Progress {
-    /// Begins at zero. The bar hides itself where there is no terminal.
-    pub(crate) fn new(bytes: u64) -> Progress {
-        let bar = ProgressBar::new(bytes);
-        let template = "{wide_bar} {bytes} of {total_bytes}  {bytes_per_sec}  {eta}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+    /// Begins with looking for files.
+    pub(crate) fn new() -> Progress {
+        let line = ProgressBar::new_spinner();
+        line.enable_steady_tick(REFRESH);
+        let state = State { estimate: Estimate::new(Amount::default(), 1), activity: None };
+        Progress { line, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// So many files were found by now.
+    pub(crate) fn found(&self, files: usize) {
+        // They are found faster than they can be read.
+        if files % 100 == 1 {
+            self.line.set_message(format!("{} files found", HumanCount(files as u64)));
         }
-        Progress(bar)
     }
 
-    /// This many bytes are done with.
-    pub(crate) fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
+    /// Begins with the counting.
+    pub(crate) fn count(&self, total: Amount, workers: usize) {
+        self.state().estimate = Estimate::new(total, workers);
+        let state = Arc::clone(&self.state);
+        let describe = move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            // What it writes to is a string, and cannot fail.
+            let _ = state.describe(out);
+        };
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {state}") {
+            self.line.set_style(style.with_key("state", describe));
+        }
+        self.line.reset();
+        self.line.set_length(total.bytes);
     }
 
-    /// Writes a line, above the bar if there is one.
-    pub(crate) fn say(&self, line: &str) {
+    /// A worker begins a file of `len` bytes.
+    pub(crate) fn begin(&self, job: u64, len: u64) {
+        self.state().estimate.begin(job, len, Instant::now());
+    }
+
+    /// The worker has read so many bytes of its file by now.
+    pub(crate) fn read(&self, job: u64, bytes: u64) {
+        self.state().estimate.read(job, bytes);
+        self.draw();
+    }
+
+    /// The worker has failed.
+    pub(crate) fn fail(&self, job: u64) {
+        self.state().estimate.fail(job);
+        self.draw();
+    }
+
+    /// The worker has read `bytes` of the file, which was `expected` bytes long when it was found, and it is done with.
+    pub(crate) fn finish(&self, job: u64, expected: u64, bytes: u64) {
+        self.state().estimate.finish(job, expected, bytes, Instant::now());
+        self.draw();
+    }
+
+    /// A file that was `expected` bytes long when it was found is done with, and not counted.
+    pub(crate) fn leave_out(&self, expected: u64) {
+        self.state().estimate.leave_out(expected);
+        self.draw();
+    }
+
+    /// Does `work`, which is about so many words, and says so meanwhile.
+    pub(crate) fn during<R>(&self, activity: &str, words: usize, work: impl FnOnce() -> R) -> R {
+        let activity = format!("{activity} {} words", HumanCount(words as u64));
+        self.state().activity = (words >= MANY_WORDS).then_some(activity);
+        let result = work();
+        self.state().activity = None;
+        result
+    }
+
+    /// Writes a line that stays.
+    pub(crate) fn say(&self, text: &str) {
         // File names can be anything; a terminal must not obey them.
-        let line = line.replace(char::is_control, "\u{fffd}");
-        self.0.suspend(|| {
-            // Whoever closed standard error doesn't want to know.
-            let _ = writeln!(io::stderr(), "{line}");
+        let text = text.replace(char::is_control, "\u{fffd}");
+        self.line.suspend(|| {
+            // If standard error is closed there is no way to say anything.
+            let _ = writeln!(io::stderr(), "{text}");
         });
     }
 
@@ -41,8 +119,37 @@ impl Progress {
         self.say(&format!("skipped: {}: {reason}", path.display()));
     }
 
-    /// Takes the bar away.
-    pub(crate) fn end(&self) {
-        self.0.finish_and_clear();
+    /// Takes the line away that changes.
+    pub(crate) fn clear(&self) {
+        self.line.finish_and_clear();
+    }
+
+    fn draw(&self) {
+        let (done, total) = {
+            let state = self.state();
+            (state.estimate.done(), state.estimate.total())
+        };
+        self.line.set_length(total.bytes);
+        self.line.set_position(done.bytes);
+    }
+
+    /// Must not be locked while the line is drawn.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn describe(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let (done, total) = (self.estimate.done(), self.estimate.total());
+        write!(out, "{} of {} files, ", HumanCount(done.files), HumanCount(total.files))?;
+        write!(out, "{} of {}", BinaryBytes(done.bytes), BinaryBytes(total.bytes))?;
+        if let Some(activity) = &self.activity {
+            return write!(out, ", {activity}");
+        }
+        match self.estimate.time_left(Instant::now()) {
+            Some(left) if done != total => write!(out, ", about {} left", HumanDuration(left)),
+            _ => Ok(()),
+        }
     }
 }

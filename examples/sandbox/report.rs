@@ -1,7 +1,7 @@
 //! Writes what was found. The same files give the same text, whatever happened to the workers.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::fmt;
 
 use crate::protocol::Totals;
 
@@ -26,15 +26,41 @@ pub(crate) struct Outcome {
     pub(crate) struck: u64,
 }
 
-/// Writes the most frequent words and the totals.
-pub(crate) fn write(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
-    let mut words: Vec<_> = outcome.table.iter().collect();
-    words.sort_unstable_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-    for (word, count) in words.iter().take(MOST_FREQUENT) {
-        writeln!(out, "{count:>12}  {word}")?;
+/// What is printed of it: the most frequent words and the totals.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    outcome: &'a Outcome,
+    words: Vec<(&'a String, &'a u64)>,
+}
+
+impl Report<'_> {
+    /// Finds the most frequent words.
+    pub(crate) fn new(outcome: &Outcome) -> Report<'_> {
+        Report { outcome, words: most_frequent(&outcome.table) }
     }
-    let Outcome { table, totals, counted, binary, failed, .. } = outcome;
-    writeln!(out, "files: {counted} counted, {binary} not text, {failed} skipped")?;
-    writeln!(out, "words: {}, {} different ones besides stop words", totals.words, table.len())?;
-    writeln!(out, "bytes: {}", totals.bytes)
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (word, count) in &self.words {
+            writeln!(f, "{count:>12}  {word}")?;
+        }
+        let Outcome { table, totals, counted, binary, failed, .. } = self.outcome;
+        writeln!(f, "files: {counted} counted, {binary} not text, {failed} skipped")?;
+        writeln!(f, "words: {}, {} different ones besides stop words", totals.words, table.len())?;
+        writeln!(f, "bytes: {}", totals.bytes)
+    }
+}
+
+/// The most frequent words, those first that are more frequent or, equally frequent, come first in the alphabet.
+fn most_frequent(table: &HashMap<String, u64>) -> Vec<(&String, &u64)> {
+    let order = |a: &(&String, &u64), b: &(&String, &u64)| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0));
+    let mut words: Vec<_> = table.iter().collect();
+    // Sorting all of some millions would take seconds.
+    if words.len() > MOST_FREQUENT {
+        words.select_nth_unstable_by(MOST_FREQUENT, order);
+        words.truncate(MOST_FREQUENT);
+    }
+    words.sort_unstable_by(order);
+    words
 }

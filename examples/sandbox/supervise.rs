@@ -1,9 +1,13 @@
 //! The parent at work: hands out files, collects answers, and replaces workers that die, hang or lie.
 //!
-//! Each worker has one job at a time, each job a reply channel of its own. So a job is in one of three ways over, and in
-//! none of them twice: its answer is complete; its channel closes before that, because the worker died; its worker is
-//! killed, for an answer that cannot be true or for taking too long. Only a complete answer counts. In the other cases
-//! the file goes back into the queue, and is given up once it has cost [`MAX_FAULTS`] workers their lives.
+//! Each job has a reply channel of its own, and is over in one of three ways, in none of them twice: its answer is
+//! complete; its channel closes before that, because the worker died; its worker is killed, for an answer that cannot be
+//! true or for taking too long. Only a complete answer counts. In the other cases the file goes back into the queue, and
+//! is given up once [`MAX_FAULTS`] workers have failed at it.
+//!
+//! A worker can have a second job ahead. When it dies or is killed, the channels of both are read to their ends first:
+//! the answer to the first may be on its way. Then the fault is with the oldest job that has no answer, for a worker does
+//! them in order; the other goes back into the queue as if nothing had been.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -13,7 +17,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use strait::handle::Handle;
-use strait::ipc::{self, IpcMessage, IpcReceiverSet, IpcSelectionResult};
+use strait::ipc::{
+    ChannelOptions, IpcMessage, IpcReceiverSet, IpcSelectionResult, IpcSharedMemory,
+};
 use strait::{IpcError, TrySelectError};
 
 use crate::arguments::Settings;
@@ -21,48 +27,39 @@ use crate::assignment::{Answer, Assignment, Fault, MAX_FAULTS, Task};
 use crate::chaos::Chaos;
 use crate::confine::Measure;
 use crate::files;
-use crate::launch::{Recruit, Worker};
+use crate::launch::{self, Recruit};
+use crate::member::{MAX_JOBS, Member};
 use crate::progress::Progress;
-use crate::protocol::{Job, Order, Reply};
+use crate::protocol::{self, Job, Order, Reply};
 use crate::report::Outcome;
 
-/// How many workers may die between two files without having one.
-const MAX_DEATHS_OFF_DUTY: u32 = 32;
+/// How many workers may die in a row without having a file.
+const MAX_DEATHS_WITHOUT_JOB: u32 = 32;
 
 /// The parent, as long as there is something to count.
 pub(crate) struct Supervisor<'a> {
     settings: Settings,
     progress: &'a Progress,
     chaos: Option<Chaos>,
+    /// What each worker gets first.
+    stop_words: IpcSharedMemory,
+    /// How replies are received.
+    from_worker: ChannelOptions,
     set: IpcReceiverSet,
     /// What the members of the set are.
     sources: HashMap<u64, Source>,
-    slots: Vec<Slot>,
+    /// `None` where no worker could be started.
+    slots: Vec<Option<Member>>,
     queue: VecDeque<Task>,
-    deaths_off_duty: u32,
+    deaths_without_job: u32,
     outcome: Outcome,
 }
 
-/// Whose receiver it is.
+/// What a receiver is for, and in which slot its worker is.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Lifeline { slot: usize },
     Reply { slot: usize },
-}
-
-#[derive(Debug)]
-enum Slot {
-    Vacant,
-    Idle(Member),
-    Busy(Member, Assignment),
-}
-
-#[derive(Debug)]
-struct Member {
-    worker: Worker,
-    lifeline: u64,
-    /// Its lifeline has closed.
-    is_dead: bool,
 }
 
 impl<'a> Supervisor<'a> {
@@ -75,17 +72,19 @@ impl<'a> Supervisor<'a> {
             settings,
             progress,
             chaos: settings.chaos.then(Chaos::new),
+            stop_words: launch::stop_words()?,
+            from_worker: protocol::from_worker(),
             set: IpcReceiverSet::new()?,
             sources: HashMap::new(),
             slots: Vec::new(),
             queue: VecDeque::new(),
-            deaths_off_duty: 0,
+            deaths_without_job: 0,
             outcome: Outcome::default(),
         };
         let recruits: Vec<_> = (0..settings.workers).map(|_| Recruit::start()).collect();
         for recruit in recruits {
             let slot = supervisor.slots.len();
-            supervisor.slots.push(Slot::Vacant);
+            supervisor.slots.push(None);
             supervisor.fill(slot, recruit.map_err(Into::into));
         }
         supervisor.check_strength()?;
@@ -94,10 +93,7 @@ impl<'a> Supervisor<'a> {
 
     /// What became of the confinement of the workers.
     pub(crate) fn measures(&self) -> &[Measure] {
-        let member = self.slots.iter().find_map(|slot| match slot {
-            Slot::Vacant => None,
-            Slot::Idle(member) | Slot::Busy(member, _) => Some(member),
-        });
+        let member = self.slots.iter().flatten().next();
         member.map_or(&[], |member| &member.worker.measures)
     }
 
@@ -106,7 +102,9 @@ impl<'a> Supervisor<'a> {
         self.queue = files.into_iter().map(|(path, len)| Task::new(path, len)).collect();
         loop {
             self.hand_out()?;
-            let Some(next) = self.next_moment() else {
+            // As long as there are jobs there is such a moment.
+            let Some(next) = self.slots.iter().flatten().filter_map(Member::next_moment).min()
+            else {
                 return Ok(self.outcome);
             };
             let timeout = next.saturating_duration_since(Instant::now());
@@ -123,20 +121,27 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Gives every idle worker a file.
+    /// Gives every worker that has nothing to do a file, then each a second one, if it is short.
     fn hand_out(&mut self) -> Result<(), Box<dyn Error>> {
-        for slot in 0..self.slots.len() {
-            while let Slot::Idle(_) = self.slots[slot] {
-                let Some(task) = self.queue.pop_front() else {
-                    return Ok(());
-                };
-                self.assign(slot, task)?;
+        for nth in 0..MAX_JOBS {
+            for slot in 0..self.slots.len() {
+                loop {
+                    let Some(task) = self.queue.pop_front() else {
+                        return Ok(());
+                    };
+                    let member = self.slots[slot].as_ref();
+                    if !member.is_some_and(|member| member.takes(nth, task.len)) {
+                        self.queue.push_front(task);
+                        break;
+                    }
+                    self.assign(slot, task)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Gives a file to an idle worker. If the file can't be had, the worker stays idle.
+    /// Gives a file to a worker. If the file can't be had, the worker has no more than before.
     fn assign(&mut self, slot: usize, task: Task) -> Result<(), Box<dyn Error>> {
         let (file, len) = match files::open(&task.path) {
             Ok(opened) => opened,
@@ -145,60 +150,67 @@ impl<'a> Supervisor<'a> {
                 return Ok(());
             }
         };
-        let member = match std::mem::replace(&mut self.slots[slot], Slot::Vacant) {
-            Slot::Idle(member) => member,
-            other => {
-                self.slots[slot] = other;
-                self.queue.push_front(task);
-                return Ok(());
-            }
+        let Some(member) = &mut self.slots[slot] else {
+            self.queue.push_front(task);
+            return Ok(());
         };
-        let (reply, replies) = ipc::channel()?;
-        let order = Order::Count(Job { file: Handle(file), len, reply });
-        match member.worker.orders.send(order) {
+        let (reply, replies) = self.from_worker.channel()?;
+        match member.worker.orders.send(Order::Count(Job { file: Handle(file), len, reply })) {
             Ok(()) => {}
             Err(IpcError::Disconnected) => {
                 self.queue.push_front(task);
-                return self.replace_off_duty(slot, member);
+                return self.handle_death(slot);
             }
             Err(error) => {
-                self.slots[slot] = Slot::Idle(member);
                 self.give_up(&task, &error);
                 return Ok(());
             }
         }
         let reply = self.set.add(replies)?;
         self.sources.insert(reply, Source::Reply { slot });
-        let strike = self.chaos.as_mut().and_then(|chaos| chaos.strike(task.strikes));
-        let assignment = Assignment::new(task, len, reply, self.settings.timeout, strike);
-        self.slots[slot] = Slot::Busy(member, assignment);
+        member.jobs.push_back(Assignment::new(task, len, reply));
+        if member.jobs.len() == 1 {
+            self.begin(slot);
+        }
         Ok(())
     }
 
-    /// When there is something to do even if no worker says anything. There is no such moment when all is done.
-    fn next_moment(&self) -> Option<Instant> {
-        let moments = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Busy(_, assignment) => Some(assignment.next_moment()),
-            Slot::Vacant | Slot::Idle(_) => None,
-        });
-        moments.min()
+    /// A worker begins its oldest job.
+    fn begin(&mut self, slot: usize) {
+        let Some(member) = &mut self.slots[slot] else {
+            return;
+        };
+        let Some(job) = member.jobs.front() else {
+            return;
+        };
+        let now = Instant::now();
+        member.deadline = now + job.patience(self.settings.timeout);
+        let strike = self.chaos.as_mut().and_then(|chaos| chaos.strike(job.task.strikes));
+        member.strike = strike.map(|delay| now + delay);
+        self.progress.begin(job.reply, job.len);
     }
 
-    /// Kills the workers whose time is up, or on whom chaos has set its eyes.
+    /// Kills the workers whose time is up, or that chaos has chosen.
     fn keep_time(&mut self) -> Result<(), Box<dyn Error>> {
         let now = Instant::now();
         for slot in 0..self.slots.len() {
-            let Slot::Busy(member, assignment) = &mut self.slots[slot] else {
+            let Some(member) = &mut self.slots[slot] else {
                 continue;
             };
-            if assignment.strike.is_some_and(|moment| moment <= now) {
-                // Its death is noticed like any other: its channels close.
-                member.worker.strike()?;
-                assignment.strike = None;
-                assignment.is_struck = true;
+            let Some(oldest) = member.jobs.front().map(|job| job.reply) else {
+                continue;
+            };
+            if let Some(end) = member.ending {
+                if end <= now {
+                    member.kill()?;
+                    self.stop_listening(slot)?;
+                }
+            } else if member.strike.is_some_and(|moment| moment <= now) {
+                member.kill()?;
+                member.is_struck = true;
                 self.outcome.struck += 1;
-            } else if assignment.deadline <= now {
-                self.fail(slot, Fault::Timeout)?;
+            } else if member.deadline <= now {
+                self.fail(slot, oldest, Fault::Timeout)?;
             }
         }
         Ok(())
@@ -207,183 +219,227 @@ impl<'a> Supervisor<'a> {
     fn handle(&mut self, event: IpcSelectionResult) -> Result<(), Box<dyn Error>> {
         match event {
             IpcSelectionResult::MessageReceived(id, message) => match self.sources.get(&id) {
-                Some(&Source::Reply { slot }) => self.handle_reply(slot, message),
-                Some(&Source::Lifeline { slot }) => self.fail(slot, Fault::OutOfTurn),
-                // More words after the last.
+                Some(&Source::Reply { slot }) => self.handle_reply(slot, id, message),
+                Some(&Source::Lifeline { slot }) => self.handle_chatter(slot),
+                // After the end of an answer.
                 None => Ok(()),
             },
             IpcSelectionResult::ChannelClosed(id) => match self.sources.remove(&id) {
-                Some(Source::Reply { slot }) => self.fail(slot, Fault::NoAnswer),
+                Some(Source::Reply { slot }) => self.handle_silence(slot, id),
                 Some(Source::Lifeline { slot }) => self.handle_death(slot),
                 None => Ok(()),
             },
         }
     }
 
-    fn handle_reply(&mut self, slot: usize, message: IpcMessage) -> Result<(), Box<dyn Error>> {
-        let Slot::Busy(_, assignment) = &mut self.slots[slot] else {
+    fn handle_reply(
+        &mut self,
+        slot: usize,
+        id: u64,
+        message: IpcMessage,
+    ) -> Result<(), Box<dyn Error>> {
+        let job = self.slots[slot].as_mut().and_then(|member| member.job(id));
+        let Some(Assignment { audit, .. }) = job else {
             return Ok(());
         };
-        match message.to::<Reply>() {
-            Ok(Reply::Words(words)) => match assignment.audit.words(words) {
-                Ok(()) => Ok(()),
-                Err(violation) => self.fail(slot, Fault::Answer(violation)),
-            },
-            Ok(Reply::Done(totals)) => self.finish(slot, Answer::Counted(totals)),
-            Ok(Reply::Binary) => self.finish(slot, Answer::Binary),
-            Ok(Reply::Unreadable(code)) => self.finish(slot, Answer::Unreadable(code)),
-            Err(_) => self.fail(slot, Fault::Nonsense),
+        let checked = match message.to::<Reply>() {
+            Ok(Reply::Words(words)) => audit.words(words),
+            Ok(Reply::Read(bytes)) => audit.read(bytes).inspect(|()| self.progress.read(id, bytes)),
+            Ok(Reply::Done(totals)) => return self.finish(slot, id, Answer::Counted(totals)),
+            Ok(Reply::Binary) => return self.finish(slot, id, Answer::Binary),
+            Ok(Reply::Unreadable(code)) => return self.finish(slot, id, Answer::Unreadable(code)),
+            Err(_) => return self.fail(slot, id, Fault::Nonsense),
+        };
+        match checked {
+            Ok(()) => Ok(()),
+            Err(violation) => self.fail(slot, id, Fault::Answer(violation)),
         }
     }
 
-    /// A worker's lifeline has closed. If it has a job, that job's channel has the last word: the answer may be complete.
+    /// A worker has said something that is not about a job.
+    fn handle_chatter(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
+        let Some(member) = &mut self.slots[slot] else {
+            return Ok(());
+        };
+        match member.jobs.front().map(|job| job.reply) {
+            Some(oldest) => self.fail(slot, oldest, Fault::OutOfTurn),
+            None => self.replace_without_job(slot),
+        }
+    }
+
+    /// The channel of a job has closed before the end of the answer.
+    fn handle_silence(&mut self, slot: usize, id: u64) -> Result<(), Box<dyn Error>> {
+        if let Some(member) = &mut self.slots[slot] {
+            member.should_end();
+        }
+        self.set_fault(slot, id, Fault::NoAnswer(None));
+        self.settle(slot)
+    }
+
+    /// A worker has ended. If it has jobs, their channels have the last word: the answers may be complete.
     fn handle_death(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
-        match std::mem::replace(&mut self.slots[slot], Slot::Vacant) {
-            Slot::Vacant => Ok(()),
-            Slot::Idle(member) => self.replace_off_duty(slot, member),
-            Slot::Busy(mut member, assignment) => {
-                member.is_dead = true;
-                self.slots[slot] = Slot::Busy(member, assignment);
-                Ok(())
+        let Some(member) = &mut self.slots[slot] else {
+            return Ok(());
+        };
+        if member.jobs.is_empty() {
+            return self.replace_without_job(slot);
+        }
+        member.has_ended();
+        self.settle(slot)
+    }
+
+    /// The answer to a job is complete.
+    fn finish(&mut self, slot: usize, id: u64, answer: Answer) -> Result<(), Box<dyn Error>> {
+        let Some(member) = &mut self.slots[slot] else {
+            return Ok(());
+        };
+        let Some(index) = member.jobs.iter().position(|job| job.reply == id) else {
+            return Ok(());
+        };
+        if let Answer::Counted(totals) = answer {
+            if let Err(violation) = member.jobs[index].audit.check(totals) {
+                return self.fail(slot, id, Fault::Answer(violation));
             }
         }
-    }
-
-    /// A worker has answered all there is to answer.
-    fn finish(&mut self, slot: usize, answer: Answer) -> Result<(), Box<dyn Error>> {
-        let Some((member, assignment)) = self.take_busy(slot) else {
+        let Some(Assignment { task, audit, .. }) = member.jobs.remove(index) else {
             return Ok(());
         };
-        let Assignment { task, audit, is_struck, .. } = assignment;
+        let next_begins = index == 0 && member.ending.is_none();
+        self.forget(id);
+        self.deaths_without_job = 0;
         match answer {
-            Answer::Counted(totals) => match audit.done(totals) {
-                Ok(words) => {
+            Answer::Counted(totals) => {
+                self.progress.finish(id, task.len, totals.bytes);
+                self.outcome.counted += 1;
+                self.outcome.totals.bytes += totals.bytes;
+                self.outcome.totals.words += totals.words;
+                let (words, table) = (audit.into_words(), &mut self.outcome.table);
+                self.progress.during("adding up", words.len(), || {
                     for (word, count) in words {
-                        *self.outcome.table.entry(word).or_default() += count;
+                        *table.entry(word).or_default() += count;
                     }
-                    self.outcome.totals.bytes += totals.bytes;
-                    self.outcome.totals.words += totals.words;
-                    self.outcome.counted += 1;
-                    self.progress.advance(task.len);
-                }
-                Err(violation) => {
-                    return self.blame(slot, member, task, Fault::Answer(violation));
-                }
-            },
+                });
+            }
             Answer::Binary => {
                 self.outcome.binary += 1;
-                self.progress.advance(task.len);
+                self.progress.fail(id);
+                self.progress.leave_out(task.len);
             }
             Answer::Unreadable(code) => {
+                self.progress.fail(id);
                 self.give_up(&task, &io::Error::from_raw_os_error(code));
             }
         }
-        self.deaths_off_duty = 0;
-        if is_struck || member.is_dead {
-            self.replace(slot, member)
-        } else {
-            self.slots[slot] = Slot::Idle(member);
-            Ok(())
+        if next_begins {
+            self.begin(slot);
+        }
+        self.settle(slot)
+    }
+
+    /// A job will get no answer that can be used, so its worker is killed.
+    fn fail(&mut self, slot: usize, id: u64, fault: Fault) -> Result<(), Box<dyn Error>> {
+        self.set_fault(slot, id, fault);
+        if let Some(member) = &mut self.slots[slot] {
+            member.kill()?;
+        }
+        self.settle(slot)
+    }
+
+    /// Closes the channel of a job, and keeps in mind why.
+    fn set_fault(&mut self, slot: usize, id: u64, fault: Fault) {
+        self.forget(id);
+        self.progress.fail(id);
+        if let Some(job) = self.slots[slot].as_mut().and_then(|member| member.job(id)) {
+            job.fault.get_or_insert(fault);
         }
     }
 
-    /// A worker has failed.
-    fn fail(&mut self, slot: usize, fault: Fault) -> Result<(), Box<dyn Error>> {
-        match self.take_busy(slot) {
-            Some((member, assignment)) if assignment.is_struck => {
-                let mut task = assignment.task;
+    /// The channels of a worker that was killed do not close: another process must have its senders.
+    fn stop_listening(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
+        let jobs = self.slots[slot].iter().flat_map(|member| &member.jobs);
+        let open = jobs.filter(|job| job.fault.is_none()).map(|job| job.reply).collect::<Vec<_>>();
+        for id in open {
+            self.set_fault(slot, id, Fault::NoAnswer(None));
+        }
+        self.settle(slot)
+    }
+
+    /// Replaces a worker from which nothing more can come, and finds out which of its jobs it failed at.
+    fn settle(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
+        let Some(mut member) = self.slots[slot].take_if(|member| member.is_over()) else {
+            return Ok(());
+        };
+        self.forget(member.lifeline);
+        let end = member.own_end();
+        let Member { jobs, is_struck, .. } = member;
+        // One whose answer was wrong, or else the oldest: the others it had not begun.
+        let is_wrong = |job: &Assignment| !matches!(job.fault, Some(Fault::NoAnswer(_)) | None);
+        let failed = jobs.iter().position(is_wrong).unwrap_or(0);
+        for (index, Assignment { mut task, fault, .. }) in jobs.into_iter().enumerate().rev() {
+            if index != failed {
+                self.queue.push_front(task);
+            } else if is_struck {
                 task.strikes += 1;
                 self.queue.push_back(task);
-                self.replace(slot, member)
+            } else {
+                match fault {
+                    Some(Fault::NoAnswer(_)) | None => self.blame(task, &Fault::NoAnswer(end)),
+                    Some(fault) => self.blame(task, &fault),
+                }
             }
-            Some((member, assignment)) => self.blame(slot, member, assignment.task, fault),
-            None => match std::mem::replace(&mut self.slots[slot], Slot::Vacant) {
-                Slot::Idle(member) => self.replace_off_duty(slot, member),
-                Slot::Vacant | Slot::Busy(..) => Ok(()),
-            },
         }
+        self.hire(slot)
     }
 
     /// A worker has failed because of its file, or so it must seem.
-    fn blame(
-        &mut self,
-        slot: usize,
-        member: Member,
-        mut task: Task,
-        fault: Fault,
-    ) -> Result<(), Box<dyn Error>> {
+    fn blame(&mut self, mut task: Task, fault: &Fault) {
         task.faults += 1;
         if task.faults < MAX_FAULTS {
             self.queue.push_back(task);
-            return self.replace(slot, member);
+        } else {
+            self.give_up(&task, &format!("{MAX_FAULTS} workers failed, the last: {fault}"));
         }
-        let Member { worker, lifeline, .. } = member;
-        self.forget(lifeline);
-        let reason = match (fault, worker.end()) {
-            (Fault::NoAnswer, Ok(status)) => format!("{fault}, and ended with {status}"),
-            _ => fault.to_string(),
-        };
-        let reason = format!("{MAX_FAULTS} workers failed, the last: {reason}");
-        self.give_up(&task, &reason);
-        self.hire(slot)
     }
 
-    /// A worker without a job has died.
-    fn replace_off_duty(&mut self, slot: usize, member: Member) -> Result<(), Box<dyn Error>> {
-        self.deaths_off_duty += 1;
-        if self.deaths_off_duty > MAX_DEATHS_OFF_DUTY {
+    /// A worker has failed without having a job: no file is to blame.
+    fn replace_without_job(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
+        self.deaths_without_job += 1;
+        if self.deaths_without_job > MAX_DEATHS_WITHOUT_JOB {
             return Err("workers keep dying before they get to work".into());
         }
-        self.replace(slot, member)
-    }
-
-    /// Ends a worker and starts another in its place.
-    fn replace(&mut self, slot: usize, member: Member) -> Result<(), Box<dyn Error>> {
-        self.forget(member.lifeline);
-        drop(member);
+        if let Some(member) = self.slots[slot].take() {
+            self.forget(member.lifeline);
+        }
         self.hire(slot)
     }
 
+    /// Starts a worker in place of one that is gone.
     fn hire(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         self.outcome.replaced += 1;
         self.fill(slot, Recruit::start().map_err(Into::into));
         self.check_strength()
     }
 
-    /// Puts a new worker into a slot. If that fails the slot stays vacant.
+    /// Puts a new worker into a slot. If that fails the slot stays empty.
     fn fill(&mut self, slot: usize, recruit: Result<Recruit, Box<dyn Error>>) {
         let result = recruit.and_then(|recruit| {
-            let (worker, lifeline) = recruit.welcome(self.settings.drill)?;
+            let (worker, lifeline) = recruit.welcome(&self.stop_words, self.settings.drill)?;
             Ok((worker, self.set.add(lifeline)?))
         });
         match result {
             Ok((worker, lifeline)) => {
                 self.sources.insert(lifeline, Source::Lifeline { slot });
-                self.slots[slot] = Slot::Idle(Member { worker, lifeline, is_dead: false });
+                self.slots[slot] = Some(Member::new(worker, lifeline));
             }
             Err(error) => self.progress.say(&format!("a worker could not be started: {error}")),
         }
     }
 
     fn check_strength(&self) -> Result<(), Box<dyn Error>> {
-        if self.slots.iter().all(|slot| matches!(slot, Slot::Vacant)) {
+        if self.slots.iter().all(Option::is_none) {
             return Err("no worker could be started".into());
         }
         Ok(())
-    }
-
-    /// Ends the job of a busy worker: whatever it still says about it is not heard.
-    fn take_busy(&mut self, slot: usize) -> Option<(Member, Assignment)> {
-        match std::mem::replace(&mut self.slots[slot], Slot::Vacant) {
-            Slot::Busy(member, assignment) => {
-                self.forget(assignment.reply);
-                Some((member, assignment))
-            }
-            other => {
-                self.slots[slot] = other;
-                None
-            }
-        }
     }
 
     /// Closes a receiver, unless it is closed already.
@@ -396,6 +452,6 @@ impl<'a> Supervisor<'a> {
     fn give_up(&mut self, task: &Task, reason: &dyn fmt::Display) {
         self.outcome.failed += 1;
         self.progress.skipped(&task.path, reason);
-        self.progress.advance(task.len);
+        self.progress.leave_out(task.len);
     }
 }

@@ -7,13 +7,13 @@ use std::str;
 
 use strait::IpcError;
 use strait::handle::Handle;
-use strait::ipc::{IpcSender, IpcSharedMemory};
+use strait::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use strait::process;
 
 use crate::confine::confine;
 use crate::count::Counter;
 use crate::drill::Drill;
-use crate::protocol::{Confined, Job, MAX_WORDS_PER_REPLY, Order, Reply, Totals};
+use crate::protocol::{BYTES_PER_REPORT, Confined, Job, MAX_WORDS_PER_REPLY, Order, Reply, Totals};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -21,7 +21,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 const BYTES_TO_JUDGE_BY: usize = 8 << 10;
 
 /// A table with more different words than this is sent to the parent, and a new one begun.
-const TABLE_WORDS: usize = 64 << 10;
+const TABLE_WORDS: usize = 32 << 10;
 
 /// Takes orders from the parent, until it is gone.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
@@ -32,6 +32,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         return Err("a job came before the stop words".into());
     };
     let stop_words = StopWords::new(&stop_words)?;
+    let drill = drill.then_some(&orders);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match orders.recv() {
@@ -47,15 +48,17 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Counts one file. For a drill it needs what a worker that is taken over has, too: its orders.
 fn answer(
     job: Job,
     stop_words: &StopWords<'_>,
-    drill: bool,
+    drill: Option<&IpcReceiver<Order>>,
     buffer: &mut [u8],
 ) -> Result<(), IpcError> {
     let Job { file: Handle(mut file), len, reply } = job;
     let mut counter = Counter::default();
     let mut bytes = 0;
+    let mut reported = 0;
     // Of what is in the buffer, these are the first bytes of a character that isn't complete yet.
     let mut left_over = 0;
     while bytes < len {
@@ -73,8 +76,8 @@ fn answer(
             if buffer[..filled.min(BYTES_TO_JUDGE_BY)].contains(&0) {
                 return reply.send(Reply::Binary);
             }
-            if let Some(exploit) = Drill::find(&buffer[..filled]).filter(|_| drill) {
-                return exploit.act(reply);
+            if let Some((orders, exploit)) = drill.zip(Drill::find(&buffer[..filled])) {
+                return exploit.act(reply, orders);
             }
         }
         bytes += read as u64;
@@ -83,6 +86,10 @@ fn answer(
         left_over = filled - used;
         if counter.distinct() > TABLE_WORDS {
             send_words(&mut counter, stop_words, &reply)?;
+        }
+        if bytes - reported >= BYTES_PER_REPORT {
+            reply.send(Reply::Read(bytes))?;
+            reported = bytes;
         }
     }
     counter.finish();

@@ -1,28 +1,29 @@
 //! Any bytes as a packet: it is refused, or says what a packet that is made of the same says.
 //!
-//! The first two bytes of the input are the number of attachments that came with it. The third says which fields are
-//! corrected, since no length that is guessed is ever right.
+//! The first byte of the input is the number of attachments that came with it. The second says which fields are corrected, since
+//! no length that is guessed is ever right. What follows the header of a HELLO is read, too.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use strait::internals::frame::{
-    self, Frame, HEADER_BYTES, Head, Kind, MAX_HEAD_BYTES, Position, VERSION,
+    self, CODEC, Frame, HEADER_BYTES, Head, Kind, MAX_HEAD_BYTES, Position, VERSION,
 };
+use strait::internals::hello::{Hello, MAX_NAME_BYTES};
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&[low, high, corrections], packet)) = input.split_first_chunk() else {
+    let Some((&[attachments, corrections], packet)) = input.split_first_chunk() else {
         return;
     };
-    let attachments = u16::from_le_bytes([low, high]);
     let mut packet = packet.to_vec();
     if packet.len() >= HEADER_BYTES {
         let len = (packet.len() - HEADER_BYTES) as u32;
         if corrections & 1 != 0 {
             packet[0] = VERSION;
+            packet[2] = CODEC;
         }
         if corrections & 2 != 0 {
-            packet[2..4].copy_from_slice(&attachments.to_le_bytes());
+            packet[3] = attachments;
         }
         if corrections & 4 != 0 {
             packet[4..8].copy_from_slice(&len.to_le_bytes());
@@ -37,6 +38,13 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     assert_eq!(frame::announced_attachments(start), usize::from(attachments));
+    if let Kind::Hello { dialect } = kind {
+        if let Ok(hello) = Hello::read(dialect, &packet[head_len..]) {
+            for name in [hello.codec, hello.sent, hello.expected].into_iter().flatten() {
+                assert!(name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control));
+            }
+        }
+    }
     let body = match kind {
         Kind::Attach { .. } => &[],
         _ => &packet[head_len..],
@@ -47,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(frame::parse(&again, again.len(), attachments.into()), result);
     // Whatever has no meaning aside, they are the same.
     let meaning = match kind {
-        Kind::Message | Kind::Bell | Kind::Want => 0,
+        Kind::Message | Kind::Bell | Kind::Want | Kind::Hello { .. } => 0,
         Kind::Attach { .. } => 8,
         Kind::Part { position: Position::First { .. }, .. } => 28,
         Kind::Part { .. } | Kind::Abort { .. } => 16,

@@ -18,10 +18,10 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
-use strait::internals::frame::{Head, Kind, Position};
+use strait::internals::frame::{CODEC, Dialect, Head, Kind, Position, VERSION};
 use strait::ipc::{
     self, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, IpcSharedMemory,
-    IpcSyncSender,
+    IpcSyncSender, SharedMemoryReader, SharedMemoryWriter,
 };
 use strait::{IpcError, TryRecvError};
 use uuid::Uuid;
@@ -42,6 +42,8 @@ enum Value {
     Handle(Handle<File>),
     Bounded(IpcSyncSender<u8>),
     Several(Vec<Value>),
+    MemoryReader(SharedMemoryReader),
+    MemoryWriter(SharedMemoryWriter),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -66,7 +68,7 @@ enum Step {
     /// A frame that is right, except for what it says of itself.
     Frame {
         kind: Any,
-        wrong_count: Option<u16>,
+        wrong_count: Option<u8>,
         wrong_len: Option<u32>,
         body: Vec<u8>,
         objects: Vec<Object>,
@@ -92,6 +94,7 @@ enum Any {
     Bell,
     Want,
     Attach { elsewhere: bool },
+    Hello { version: Option<u8>, codec: Option<u8> },
 }
 
 /// What a descriptor can be.
@@ -101,6 +104,7 @@ enum Object {
     RingMemory,
     OpenMemory,
     ShortMemory,
+    WrittenMemory,
     Pipe,
     PipeToWrite,
     File,
@@ -142,11 +146,15 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     let path = std::env::temp_dir().join(format!("strait-fuzz-{}", Uuid::new_v4().simple()));
     let listener = UnixListener::bind(&path).unwrap();
     std::fs::remove_file(path).unwrap();
+    let written = memory(4096, SealFlags::SHRINK);
+    rustix::io::pwrite(&written, &[1; 4096], 0).unwrap();
+    rustix::fs::fcntl_add_seals(&written, SealFlags::FUTURE_WRITE).unwrap();
     let all = vec![
-        memory(4096, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL),
+        memory(4096, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL | SealFlags::WRITE),
         memory(4096 + 65536, SealFlags::SHRINK),
         memory(4096, SealFlags::empty()),
         memory(1, SealFlags::SHRINK),
+        written,
         reader,
         writer,
         File::open("/dev/null").unwrap().into(),
@@ -251,13 +259,13 @@ impl Channel {
     fn attack_with_frame(
         &mut self,
         kind: Kind,
-        wrong_count: Option<u16>,
+        wrong_count: Option<u8>,
         wrong_len: Option<u32>,
         body: &[u8],
         objects: &[Object],
     ) {
         let body = &body[..body.len().min(MAX_BYTES / 2)];
-        let count = wrong_count.unwrap_or(objects.len().min(MAX_OBJECTS) as u16);
+        let count = wrong_count.unwrap_or(objects.len().min(MAX_OBJECTS) as u8);
         let len = wrong_len.unwrap_or(body.len() as u32).min(u32::MAX - 100);
         let head = Head::new(kind, count, len);
         self.attack(&[head.as_bytes(), body].concat(), objects);
@@ -354,6 +362,11 @@ impl Channel {
             Value::Memory(memory) => {
                 std::hint::black_box(memory.iter().map(|byte| u32::from(*byte)).sum::<u32>());
             }
+            Value::MemoryReader(reader) => drop(std::hint::black_box(reader.to_vec())),
+            Value::MemoryWriter(writer) => {
+                writer.write_at(0, &vec![1; writer.len().min(MAX_BYTES)]).unwrap();
+                let _ = writer.reader();
+            }
             Value::Handle(handle) => drop(handle.metadata()),
             Value::Bounded(sender) => drop(sender.try_send(&1)),
             Value::Several(values) => values.into_iter().for_each(|value| self.look_at(value)),
@@ -390,6 +403,10 @@ impl From<Any> for Kind {
             Any::Abort { id } => Kind::Abort { id: id.into() },
             Any::Bell => Kind::Bell,
             Any::Want => Kind::Want,
+            Any::Hello { version, codec } => {
+                let (version, codec) = (version.unwrap_or(VERSION), codec.unwrap_or(CODEC));
+                Kind::Hello { dialect: Dialect { version, codec } }
+            }
             Any::Attach { elsewhere } => {
                 let here = strait::internals::clock_domain().unwrap();
                 Kind::Attach {

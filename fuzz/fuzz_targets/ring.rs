@@ -21,8 +21,8 @@ use std::sync::atomic::Ordering;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use strait::internals::ring::{
-    CLOSED, Consumer, ConsumerLimits, Kind, Memory, PAGE, Place, Poisoned, Producer, PushError,
-    Segment, State, Word,
+    CLOSED, Consumer, ConsumerLimits, Kind, Memory, Place, Poisoned, Producer, PushError, Segment,
+    State, UNIT, Word,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -129,19 +129,20 @@ enum Lie {
         publishes: Publishes,
     },
     Jump {
-        page: u8,
+        unit: u8,
         log: u8,
         publishes: Publishes,
     },
 }
 
-const LIMITS: ConsumerLimits = ConsumerLimits { max_message: 40_000, max_jumps: 3 };
+const LIMITS: ConsumerLimits =
+    ConsumerLimits { max_message: 40_000, max_jumps: 3, max_bytes: 80_000 };
 
 /// How much memory there is at most.
 const MOST: u64 = 1 << 20;
 
-/// What one step may read of messages, with what is given up, what is counted as more than it is, and headers.
-const MOST_READ: u64 = 3 * LIMITS.max_message as u64 + (160 << 10);
+/// What one step may read: fragments, one more that exceeds the limit, and headers.
+const MOST_READ: u64 = LIMITS.max_bytes + 2 * LIMITS.max_message as u64;
 
 const TAIL: usize = 0;
 const HEAD: usize = 1;
@@ -250,10 +251,11 @@ impl World {
                 let len = wrong_len.map_or(len.into(), Len::number);
                 self.record(kind, len, stamp, &body, publishes);
             }
-            Lie::Jump { page, log, publishes } => {
+            Lie::Jump { unit, log, publishes } => {
                 // Where there is memory, more often than not.
-                let page = if page < 128 { page % 16 } else { page };
-                let place = Place { offset: PAGE * u64::from(page), len: 2048 << (log % 8) };
+                let unit = if unit < 128 { unit % 16 } else { unit };
+                let len = (UNIT as u32 / 2) << (log % 8);
+                let place = Place { offset: UNIT * u64::from(unit), len };
                 let mut body = place.offset.to_le_bytes().to_vec();
                 body.extend(place.len.to_le_bytes());
                 body.extend([0; 4]);

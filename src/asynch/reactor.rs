@@ -1,6 +1,6 @@
 //! The thread that watches what streams wait for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::channel::{Receiver, Server};
-use crate::platform::{Poller, Registry, Wait, process_mark};
+use crate::platform::{PerProcess, Poller, Registry, Wait, process_mark};
 
 /// How long the thread rests when the operating system refuses to tell it what happened.
 const REST: Duration = Duration::from_millis(10);
@@ -86,7 +86,7 @@ impl<S: Watch> Drop for Watched<S> {
     }
 }
 
-/// Who is to be woken for one source.
+/// The task to wake for one source.
 #[derive(Default)]
 struct Task(Mutex<Option<Waker>>);
 
@@ -119,7 +119,7 @@ struct Reactor {
 
 #[derive(Default)]
 struct Tasks {
-    by_id: HashMap<u64, Arc<Task>>,
+    by_id: BTreeMap<u64, Arc<Task>>,
     next_id: u64,
 }
 
@@ -134,16 +134,16 @@ impl Tasks {
 
 impl Reactor {
     fn of_this_process() -> io::Result<Arc<Reactor>> {
-        static REACTOR: Mutex<Option<Arc<Reactor>>> = Mutex::new(None);
-        let mut current = lock(&REACTOR);
-        match &*current {
-            Some(reactor) if reactor.process == process_mark() => Ok(Arc::clone(reactor)),
-            _ => {
-                let reactor = Reactor::start()?;
-                *current = Some(Arc::clone(&reactor));
-                Ok(reactor)
-            }
+        static REACTOR: PerProcess<Mutex<Option<Arc<Reactor>>>> =
+            PerProcess::of_nobody(Mutex::new(None));
+
+        let mut current = lock(REACTOR.get());
+        if let Some(reactor) = &*current {
+            return Ok(Arc::clone(reactor));
         }
+        let reactor = Reactor::start()?;
+        *current = Some(Arc::clone(&reactor));
+        Ok(reactor)
     }
 
     fn start() -> io::Result<Arc<Reactor>> {

@@ -10,25 +10,36 @@ use futures_core::{FusedStream, Stream};
 use serde::{Deserialize, Serialize};
 
 use super::reactor::Watched;
+use super::turn::Turn;
 use crate::channel::{RecvError, Server, scratch};
 use crate::error::IpcError;
 use crate::ipc::{IpcConnection, IpcServer};
 use crate::platform::Wait;
 
-/// The clients of a server as a stream, made by [`IpcServer::to_stream`].
+/// The stream of the clients of a server.
 ///
-/// It never ends. An error is the operating system's and need not be the last; the client waits until the stream is polled again.
-/// Dropping the stream closes the server.
+/// It never ends, and an `Err` item need not be the last. After an error of the operating system the
+/// client waits until the stream is polled again. The other error is a client that speaks another
+/// version of the protocol: see [`IpcServer::accept`]. Dropping the stream drops the server.
+///
+/// After 128 items in a row the stream is pending once and wakes its task at once, so that other
+/// tasks of the runtime run while many clients connect.
 ///
 /// # Cancel safety
 ///
-/// A client is let in when it is returned; dropping a future that waits for the next one loses nobody.
+/// A client is accepted when the stream returns it: dropping a future that waits for the next item
+/// loses no client.
 ///
 /// # Platform
 ///
-/// A forked child cannot use the streams of its parent.
+/// After a `fork`, the child cannot use the streams of its parent.
+///
+/// # Examples
+///
+/// See [`IpcServer::to_stream`].
 pub struct IpcServerStream<Out, In> {
     source: Source,
+    turn: Turn,
     values: PhantomData<fn() -> (Out, In)>,
 }
 
@@ -46,7 +57,7 @@ where
     Out: for<'de> Deserialize<'de> + Serialize,
     In: for<'de> Deserialize<'de> + Serialize,
 {
-    /// Makes the server a stream of its clients.
+    /// Makes a stream of the clients of this server.
     ///
     /// # Examples
     ///
@@ -75,7 +86,8 @@ where
     /// # }
     /// ```
     pub fn to_stream(self) -> IpcServerStream<Out, In> {
-        IpcServerStream { source: Source::New(Box::new(self.into_core())), values: PhantomData }
+        let source = Source::New(Box::new(self.into_core()));
+        IpcServerStream { source, turn: Turn::default(), values: PhantomData }
     }
 }
 
@@ -87,24 +99,13 @@ where
     type Item = Result<IpcConnection<Out, In>, IpcError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let watch = match self.source.watched() {
-            Ok(watch) => watch,
-            Err(error) => return Poll::Ready(Some(Err(error))),
-        };
-        // Before the server is asked, so that who comes meanwhile wakes the task.
-        watch.wake(cx.waker());
-        let next = scratch::with_receive_buffer(|buffer| watch.source.step(buffer, Wait::Never));
-        match next {
-            Ok(client) => Poll::Ready(Some(Ok(IpcConnection::from(client)))),
-            Err(RecvError::Empty) => Poll::Pending,
-            Err(RecvError::Io(error) | RecvError::Broken(error)) => {
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Err(RecvError::Unfinished | RecvError::Lost(_) | RecvError::Disconnected) => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+        let IpcServerStream { source, turn, .. } = &mut *self;
+        if turn.is_over(cx) {
+            return Poll::Pending;
         }
+        let client = source.poll_client(cx);
+        turn.count(&client);
+        client
     }
 }
 
@@ -125,6 +126,33 @@ impl<Out, In> fmt::Debug for IpcServerStream<Out, In> {
 }
 
 impl Source {
+    fn poll_client<Out, In>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<IpcConnection<Out, In>, IpcError>>> {
+        let watch = match self.watched() {
+            Ok(watch) => watch,
+            Err(error) => return Poll::Ready(Some(Err(error))),
+        };
+        // Before the server is asked, so that clients that come meanwhile wake the task.
+        watch.wake(cx.waker());
+        let next = scratch::with_receive_buffer(|buffer| watch.source.step(buffer, Wait::Never));
+        match next {
+            Ok(client) => Poll::Ready(Some(Ok(IpcConnection::from(client)))),
+            Err(RecvError::Empty) => Poll::Pending,
+            Err(RecvError::Io(error) | RecvError::Broken(error)) => {
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Err(RecvError::Lost(problem)) => {
+                Poll::Ready(Some(Err(IpcError::SerializationError(problem.into()))))
+            }
+            Err(RecvError::Unfinished | RecvError::Disconnected) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
     /// Has the server watched, if it is not yet. What fails may succeed later.
     fn watched(&mut self) -> Result<&mut Watched<Server>, IpcError> {
         match mem::replace(self, Source::Between) {

@@ -6,8 +6,12 @@
 //! and the rest of its parts are dropped without another.
 //!
 //! Nothing is allocated for what a part announces, only for what arrived.
+//!
+//! The messages stand in an order beside the map, so that the one that gives way is the first of it: a peer can fill all places, and
+//! a search through them for each newcomer would be work that the peer multiplies. Both are trees, which need no randomness; a
+//! sandbox may forbid it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +29,13 @@ const MAX_RESERVE: usize = 64 << 20;
 
 /// The unfinished messages of one receiver, with attachments of type `A`.
 pub struct Assembly<A> {
-    messages: HashMap<u128, Entry<A>>,
+    messages: BTreeMap<u128, Entry<A>>,
+    /// The same messages, those of a class in the order of their last progress.
+    order: BTreeSet<Place>,
+    /// How many of them may still be completed.
+    open: usize,
+    /// The turn of the next progress.
+    next_turn: u64,
     /// The sums over all messages.
     bytes: usize,
     attachments: usize,
@@ -78,6 +88,35 @@ struct Entry<A> {
     bytes: usize,
     fate: Fate,
     progress: Instant,
+    /// When that was, as a number that no other message has.
+    turn: u64,
+}
+
+impl<A> Entry<A> {
+    fn place(&self) -> Place {
+        let class = match self.fate {
+            Fate::Open if self.message.attachments.is_empty() => Class::Open,
+            Fate::Open => Class::OpenWithAttachments,
+            Fate::GaveWay | Fate::Lost => Class::Over,
+        };
+        Place { class, turn: self.turn, id: self.message.id }
+    }
+}
+
+/// Where a message stands in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    class: Class,
+    turn: u64,
+    id: u128,
+}
+
+/// What can be gained by giving a message up: a place, bytes, or attachments as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Over,
+    Open,
+    OpenWithAttachments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +161,10 @@ impl<A> Assembly<A> {
     /// Makes an empty one. It adds its attachments to those that are `waiting` elsewhere.
     pub fn new(waiting: &'static AtomicUsize) -> Assembly<A> {
         Assembly {
-            messages: HashMap::new(),
+            messages: BTreeMap::new(),
+            order: BTreeSet::new(),
+            open: 0,
+            next_turn: 0,
             bytes: 0,
             attachments: 0,
             waiting,
@@ -222,6 +264,7 @@ impl<A> Assembly<A> {
     ) -> Result<bool, Malformed> {
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
         if entry.fate != Fate::Open {
+            // Both are in the same class, so this changes no order.
             let fate = std::mem::replace(&mut entry.fate, Fate::Lost);
             if is_last {
                 self.remove(id);
@@ -254,7 +297,9 @@ impl<A> Assembly<A> {
             self.usual = message.bytes.len().min(MAX_RESERVE);
             return Ok(Some((message.bytes, message.attachments)));
         }
+        let turn = self.next_turn();
         let entry = self.messages.get_mut(&id).ok_or(Malformed::Unknown)?;
+        self.order.remove(&entry.place());
         append(&mut entry.message);
         self.bytes += entry.message.bytes.len() - entry.bytes;
         entry.bytes = entry.message.bytes.len();
@@ -262,6 +307,8 @@ impl<A> Assembly<A> {
         self.waiting.fetch_add(attachments.len(), Ordering::Relaxed);
         entry.message.attachments.extend(attachments);
         entry.progress = Instant::now();
+        entry.turn = turn;
+        self.order.insert(entry.place());
         Ok(None)
     }
 
@@ -287,7 +334,7 @@ impl<A> Assembly<A> {
 
     /// Whether nothing is waiting here that can still be completed.
     pub fn is_empty(&self) -> bool {
-        self.messages.values().all(|entry| entry.fate != Fate::Open)
+        self.open == 0
     }
 
     /// Takes everything out, to be put in elsewhere.
@@ -325,7 +372,9 @@ impl<A> Assembly<A> {
             return self.empty(id, Fate::GaveWay);
         }
         if let Some(entry) = self.messages.get_mut(&id) {
+            self.order.remove(&entry.place());
             entry.message = message;
+            self.order.insert(entry.place());
             entry.bytes = bytes;
             self.bytes += bytes;
             self.attachments += attachments;
@@ -350,9 +399,7 @@ impl<A> Assembly<A> {
             bytes: Vec::new(),
             attachments: Vec::new(),
         };
-        let is_too_large = total_bytes > self.limits.message_bytes as u64
-            || total_attachments as usize > self.limits.message_handles;
-        let refused = if is_too_large {
+        let refused = if !self.limits.admit(total_bytes, total_attachments as usize) {
             Some(Malformed::TooLarge)
         } else if !self.make_place() {
             Some(Malformed::Quota)
@@ -361,30 +408,27 @@ impl<A> Assembly<A> {
         };
         // One that is refused is remembered, so that the rest of it is not taken for something else.
         let fate = if refused.is_some() { Fate::Lost } else { Fate::Open };
-        self.messages.insert(id, Entry { message, bytes: 0, fate, progress: Instant::now() });
+        let turn = self.next_turn();
+        let entry = Entry { message, bytes: 0, fate, progress: Instant::now(), turn };
+        self.open += usize::from(fate == Fate::Open);
+        self.order.insert(entry.place());
+        self.messages.insert(id, entry);
         refused.map_or(Ok(()), Err)
+    }
+
+    fn next_turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
     }
 
     /// Makes a place for one more message, at the cost of a silent one.
     fn make_place(&mut self) -> bool {
         let most = self.limits.unfinished_messages;
         if self.messages.len() >= 2 * most {
-            let lost = self.most_silent(|entry| entry.fate != Fate::Open);
-            lost.and_then(|(id, _)| self.remove(id));
+            let over = self.first_of(Class::Over, None);
+            over.and_then(|place| self.remove(place.id));
         }
-        let is_open = |entry: &Entry<A>| entry.fate == Fate::Open;
-        if self.messages.len() < most
-            || self.messages.values().filter(|entry| is_open(entry)).count() < most
-        {
-            return true;
-        }
-        match self.most_silent(is_open) {
-            Some((id, silence)) if silence >= SILENCE => {
-                self.empty(id, Fate::GaveWay);
-                true
-            }
-            _ => false,
-        }
+        self.open < most || self.give_way(Class::Open, None)
     }
 
     /// Makes room for more of message `id`, at the cost of silent ones. Two receivers that do so at the same time may exceed
@@ -396,30 +440,43 @@ impl<A> Assembly<A> {
         attachments: usize,
         max_attachments: usize,
     ) -> bool {
+        let total_attachments =
+            self.messages.get(&id).map_or(0, |entry| entry.message.total_attachments);
+        let most_bytes = self.limits.max_unfinished_bytes(total_attachments as usize);
         loop {
-            let too_many_bytes = self.bytes + bytes > self.limits.unfinished_bytes;
+            let too_many_bytes = self.bytes + bytes > most_bytes;
             let waiting = self.waiting.load(Ordering::Relaxed);
             let too_many_attachments =
                 attachments > 0 && waiting.saturating_add(attachments) > max_attachments;
             if !too_many_bytes && !too_many_attachments {
                 return true;
             }
-            let gives_way = |entry: &Entry<A>| {
-                entry.message.id != id
-                    && entry.fate == Fate::Open
-                    && (too_many_bytes || !entry.message.attachments.is_empty())
-            };
-            match self.most_silent(gives_way) {
-                Some((silent, silence)) if silence >= SILENCE => self.empty(silent, Fate::GaveWay),
-                _ => return false,
+            let class = if too_many_bytes { Class::Open } else { Class::OpenWithAttachments };
+            if !self.give_way(class, Some(id)) {
+                return false;
             }
         }
     }
 
-    fn most_silent(&self, may: impl Fn(&Entry<A>) -> bool) -> Option<(u128, Duration)> {
-        let entries = self.messages.values().filter(|entry| may(entry));
-        let silent = entries.min_by_key(|entry| entry.progress)?;
-        Some((silent.message.id, silent.progress.elapsed()))
+    /// Has the open message give way that has been silent longest, if it is of this class or one that gains more, and has been silent for
+    /// long enough. Not `newcomer`.
+    fn give_way(&mut self, class: Class, newcomer: Option<u128>) -> bool {
+        let candidates = [class, Class::OpenWithAttachments];
+        let candidates = candidates.into_iter().filter_map(|class| self.first_of(class, newcomer));
+        let Some(place) = candidates.min_by_key(|place| place.turn) else { return false };
+        let is_silent =
+            self.messages.get(&place.id).is_some_and(|entry| entry.progress.elapsed() >= SILENCE);
+        if is_silent {
+            self.empty(place.id, Fate::GaveWay);
+        }
+        is_silent
+    }
+
+    /// The message of a class whose last progress is longest ago, but for `newcomer`.
+    fn first_of(&self, class: Class, newcomer: Option<u128>) -> Option<Place> {
+        let first = Place { class, turn: 0, id: 0 };
+        let mut places = self.order.range(first..).take_while(|place| place.class == class);
+        places.find(|place| Some(place.id) != newcomer).copied()
     }
 
     fn lose(&mut self, id: u128, is_over: bool) {
@@ -431,17 +488,22 @@ impl<A> Assembly<A> {
 
     fn empty(&mut self, id: u128, fate: Fate) {
         if let Some(entry) = self.messages.get_mut(&id) {
+            self.order.remove(&entry.place());
+            self.open -= usize::from(entry.fate == Fate::Open);
             self.bytes -= std::mem::take(&mut entry.bytes);
             self.attachments -= entry.message.attachments.len();
             self.waiting.fetch_sub(entry.message.attachments.len(), Ordering::Relaxed);
             entry.message.bytes = Vec::new();
             entry.message.attachments = Vec::new();
             entry.fate = fate;
+            self.order.insert(entry.place());
         }
     }
 
     fn remove(&mut self, id: u128) -> Option<Unfinished<A>> {
         let entry = self.messages.remove(&id)?;
+        self.order.remove(&entry.place());
+        self.open -= usize::from(entry.fate == Fate::Open);
         self.bytes -= entry.bytes;
         self.attachments -= entry.message.attachments.len();
         self.waiting.fetch_sub(entry.message.attachments.len(), Ordering::Relaxed);
@@ -604,6 +666,60 @@ mod tests {
         assert_eq!(waiting.load(Ordering::Relaxed), 2);
         second.abort(2).unwrap();
         assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    }
+
+    /// That the order says of all messages what a search through them would.
+    fn assert_in_order(assembly: &Assembly<char>) {
+        let places: BTreeSet<Place> = assembly.messages.values().map(Entry::place).collect();
+        assert_eq!(assembly.order, places);
+        let is_open = |entry: &&Entry<char>| entry.fate == Fate::Open;
+        assert_eq!(assembly.open, assembly.messages.values().filter(is_open).count());
+        for class in [Class::Over, Class::Open, Class::OpenWithAttachments] {
+            let searched = assembly.messages.values().filter(|entry| entry.place().class == class);
+            let searched = searched.min_by_key(|entry| (entry.progress, entry.turn));
+            assert_eq!(assembly.first_of(class, None), searched.map(Entry::place));
+        }
+    }
+
+    #[test]
+    fn the_next_to_give_way_is_the_first_in_order() {
+        let mut assembly = Assembly::new(nobody_else!());
+        assembly.limit(Limits { unfinished_messages: 8, unfinished_bytes: 60, ..Limits::LARGEST });
+        let mut ids = 0..;
+        for round in 0..2000_u32 {
+            // Steps without a common divisor with each other, so that all combinations come.
+            let (id, attachments) = (u128::from(round * 7 % 31), round % 3 / 2);
+            let handles = vec!['h'; attachments as usize];
+            match round % 11 {
+                0..4 => {
+                    drop(assembly.add(ids.next().unwrap() % 31, first(9, 2), b"ab", handles, 5))
+                }
+                4..8 => drop(assembly.add(id, Position::Middle, b"c", handles, 5)),
+                8 => drop(assembly.add(id, Position::Last, b"cdefghi", vec![], 5)),
+                9 => drop(assembly.damage(id, Position::Middle)),
+                _ => assembly.remember(Lost { id: id + 40, is_told: attachments == 0 }),
+            }
+            if round % 13 == 0 {
+                assembly.messages.values_mut().for_each(|entry| entry.progress -= SILENCE);
+            }
+            if round % 50 == 0 {
+                let _ = assembly.abort(id);
+            }
+            assert_in_order(&assembly);
+        }
+        assert!(assembly.messages.len() <= 16);
+    }
+
+    #[test]
+    fn what_was_lost_first_is_forgotten_first() {
+        let mut assembly = Assembly::<char>::new(nobody_else!());
+        let most = 2 * MAX_UNFINISHED_MESSAGES as u128;
+        for id in 0..100_000 {
+            assembly.remember(Lost { id, is_told: true });
+        }
+        assert_in_order(&assembly);
+        let ids: Vec<u128> = assembly.messages.keys().copied().collect();
+        assert_eq!(ids, (100_000 - most..100_000).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a packet looks like, and whether one that arrived does.
 //!
 //! ```text
-//! header     version u8, kind u8, attachments u16, len u32, stamp u64       16 bytes, little-endian
+//! header     version u8, kind u8, codec u8, attachments u8, len u32, stamp u64   16 bytes, little-endian
 //!   MESSAGE  and the whole message
 //! part head  id u128, total bytes u64, total attachments u32, zero u32      32 bytes, the totals in FIRST only
 //!   FIRST    and the first part of a large message
@@ -11,7 +11,12 @@
 //! ATTACH     clock domain u64, whether there is something in it u64, and the memory of a ring
 //! BELL       nothing: there is something in a ring
 //! WANT       nothing: a sender waits for a permit
+//! HELLO      who speaks (`hello`): fields, and sometimes channel endpoints
 //! ```
+//!
+//! All numbers are little-endian and of these widths, whatever the processor has: processes with pointers of 32 and of 64 bits
+//! meet. `version` and `codec` are in every packet, so a packet of a process that speaks otherwise is an error that says so, and
+//! never misread. The header, the code of HELLO and what follows in a HELLO stay as they are in every later version.
 //!
 //! `len` counts what follows the header, `attachments` those of this packet. `stamp` orders messages from different sources: those
 //! of one process grow, and those of different processes are times of the same clock. Parts of different messages may interleave, those
@@ -21,7 +26,11 @@
 use std::fmt;
 
 /// The version of the format; the first byte of every packet.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// The number of the codec that the values in messages are encoded by, in every packet. What codecs there are is for the layer
+/// above to say, which checks that this is the one it has.
+pub const CODEC: u8 = 1;
 
 /// The length of the header.
 pub const HEADER_BYTES: usize = 16;
@@ -37,9 +46,29 @@ const ABORT: u8 = 5;
 const ATTACH: u8 = 6;
 const BELL: u8 = 7;
 const WANT: u8 = 8;
+const HELLO: u8 = 9;
 
 /// The length of what follows the header of an ATTACH.
 const ATTACH_BYTES: usize = 16;
+
+/// What a process speaks. Two that speak differently do not understand each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// The version of the protocol.
+    pub version: u8,
+    /// The number of the codec.
+    pub codec: u8,
+}
+
+impl Dialect {
+    /// What this process speaks.
+    pub const OWN: Dialect = Dialect { version: VERSION, codec: CODEC };
+
+    /// Whether this process speaks it, too.
+    pub fn is_own(self) -> bool {
+        self == Dialect::OWN
+    }
+}
 
 /// What a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +98,11 @@ pub enum Kind {
     Bell,
     /// A sender waits for a permit.
     Want,
+    /// A process says who it is.
+    Hello {
+        /// What it speaks.
+        dialect: Dialect,
+    },
 }
 
 /// Where in its message a part stands.
@@ -98,19 +132,27 @@ pub struct Frame {
     pub head_len: usize,
 }
 
+/// Whether a packet that begins like this announces a ring with messages in it. Its memory is data: without it they are lost.
+pub fn announces_messages(start: &[u8]) -> bool {
+    let is_used = start.get(HEADER_BYTES + 8..HEADER_BYTES + 16);
+    start[..start.len().min(3)] == [VERSION, ATTACH, CODEC] && is_used == Some(&1_u64.to_le_bytes())
+}
+
 /// Why a packet is not one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// It is shorter than a header.
     Short,
-    /// It has another version.
-    Version(u8),
+    /// It is of another version or another codec.
+    Foreign(Dialect),
     /// It is of no known kind.
     Kind(u8),
     /// Its length is not the announced one.
     Length,
     /// The number of its attachments is not the announced one.
     Attachments,
+    /// It is a hello that is too long, or ends within a field.
+    Hello,
     /// It is a part of a message that has not begun.
     Unknown,
     /// It does not fit into its message.
@@ -127,12 +169,16 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Malformed::Short => "a packet is too short",
-            Malformed::Version(version) => {
-                return write!(f, "a packet has version {version} instead of {VERSION}");
+            Malformed::Foreign(Dialect { version, codec }) => {
+                return write!(
+                    f,
+                    "a packet is of protocol {version} and codec {codec} instead of {VERSION} and {CODEC}"
+                );
             }
             Malformed::Kind(kind) => return write!(f, "a packet has the unknown kind {kind}"),
             Malformed::Length => "a packet has not the length that it announces",
             Malformed::Attachments => "a packet has not the handles that it announces",
+            Malformed::Hello => "a packet in which a process says who it is has no valid fields",
             Malformed::Unknown => "a packet continues a message that never began",
             Malformed::Part => "a packet does not fit into the message that it continues",
             Malformed::TooLarge => "a message exceeds the limits",
@@ -152,13 +198,23 @@ pub struct Head {
 }
 
 impl Head {
+    /// Writes the head of a whole message: most packets are such.
+    #[inline]
+    pub fn of_message(attachments: u8, body_len: u32) -> Head {
+        let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
+        head.bytes[..4].copy_from_slice(&[VERSION, MESSAGE, CODEC, attachments]);
+        head.bytes[4..8].copy_from_slice(&body_len.to_le_bytes());
+        head
+    }
+
     /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its message.
-    pub fn new(kind: Kind, attachments: u16, body_len: u32) -> Head {
+    pub fn new(kind: Kind, attachments: u8, body_len: u32) -> Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
         let (code, id, bytes, total) = match kind {
-            Kind::Message => (MESSAGE, None, 0, 0),
+            Kind::Message => return Head::of_message(attachments, body_len),
             Kind::Bell => (BELL, None, 0, 0),
             Kind::Want => (WANT, None, 0, 0),
+            Kind::Hello { dialect } => return Head::of_hello(dialect, attachments, body_len),
             Kind::Attach { clock_domain, is_used } => {
                 head.len += ATTACH_BYTES;
                 head.bytes[16..24].copy_from_slice(&clock_domain.to_le_bytes());
@@ -179,10 +235,17 @@ impl Head {
             head.bytes[40..44].copy_from_slice(&total.to_le_bytes());
         }
         let after_header = (head.len - HEADER_BYTES) as u32 + body_len;
-        head.bytes[0] = VERSION;
-        head.bytes[1] = code;
-        head.bytes[2..4].copy_from_slice(&attachments.to_le_bytes());
+        head.bytes[..4].copy_from_slice(&[VERSION, code, CODEC, attachments]);
         head.bytes[4..8].copy_from_slice(&after_header.to_le_bytes());
+        head
+    }
+
+    /// Apart from the others, whose version and codec are constants.
+    #[cold]
+    fn of_hello(dialect: Dialect, attachments: u8, fields_len: u32) -> Head {
+        let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
+        head.bytes[..4].copy_from_slice(&[dialect.version, HELLO, dialect.codec, attachments]);
+        head.bytes[4..8].copy_from_slice(&fields_len.to_le_bytes());
         head
     }
 
@@ -207,16 +270,17 @@ impl Head {
 /// [`Malformed`] if anything in it contradicts what arrived.
 pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malformed> {
     let (header, rest) = start.split_first_chunk::<HEADER_BYTES>().ok_or(Malformed::Short)?;
-    let [version, code, a0, a1, l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7] = *header;
+    let [version, code, codec, count, l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7] = *header;
     let stamp = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-    if version != VERSION {
-        return Err(Malformed::Version(version));
+    let dialect = Dialect { version, codec };
+    if !dialect.is_own() && code != HELLO {
+        return Err(Malformed::Foreign(dialect));
     }
     let announced = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
     if len.checked_sub(HEADER_BYTES).map(|len| len as u64) != Some(announced) {
         return Err(Malformed::Length);
     }
-    if attachments != usize::from(u16::from_le_bytes([a0, a1])) {
+    if attachments != usize::from(count) {
         return Err(Malformed::Attachments);
     }
     let whole = |kind| Ok(Frame { kind, stamp, head_len: HEADER_BYTES });
@@ -237,6 +301,7 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
             });
         }
         FIRST..=ABORT => {}
+        HELLO => return whole(Kind::Hello { dialect }),
         _ => return Err(Malformed::Kind(code)),
     }
     if len < MAX_HEAD_BYTES {
@@ -258,14 +323,14 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
 
 /// How many attachments a packet announces that begins with `start`.
 pub fn announced_attachments(start: &[u8]) -> usize {
-    start.get(2..4).map_or(0, |field| usize::from(u16::from_le_bytes([field[0], field[1]])))
+    start.get(3).map_or(0, |&count| count.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn packet(kind: Kind, attachments: u16, body: &[u8]) -> Vec<u8> {
+    fn packet(kind: Kind, attachments: u8, body: &[u8]) -> Vec<u8> {
         let head = Head::new(kind, attachments, body.len() as u32);
         [head.stamped(0x0123_4567_89ab_cdef).as_bytes(), body].concat()
     }
@@ -284,6 +349,9 @@ mod tests {
             Kind::Part { id, position: Position::Middle },
             Kind::Part { id, position: Position::Last },
             Kind::Abort { id },
+            Kind::Hello { dialect: Dialect::OWN },
+            Kind::Hello { dialect: Dialect { version: 1, codec: 0 } },
+            Kind::Hello { dialect: Dialect { version: 255, codec: 255 } },
         ] {
             let bytes = packet(kind, 7, b"body");
             let frame = parse_all(&bytes, 7).unwrap();
@@ -306,6 +374,23 @@ mod tests {
         }
     }
 
+    /// The place of what is the same in every version.
+    #[test]
+    fn a_hello_begins_with_the_same_bytes_in_every_version() {
+        let dialect = Dialect { version: 7, codec: 5 };
+        let hello = packet(Kind::Hello { dialect }, 3, b"abc");
+        assert_eq!(hello[..8], [7, 9, 5, 3, 3, 0, 0, 0]);
+        assert_eq!(hello[HEADER_BYTES..], *b"abc");
+    }
+
+    #[test]
+    fn a_ring_of_another_codec_is_not_announced() {
+        let mut attach = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"");
+        assert!(announces_messages(&attach));
+        attach[2] += 1;
+        assert!(!announces_messages(&attach));
+    }
+
     #[test]
     fn every_lie_is_noticed() {
         let good = packet(Kind::Message, 1, b"body");
@@ -314,10 +399,23 @@ mod tests {
         assert_eq!(parse_all(&good[..good.len() - 1], 1), Err(Malformed::Length));
         assert_eq!(parse_all(&[&good[..], b"x"].concat(), 1), Err(Malformed::Length));
         assert_eq!(parse_all(&good, 0), Err(Malformed::Attachments));
-        let mut other = good.clone();
-        other[0] = 9;
-        assert_eq!(parse_all(&other, 1), Err(Malformed::Version(9)));
-        for code in [0, 9, 255] {
+        for dialect in [
+            Dialect { version: VERSION + 1, codec: CODEC },
+            Dialect { version: VERSION - 1, codec: CODEC },
+            Dialect { version: VERSION, codec: CODEC + 1 },
+            Dialect { version: 0, codec: 0 },
+        ] {
+            for code in (0..=255).filter(|&code| code != HELLO) {
+                let mut other = good.clone();
+                other[..3].copy_from_slice(&[dialect.version, code, dialect.codec]);
+                assert_eq!(parse_all(&other, 1), Err(Malformed::Foreign(dialect)));
+            }
+            // What its header says has to be true all the same.
+            let hello = packet(Kind::Hello { dialect }, 1, b"body");
+            assert_eq!(parse_all(&hello, 0), Err(Malformed::Attachments));
+            assert_eq!(parse_all(&hello[..hello.len() - 1], 1), Err(Malformed::Length));
+        }
+        for code in [0, 10, 255] {
             let mut other = good.clone();
             other[1] = code;
             assert_eq!(parse_all(&other, 1), Err(Malformed::Kind(code)));

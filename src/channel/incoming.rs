@@ -2,23 +2,30 @@
 
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::assembly::{Assembly, Contents, Whole};
-use super::frame::{self, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position};
-use super::limits::{Limits, MAX_PACKETS_PER_STEP};
+use super::frame::{
+    self, Dialect, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position,
+    announces_messages,
+};
+use super::hello::Hello;
+use super::limits::MAX_PACKETS_PER_STEP;
 use super::luggage::{Luggage, Room};
-use super::message::{Body, Message, Problem, Purpose, RecvError};
+use super::message::{Body, Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::rings::{Next, Rings, Waiting};
 use super::scratch;
-use super::spin::Seen;
+use super::spin::{Seen, Spun};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
 /// How far one call has got.
 struct Step {
     wait: Wait,
     packets: usize,
+    /// How often rings had something that was no message yet.
+    rounds: u32,
     bytes: usize,
     /// After how many bytes a call that does not wait is over: what had arrived when it had taken many packets. What comes
     /// later is news to whoever polls.
@@ -27,7 +34,7 @@ struct Step {
 
 impl Step {
     fn new(wait: Wait) -> Step {
-        Step { wait, packets: 0, bytes: 0, last_byte: None }
+        Step { wait, packets: 0, rounds: 0, bytes: 0, last_byte: None }
     }
 
     /// Ends a call that has taken many packets without a message to show for it.
@@ -45,7 +52,23 @@ impl Step {
             _ => Ok(()),
         }
     }
+
+    /// The same after it has taken in parts of messages from rings.
+    fn may_look_again(&mut self, max_rounds: u32) -> Result<(), RecvError> {
+        self.rounds += 1;
+        match self.wait {
+            Wait::Never if self.rounds >= max_rounds => Err(RecvError::Unfinished),
+            Wait::Until(_) if self.wait.is_over() => Err(RecvError::Empty),
+            _ => Ok(()),
+        }
+    }
 }
+
+/// How often a call that does not wait takes in parts of messages from rings: as often as the largest message needs, and a few times more.
+const MAX_ROUNDS: u32 = 300;
+
+/// ... and as a member of a set, where others have their turn.
+const MAX_ROUNDS_OF_MEMBER: u32 = 4;
 
 /// How many attachments are waiting in unfinished messages, in this process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -70,16 +93,29 @@ pub(super) struct Incoming {
     rings: Option<Box<Rings>>,
     /// Somebody waits for it without calling it, so it has to ask senders to wake who does.
     is_watched: AtomicBool,
-    /// Senders wait for permits, ...
-    is_bounded: bool,
-    /// ... for the moment in which they meet the receiver, ...
-    is_rendezvous: bool,
-    /// ... and one has said that it does, which whoever receives is to be told.
+    /// What it is if a sender says that it waits for a permit.
+    wants: Wants,
+    /// One has said so, which whoever receives is to be told.
     is_wanted: bool,
     /// How many have said so, and nothing came of it yet.
     guests: usize,
     /// How much the last call took.
     taken: usize,
+    /// Other receivers have their turn after it.
+    is_member: bool,
+    /// What a sender calls the type that it sends, if one has said so.
+    sent_type: Option<Arc<str>>,
+}
+
+/// What a receiver makes of senders that say that they wait for permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// Nothing: the channel has no bound.
+    Ignored,
+    /// It is told.
+    Told,
+    /// It is told, and knows how many there are: each is to be met.
+    Counted,
 }
 
 /// What will probably come next. Being wrong costs a copy.
@@ -100,11 +136,12 @@ impl From<PacketReceiver> for Incoming {
             options: Options::default(),
             rings: None,
             is_watched: AtomicBool::new(false),
-            is_bounded: false,
-            is_rendezvous: false,
+            wants: Wants::Ignored,
             is_wanted: false,
             guests: 0,
             taken: 0,
+            is_member: false,
+            sent_type: None,
         }
     }
 }
@@ -112,7 +149,7 @@ impl From<PacketReceiver> for Incoming {
 /// A message that came by socket.
 struct Arrived {
     stamp: u64,
-    message: Message,
+    message: Packed,
 }
 
 /// What the socket had.
@@ -134,7 +171,7 @@ impl Incoming {
         buffer: &mut Vec<u8>,
         purpose: Purpose,
         wait: Wait,
-    ) -> Result<Message, RecvError> {
+    ) -> Result<Packed, RecvError> {
         let mut step = Step::new(wait);
         let received = if self.has_other_sources() {
             self.receive_in_order(buffer, purpose, &mut step)
@@ -166,7 +203,7 @@ impl Incoming {
         buffer: &mut Vec<u8>,
         purpose: Purpose,
         step: &mut Step,
-    ) -> Result<Message, RecvError> {
+    ) -> Result<Packed, RecvError> {
         loop {
             if let Some(Arrived { message, .. }) =
                 self.receive_packet(buffer, purpose, step, step.wait)?
@@ -189,7 +226,7 @@ impl Incoming {
         buffer: &mut Vec<u8>,
         purpose: Purpose,
         step: &mut Step,
-    ) -> Result<Message, RecvError> {
+    ) -> Result<Packed, RecvError> {
         let mut socket = None;
         loop {
             if !self.rings().is_known() && !self.rings().look_ahead() {
@@ -203,12 +240,30 @@ impl Incoming {
                     return Ok(message);
                 }
                 Next::Unconfirmed => continue,
+                Next::Unfinished => {
+                    step.may_look_again(self.max_rounds())?;
+                    continue;
+                }
                 Next::Lost(problem) => return Err(RecvError::Lost(problem)),
                 Next::Nothing => {}
             }
             // What an earlier call has seen is used up.
             let Some(socket) = socket.take() else { continue };
-            if self.rings().sweep() || socket == Socket::Busy {
+            // There is more in rings, and it cannot be delivered before what could not be received.
+            if self.rings().must_read() {
+                if let Some(error) = self.rings().take_trouble() {
+                    return Err(RecvError::Io(error));
+                }
+            }
+            if self.rings().sweep() {
+                step.may_look_again(self.max_rounds())?;
+                continue;
+            }
+            // While a ring cannot be mapped, nothing more is read from the socket, however much there is.
+            if let Some(error) = self.rings().take_trouble() {
+                return Err(RecvError::Io(error));
+            }
+            if socket == Socket::Busy {
                 step.may_go_on(&self.packets)?;
                 continue;
             }
@@ -229,15 +284,24 @@ impl Incoming {
         }
     }
 
+    fn max_rounds(&self) -> u32 {
+        if self.is_member { MAX_ROUNDS_OF_MEMBER } else { MAX_ROUNDS }
+    }
+
     /// Reads the socket until there is a message or nothing more.
     fn read_socket(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<Socket, RecvError> {
         let mut socket = Socket::Busy;
         // As many as there can be: what comes later need not be seen.
         for _ in 0..MAX_PACKETS_PER_STEP {
             if !self.rings().may_read_more() {
+                if self.rings().has_delivered_packets() {
+                    self.rings().socket_was_cut_short();
+                    return Ok(Socket::Busy);
+                }
                 socket = Socket::Read;
                 break;
             }
+            self.rings().forget_trouble();
             match self.receive_packet(buffer, Purpose::Look, step, Wait::Never) {
                 Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
                 Ok(None) => {}
@@ -249,6 +313,12 @@ impl Incoming {
                     self.rings().socket_was_read(true);
                     return Ok(Socket::Ended);
                 }
+                // To drain these gives handles back.
+                Err(RecvError::Io(error)) if self.rings().has_burdens() => {
+                    self.rings().defer(error);
+                    self.rings().socket_was_cut_short();
+                    return Ok(Socket::Read);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -257,15 +327,17 @@ impl Incoming {
     }
 
     fn add_waiting(&mut self, arrived: Arrived, buffer: &[u8]) {
-        let Arrived { stamp, message: Message { body, attachments } } = arrived;
+        let Arrived { stamp, message: Packed { body, attachments } } = arrived;
         let bytes = body.into_vec(buffer);
-        self.rings().add_waiting(Waiting { stamp, bytes, attachments });
+        self.rings().add_waiting(Waiting::new(stamp, bytes, attachments));
     }
 
     /// Waits until there is something in a ring or the socket, or something may have changed.
     fn wait(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<(), RecvError> {
-        if self.rings().spin() || !self.rings().arm() {
-            return step.may_go_on(&self.packets);
+        match self.rings().spin(step.wait) {
+            Spun::Progress if step.wait.is_over() => return Err(RecvError::Empty),
+            Spun::InVain if self.rings().arm() => {}
+            _ => return step.may_go_on(&self.packets),
         }
         let until_idle = self.options.idle().map_or(Wait::Forever, Wait::at_most);
         let is_limited = self.rings().has_any() && until_idle.is_before(step.wait);
@@ -301,13 +373,50 @@ impl Incoming {
 
     /// From now on, tells that senders wait for permits.
     pub(super) fn heed_wants(&mut self, is_rendezvous: bool) {
-        self.is_bounded = true;
-        self.is_rendezvous = is_rendezvous;
+        self.wants = if is_rendezvous { Wants::Counted } else { Wants::Told };
+    }
+
+    /// Whether other receivers have their turn after it, so that a call that does not wait is short.
+    pub(super) fn share_time(&mut self, is_member: bool) {
+        self.is_member = is_member;
+    }
+
+    /// Receives a packet that is to be a HELLO, of whatever dialect, with what is attached to it.
+    pub(super) fn receive_hello(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        wait: Wait,
+    ) -> Result<(Hello, Vec<Attachment>), RecvError> {
+        buffer.clear();
+        buffer.reserve(RECEIVE_BYTES);
+        let mut head = [0; HEADER_BYTES];
+        let mut attachments = Vec::new();
+        let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
+        let arrival = self.packets.recv(landing, &mut attachments, wait, |_| false)?;
+        match self.inspect(&head, buffer, arrival, attachments.len())? {
+            Some(Frame { kind: Kind::Hello { dialect }, .. }) => {
+                let hello = Hello::read(dialect, buffer).map_err(lost)?;
+                self.note_type(&hello);
+                Ok((hello, attachments))
+            }
+            _ => Err(lost(Malformed::Hello)),
+        }
+    }
+
+    /// From now on, knows what the peer that has said this calls the type that it sends.
+    pub(super) fn note_type(&mut self, hello: &Hello) {
+        self.sent_type = hello.sent.as_deref().map(Arc::from);
+    }
+
+    /// What a sender calls the type that it sends, if one has said so.
+    #[inline]
+    pub(super) fn sent_type(&self) -> Option<&Arc<str>> {
+        self.sent_type.as_ref()
     }
 
     /// Adds what was sent before there was this channel.
     pub(super) fn add_backlog(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
-        self.rings().add_waiting(Waiting { stamp: 0, bytes, attachments });
+        self.rings().add_waiting(Waiting::new(0, bytes, attachments));
     }
 
     /// Whether a sender has said that it waits for a permit. Until that is taken note of, there is no waiting.
@@ -374,7 +483,7 @@ impl Incoming {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
         let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
-        let arrival = self.packets.recv(landing, &mut attachments, wait)?;
+        let arrival = self.packets.recv(landing, &mut attachments, wait, announces_messages)?;
         step.bytes += arrival.len;
         let Some(frame) = self.inspect(&head, buffer, arrival, attachments.len())? else {
             return Ok(None);
@@ -397,7 +506,7 @@ impl Incoming {
         let mut attachments = Vec::new();
         let mut body = scratch::take_vector(size);
         let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
-        let arrival = match self.packets.recv(landing, &mut attachments, wait) {
+        let arrival = match self.packets.recv(landing, &mut attachments, wait, announces_messages) {
             Ok(arrival) => arrival,
             Err(error) => {
                 scratch::give_back(body);
@@ -432,7 +541,7 @@ impl Incoming {
         let mut head = [0; MAX_HEAD_BYTES];
         let mut attachments = Vec::new();
         let landing = Landing { head: &mut head, body: &mut bytes, rest: buffer };
-        let received = self.packets.recv(landing, &mut attachments, wait);
+        let received = self.packets.recv(landing, &mut attachments, wait, announces_messages);
         step.bytes += received.as_ref().map_or(0, |arrival| arrival.len);
         if let Some((position, stamp)) = continues(id, &head, &received, attachments.len()) {
             let limit = max_waiting(&attachments);
@@ -470,13 +579,12 @@ impl Incoming {
         attachments: Vec<Attachment>,
     ) -> Result<Option<Arrived>, RecvError> {
         let bytes = body.bytes(buffer).len();
-        let Limits { message_bytes, message_handles, .. } = self.options.limits;
-        if bytes > message_bytes || attachments.len() > message_handles {
+        if !self.options.limits.admit(bytes as u64, attachments.len()) {
             self.expected = Expected::Message(0);
             return Err(lost(Malformed::TooLarge));
         }
         self.expected = Expected::Message(bytes);
-        Ok(Some(Arrived { stamp, message: Message { body, attachments } }))
+        Ok(Some(Arrived { stamp, message: Packed { body, attachments } }))
     }
 
     /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.
@@ -531,9 +639,11 @@ impl Incoming {
                 self.finish(id, frame.stamp, added)
             }
             Kind::Bell => Ok(None),
+            Kind::Hello { dialect } => self.greet(dialect, body).map(|()| None),
             Kind::Want => {
-                self.is_wanted = self.is_bounded;
-                self.guests = self.guests.saturating_add(usize::from(self.is_rendezvous));
+                self.is_wanted = self.wants != Wants::Ignored;
+                let guests = usize::from(self.wants == Wants::Counted);
+                self.guests = self.guests.saturating_add(guests);
                 Ok(None)
             }
             Kind::Attach { clock_domain, .. } => {
@@ -546,6 +656,16 @@ impl Incoming {
         }
     }
 
+    /// Takes note of what a sender has said of itself.
+    fn greet(&mut self, dialect: Dialect, fields: &[u8]) -> Result<(), RecvError> {
+        let hello = Hello::read(dialect, fields).map_err(lost)?;
+        if !dialect.is_own() {
+            return Err(hello.into());
+        }
+        self.note_type(&hello);
+        Ok(())
+    }
+
     fn finish(
         &mut self,
         id: u128,
@@ -555,7 +675,7 @@ impl Incoming {
         match added.map_err(lost)? {
             Some((bytes, attachments)) => {
                 self.expected = Expected::Message(0);
-                let message = Message { body: Body::Owned(bytes), attachments };
+                let message = Packed { body: Body::Owned(bytes), attachments };
                 Ok(Some(Arrived { stamp, message }))
             }
             None => {
@@ -640,13 +760,23 @@ impl Incoming {
             Ok(departed) => departed,
             Err((error, packets)) => return Err((error, Incoming { packets, ..self })),
         };
-        let Incoming { assembly, options, rings, .. } = self;
+        let Incoming { assembly, options, rings, sent_type, .. } = self;
         let Contents { mut unfinished, lost } = assembly.into_contents();
         // What a peer has piled up here must not keep the receiver from moving, nor others' messages from moving with it.
         unfinished.sort_by_key(|message| message.bytes.len());
         let (carried, left_behind) = unfinished.into_iter().partition(|message| room.take(message));
-        let (rings, waiting) = rings.map_or_else(Default::default, |rings| rings.depart());
-        let luggage = Luggage { carried, left_behind, lost, rings, waiting, options, issuer: None };
+        let (rings, waiting) =
+            rings.map_or_else(Default::default, |rings| rings.depart(&mut room.drained));
+        let luggage = Luggage {
+            carried,
+            left_behind,
+            lost,
+            rings,
+            waiting,
+            options,
+            issuer: None,
+            sent_type,
+        };
         Ok((Attachment::from_receiver(packets), luggage, remains))
     }
 
@@ -654,6 +784,7 @@ impl Incoming {
     pub(super) fn arrive(attachment: Attachment, luggage: Luggage) -> io::Result<Incoming> {
         let mut receiver = Incoming::from(attachment.into_receiver()?);
         receiver.set_options(luggage.options);
+        receiver.sent_type = luggage.sent_type;
         let assembly = &mut receiver.assembly;
         let limit = platform::max_waiting_attachments();
         luggage.carried.into_iter().for_each(|message| assembly.resume(message, limit));

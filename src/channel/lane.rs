@@ -4,13 +4,13 @@
 //! those with attachments always do. All get their stamps here, under one lock, so that a ring has one writer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{mem, thread};
+use std::{hint, io, mem, thread};
 
 use super::frame::{Head, Kind};
 use super::ring::{self, FRAGMENT_BYTES, Producer, PushError, Pushed, State};
 use super::rings::{AFTER_SOCKET, order};
-use super::spin::{Seen, Spin};
-use crate::platform::{self, Attachment, PacketSender, RingMemory, SendError};
+use super::spin::{Seen, Spin, Spun};
+use crate::platform::{self, Attachment, PacketSender, RingMemory, SendError, Wait};
 
 /// So many messages ...
 const HOT_MESSAGES: u32 = 64;
@@ -21,8 +21,12 @@ const HOT_NANOS: u64 = 10_000_000;
 /// How often a sender looks what the receiver makes of its ring, in nanoseconds.
 const LOOK_NANOS: u64 = 1_000_000;
 
-/// How long a sender waits for a receiver that is making room, in nanoseconds: to stay in memory that is in the cache is worth as much.
+/// How long one `send` waits in all for a receiver that is making room, in nanoseconds: to stay in memory that is in the cache is
+/// worth as much. No receiver prolongs it.
 const PATIENCE_NANOS: u64 = 50_000;
+
+/// ... and so many nanoseconds more for each byte of the message: a receiver that takes longer is slower than new memory.
+const PATIENCE_NANOS_PER_BYTE: u64 = 1;
 
 /// Up to this size a ring grows at once, and stays as large: what was used before is used again, and that in the cache.
 const WORKING_SET: u32 = 1 << 20;
@@ -32,6 +36,9 @@ const YIELDS: usize = 20;
 
 /// How long a ring is large for nothing before it becomes small again, in nanoseconds.
 const SETTLE_NANOS: u64 = 100_000_000;
+
+/// A ring that has had a segment larger than this is then given up for a new one: only that gives its memory back to the system.
+const LARGEST_KEPT: u32 = 4 << 20;
 
 /// After a ring came to nothing, the next is tried after so many nanoseconds, ...
 const MIN_BACKOFF_NANOS: u64 = 100_000_000;
@@ -87,7 +94,11 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct Link {
     ring: Producer<RingMemory>,
-    /// There are messages in it, so what comes goes there as well.
+    /// The process whose ring it is.
+    owner: u64,
+    /// The receiver was told that there are messages in it, so it reads them whether it keeps the ring or not.
+    is_announced: bool,
+    /// Messages go there.
     is_used: bool,
     /// The receiver reads it.
     is_accepted: bool,
@@ -95,10 +106,14 @@ struct Link {
     is_alone: bool,
     /// How it waits for a receiver that makes room.
     spin: Spin,
+    /// For how many nanoseconds the `send` that is going on may still wait.
+    patience: u64,
     /// When there was no room last, ...
     was_full: u64,
     /// ... and what the receiver had consumed then.
     consumed: u64,
+    /// The length of its longest segment.
+    largest: u32,
     /// A wake-up is still to be sent.
     owes_bell: bool,
     /// When to look what the receiver makes of it.
@@ -114,8 +129,10 @@ enum Unsent {
     Retired,
     /// The receiver is gone.
     Gone,
-    /// There is no memory for more.
-    NoRoom,
+    /// The ring cannot grow any more.
+    Exhausted,
+    /// The system has no memory for more.
+    NoMemory,
 }
 
 impl Lane {
@@ -125,8 +142,8 @@ impl Lane {
         self.stamp_at(platform::now())
     }
 
-    /// The same for what may go into the ring. Where nobody compares it with other rings, it need not be exact, unless it has a
-    /// mark: a record with one is later than all that is in the socket before what the mark is about, whoever has sent it, and so
+    /// The same for what may go into the ring. Where the receiver does not compare it with other rings, it need not be exact, unless it
+    /// has a mark: a record with one is later than all that is in the socket before what the mark is about, from any sender, and so
     /// is not next as long as the receiver has not read that far.
     #[inline]
     fn stamp_record(&mut self, socket_use: &SocketUse) -> u64 {
@@ -154,7 +171,7 @@ impl Lane {
     ) -> Result<Routed, SendError> {
         let stamp = self.stamp_record(socket_use);
         if let Some(link) = &mut self.link {
-            // Until it is read, only the socket tells whether anybody is there.
+            // Until it is read, only the socket tells whether the receiver is there.
             if stamp >= link.next_look || (link.is_used && !link.is_accepted) {
                 self.look(packets, stamp)?;
             }
@@ -170,7 +187,7 @@ impl Lane {
         Ok(Routed::BySocket { stamp })
     }
 
-    /// Sends a message that the socket has no room for by the ring, whether the receiver knows of it or not.
+    /// Sends a message that the socket has no room for by the ring, whether the receiver has accepted it or not.
     pub(super) fn send_past_socket(
         &mut self,
         packets: &PacketSender,
@@ -184,7 +201,9 @@ impl Lane {
                 self.attach(packets, stamp, true);
             }
             let Some(link) = &mut self.link else { break };
-            link.is_used = true;
+            if !link.is_ready() && !link.announce(packets, stamp) {
+                break;
+            }
             match self.push(packets, body, stamp)? {
                 Routed::BySocket { stamp: exact } if self.link.is_none() => stamp = exact,
                 routed => return Ok(routed),
@@ -195,7 +214,7 @@ impl Lane {
 
     /// Counts a message, and offers a ring if there are many.
     fn warm_up(&mut self, packets: &PacketSender, stamp: u64) {
-        if stamp - self.counted_since > HOT_NANOS {
+        if stamp.saturating_sub(self.counted_since) > HOT_NANOS {
             self.counted_since = stamp;
             self.count = 0;
         }
@@ -208,7 +227,7 @@ impl Lane {
 
     /// Makes a ring and offers it to the receiver. Without one, everything goes by socket.
     fn attach(&mut self, packets: &PacketSender, stamp: u64, is_used: bool) {
-        // Who would have to wait otherwise tries again, unless nobody is there.
+        // A sender that would have to wait otherwise tries again, unless the receiver is gone or wants none.
         if stamp < self.not_before && (!is_used || self.not_before == u64::MAX) {
             return;
         }
@@ -217,12 +236,18 @@ impl Lane {
         let offered = ring.filter(|ring| offer(ring, packets, stamp, is_used));
         match offered {
             Some(ring) => {
+                // The offer went by socket, as may have done what was sent before; or that is in another ring.
+                self.mark = AFTER_SOCKET;
                 self.link = Some(Link {
+                    largest: ring.len(),
                     ring,
+                    owner: platform::process_mark(),
+                    is_announced: is_used,
                     is_used,
                     is_accepted: false,
                     is_alone: false,
                     spin: Spin::new(PATIENCE_NANOS),
+                    patience: 0,
                     was_full: stamp,
                     consumed: 0,
                     owes_bell: false,
@@ -240,7 +265,7 @@ impl Lane {
         self.not_before = u64::MAX;
     }
 
-    /// Leaves the ring alone, and does not try another for a while.
+    /// Gives the ring up, and does not try another for speed for a while.
     fn give_up(&mut self, stamp: u64) {
         self.link = None;
         self.back_off(stamp);
@@ -261,8 +286,15 @@ impl Lane {
         if packets.is_closed() {
             return Err(SendError::Closed);
         }
-        if stamp - link.was_full > SETTLE_NANOS && link.ring.len() > WORKING_SET {
-            link.ring.settle();
+        if stamp.saturating_sub(link.was_full) > SETTLE_NANOS && link.largest > WORKING_SET {
+            if link.largest <= LARGEST_KEPT {
+                link.ring.settle();
+                link.largest = link.ring.len();
+            } else if link.ring.is_empty() {
+                // If the channel is busy, it has a new one soon.
+                self.link = None;
+                return Ok(());
+            }
         }
         if link.is_accepted {
             return Ok(());
@@ -273,18 +305,20 @@ impl Lane {
                 link.is_alone = state == State::AcceptedAlone;
                 self.backoff = 0;
             }
-            State::Offered if !is_due => {}
-            // Once it was received it takes a moment. If nothing has come of it by the next look, its receiver had no handle left.
-            State::Offered if !mem::replace(&mut link.is_overdue, packets.is_drained()) => {}
-            // What is in there waits for a receiver that can take it. One that has it already will not take it twice.
-            State::Offered if link.is_used => {
-                if stamp >= self.not_before {
+            State::Unwanted => self.leave(),
+            _ if !is_due => {}
+            // Messages are in there. Should it be retired, the next push will tell; should the offer be lost, which no honest receiver
+            // lets happen, it is repeated now and then. A receiver that has it already does not take it twice.
+            _ if link.is_used => {
+                let is_overdue = mem::replace(&mut link.is_overdue, packets.is_drained());
+                if is_overdue && stamp >= self.not_before {
                     offer(&link.ring, packets, stamp, true);
                     self.back_off(stamp);
                 }
             }
+            // Once it was received it takes a moment. If nothing has come of it by the next look, its receiver had no handle left.
+            State::Offered if !mem::replace(&mut link.is_overdue, packets.is_drained()) => {}
             State::Offered | State::Refused => self.give_up(stamp),
-            State::Unwanted => self.leave(),
         }
         Ok(())
     }
@@ -300,24 +334,66 @@ impl Lane {
         match link.push(packets, body, stamp | self.mark) {
             Ok(()) => {
                 self.mark = 0;
+                leave_tick(stamp);
                 Ok(Routed::Sent)
             }
-            Err(Unsent::Gone) => Err(SendError::Closed),
-            // What is in there without being complete will be forgotten.
-            Err(Unsent::NoRoom) => Ok(Routed::BySocket { stamp: self.stamp() }),
-            Err(Unsent::Retired) => {
-                if link.ring.state() == State::Unwanted {
-                    self.leave();
+            Err(unsent) => self.push_elsewhere(packets, body, unsent),
+        }
+    }
+
+    /// Finds another way for a message that the ring has not taken. What is in there of it without being complete will be forgotten.
+    #[cold]
+    fn push_elsewhere(
+        &mut self,
+        packets: &PacketSender,
+        body: &[u8],
+        unsent: Unsent,
+    ) -> Result<Routed, SendError> {
+        let stamp = self.stamp();
+        let Some(link) = &mut self.link else { return Ok(Routed::BySocket { stamp }) };
+        match unsent {
+            Unsent::Gone => return Err(SendError::Closed),
+            Unsent::NoMemory => {}
+            Unsent::Retired => {
+                match link.ring.state() {
+                    State::Unwanted => self.leave(),
+                    // The receiver has no room for another one at the moment.
+                    State::Refused => self.give_up(stamp),
+                    _ => self.link = None,
                 }
-                self.link = None;
                 self.count = 0;
-                Ok(Routed::BySocket { stamp: self.stamp() })
             }
+            Unsent::Exhausted => {
+                // The receiver reads what is in there, and goes on with the next: its stamps are later.
+                self.link = None;
+                self.attach(packets, stamp, true);
+                let stamp = self.stamp();
+                if let Some(link) = &mut self.link {
+                    if link.push(packets, body, stamp | self.mark).is_ok() {
+                        self.mark = 0;
+                        leave_tick(stamp);
+                        return Ok(Routed::Sent);
+                    }
+                }
+                return Ok(Routed::BySocket { stamp });
+            }
+        }
+        Ok(Routed::BySocket { stamp })
+    }
+}
+
+/// Waits until the clock has left the stamp of a message that is sent, where the clock stands still for so long that a message that is
+/// sent elsewhere afterwards could have the same.
+#[inline]
+pub(super) fn leave_tick(stamp: u64) {
+    if platform::clock_tick() > 0 {
+        while platform::now() <= stamp {
+            hint::spin_loop();
         }
     }
 }
 
-/// Sends the memory of a ring to the receiver.
+/// Sends the memory of a ring to the receiver. Never waits.
 fn offer(ring: &Producer<RingMemory>, packets: &PacketSender, stamp: u64, is_used: bool) -> bool {
     let Some(clock_domain) = platform::clock_domain() else { return false };
     let head = Head::new(Kind::Attach { clock_domain, is_used }, 1, 0).stamped(stamp);
@@ -326,7 +402,7 @@ fn offer(ring: &Producer<RingMemory>, packets: &PacketSender, stamp: u64, is_use
 }
 
 impl Link {
-    /// Whether messages are to go here: the receiver reads it, or there are some already.
+    /// Whether messages are to go here: the receiver reads it, or was told that there are some.
     #[inline]
     fn is_ready(&mut self) -> bool {
         if !self.is_used {
@@ -335,8 +411,16 @@ impl Link {
         self.is_used
     }
 
+    /// Tells the receiver that there are messages in it from now on. Whether it was told.
+    fn announce(&mut self, packets: &PacketSender, stamp: u64) -> bool {
+        self.is_announced = self.is_announced || offer(&self.ring, packets, stamp, true);
+        self.is_used = self.is_announced;
+        self.is_used
+    }
+
     #[inline]
     fn push(&mut self, packets: &PacketSender, body: &[u8], stamp: u64) -> Result<(), Unsent> {
+        self.patience = PATIENCE_NANOS + PATIENCE_NANOS_PER_BYTE * body.len() as u64;
         if body.len() <= FRAGMENT_BYTES {
             return self.publish(packets, ring::Kind::Message, stamp, [body, &[]]);
         }
@@ -376,7 +460,7 @@ impl Link {
     #[cold]
     fn wake(&mut self, packets: &PacketSender) -> Result<(), Unsent> {
         let head = Head::new(Kind::Bell, 0, 0);
-        let sent = packets.send(head.as_bytes(), &[], Vec::new());
+        let sent = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
         self.owes_bell = false;
         match sent {
             // If the socket is full, there is something in it to wake up for.
@@ -401,20 +485,40 @@ impl Link {
         if packets.is_closed() {
             return Err(Unsent::Gone);
         }
-        self.ring.grow(need).map_err(|_| Unsent::NoRoom)
+        let grown = self.ring.grow(need);
+        self.largest = self.largest.max(self.ring.len());
+        grown.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => Unsent::Exhausted,
+            _ => Unsent::NoMemory,
+        })
     }
 
-    /// Waits a moment for a receiver that has been making room.
+    /// Waits a moment for a receiver that has been making room, as long as there is patience left.
     fn wait_for_progress(&mut self) -> bool {
+        if self.patience == 0 {
+            return false;
+        }
+        let begun = platform::now();
         let (ring, consumed) = (&self.ring, self.consumed);
         let look = || if ring.consumed() != consumed { Seen::Something } else { Seen::Nothing };
-        if self.spin.spin(look) {
-            return true;
+        self.spin.limit(self.patience.min(PATIENCE_NANOS));
+        let has_moved = self.spin.spin(Wait::Forever, look) == Spun::Found
+            // It may be waiting for this very processor.
+            || (0..YIELDS).any(|_| {
+                thread::yield_now();
+                ring.consumed() != consumed
+            });
+        self.patience = self.patience.saturating_sub(platform::now().saturating_sub(begun));
+        has_moved
+    }
+}
+
+/// The receiver need not keep a place for a ring that nothing will come through any more.
+impl Drop for Link {
+    fn drop(&mut self) {
+        // A forked child has no copy of its parent's.
+        if self.owner == platform::process_mark() {
+            self.ring.retire();
         }
-        // It may be waiting for this very processor.
-        (0..YIELDS).any(|_| {
-            thread::yield_now();
-            ring.consumed() != consumed
-        })
     }
 }

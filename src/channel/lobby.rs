@@ -6,51 +6,85 @@
 //! and is told so, and was not heard.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
 use std::io;
+use std::marker::PhantomData;
 
+use super::hello::Hello;
 use super::incoming::Incoming;
-use super::limits::{CLIENTS_PER_TURN, Limits};
+use super::limits::CLIENTS_PER_TURN;
 use super::message::{Message, Problem, Purpose, RecvError};
-use super::options::Options;
 use super::receiver::Receiver;
-use crate::platform::{self, Listener, PacketReceiver, Peer, Poller, Wait};
+use super::table::TableError;
+use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, Poller, Wait};
 
 /// The listener's id in the poller; clients count from one.
 const LISTENER_ID: u64 = 0;
 
-/// The first words of a client, and the channel that they came by.
-pub(super) type First = (Receiver, Message);
-
 /// What clients are expected to say first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Greeting {
-    /// Any message.
-    Message,
-    /// A message of at most so many bytes, with one handle. Until one has come, a client gets nothing else here, and what is
-    /// wrong with its message is wrong with that client.
-    Handle { bytes: usize },
+pub(super) trait Greeting: Debug {
+    /// What they said.
+    type Words;
+
+    /// Whether it comes with a handle. Then there is room for that, and what cannot be received is the client's fault.
+    const HAS_HANDLE: bool;
+
+    /// Receives it if it is there.
+    fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError>;
+}
+
+/// Any message, after a HELLO or without one.
+#[derive(Debug)]
+pub(super) enum AnyMessage {}
+
+impl Greeting for AnyMessage {
+    type Words = Message;
+
+    const HAS_HANDLE: bool = false;
+
+    fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Message, RecvError> {
+        let packed = client.receive(buffer, Purpose::Look, Wait::Never)?;
+        packed.unpack(buffer, &client.options().limits)
+    }
+}
+
+/// A HELLO with one handle, and nothing before it.
+#[derive(Debug)]
+pub(super) enum WithHandle {}
+
+impl Greeting for WithHandle {
+    type Words = (Hello, Vec<Attachment>);
+
+    const HAS_HANDLE: bool = true;
+
+    fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError> {
+        client.receive_hello(buffer, Wait::Never)
+    }
 }
 
 /// A listener, and who has come in.
 #[derive(Debug)]
-pub(super) struct Lobby {
+pub(super) struct Lobby<G: Greeting> {
     listener: Listener,
     /// Made with the listener: when a client comes there may be no handle left for it.
     poller: Poller,
-    greeting: Greeting,
     /// Those who have said nothing.
     silent: BTreeMap<u64, Incoming>,
     last_id: u64,
     /// Who may have something to say, the listener included.
     ready: VecDeque<u64>,
+    greeting: PhantomData<fn() -> G>,
 }
 
-impl Lobby {
-    pub(super) fn new(listener: Listener, greeting: Greeting) -> io::Result<Lobby> {
+/// The first words of a client, if there are any, and the channel that they came by.
+type Heard<G> = Option<(Receiver, <G as Greeting>::Words)>;
+
+impl<G: Greeting> Lobby<G> {
+    pub(super) fn new(listener: Listener) -> io::Result<Lobby<G>> {
         let poller = Poller::new()?;
         poller.add_listener(&listener, LISTENER_ID)?;
         let (silent, ready) = (BTreeMap::new(), VecDeque::new());
-        Ok(Lobby { listener, poller, greeting, silent, last_id: 0, ready })
+        Ok(Lobby { listener, poller, silent, last_id: 0, ready, greeting: PhantomData })
     }
 
     /// Is ready when somebody comes or says something.
@@ -65,7 +99,7 @@ impl Lobby {
         buffer: &mut Vec<u8>,
         wait: Wait,
         may_enter: &mut dyn FnMut(&Peer) -> bool,
-    ) -> Result<First, RecvError> {
+    ) -> Result<(Receiver, G::Words), RecvError> {
         loop {
             let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
             self.poller.wait(wait_now, &mut self.ready).map_err(RecvError::Io)?;
@@ -94,7 +128,7 @@ impl Lobby {
         &mut self,
         buffer: &mut Vec<u8>,
         may_enter: &mut dyn FnMut(&Peer) -> bool,
-    ) -> Result<Option<First>, RecvError> {
+    ) -> Result<Heard<G>, RecvError> {
         // It stays among the ready until nobody is found, however this ends: nobody would say again that there is somebody.
         self.ready.push_back(LISTENER_ID);
         for _ in 0..CLIENTS_PER_TURN {
@@ -122,11 +156,8 @@ impl Lobby {
         &mut self,
         packets: PacketReceiver,
         buffer: &mut Vec<u8>,
-    ) -> Result<Option<First>, RecvError> {
-        let mut receiver = Incoming::from(packets);
-        if let Greeting::Handle { bytes } = self.greeting {
-            receiver.set_options(options_for_stranger(bytes));
-        }
+    ) -> Result<Heard<G>, RecvError> {
+        let receiver = Incoming::from(packets);
         self.last_id += 1;
         let id = self.last_id;
         let watched = self.poller.add(receiver.watch(), id);
@@ -146,7 +177,7 @@ impl Lobby {
         Ok(heard)
     }
 
-    fn dismiss_oldest(&mut self, buffer: &mut Vec<u8>) -> Result<Option<First>, RecvError> {
+    fn dismiss_oldest(&mut self, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
         match self.silent.first_key_value() {
             Some((&id, _)) => self.dismiss(id, buffer),
             None => Ok(None),
@@ -154,7 +185,7 @@ impl Lobby {
     }
 
     /// Drops a client, unless it has said something before it could not any more.
-    fn dismiss(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Option<First>, RecvError> {
+    fn dismiss(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
         let heard = self.hear(id, buffer)?;
         let Some(client) = self.silent.get(&id) else { return Ok(heard) };
         client.packets().refuse();
@@ -187,9 +218,8 @@ impl Lobby {
     }
 
     /// Receives from one client. If that fails, the client is heard again.
-    fn hear(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Option<First>, RecvError> {
-        let needs_room = self.greeting != Greeting::Message;
-        if needs_room && self.silent.contains_key(&id) {
+    fn hear(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
+        if G::HAS_HANDLE && self.silent.contains_key(&id) {
             if let Err(error) = self.make_room(id) {
                 // It was here before those that come later.
                 self.ready.push_front(id);
@@ -198,16 +228,16 @@ impl Lobby {
             self.listener.release();
         }
         let Some(client) = self.silent.get_mut(&id) else { return Ok(None) };
-        let received = client.receive(buffer, Purpose::Look, Wait::Never);
-        if needs_room {
+        let received = G::hear(client, buffer);
+        if G::HAS_HANDLE {
             // If there is none left, that shows when it is needed next.
             let _ = self.listener.reserve();
         }
         match received {
-            Ok(message) => {
+            Ok(words) => {
                 let receiver = self.silent.remove(&id).ok_or(RecvError::Disconnected)?;
                 let _ = self.poller.remove(receiver.packets());
-                return Ok(Some((Receiver::new(receiver, None), message)));
+                return Ok(Some((Receiver::new(receiver, None), words)));
             }
             Err(RecvError::Empty) => {}
             Err(RecvError::Unfinished) => self.ready.push_back(id),
@@ -215,7 +245,19 @@ impl Lobby {
                 self.silent.remove(&id);
             }
             // There was room for all that it should have sent.
-            Err(RecvError::Lost(_)) if needs_room => {
+            Err(RecvError::Lost(_)) if G::HAS_HANDLE => {
+                self.silent.remove(&id);
+            }
+            // It keeps to the protocol, cannot be understood, and cannot be told.
+            Err(
+                error @ RecvError::Lost(
+                    Problem::Foreign(_) | Problem::Table(TableError::Foreign(_)),
+                ),
+            ) => {
+                self.silent.remove(&id);
+                return Err(error);
+            }
+            Err(RecvError::Lost(Problem::Table(_))) => {
                 self.silent.remove(&id);
             }
             // Not the client's fault.
@@ -230,16 +272,4 @@ impl Lobby {
         }
         Ok(None)
     }
-}
-
-/// What is received from somebody of whom nothing is known yet.
-fn options_for_stranger(bytes: usize) -> Options {
-    let limits = Limits {
-        message_bytes: bytes,
-        message_handles: 1,
-        unfinished_bytes: bytes,
-        unfinished_messages: 1,
-        ..Limits::default()
-    };
-    Options { limits, shares_memory: false, ..Options::default() }
 }

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::frame::Malformed;
-use super::message::{Message, Problem, Purpose, RecvError};
+use super::message::{Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{self, Issuer, Permits};
 use super::queue::Queue;
 use super::spin::{Seen, Spin};
+use super::table::Capabilities;
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
 
 /// What the ends of the channel share.
@@ -61,6 +62,15 @@ pub(super) struct Way {
     pub(super) packets: Arc<PacketSender>,
     /// What has to be taken before something is sent, if the channel is bounded.
     pub(super) permits: Option<Permits>,
+    /// What the channel can do.
+    pub(super) capabilities: Capabilities,
+}
+
+impl Way {
+    /// Into a channel of this machine.
+    pub(super) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Way {
+        Way { packets, permits, capabilities: Capabilities::ALL }
+    }
 }
 
 /// What became of a message.
@@ -153,6 +163,18 @@ impl Local {
         state.promoted.is_some() || !state.has_receiver || state.has_room()
     }
 
+    /// Whether the receiver is gone. A forked child cannot know.
+    pub(super) fn is_closed(&self) -> bool {
+        if self.is_foreign() {
+            return false;
+        }
+        let state = self.lock();
+        match &state.promoted {
+            Some(ends) => ends.sender.as_ref().is_some_and(|way| way.packets.is_closed()),
+            None => !state.has_receiver,
+        }
+    }
+
     /// What is sent with from now on, which `way` gets.
     ///
     /// # Errors
@@ -234,7 +256,7 @@ impl State {
         let (packets, receiver) = crate::platform::channel()?;
         let bounded = self.bound.map(|bound| permits::permits(bound, self.queue.len()));
         let (permits, issuer) = bounded.transpose()?.unzip();
-        Ok((Way { packets: Arc::new(packets), permits }, receiver, issuer))
+        Ok((Way::new(Arc::new(packets), permits), receiver, issuer))
     }
 }
 
@@ -277,7 +299,7 @@ impl LocalReceiver {
         buffer: &mut Vec<u8>,
         purpose: Purpose,
         wait: Wait,
-    ) -> Result<Option<Message>, RecvError> {
+    ) -> Result<Option<Packed>, RecvError> {
         if let Some(message) = self.taken.pop(buffer, purpose) {
             return self.check(message, buffer);
         }
@@ -329,7 +351,7 @@ impl LocalReceiver {
                     changes if changes == seen => Seen::Nothing,
                     _ => Seen::Something,
                 };
-                self.spin.spin(look);
+                self.spin.spin(if wait == Wait::Never { Wait::Forever } else { wait }, look);
                 state = shared.lock();
                 continue;
             }
@@ -366,10 +388,9 @@ impl LocalReceiver {
         Ok(Promoted { packets, issuer, backlog: backlog.collect() })
     }
 
-    fn check(&self, message: Message, buffer: &[u8]) -> Result<Option<Message>, RecvError> {
-        let limits = self.options.limits;
+    fn check(&self, message: Packed, buffer: &[u8]) -> Result<Option<Packed>, RecvError> {
         let bytes = message.body.bytes(buffer).len();
-        if bytes > limits.message_bytes || message.attachments.len() > limits.message_handles {
+        if !self.options.limits.admit(bytes as u64, message.attachments.len()) {
             return Err(RecvError::Lost(Problem::Malformed(Malformed::TooLarge)));
         }
         Ok(Some(message))

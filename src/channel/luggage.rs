@@ -1,11 +1,21 @@
 //! What goes with a receiver that moves, and how much of it.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
 use super::assembly::{Lost, Unfinished as UnfinishedMessage};
-use super::limits::{MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES};
+use super::limits::{
+    MAX_DRAINED_BYTES, MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_SPOOLED_BYTES,
+    MAX_SPOOLED_RECORDS,
+};
 use super::options::Options;
 use super::permits::MovedIssuer;
+use super::receiver::Receiver;
 use super::rings::{MovedRing, Waiting};
-use crate::platform::Attachment;
+use super::spool::Contents;
+use super::table::{MAX_INLINE_BYTES, MAX_INLINE_BYTES_IN_ALL, MovedReceiver, SpoolPlace};
+use crate::platform::{Attachment, SpoolWriter};
 
 /// A message of which parts are missing.
 pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
@@ -13,7 +23,7 @@ pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
 /// What a receiver that moves has received incompletely.
 #[derive(Debug, Default)]
 pub(crate) struct Luggage {
-    /// What goes with it.
+    /// What goes with it, the shortest first.
     pub(crate) carried: Vec<Unfinished>,
     /// What there is no room for: lost, unless the receiver comes back.
     pub(crate) left_behind: Vec<Unfinished>,
@@ -27,6 +37,8 @@ pub(crate) struct Luggage {
     pub(crate) options: Options,
     /// What lets senders send, if the channel is bounded.
     pub(crate) issuer: Option<MovedIssuer>,
+    /// What a sender calls the type that it sends, if one has said so.
+    pub(crate) sent_type: Option<Arc<str>>,
 }
 
 /// How much may go with the receivers in one message.
@@ -34,11 +46,26 @@ pub(crate) struct Luggage {
 pub(crate) struct Room {
     bytes: usize,
     attachments: usize,
+    /// How many bytes in rings may become messages.
+    pub(super) drained: usize,
+    /// How long their spools may be, taken together: on the way out by what they have, and on the way in by what a peer says.
+    pub(super) spooled: u64,
+    /// How many records they may have.
+    records: usize,
+    /// How long those may be that go into the table because there is no memory that could go beside the message.
+    inline: usize,
 }
 
 impl Default for Room {
     fn default() -> Room {
-        Room { bytes: MAX_MOVED_BYTES, attachments: MAX_MOVED_ATTACHMENTS }
+        Room {
+            bytes: MAX_MOVED_BYTES,
+            attachments: MAX_MOVED_ATTACHMENTS,
+            drained: MAX_DRAINED_BYTES,
+            spooled: MAX_SPOOLED_BYTES,
+            records: MAX_SPOOLED_RECORDS,
+            inline: MAX_INLINE_BYTES_IN_ALL,
+        }
     }
 }
 
@@ -50,7 +77,165 @@ impl Room {
         let (Some(bytes), Some(attachments)) = (bytes, attachments) else {
             return false;
         };
-        *self = Room { bytes, attachments };
+        (self.bytes, self.attachments) = (bytes, attachments);
         true
     }
+
+    /// Takes what a spool needs.
+    fn take_spool(&mut self, len: u64) -> io::Result<()> {
+        self.spooled = self.spooled.checked_sub(len).ok_or_else(|| {
+            let most = MAX_SPOOLED_BYTES >> 20;
+            let text = format!(
+                "the receivers in one message have more than {most} MiB of undelivered messages: they have to move in several"
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
+        Ok(())
+    }
+
+    /// Writes a spool: into the table if it is short, else beside the message, or into the table after all if that cannot be. Then
+    /// unfinished messages that there is no room for are left behind.
+    fn write_spool(
+        &mut self,
+        contents: &mut Contents<Attachment>,
+        left_behind: &mut Vec<Unfinished>,
+    ) -> io::Result<SpoolPlace<Attachment>> {
+        self.take_spool(contents.len() as u64)?;
+        self.records = self.records.checked_sub(contents.records()).ok_or_else(|| {
+            let text = format!(
+                "the receivers in one message have more than {MAX_SPOOLED_RECORDS} undelivered messages"
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
+        if contents.len() > MAX_INLINE_BYTES {
+            let spool = SpoolWriter::new().and_then(|mut spool| {
+                contents.write(|bytes| spool.write(bytes))?;
+                Attachment::from_spool(spool)
+            });
+            match spool {
+                Ok(spool) => return Ok(SpoolPlace::Beside(spool)),
+                // There may be none where a sandbox forbids to make such memory.
+                Err(error) => {
+                    while contents.len() > self.inline {
+                        // They are in the order of their lengths.
+                        let Some(message) = contents.unfinished.pop() else {
+                            return Err(too_much_inline(&error));
+                        };
+                        contents.lost.push(Lost { id: message.id, is_told: false });
+                        left_behind.push(message);
+                    }
+                    self.inline -= contents.len();
+                }
+            }
+        }
+        let mut bytes = Vec::with_capacity(contents.len());
+        contents.write(|part| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(SpoolPlace::Inline(bytes))
+    }
+}
+
+/// There is no memory that could go beside a message, and the message has not as much room.
+#[cold]
+fn too_much_inline(error: &io::Error) -> io::Error {
+    let most = MAX_INLINE_BYTES_IN_ALL >> 20;
+    let text = format!(
+        "the receivers in one message have more than {most} MiB of undelivered messages, and no memory could be made for these: {error}"
+    );
+    io::Error::new(error.kind(), text)
+}
+
+/// What was not packed: why, the receiver, and its luggage.
+pub(super) type Unpacked = (io::Error, Attachment, Luggage);
+
+impl Luggage {
+    /// Makes it an entry of a message, of the receiver that has `channel`. What it has left behind stays here.
+    ///
+    /// # Errors
+    ///
+    /// It is too much for one message, with what comes back.
+    pub(crate) fn pack(
+        mut self,
+        channel: Attachment,
+        room: &mut Room,
+    ) -> Result<(MovedReceiver<Attachment>, Vec<Unfinished>), Unpacked> {
+        let left_behind = self.left_behind.iter();
+        let left_behind = left_behind.map(|message| Lost { id: message.id, is_told: false });
+        let mut contents = Contents {
+            lost: self.lost.iter().copied().chain(left_behind).collect(),
+            unfinished: std::mem::take(&mut self.carried),
+            waiting: std::mem::take(&mut self.waiting),
+            partials: self.rings.iter_mut().map(|ring| ring.state.partial.take()).collect(),
+        };
+        match room.write_spool(&mut contents, &mut self.left_behind) {
+            Ok(spool) => {
+                let Luggage { left_behind, rings, options, issuer, sent_type, .. } = self;
+                let undelivered = contents.into_attachments();
+                Ok((
+                    MovedReceiver {
+                        channel,
+                        spool,
+                        undelivered,
+                        rings,
+                        options,
+                        issuer,
+                        sent_type,
+                    },
+                    left_behind,
+                ))
+            }
+            Err(error) => {
+                (self.carried, self.waiting) = (contents.unfinished, contents.waiting);
+                for (ring, partial) in self.rings.iter_mut().zip(contents.partials) {
+                    ring.state.partial = partial;
+                }
+                Err((error, channel, self))
+            }
+        }
+    }
+
+    /// Puts the receiver together, with what it has left behind if that is still there.
+    pub(crate) fn unpack(
+        moved: MovedReceiver<Attachment>,
+        left_behind: Vec<Unfinished>,
+        room: &mut Room,
+    ) -> io::Result<Receiver> {
+        let MovedReceiver { channel, spool, undelivered, mut rings, options, issuer, sent_type } =
+            moved;
+        let contents = read_spool(spool, undelivered, room)?;
+        let here: BTreeSet<u128> = left_behind.iter().map(|message| message.id).collect();
+        let lost = contents.lost.into_iter().filter(|lost| !here.contains(&lost.id)).collect();
+        for (ring, partial) in rings.iter_mut().zip(contents.partials) {
+            ring.state.partial = partial;
+        }
+        let (carried, waiting) = (contents.unfinished, contents.waiting);
+        Receiver::arrive(
+            channel,
+            Luggage { carried, left_behind, lost, rings, waiting, options, issuer, sent_type },
+        )
+    }
+}
+
+fn read_spool(
+    spool: SpoolPlace<Attachment>,
+    undelivered: Vec<Attachment>,
+    room: &mut Room,
+) -> io::Result<Contents<Attachment>> {
+    let contents = match spool {
+        SpoolPlace::Inline(bytes) => {
+            let len = bytes.len() as u64;
+            let mut rest = &bytes[..];
+            let read = |to: &mut [u8]| io::Read::read_exact(&mut rest, to);
+            Contents::read(len, room.records, read, undelivered)?
+        }
+        SpoolPlace::Beside(spool) => {
+            let mut spool = spool.into_spool()?;
+            room.take_spool(spool.size())?;
+            Contents::read(spool.size(), room.records, |to| spool.read(to), undelivered)?
+        }
+    };
+    room.records = room.records.saturating_sub(contents.records());
+    Ok(contents)
 }

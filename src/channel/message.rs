@@ -3,16 +3,63 @@
 use std::io;
 
 use super::frame::Malformed;
+use super::hello::Hello;
+use super::limits::Limits;
 use super::ring::Poisoned;
+use super::table::{self, Entry, TableError};
 use crate::platform::Attachment;
 
-/// A message that arrived.
+/// A message that arrived whole, its [table](super::table) still among its bytes.
 #[derive(Debug)]
-pub(crate) struct Message {
-    /// Its bytes.
+pub(crate) struct Packed {
+    /// The user's bytes, and the table if there are attachments.
     pub(crate) body: Body,
     /// Its attachments.
     pub(crate) attachments: Vec<Attachment>,
+}
+
+/// A message that is delivered.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// The user's bytes.
+    pub(crate) body: Body,
+    /// What it carries besides, which the user's bytes name by number.
+    pub(crate) entries: Vec<Entry<Attachment>>,
+}
+
+impl Packed {
+    /// Reads its table, which is taken off its bytes: those in `buffer`, unless it owns them.
+    ///
+    /// # Errors
+    ///
+    /// There is none where there should be one, or it exceeds the limits.
+    #[inline]
+    pub(crate) fn unpack(
+        self,
+        buffer: &mut Vec<u8>,
+        limits: &Limits,
+    ) -> Result<Message, RecvError> {
+        let Packed { body, attachments } = self;
+        if attachments.is_empty() {
+            return Ok(Message { body, entries: Vec::new() });
+        }
+        unpack(body, attachments, buffer, limits).map_err(|error| RecvError::Lost(error.into()))
+    }
+}
+
+fn unpack(
+    mut body: Body,
+    attachments: Vec<Attachment>,
+    buffer: &mut Vec<u8>,
+    limits: &Limits,
+) -> Result<Message, TableError> {
+    let bytes = match &mut body {
+        Body::Buffered => buffer,
+        Body::Owned(bytes) => bytes,
+    };
+    let (len, entries) = table::read(bytes, attachments, limits)?;
+    bytes.truncate(len);
+    Ok(Message { body, entries })
 }
 
 /// Where the bytes of a message are.
@@ -68,12 +115,25 @@ pub(crate) enum RecvError {
     Broken(io::Error),
 }
 
+/// A peer that speaks another dialect sends nothing that could be received.
+impl From<Hello> for RecvError {
+    fn from(hello: Hello) -> RecvError {
+        RecvError::Lost(Problem::Foreign(Box::new(hello)))
+    }
+}
+
 /// What was wrong with a message that arrived.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// It breaks the protocol.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// What it carries is not what it says, or more than is wanted.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// It is not a message: its sender says that it speaks something else.
+    #[error("the peer speaks another protocol, or has another codec")]
+    Foreign(Box<Hello>),
     /// Its sender breaks the rules of shared memory, and all that was in there is lost with it.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),

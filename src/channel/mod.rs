@@ -2,7 +2,7 @@
 //!
 //! A message is bytes and attachments. The core turns messages into packets and back ([`frame`], [`assembly`]), knows how
 //! much a peer may cost us ([`limits`]), who is served next ([`set`]), how a receiver moves ([`slot`]) and how
-//! processes meet ([`rendezvous`], [`server`]). It knows neither the type of a message nor which operating system carries it.
+//! processes meet ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor which operating system carries it.
 //!
 //! The path of a message: [`Sender::send`](sender::Sender::send) puts a header before the bytes and hands the packet to
 //! the backend, several packets if it is large or has many attachments. [`Receiver::receive`](receiver::Receiver::receive)
@@ -10,6 +10,7 @@
 
 pub mod assembly;
 pub mod frame;
+pub mod hello;
 mod incoming;
 mod known;
 mod lane;
@@ -32,13 +33,13 @@ pub(crate) mod server;
 pub(crate) mod set;
 pub(crate) mod slot;
 mod spin;
+pub(crate) mod spool;
+pub(crate) mod table;
 
 pub(crate) use luggage::{Luggage, Room, Unfinished};
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use options::Options;
-pub(crate) use permits::MovedIssuer;
 pub(crate) use receiver::Receiver;
-pub(crate) use rings::{MovedRing, Waiting};
 pub(crate) use sender::{SendFailure, Sender};
 pub(crate) use server::Server;
 pub(crate) use set::{Event, ReceiverSet};

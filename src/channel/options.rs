@@ -15,17 +15,24 @@ pub(super) const IDLE_NANOS: u64 = 1_000_000_000;
 /// The shortest time that it is kept, so that nobody looks more often than that.
 const MIN_IDLE_NANOS: u64 = 1_000_000;
 
-/// In which order messages from different senders arrive.
+/// The order in which a receiver delivers messages from different senders.
+///
+/// # Examples
+///
+/// See [`ChannelOptions`](crate::ipc::ChannelOptions).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ordering {
-    /// In the order in which they were sent: if one `send` returned before another was called, in whatever process and on
-    /// whichever sender of the channel, its message arrives first.
+    /// The order in which they were sent: if one `send` returned before another was called, in
+    /// whatever process and on whichever sender of the channel, its message arrives first.
     #[default]
     Causal,
-    /// In any, but those of one sender and its clones in the same process still arrive in the order in which they were sent. A sender
-    /// that came in a message is another one, even if it came from here.
+    /// Any order, except that messages of one sender and its clones in the same process arrive in
+    /// the order in which they were sent. A sender that came in a message is another one, even if it
+    /// came from this process.
     ///
-    /// This takes less time where a channel is busy: senders look at a cheaper clock, and the receiver makes fewer system calls.
+    /// This takes less time where a channel is busy: senders read a cheaper clock, and the receiver
+    /// makes fewer system calls.
     PerSender,
 }
 

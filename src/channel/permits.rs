@@ -18,7 +18,7 @@ use crate::platform::{
     self, Attachment, PacketSender, PerProcess, Permit, PermitIssuer, PermitTaker, SendError, Wait,
 };
 
-/// After how long a sender that waits says so, and for how long a receiver that hears of it waits for who may be about to send.
+/// After how long a sender that waits says so, and after how long one that has accepted an invitation is not expected any more.
 pub(super) const STARVED: Duration = Duration::from_millis(100);
 
 /// How often it says so at least, if nothing changes.
@@ -27,8 +27,23 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// For how long a permit to meet the receiver is good.
 const STALE: Duration = Duration::from_millis(50);
 
-/// For how long a receiver that does not wait otherwise does so for a sender that has said that it waits.
+/// For how long a receiver that does not wait otherwise does so for senders that have said that they wait.
 pub(super) const MEETING: Duration = Duration::from_millis(10);
+
+/// For how long it does not, after such a wait was in vain; twice as long after the next, and so on, ...
+const MIN_DISTRUST: Duration = Duration::from_millis(50);
+
+/// ... up to this.
+const MAX_DISTRUST: Duration = Duration::from_secs(1);
+
+/// For how long after a sender has come, or has said that it waits, one is expected to come.
+const FREQUENTED: Duration = Duration::from_secs(10);
+
+/// After how many messages the receiver looks whether permits that were missing have turned up. To look takes longer than to issue one.
+const LOOK_FOR_SURPLUS: u64 = 64;
+
+/// How many of those it takes back at a time.
+const MAX_ABSORBED: usize = 64;
 
 /// What the senders of a process need of a bounded channel.
 #[derive(Debug)]
@@ -56,15 +71,42 @@ pub(crate) struct Issuer {
     delivered: u64,
     /// When a sender was first heard of that waits, and how many messages had been delivered then.
     starved: Option<(Instant, u64)>,
-    /// When one who had said that it would come, and was waited for by who does not wait otherwise, did not.
-    stood_up: Option<Instant>,
+    /// Since when one sender may meet the receiver, if one may.
+    invited: Option<Instant>,
+    /// Whether a sender has said that it waits since then.
+    is_wanted: bool,
+    /// When a sender has last come, or said that it waits, ...
+    visited: Option<Instant>,
+    /// ... and whether it was the latter.
+    is_awaited: bool,
+    manner: Manner,
+    trust: Trust,
+}
+
+/// How a receiver that is asked for what is there meets the senders that wait for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// It waits for a moment.
+    #[default]
+    Waits,
+    /// It is asked again when something comes, and until then an invitation stands.
+    Stands,
+    /// A set invites, for as long as it waits.
+    IsHosted,
+}
+
+/// Whether it is worth while to wait for those who say that they would come.
+#[derive(Debug, Default)]
+pub(super) struct Trust {
+    not_before: Option<Instant>,
+    pause: Duration,
 }
 
 /// An issuer on its way to another process.
 #[derive(Debug)]
-pub(crate) struct MovedIssuer {
+pub(crate) struct MovedIssuer<A = Attachment> {
     /// What it consists of.
-    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) attachments: Vec<A>,
     /// How many permits there are.
     pub(crate) bound: u64,
     /// How many were issued for those that were missing.
@@ -80,18 +122,9 @@ pub(super) struct Leave<'a> {
 
 /// Makes the permits of a channel that may have `bound` messages and has `used`.
 pub(super) fn permits(bound: usize, used: usize) -> io::Result<(Permits, Issuer)> {
-    let (taker, issuer) = platform::permits(bound)?;
-    let most = bound.min(issuer.capacity());
-    let owed = issuer.issue(most.saturating_sub(used));
-    let issuer = Issuer {
-        issuer,
-        bound: most,
-        owed,
-        surplus: 0,
-        delivered: 0,
-        starved: None,
-        stood_up: None,
-    };
+    let (taker, issuer) = platform::permits(bound.saturating_sub(used))?;
+    let bound = bound.min(issuer.capacity());
+    let issuer = Issuer::new(issuer, bound, 0);
     Ok((Permits::new(Arc::new(taker), bound == 0), issuer))
 }
 
@@ -124,7 +157,8 @@ impl Permits {
         self.is_rendezvous == other.is_rendezvous && self.taker.is_same(&other.taker)
     }
 
-    /// Whether there is a permit. Who asks for one again and again says that it waits, as who does.
+    /// Whether there is a permit. A sender that asks for one again and again says that it waits, as one that does. Of a rendezvous it says so
+    /// with the first attempt, because there is no permit before that.
     pub(super) fn is_any(&self, packets: &PacketSender) -> bool {
         let is_any = self.spare.get().load(Ordering::Relaxed) > 0 || self.taker.is_any();
         if is_any {
@@ -134,7 +168,8 @@ impl Permits {
         let (now, since) = (platform::now(), self.in_vain.load(Ordering::Relaxed));
         let is_due = since == 0 || u128::from(now.saturating_sub(since)) >= STARVED.as_nanos();
         let (known, new) = (Ordering::Relaxed, Ordering::Relaxed);
-        if is_due && self.in_vain.compare_exchange(since, now, known, new).is_ok() && since > 0 {
+        let is_first = since == 0 && !self.is_rendezvous;
+        if is_due && self.in_vain.compare_exchange(since, now, known, new).is_ok() && !is_first {
             tell(packets);
         }
         false
@@ -176,7 +211,7 @@ impl Permits {
 fn tell(packets: &PacketSender) {
     let head = Head::new(Kind::Want, 0, 0);
     // If there is no room for it, there is something to receive before it.
-    let _ = packets.send(head.as_bytes(), &[], Vec::new());
+    let _ = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
 }
 
 impl Leave<'_> {
@@ -194,6 +229,23 @@ impl Leave<'_> {
 }
 
 impl Issuer {
+    fn new(issuer: PermitIssuer, bound: usize, surplus: usize) -> Issuer {
+        Issuer {
+            issuer,
+            bound,
+            owed: 0,
+            surplus,
+            delivered: 0,
+            starved: None,
+            invited: None,
+            is_wanted: false,
+            visited: None,
+            is_awaited: false,
+            manner: Manner::default(),
+            trust: Trust::default(),
+        }
+    }
+
     /// Whether senders are let send one message at a time, and only while somebody waits for it.
     pub(super) fn is_rendezvous(&self) -> bool {
         self.bound == 0
@@ -205,11 +257,17 @@ impl Issuer {
         if self.is_rendezvous() {
             return;
         }
-        if self.surplus > 0 && self.issuer.unclaimed() >= self.bound {
-            self.surplus -= 1;
-            return;
-        }
         self.owed = self.issuer.issue(self.owed + 1);
+        if self.surplus > 0 && self.delivered % LOOK_FOR_SURPLUS == 0 {
+            self.absorb();
+        }
+    }
+
+    /// Takes back what is beyond the bound, because permits that were missing have turned up.
+    fn absorb(&mut self) {
+        let unclaimed = self.issuer.unclaimed().unwrap_or(0);
+        let excess = unclaimed.saturating_sub(self.bound).min(self.surplus).min(MAX_ABSORBED);
+        self.surplus -= (0..excess).take_while(|_| self.issuer.take_back()).count();
     }
 
     /// Something was received and is lost: a message, unless nobody who keeps to the rules sends such.
@@ -218,7 +276,7 @@ impl Issuer {
 
         match problem {
             Problem::Malformed(TooLarge | Quota | NoMemory) => self.delivered(),
-            Problem::Malformed(_) => {}
+            Problem::Malformed(_) | Problem::Foreign(_) => {}
             _ => self.delivered(),
         }
     }
@@ -232,34 +290,76 @@ impl Issuer {
             return;
         }
         self.starved = None;
-        if self.issuer.unclaimed() == 0 {
+        if self.issuer.unclaimed() == Some(0) {
             self.surplus = self.surplus.saturating_add(self.bound);
             self.owed = self.issuer.issue(self.bound);
         }
     }
 
-    /// Whether it is worth while to wait for who says that it would come: not a moment after somebody did not.
-    pub(super) fn trusts_guests(&self) -> bool {
-        self.stood_up.is_none_or(|at| at.elapsed() >= STALE)
+    /// How it meets senders when it is asked for what is there.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
     }
 
-    /// Whether somebody has come.
-    pub(super) fn note_guest(&mut self, has_come: bool) {
-        self.stood_up = if has_come { None } else { Some(Instant::now()) };
+    /// From now on, meets them like this.
+    pub(super) fn set_manner(&mut self, manner: Manner) {
+        self.uninvite();
+        self.manner = manner;
     }
 
-    /// Lets one sender meet who waits.
-    pub(super) fn invite(&self) {
+    /// Whether to wait for senders when it is asked for what is there.
+    pub(super) fn trust(&mut self) -> &mut Trust {
+        &mut self.trust
+    }
+
+    /// A sender has come, or has said that it waits.
+    pub(super) fn note_visit(&mut self, is_wanted: bool) {
+        self.is_wanted |= is_wanted;
+        self.is_awaited = is_wanted;
+        self.visited = Some(Instant::now());
+        if !is_wanted {
+            self.trust.note(true);
+        }
+    }
+
+    /// Whether a sender may come in the near future.
+    pub(super) fn is_frequented(&self) -> bool {
+        self.visited.is_some_and(|at| at.elapsed() < FREQUENTED)
+    }
+
+    /// Whether one probably comes as soon as it may.
+    pub(super) fn has_guests(&self) -> bool {
+        let is_probable = self.is_awaited || self.visited.is_some_and(|at| at.elapsed() < STARVED);
+        is_probable && self.trust.is_given()
+    }
+
+    /// Those that did not come when they could have will say again that they wait.
+    pub(super) fn give_up_guests(&mut self) {
+        self.is_awaited = false;
+        self.trust.note(false);
+    }
+
+    /// Lets one sender meet the receiver, until that is taken back. If one is let already, and another one waits all the same, that was
+    /// accepted: by a sender that has found it stale, if it was long ago, or is gone.
+    pub(super) fn invite(&mut self) {
+        match self.invited {
+            Some(at) if !self.is_wanted || at.elapsed() < STARVED => return,
+            Some(_) => drop(self.issuer.take_back()),
+            None => {}
+        }
+        self.is_wanted = false;
         self.issuer.issue(1);
+        self.invited = Some(Instant::now());
     }
 
-    /// Whether nobody has accepted that.
-    pub(super) fn uninvite(&self) -> bool {
-        self.issuer.take_back()
+    /// Takes that back. Whether a sender has accepted it, and so is about to send.
+    pub(super) fn uninvite(&mut self) -> bool {
+        self.invited.take().is_some() && !self.issuer.take_back()
     }
 
     /// Takes it apart for its way into another process.
-    pub(super) fn depart(self) -> MovedIssuer {
+    pub(super) fn depart(mut self) -> MovedIssuer {
+        self.uninvite();
         MovedIssuer {
             attachments: Attachment::from_issuer(self.issuer),
             bound: self.bound as u64,
@@ -272,6 +372,23 @@ impl Issuer {
         let issuer = Attachment::into_issuer(moved.attachments)?;
         let bound = usize::try_from(moved.bound).unwrap_or(usize::MAX).min(issuer.capacity());
         let surplus = usize::try_from(moved.surplus).unwrap_or(usize::MAX);
-        Ok(Issuer { issuer, bound, owed: 0, surplus, delivered: 0, starved: None, stood_up: None })
+        Ok(Issuer::new(issuer, bound, surplus))
+    }
+}
+
+impl Trust {
+    /// Whether it is.
+    pub(super) fn is_given(&self) -> bool {
+        self.not_before.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Those who were waited for have come, or have not: then they are not waited for again for a while, which is longer each time.
+    pub(super) fn note(&mut self, have_come: bool) {
+        if have_come {
+            *self = Trust::default();
+        } else {
+            self.pause = (2 * self.pause).clamp(MIN_DISTRUST, MAX_DISTRUST);
+            self.not_before = Instant::now().checked_add(self.pause);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::message::{Body, Message, Purpose};
+use super::message::{Body, Packed, Purpose};
 use crate::platform::Attachment;
 
 /// Messages up to this size share one buffer; larger ones have one of their own.
@@ -57,7 +57,7 @@ impl Queue {
     }
 
     /// Takes the first, with `buffer` to put it in if it need not be kept.
-    pub(super) fn pop(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Option<Message> {
+    pub(super) fn pop(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Option<Packed> {
         let Record { content, attachments } = self.records.pop_front()?;
         let body = match (content, purpose) {
             (Content::Inline(len), Purpose::Look) => {
@@ -75,7 +75,7 @@ impl Queue {
                 self.records = VecDeque::new();
             }
         }
-        Some(Message { body, attachments })
+        Some(Packed { body, attachments })
     }
 
     fn content(&mut self, content: Content) -> Vec<u8> {

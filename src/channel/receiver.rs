@@ -1,15 +1,16 @@
 //! The receiving end, wherever its messages are: in this process, or with the operating system and in shared memory.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::incoming::Incoming;
-use super::limits::MAX_PACKETS_PER_STEP;
+use super::limits::{Limits, MAX_PACKETS_PER_STEP};
 use super::local::{LocalReceiver, Promoted};
 use super::luggage::{Luggage, Room};
-use super::message::{Message, Purpose, RecvError};
+use super::message::{Message, Packed, Purpose, RecvError};
 use super::options::Options;
-use super::permits::{Issuer, MEETING, STARVED};
+use super::permits::{Issuer, MEETING, Manner};
 use super::spin::Seen;
 use crate::platform::{Attachment, PacketReceiver, Remains, Wait};
 
@@ -59,6 +60,20 @@ impl Receiver {
         purpose: Purpose,
         wait: Wait,
     ) -> Result<Message, RecvError> {
+        let packed = self.receive_packed(buffer, purpose, wait)?;
+        if packed.attachments.is_empty() {
+            return packed.unpack(buffer, &Limits::LARGEST);
+        }
+        packed.unpack(buffer, &self.options().limits)
+    }
+
+    #[inline]
+    fn receive_packed(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        wait: Wait,
+    ) -> Result<Packed, RecvError> {
         match (&mut self.place, &self.issuer) {
             (Place::Platform(incoming), None) => return incoming.receive(buffer, purpose, wait),
             (Place::Local(local), _) => {
@@ -73,7 +88,7 @@ impl Receiver {
             (Place::Platform(incoming), Some(issuer)) => {
                 receive_bounded(incoming, issuer, buffer, purpose, wait)
             }
-            _ => self.receive(buffer, purpose, wait),
+            _ => self.receive_packed(buffer, purpose, wait),
         }
     }
 
@@ -154,7 +169,53 @@ impl Receiver {
     /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
     #[cfg(feature = "async")]
     pub(crate) fn watch(&mut self) -> io::Result<&PacketReceiver> {
+        self.incoming()?;
+        if let Some(issuer) = &mut self.issuer {
+            issuer.set_manner(Manner::Stands);
+        }
         self.incoming().map(|incoming| incoming.watch())
+    }
+
+    /// Whether it is a member of a set, which meets senders [for it](Receiver::invite). Only of the platform's channel.
+    pub(super) fn set_hosted(&mut self, is_hosted: bool) {
+        // Other receivers have their turn after it.
+        if let Place::Platform(incoming) = &mut self.place {
+            incoming.share_time(is_hosted);
+        }
+        if let Some(issuer) = &mut self.issuer {
+            issuer.set_manner(if is_hosted { Manner::IsHosted } else { Manner::Waits });
+        }
+    }
+
+    /// Whether it is a rendezvous, and a sender may come to it in the near future.
+    pub(super) fn expects_guests(&self) -> bool {
+        self.issuer.as_ref().is_some_and(|issuer| issuer.is_rendezvous() && issuer.is_frequented())
+    }
+
+    /// Whether one probably comes as soon as it may.
+    pub(super) fn has_guests(&self) -> bool {
+        self.issuer.as_ref().is_some_and(|issuer| issuer.has_guests())
+    }
+
+    /// Those that did not come when they could have will say again that they wait.
+    pub(super) fn give_up_guests(&mut self) {
+        if let Some(issuer) = &mut self.issuer {
+            issuer.give_up_guests();
+        }
+    }
+
+    /// Lets one sender meet the set that it is a member of, until that is taken back.
+    pub(super) fn invite(&mut self) {
+        if let Some(issuer) = &mut self.issuer {
+            issuer.invite();
+        }
+    }
+
+    /// Takes that back.
+    pub(super) fn uninvite(&mut self) {
+        if let Some(issuer) = &mut self.issuer {
+            issuer.uninvite();
+        }
     }
 
     /// Whether messages do not only come by socket, so that whoever waits for packets has to [ask to be woken](Receiver::arm).
@@ -220,6 +281,15 @@ impl Receiver {
         }
     }
 
+    /// What a sender calls the type that it sends, if one has said so.
+    #[inline]
+    pub(crate) fn sent_type(&self) -> Option<&Arc<str>> {
+        match &self.place {
+            Place::Platform(incoming) => incoming.sent_type(),
+            Place::Local(_) => None,
+        }
+    }
+
     /// Takes the receiver apart for its way into another process; what has to stay in this one comes with it.
     pub(crate) fn depart(
         mut self,
@@ -267,23 +337,29 @@ fn receive_bounded(
     buffer: &mut Vec<u8>,
     purpose: Purpose,
     wait: Wait,
-) -> Result<Message, RecvError> {
-    // Somebody wants to send, and it is yet to be seen whether there is nothing from others.
+) -> Result<Packed, RecvError> {
+    if issuer.is_rendezvous() && wait == Wait::Never && issuer.manner() != Manner::Waits {
+        return receive_what_is_there(incoming, issuer, buffer, purpose);
+    }
+    // A sender waits, and it is yet to be seen whether there is nothing from others.
     let mut is_wanted = incoming.has_guests();
     let mut rounds = 0;
     loop {
-        // A rendezvous is not offered to anybody as long as there is something from somebody who was here before.
+        // A rendezvous is not offered as long as there is something from a sender that was here before.
         let looks_first = is_wanted || (issuer.is_rendezvous() && wait != Wait::Never);
         let now = if looks_first { Wait::Never } else { wait };
         let mut received = incoming.receive(buffer, purpose, now);
+        // A caller that waits is not asked whether to go on: what had arrived was no message.
+        if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
+            received = Err(RecvError::Empty);
+        }
         if matches!(received, Err(RecvError::Empty)) && looks_first && !incoming.is_wanted() {
             if issuer.is_rendezvous() {
                 if wait != Wait::Never {
-                    received = meet(incoming, issuer, buffer, purpose, wait, STARVED);
-                } else if issuer.trusts_guests() {
-                    let wait = Wait::at_most(MEETING);
-                    received = meet(incoming, issuer, buffer, purpose, wait, MEETING);
-                    issuer.note_guest(!matches!(received, Err(RecvError::Empty)));
+                    received = meet(incoming, issuer, buffer, purpose, wait);
+                } else if issuer.trust().is_given() {
+                    received = meet(incoming, issuer, buffer, purpose, Wait::at_most(MEETING));
+                    issuer.trust().note(!matches!(received, Err(RecvError::Empty)));
                 }
                 if matches!(received, Err(RecvError::Empty)) {
                     incoming.give_up_guests();
@@ -311,30 +387,74 @@ fn receive_bounded(
     }
 }
 
-/// Lets one sender send, and receives from whoever does until then; and who has accepted that may be so late.
+/// Receives the next message of a rendezvous that is there, for a caller that will be told when something comes.
+fn receive_what_is_there(
+    incoming: &mut Incoming,
+    issuer: &mut Issuer,
+    buffer: &mut Vec<u8>,
+    purpose: Purpose,
+) -> Result<Packed, RecvError> {
+    for _ in 0..MAX_PACKETS_PER_STEP {
+        let received = incoming.receive(buffer, purpose, Wait::Never);
+        let is_wanted = incoming.take_wanted();
+        if is_wanted || received.is_ok() {
+            issuer.note_visit(is_wanted);
+        }
+        match &received {
+            Ok(_) => issuer.delivered(),
+            Err(RecvError::Lost(problem)) => issuer.lost(problem),
+            // There may be something behind that.
+            Err(RecvError::Empty) if is_wanted => continue,
+            _ => {}
+        }
+        if matches!(received, Err(RecvError::Empty)) {
+            // An invitation is better than to count them.
+            incoming.give_up_guests();
+        }
+        if issuer.manner() == Manner::Stands {
+            if matches!(received, Err(RecvError::Empty)) && issuer.is_frequented() {
+                issuer.invite();
+            } else {
+                issuer.uninvite();
+            }
+        }
+        return received;
+    }
+    Err(RecvError::Unfinished)
+}
+
+/// Lets one sender send, and receives from whatever sender does until then.
+///
+/// That takes no longer than `wait`. So that a sender which accepts late can still be received from, there is no invitation at the end of
+/// that time. What comes later all the same is received by the next call.
 fn meet(
     incoming: &mut Incoming,
-    issuer: &Issuer,
+    issuer: &mut Issuer,
     buffer: &mut Vec<u8>,
     purpose: Purpose,
     wait: Wait,
-    patience: Duration,
-) -> Result<Message, RecvError> {
+) -> Result<Packed, RecvError> {
     issuer.invite();
-    let mut invited = Instant::now();
-    let received = await_guest(incoming, buffer, purpose, wait, || {
-        // Who accepted it may be gone. Whoever is not has found it stale by now.
-        if invited.elapsed() >= STARVED {
-            issuer.uninvite();
-            issuer.invite();
-            invited = Instant::now();
-        }
+    let received = await_guest(incoming, buffer, purpose, early(wait), || {
+        issuer.note_visit(true);
+        issuer.invite();
     });
-    if issuer.uninvite() || !matches!(received, Err(RecvError::Empty)) {
-        return received;
+    issuer.uninvite();
+    match received {
+        Err(RecvError::Empty) => await_guest(incoming, buffer, purpose, wait, || {}),
+        received => received,
     }
-    // Somebody was about to.
-    await_guest(incoming, buffer, purpose, Wait::at_most(patience), || {})
+}
+
+/// A moment before the end of `wait`.
+fn early(wait: Wait) -> Wait {
+    match wait {
+        Wait::Until(end) => {
+            let left = end.saturating_duration_since(Instant::now());
+            end.checked_sub(MEETING.min(left / 4)).map_or(wait, Wait::Until)
+        }
+        wait => wait,
+    }
 }
 
 /// Receives the next message, told of senders that wait: that they would come, too, is no news.
@@ -344,7 +464,7 @@ fn await_guest(
     purpose: Purpose,
     wait: Wait,
     mut on_want: impl FnMut(),
-) -> Result<Message, RecvError> {
+) -> Result<Packed, RecvError> {
     loop {
         let received = incoming.receive(buffer, purpose, wait);
         let is_news = !matches!(received, Err(RecvError::Empty)) || !incoming.take_wanted();

@@ -1,27 +1,34 @@
-//! How two processes meet: a name that one listens on, and the first message that comes through it.
+//! How two processes meet: a name that one listens on, and the first message that comes through it; or a channel that a child
+//! inherits, and the HELLO that is in it.
 
 use std::io;
+use std::sync::Arc;
 
-use super::lobby::{Greeting, Lobby};
+use super::hello::Introduction;
+use super::incoming::Incoming;
+use super::lobby::{AnyMessage, Lobby};
 use super::message::{Message, RecvError};
 use super::receiver::Receiver;
-use crate::platform::{Listener, Peer, Wait};
+use super::sender::Sender;
+use super::server::Connection;
+use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, SendError, Wait};
 
 /// A server for one client.
 #[derive(Debug)]
 pub(crate) struct OneShotServer {
-    lobby: Lobby,
+    lobby: Lobby<AnyMessage>,
 }
 
 impl OneShotServer {
     /// Makes a server and its name.
     pub(crate) fn new() -> io::Result<(OneShotServer, String)> {
         let (listener, name) = Listener::bind()?;
-        Ok((OneShotServer { lobby: Lobby::new(listener, Greeting::Message)? }, name))
+        Ok((OneShotServer { lobby: Lobby::new(listener)? }, name))
     }
 
     /// Waits for the first message of the first client that sends one, with `buffer` to receive it in. Clients that `may_enter`
-    /// refuses, that say nothing, break the protocol or leave do not disturb those that come after them.
+    /// refuses, that say nothing, break the protocol or leave do not disturb those that come after them. One that says that it
+    /// speaks another dialect is an error.
     pub(crate) fn accept(
         mut self,
         buffer: &mut Vec<u8>,
@@ -30,4 +37,76 @@ impl OneShotServer {
     ) -> Result<(Receiver, Message), RecvError> {
         self.lobby.hear_next(buffer, wait, &mut may_enter)
     }
+}
+
+/// Connects to the one-shot server of that name, and says hello.
+pub(crate) fn connect(name: &str, introduction: &Introduction) -> io::Result<Sender> {
+    let sender = Sender::connect(name)?;
+    // A server that is gone, or has no room, shows with the first message. What is said here is for the texts of errors.
+    let _ = sender.say_hello(introduction, Vec::new(), Wait::Never);
+    Ok(sender)
+}
+
+/// The ends that a parent has of the channels to its child.
+#[derive(Debug)]
+pub(crate) struct ParentEnds {
+    /// What the child is sent, and what it sends.
+    pub(crate) connection: Connection,
+    /// What the child says when it is there.
+    pub(crate) called: Receiver,
+    /// For the child, which finds the other ends in there.
+    pub(crate) inherited: PacketReceiver,
+}
+
+/// Makes the channels to a child, and what it is to inherit.
+pub(crate) fn bequeath(introduction: &Introduction) -> Result<ParentEnds, SendError> {
+    let channel = || platform::channel().map_err(SendError::Io);
+    let (to_child, from_parent) = channel()?;
+    let (to_parent, from_child) = channel()?;
+    let (call, called) = channel()?;
+    let (first, inherited) = channel()?;
+    let handles = vec![
+        Attachment::from_receiver(from_parent),
+        Attachment::from_sender(Arc::new(to_parent)),
+        Attachment::from_sender(Arc::new(call)),
+    ];
+    Sender::from(first).say_hello(introduction, handles, Wait::Forever)?;
+    let connection = (Sender::from(to_child), Receiver::from(from_child));
+    Ok(ParentEnds { connection, called: Receiver::from(called), inherited })
+}
+
+/// The ends that a child has of the channels to its parent.
+#[derive(Debug)]
+pub(crate) struct ChildEnds {
+    /// What the parent is sent, and what it sends.
+    pub(crate) connection: Connection,
+    /// To say that this process is there.
+    pub(crate) call: Sender,
+}
+
+/// Takes the ends of the channels to this process' parent out of what was inherited, with `buffer` to receive in. The parent is
+/// told who this process is: with its first message, or instead of the call if it speaks another dialect.
+pub(crate) fn inherit(
+    inherited: PacketReceiver,
+    introduction: &Introduction,
+    buffer: &mut Vec<u8>,
+) -> Result<ChildEnds, RecvError> {
+    // It was sent before this process was started.
+    let (hello, handles) = Incoming::from(inherited).receive_hello(buffer, Wait::Never)?;
+    let [from_parent, to_parent, call] = <[_; 3]>::try_from(handles).map_err(|_| {
+        let error = "what the parent has sent first has not the three handles of two channels";
+        RecvError::Io(io::Error::new(io::ErrorKind::InvalidData, error))
+    })?;
+    let call = Sender::from_attachment(call).map_err(RecvError::Io)?;
+    if !hello.dialect.is_own() {
+        // What else there is of it is of another version.
+        let _ = call.say_hello(introduction, Vec::new(), Wait::Never);
+        return Err(hello.into());
+    }
+    let mut receiver = Incoming::from(from_parent.into_receiver().map_err(RecvError::Io)?);
+    receiver.note_type(&hello);
+    let sender = Sender::from_attachment(to_parent).map_err(RecvError::Io)?;
+    // If there is no room for it, errors there say less.
+    let _ = sender.say_hello(introduction, Vec::new(), Wait::Never);
+    Ok(ChildEnds { connection: (sender, Receiver::new(receiver, None)), call })
 }

@@ -21,15 +21,16 @@
 //! always grow.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{self, AtomicUsize};
 use std::{io, mem};
 
 use super::frame::Malformed;
 use super::limits::MAX_MESSAGE_BYTES;
-use super::message::{Body, Message, Problem, Purpose};
+use super::message::{Body, Packed, Problem, Purpose};
 use super::options::{Options, Ordering};
-use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
-use super::spin::{Seen, Spin};
-use crate::platform::{self, Attachment, RingMemory};
+use super::ring::{Consumer, ConsumerLimits, ConsumerState, Place, Poisoned, State, Taken};
+use super::spin::{Seen, Spin, Spun};
+use crate::platform::{self, Attachment, RingMemory, Wait};
 
 /// In the stamp of a record: since the record before, its sender has sent something by socket.
 pub(super) const AFTER_SOCKET: u64 = 1 << 63;
@@ -40,8 +41,13 @@ const MAX_WITHOUT_SOCKET: u32 = 64;
 /// After so many looks at the rings, idle ones are looked for.
 const LOOKS_PER_SWEEP: u32 = 1024;
 
-/// What one ring may make this process do.
-const LIMITS: ConsumerLimits = ConsumerLimits { max_message: MAX_MESSAGE_BYTES, max_jumps: 64 };
+/// What one ring may make this process do at a time.
+const LIMITS: ConsumerLimits =
+    ConsumerLimits { max_message: MAX_MESSAGE_BYTES, max_jumps: 16, max_bytes: 4 << 20 };
+
+/// For how many looks in a row a message in a ring holds up later ones: as many as the longest needs, and a few more. A peer that
+/// never completes one holds up nothing after that.
+const MAX_STOPS: u32 = 300;
 
 /// With so many messages waiting, no more is read from the socket. It does not hold as many.
 const MAX_WAITING: usize = 1024;
@@ -52,8 +58,34 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 /// ... nor with so many attachments: they would fill the table of handles.
 const MAX_WAITING_ATTACHMENTS: usize = 64;
 
-/// How many rings beyond the limit may be on their way out.
-const MAX_RETIRED: usize = 16;
+/// As how many more bytes than it has a message counts that is taken out of a ring when a receiver moves.
+const DRAINED_COST: usize = 256;
+
+/// How often rings that have parts of a message are looked at for the rest when a receiver moves.
+const MAX_LOOKS_TO_DRAIN: usize = 300;
+
+/// How a ring begins.
+const NEW: ConsumerState = ConsumerState {
+    position: 0,
+    base: 0,
+    place: Place::FIRST,
+    visible: 0,
+    partial: None,
+    is_retired: false,
+};
+
+/// A clock domain that no process is in: that of a ring whose announcement stayed where the receiver was.
+const UNKNOWN_DOMAIN: u64 = 0;
+
+/// With so many rings that this process has hardly handles for, no more is read from the socket until one is drained. Until then, what is
+/// behind them there is delivered later than it should.
+const MAX_BURDENS: usize = 8;
+
+/// How far in the future a stamp is not thought to be, in nanoseconds, before the clock is read.
+const FUTURE_NANOS: u64 = 1_000_000_000;
+
+/// How many attachments were read ahead in this process, by all receivers.
+static READ_AHEAD: AtomicUsize = AtomicUsize::new(0);
 
 /// The rings of a channel, and what has come by its socket.
 #[derive(Debug)]
@@ -63,6 +95,21 @@ pub(super) struct Rings {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     waiting_attachments: usize,
+    /// What came with the receiver, the earliest first. It may be from rings, and so be later than what is still in the socket: it does
+    /// not keep that from being read.
+    moved: VecDeque<Waiting>,
+    /// The latest stamp of what came by socket.
+    last_arrival: u64,
+    /// Rings that were announced, and that this process could not map. They are not lost, and nothing else is read from the socket.
+    pending: VecDeque<Pending>,
+    /// Why something could not be received. Nothing is lost by that.
+    trouble: Option<io::Error>,
+    /// The time when it was last looked at.
+    latest: u64,
+    /// The socket was not read to its end, and there may be anything in it. A record that was sent after something by socket waits.
+    is_cut_short: bool,
+    /// All that is left are such records, so more has to be read.
+    must_read: bool,
     /// The socket had nothing more.
     is_all_read: bool,
     progress: Progress,
@@ -102,26 +149,51 @@ struct Ring {
     seen_position: u64,
     /// ... and since when it is no further.
     seen_at: u64,
+    /// The stamp of its next message that is too late to be true, and what it counts as.
+    late: Option<(u64, u64)>,
+    /// A message was taken from it. The first was sent after its announcement by socket, and that was read.
+    was_read: bool,
+    /// How many looks in a row have not come to the end of a message.
+    stops: u32,
+    /// Until it is drained, few others are taken in: this process has hardly a handle left.
+    is_burden: bool,
+}
+
+/// A ring that was announced.
+#[derive(Debug)]
+struct Pending {
+    memory: Attachment,
+    clock_domain: u64,
 }
 
 /// A message that came by socket and is not delivered.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Waiting<A = Attachment> {
     /// When it was sent.
     pub(crate) stamp: u64,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
     /// Its attachments.
-    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) attachments: Vec<A>,
+    /// It was longer than the limit, and nothing of it was kept.
+    pub(crate) is_too_long: bool,
+}
+
+impl<A> Waiting<A> {
+    pub(crate) fn new(stamp: u64, bytes: Vec<u8>, attachments: Vec<A>) -> Waiting<A> {
+        Waiting { stamp, bytes, attachments, is_too_long: false }
+    }
 }
 
 /// What is next.
 #[derive(Debug)]
 pub(super) enum Next {
     /// This message.
-    Message(Message),
+    Message(Packed),
     /// Not certain: look again.
     Unconfirmed,
+    /// A ring has more of an earlier message than one look takes in: look again.
+    Unfinished,
     /// A ring is lost.
     Lost(Problem),
     /// There is nothing.
@@ -130,9 +202,9 @@ pub(super) enum Next {
 
 /// A ring on its way to another process.
 #[derive(Debug)]
-pub(crate) struct MovedRing {
+pub(crate) struct MovedRing<A = Attachment> {
     /// Its memory.
-    pub(crate) memory: Attachment,
+    pub(crate) memory: A,
     /// How far it was read.
     pub(crate) state: ConsumerState,
 }
@@ -145,6 +217,13 @@ impl Rings {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             waiting_attachments: 0,
+            moved: VecDeque::new(),
+            last_arrival: 0,
+            pending: VecDeque::new(),
+            trouble: None,
+            latest: 0,
+            is_cut_short: false,
+            must_read: false,
             is_all_read: false,
             progress: Progress::Nothing,
             options,
@@ -163,13 +242,13 @@ impl Rings {
         // Each ring was told when it was accepted what is expected of its sender.
         if self.options.ordering != options.ordering
             || !options.wants_memory()
-            || self.rings.len() > options.limits.shared_memories
+            || self.places() > options.limits.shared_memories
         {
             for ring in &mut self.rings {
+                ring.retire();
                 if !options.wants_memory() {
                     ring.consumer.tell(State::Unwanted);
                 }
-                ring.retire();
             }
         }
         self.rings.iter_mut().for_each(|ring| ring.consumer.want(options.limits.message_bytes));
@@ -181,7 +260,12 @@ impl Rings {
     /// Whether there is anything but the socket.
     #[inline]
     pub(super) fn is_in_use(&self) -> bool {
-        !self.rings.is_empty() || self.has_something()
+        !self.rings.is_empty() || !self.pending.is_empty() || self.has_something()
+    }
+
+    /// How many rings are read that more will come through.
+    fn places(&self) -> usize {
+        self.rings.iter().filter(|ring| !ring.consumer.is_retired()).count()
     }
 
     /// Whether step 4 can be done at once.
@@ -196,6 +280,7 @@ impl Rings {
         let is_enough = self.options.ordering == Ordering::PerSender
             && self.progress == Progress::Nothing
             && self.without_socket < MAX_WITHOUT_SOCKET
+            && self.pending.is_empty()
             && !self.has_something();
         if !is_enough {
             return false;
@@ -211,6 +296,7 @@ impl Rings {
     /// Step 1, unless it is done.
     pub(super) fn look_before(&mut self) {
         if self.progress == Progress::Nothing {
+            self.take_in_pending();
             self.looks = self.looks.wrapping_add(1);
             if self.looks % LOOKS_PER_SWEEP == 0 {
                 self.retire_idle();
@@ -229,36 +315,115 @@ impl Rings {
     pub(super) fn may_read_more(&self) -> bool {
         self.waiting.len() < MAX_WAITING
             && self.waiting_bytes < MAX_WAITING_BYTES
-            && self.waiting_attachments < MAX_WAITING_ATTACHMENTS
+            && self.may_read_attachments()
+            && self.pending.is_empty()
+            && self.may_read_behind_burdens()
+    }
+
+    /// While there are rings that this process has hardly handles for, the socket is read until one message waits, and no further. The
+    /// order needs that one: what is behind it was put there after it was stamped, and so is not before what is earlier in a ring.
+    fn may_read_behind_burdens(&self) -> bool {
+        match self.rings.iter().filter(|ring| ring.is_burden).count() {
+            0 => true,
+            burdens => (burdens < MAX_BURDENS || self.must_read) && self.waiting.is_empty(),
+        }
+    }
+
+    /// Whether there are rings that this process has hardly handles for.
+    pub(super) fn has_burdens(&self) -> bool {
+        self.rings.iter().any(|ring| ring.is_burden)
+    }
+
+    /// Handles are the process's, and what others have read ahead counts as well.
+    fn may_read_attachments(&self) -> bool {
+        self.waiting_attachments == 0
+            || (self.waiting_attachments < MAX_WAITING_ATTACHMENTS
+                && READ_AHEAD.load(atomic::Ordering::Relaxed)
+                    < platform::max_waiting_attachments() / 3)
+    }
+
+    /// Whether nothing is left that came by socket.
+    pub(super) fn has_delivered_packets(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Something could not be received now. It is told when there is nothing else.
+    pub(super) fn defer(&mut self, error: io::Error) {
+        self.trouble = Some(error);
+    }
+
+    /// The socket is read again, and what has kept it from being read before may be over.
+    pub(super) fn forget_trouble(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Whether all that is left was sent after something that is still in the socket.
+    pub(super) fn must_read(&self) -> bool {
+        self.must_read
+    }
+
+    /// Why there is nothing although something was sent.
+    pub(super) fn take_trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
     }
 
     /// A message came by socket.
     pub(super) fn add_waiting(&mut self, mut message: Waiting) {
         self.is_all_read = false;
-        // A stamp in the future is a lie, or of another clock. It shall not keep others waiting, should no more be read before it.
-        if message.stamp > platform::now() {
-            message.stamp = 0;
-        }
+        message.stamp = self.arrival(message.stamp, platform::now());
         self.waiting_bytes += message.bytes.len();
         self.waiting_attachments += message.attachments.len();
+        READ_AHEAD.fetch_add(message.attachments.len(), atomic::Ordering::Relaxed);
         // Most of the time that is the end.
         let place = self.waiting.iter().rposition(|other| other.stamp <= message.stamp);
         self.waiting.insert(place.map_or(0, |before| before + 1), message);
     }
 
-    /// What had come by socket when the receiver moved. It may be in any order, and as much as there is room for in a message.
+    /// What the stamp of a message counts as that comes by socket. One in the future is a lie, or of another clock. It shall not keep
+    /// others waiting, should no more be read before it, but neither overtake what came before it, which may be its sender's: it counts
+    /// as the latest that came so far.
+    fn arrival(&mut self, stamp: u64, now: u64) -> u64 {
+        // Where the clock stands still for a moment, senders run ahead of it.
+        let is_late = stamp > now.saturating_add(platform::clock_tick());
+        let stamp = if is_late { self.last_arrival } else { stamp };
+        self.last_arrival = self.last_arrival.max(stamp);
+        stamp
+    }
+
+    /// What was received and not delivered when the receiver moved. It may be in any order, and as much as there is room for beside a
+    /// message.
     pub(super) fn resume(&mut self, mut messages: Vec<Waiting>) {
+        messages.sort_by_key(|message| message.stamp);
         let now = platform::now();
-        let place = |message: &Waiting| if message.stamp > now { 0 } else { message.stamp };
-        // So that each has its place at the end.
-        messages.sort_by_key(place);
-        messages.into_iter().for_each(|message| self.add_waiting(message));
+        for message in &mut messages {
+            message.stamp = self.arrival(message.stamp, now);
+            READ_AHEAD.fetch_add(message.attachments.len(), atomic::Ordering::Relaxed);
+        }
+        // There may be very many. Most of the time they are all there are, and stay in their place.
+        if self.moved.is_empty() {
+            self.moved = messages.into();
+        } else {
+            self.moved.extend(messages);
+        }
+    }
+
+    /// The stamp of the earliest message that is not in a ring.
+    fn first_stamp(&self) -> Option<u64> {
+        let fronts = [self.waiting.front(), self.moved.front()];
+        fronts.into_iter().flatten().map(|message| message.stamp).min()
     }
 
     /// The end of step 2: whether nothing more is there.
     pub(super) fn socket_was_read(&mut self, is_all_read: bool) {
         self.is_all_read = is_all_read;
         self.without_socket = 0;
+        (self.is_cut_short, self.must_read) = (false, false);
+    }
+
+    /// The same, when it could not be read as far as the order needs.
+    pub(super) fn socket_was_cut_short(&mut self) {
+        self.socket_was_read(false);
+        self.is_cut_short = true;
     }
 
     /// Step 3.
@@ -275,29 +440,58 @@ impl Rings {
         if self.lost.is_some() {
             return self.tell_lost();
         }
-        let mut least: Option<(u64, usize)> = None;
+        // The least, what it is compared by, and where it is.
+        let mut least: Option<(u64, u64, usize)> = None;
+        // Where the earliest of those is of which one look has not taken in all.
+        let mut stopped: Option<u64> = None;
         let mut partial = 0;
+        let mut has_held = false;
         for (index, ring) in self.rings.iter_mut().enumerate() {
             let front = ring.consumer.front(ring.visible);
             partial += ring.consumer.partial_bytes();
             match front {
-                Ok(Some(stamp)) if least.is_none_or(|(other, _)| order(stamp) < order(other)) => {
-                    least = Some((stamp, index));
+                Ok(Some(stamp))
+                    if self.is_cut_short && ring.was_read && stamp & AFTER_SOCKET != 0 =>
+                {
+                    has_held = true;
                 }
-                Ok(_) => {}
+                Ok(Some(stamp)) => {
+                    ring.stops = 0;
+                    let mut key = order(stamp);
+                    if key > self.latest.saturating_add(FUTURE_NANOS) {
+                        key = ring.key_of_late(key, &mut self.latest);
+                    }
+                    if least.is_none_or(|(other, ..)| key < other) {
+                        least = Some((key, stamp, index));
+                    }
+                }
+                Ok(None) => {
+                    let at = ring.consumer.stopped_at(ring.visible).map(order);
+                    if at.is_some() && ring.stops < MAX_STOPS {
+                        ring.stops += 1;
+                        stopped = stopped.min(at).or(at);
+                    }
+                }
                 Err(poisoned) => return self.give_up(index, poisoned),
             }
         }
         if partial > self.options.limits.unfinished_bytes {
             self.retire_largest();
         }
-        if let Some(message) = self.waiting.front() {
-            if least.is_none_or(|(stamp, _)| message.stamp <= order(stamp)) {
-                return self.take_waiting();
+        if let Some(stopped) = stopped {
+            let first = least.map(|(key, ..)| key).into_iter().chain(self.first_stamp()).min();
+            if first.is_some_and(|first| stopped <= first) {
+                return Next::Unfinished;
             }
         }
-        let Some((stamp, index)) = least else {
+        if let Some(first) = self.first_stamp() {
+            if least.is_none_or(|(key, ..)| first <= key) {
+                return self.take_waiting(first);
+            }
+        }
+        let Some((_, stamp, index)) = least else {
             self.progress = Progress::Nothing;
+            self.must_read = has_held;
             return Next::Nothing;
         };
         let ring = &mut self.rings[index];
@@ -312,6 +506,7 @@ impl Rings {
                 Err(poisoned) => return self.give_up(index, poisoned),
             }
         }
+        ring.was_read = true;
         let mut kept = Vec::new();
         let taken = match purpose {
             Purpose::Look => {
@@ -330,7 +525,7 @@ impl Rings {
             (Ok(Taken::TooLong), _) => return Next::Lost(Problem::Malformed(Malformed::TooLarge)),
             (Err(poisoned), _) => return self.give_up(index, poisoned),
         };
-        Next::Message(Message { body, attachments: Vec::new() })
+        Next::Message(Packed { body, attachments: Vec::new() })
     }
 
     /// What is visible now becomes what was before.
@@ -341,21 +536,26 @@ impl Rings {
         self.progress = Progress::Before;
     }
 
-    fn take_waiting(&mut self) -> Next {
+    /// Takes the one that has the stamp [`first_stamp`](Rings::first_stamp).
+    fn take_waiting(&mut self, first: u64) -> Next {
         if !self.is_all_read {
             self.confirm();
         }
-        match self.waiting.pop_front() {
-            Some(Waiting { bytes, attachments, .. }) => {
-                self.waiting_bytes -= bytes.len();
-                self.waiting_attachments -= attachments.len();
-                let limits = self.options.limits;
+        let has_moved = self.moved.front().is_some_and(|message| message.stamp == first);
+        let message = if has_moved { self.moved.pop_front() } else { self.waiting.pop_front() };
+        match message {
+            Some(Waiting { bytes, attachments, is_too_long, .. }) => {
+                if !has_moved {
+                    self.waiting_bytes -= bytes.len();
+                    self.waiting_attachments -= attachments.len();
+                }
+                READ_AHEAD.fetch_sub(attachments.len(), atomic::Ordering::Relaxed);
                 // It may be here from before there was anything to check it by.
-                if bytes.len() > limits.message_bytes || attachments.len() > limits.message_handles
+                if is_too_long || !self.options.limits.admit(bytes.len() as u64, attachments.len())
                 {
                     return Next::Lost(Problem::Malformed(Malformed::TooLarge));
                 }
-                Next::Message(Message { body: Body::Owned(bytes), attachments })
+                Next::Message(Packed { body: Body::Owned(bytes), attachments })
             }
             None => Next::Nothing,
         }
@@ -373,17 +573,9 @@ impl Rings {
         Next::Lost(Problem::Poisoned(poisoned))
     }
 
-    /// Drops the rings that are retired and drained, and gives their memory back. Whether there may be more in others, which could
-    /// not all be taken in.
+    /// Drops the rings that are retired and drained. Whether there may be more in others, which could not all be taken in.
     pub(super) fn sweep(&mut self) -> bool {
-        self.rings.retain(|ring| {
-            let is_over = ring.consumer.is_over();
-            if is_over {
-                // Its sender need not find out before it sends again.
-                ring.consumer.memory().give_back_all();
-            }
-            !is_over
-        });
+        self.rings.retain(|ring| !ring.consumer.is_over());
         self.rings.iter().any(|ring| ring.consumer.has_more())
     }
 
@@ -402,44 +594,61 @@ impl Rings {
         }
     }
 
-    /// Begins to read a ring, whose sender reads the time of `clock_domain`.
+    /// Begins to read a ring, whose sender reads the time of `clock_domain`. What is in it already is read in any case, and only whether
+    /// more may come depends on what this process can spare.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// It cannot be read, now or ever.
     pub(super) fn attach(&mut self, memory: Attachment, clock_domain: u64) -> io::Result<()> {
         self.misses_one = false;
-        let memory = memory.into_ring()?;
+        let memory = match memory.into_ring() {
+            Ok(memory) => memory,
+            Err((error, _)) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
+            Err((error, memory)) => {
+                self.pending.push_back(Pending { memory, clock_domain });
+                self.trouble = Some(error);
+                return Ok(());
+            }
+        };
         if State::of(&memory) != State::Offered {
             // It was offered again because its sender could not know that it had arrived.
             return Ok(());
         }
-        // Unless it turns out that it can be read.
-        let most = self.options.limits.shared_memories;
-        let is_wanted = self.options.wants_memory();
-        if is_wanted { State::Refused } else { State::Unwanted }.tell(&memory);
         let is_affordable = memory.is_affordable();
         let consumer = Consumer::new(memory, LIMITS)?;
         self.retire_idle();
         let mut ring = self.ring(consumer);
-        if self.rings.len() >= most + MAX_RETIRED {
-            ring.retire();
-            return Err(too_many());
-        }
-        let is_alone = self.options.ordering == Ordering::PerSender;
-        // Also who keeps no order between processes takes from all in turn, which the time decides.
+        let is_wanted = self.options.wants_memory();
+        // A receiver that keeps no order between processes, too, takes from all in turn, which the time decides.
         let has_our_time = platform::clock_domain() == Some(clock_domain);
-        let has_room = self.rings.len() < most && is_affordable && !self.refuses;
-        if !is_wanted || !has_our_time || !has_room {
-            // There may be messages in it already. No more than those.
-            ring.retire();
-        } else {
+        let has_place = self.places() < self.options.limits.shared_memories;
+        if is_wanted && has_our_time && has_place && is_affordable && !self.refuses {
+            let is_alone = self.options.ordering == Ordering::PerSender;
             ring.consumer.tell(if is_alone { State::AcceptedAlone } else { State::Accepted });
+        } else {
+            // In this order: once the sender is told, it puts nothing more in there.
+            ring.retire();
+            ring.consumer.tell(if is_wanted { State::Refused } else { State::Unwanted });
+            ring.is_burden = !is_affordable;
         }
         if !ring.consumer.is_over() {
             self.add(ring);
         }
         Ok(())
+    }
+
+    /// Tries again to read the rings that could not be mapped.
+    fn take_in_pending(&mut self) {
+        if !self.pending.is_empty() {
+            self.forget_trouble();
+        }
+        for _ in 0..self.pending.len() {
+            let Some(Pending { memory, clock_domain }) = self.pending.pop_front() else { return };
+            if let Err(error) = self.attach(memory, clock_domain) {
+                self.lost = Some(error);
+            }
+        }
     }
 
     /// A ring with messages was announced, and there was no handle left for it.
@@ -476,9 +685,12 @@ impl Rings {
     }
 
     /// Waits for a message for a moment, without going to sleep.
-    pub(super) fn spin(&mut self) -> bool {
+    pub(super) fn spin(&mut self, wait: Wait) -> Spun {
         let Rings { rings, spin, options, .. } = self;
-        !rings.is_empty() && spin.spin(|| glance(rings, options.limits.unfinished_bytes))
+        if rings.is_empty() {
+            return Spun::InVain;
+        }
+        spin.spin(wait, || glance(rings, options.limits.unfinished_bytes))
     }
 
     /// Whether any is read.
@@ -496,7 +708,8 @@ impl Rings {
 
     /// Asks all rings to be woken. `false` if there is something already.
     pub(super) fn arm(&mut self) -> bool {
-        let has_something = self.has_something();
+        // What could not be mapped is tried again with each call, and no event comes before that.
+        let has_something = self.has_something() || !self.pending.is_empty();
         let mut rings = self.rings.iter_mut().map(|ring| &mut ring.consumer);
         // A poisoned one that is still here is yet to be told of.
         !has_something && rings.all(|ring| !ring.is_poisoned() && ring.arm())
@@ -504,21 +717,50 @@ impl Rings {
 
     /// Whether there is something to be told that is neither in a ring nor in the socket.
     fn has_something(&self) -> bool {
-        !self.waiting.is_empty() || self.lost.is_some()
+        !(self.waiting.is_empty() && self.moved.is_empty())
+            || self.lost.is_some()
+            || self.trouble.is_some()
     }
 
-    /// Takes the rings apart for their way into another process.
-    pub(super) fn depart(mut self) -> (Vec<MovedRing>, Vec<Waiting>) {
-        let rings = mem::take(&mut self.rings).into_iter().map(|ring| {
+    /// Takes the rings apart for their way into another process. They are retired, and what is in them becomes messages, so that their
+    /// memory, which still has what was delivered before, stays here. A ring with more in it than there is `room` for goes along.
+    pub(super) fn depart(mut self, room: &mut usize) -> (Vec<MovedRing>, Vec<Waiting>) {
+        self.forget_attachments();
+        let mut waiting: Vec<Waiting> = mem::take(&mut self.moved).into();
+        waiting.extend(mem::take(&mut self.waiting));
+        // What is moved again and again does not grow without end.
+        let bytes: usize = waiting.iter().map(|message| message.bytes.len()).sum();
+        *room = room.saturating_sub(bytes);
+        let mut looks = MAX_LOOKS_TO_DRAIN;
+        for ring in &mut self.rings {
+            ring.retire();
+            ring.drain(&mut waiting, room, &mut looks);
+        }
+        let announced = mem::take(&mut self.pending).into_iter();
+        let announced = announced.map(|Pending { memory, .. }| MovedRing { memory, state: NEW });
+        let rings = mem::take(&mut self.rings).into_iter();
+        let rings = rings.filter(|ring| !ring.consumer.is_over()).map(|ring| {
             let (memory, state) = ring.consumer.into_parts();
             MovedRing { memory: Attachment::from_ring(memory), state }
         });
-        (rings.collect(), mem::take(&mut self.waiting).into())
+        (rings.chain(announced).collect(), waiting)
+    }
+
+    /// The attachments that wait here are delivered by others, or not at all.
+    fn forget_attachments(&mut self) {
+        let moved: usize = self.moved.iter().map(|message| message.attachments.len()).sum();
+        let count = moved + mem::take(&mut self.waiting_attachments);
+        READ_AHEAD.fetch_sub(count, atomic::Ordering::Relaxed);
     }
 
     /// Puts a ring back that was taken apart, here or elsewhere. If there can be none like this here, that is told when messages
     /// are asked for: the receiver goes on without it.
     pub(super) fn arrive(&mut self, ring: MovedRing) {
+        if ring.state == NEW {
+            // It was announced, and could not be mapped where the receiver was. What is in it is read, and no more comes.
+            let clock_domain = UNKNOWN_DOMAIN;
+            return self.pending.push_back(Pending { memory: ring.memory, clock_domain });
+        }
         match self.reassemble(ring) {
             Ok(ring) => self.add(ring),
             Err(error) => self.lost = Some(error),
@@ -527,17 +769,29 @@ impl Rings {
 
     fn reassemble(&self, ring: MovedRing) -> io::Result<Ring> {
         let MovedRing { memory, state } = ring;
-        if self.rings.len() >= self.options.limits.shared_memories + MAX_RETIRED {
-            return Err(too_many());
+        let memory = memory.into_ring().map_err(|(error, _)| error)?;
+        let consumer = Consumer::from_parts(memory, state, LIMITS)?;
+        let mut ring = self.ring(consumer);
+        if self.places() >= self.options.limits.shared_memories {
+            ring.retire();
         }
-        let consumer = Consumer::from_parts(memory.into_ring()?, state, LIMITS)?;
-        Ok(self.ring(consumer))
+        Ok(ring)
     }
 
     fn ring(&self, mut consumer: Consumer<RingMemory>) -> Ring {
         consumer.want(self.options.limits.message_bytes);
         let seen_position = consumer.position();
-        Ring { consumer, before: 0, visible: 0, seen_position, seen_at: platform::now() }
+        Ring {
+            consumer,
+            before: 0,
+            visible: 0,
+            seen_position,
+            seen_at: platform::now(),
+            late: None,
+            was_read: seen_position > 0,
+            stops: 0,
+            is_burden: false,
+        }
     }
 
     fn add(&mut self, ring: Ring) {
@@ -575,14 +829,42 @@ fn glance(rings: &mut [Ring], max_partial: usize) -> Seen {
     if partial > max_partial { Seen::Something } else { seen }
 }
 
-fn too_many() -> io::Error {
-    io::Error::other("too many senders use shared memory")
-}
-
 impl Ring {
+    /// What the stamp of its next message counts as if that is later than anybody expected: at most as the time when it was first seen.
+    #[cold]
+    fn key_of_late(&mut self, key: u64, latest: &mut u64) -> u64 {
+        if let Some((_, known)) = self.late.filter(|(late, _)| *late == key) {
+            return known;
+        }
+        *latest = platform::now();
+        let counts_as = key.min(latest.saturating_add(platform::clock_tick()));
+        self.late = Some((key, counts_as));
+        counts_as
+    }
+
     /// How far it is published. If that cannot be, the ring is poisoned, which shows when its front is asked for.
     fn look(&mut self) -> u64 {
         self.consumer.scan().unwrap_or(self.visible)
+    }
+
+    /// Takes its messages out, as long as there is room, and as many `looks`. It is retired.
+    fn drain(&mut self, waiting: &mut Vec<Waiting>, room: &mut usize, looks: &mut usize) {
+        let visible = self.look();
+        while *room > 0 && self.consumer.has_more() && *looks > 0 {
+            match self.consumer.front(visible) {
+                Ok(Some(stamp)) => {
+                    let mut bytes = Vec::new();
+                    let Ok(taken) = self.consumer.take(&mut bytes) else { return };
+                    *room = room.saturating_sub(bytes.len() + DRAINED_COST);
+                    bytes.shrink_to_fit();
+                    let is_too_long = taken == Taken::TooLong;
+                    let message = Waiting::new(order(stamp), bytes, Vec::new());
+                    waiting.push(Waiting { is_too_long, ..message });
+                }
+                Ok(None) => *looks -= 1,
+                Err(_) => return,
+            }
+        }
     }
 
     fn retire(&mut self) {
@@ -595,10 +877,8 @@ impl Ring {
 impl Drop for Rings {
     fn drop(&mut self) {
         if !self.rings.is_empty() && self.owner == platform::process_mark() {
-            for ring in &mut self.rings {
-                ring.retire();
-                ring.consumer.memory().give_back_all();
-            }
+            self.rings.iter_mut().for_each(Ring::retire);
         }
+        self.forget_attachments();
     }
 }

@@ -4,11 +4,13 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
-use super::known::{self, Entry};
-use super::lane::{Lane, Routed, SocketUse};
-use super::limits::{MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES};
+use super::hello::Introduction;
+use super::known;
+use super::lane::{self, Lane, Routed, SocketUse};
+use super::limits::{Limits, SEND_PATIENCE};
 use super::local::{Local, Sent, Way};
 use super::permits::Permits;
+use super::table::{Capabilities, Entry, MovedSender};
 use crate::platform::{
     self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
     Wait,
@@ -34,10 +36,39 @@ pub(super) struct Shared {
     /// Where they go until then.
     local: Option<Arc<Local>>,
     /// Under which it is found when it arrives in a message.
-    pub(super) entry: Entry,
+    pub(super) entry: known::Entry,
     /// A forked child begins anew: the ring is its parent's, and so may be the lock.
     lane: PerProcess<Mutex<Lane>>,
     socket_use: SocketUse,
+}
+
+/// How long a message waits for room if neither the ring nor the socket takes it at once. The clock is read only then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// As the caller says.
+    Caller(Wait),
+    /// For [`SEND_PATIENCE`], from when it has to wait.
+    Limited,
+    /// For as long as the receiver lives: the sender of a channel with a bound asks for that. For other receivers of this user, which
+    /// have too many descriptors in flight, it waits for [`SEND_PATIENCE`].
+    Bounded,
+}
+
+impl Patience {
+    /// The message has to wait from now on.
+    fn begin(self) -> Patience {
+        match self {
+            Patience::Limited => Patience::Caller(Wait::at_most(SEND_PATIENCE)),
+            patience => patience,
+        }
+    }
+
+    fn wait(self) -> Wait {
+        match self {
+            Patience::Caller(wait) => wait,
+            Patience::Limited | Patience::Bounded => Wait::at_most(SEND_PATIENCE),
+        }
+    }
 }
 
 /// A message that was not sent, with those of its attachments that did not leave.
@@ -51,11 +82,11 @@ pub(crate) struct SendFailure {
 
 impl Shared {
     /// By this way; it is found under `entry`.
-    pub(super) fn new(way: Way, entry: Entry) -> Shared {
+    pub(super) fn new(way: Way, entry: known::Entry) -> Shared {
         Shared::with(OnceLock::from(way), None, entry)
     }
 
-    fn with(way: OnceLock<Way>, local: Option<Arc<Local>>, entry: Entry) -> Shared {
+    fn with(way: OnceLock<Way>, local: Option<Arc<Local>>, entry: known::Entry) -> Shared {
         let (lane, socket_use) = (PerProcess::default(), SocketUse::default());
         Shared { way, local, entry, lane, socket_use }
     }
@@ -67,8 +98,10 @@ impl Shared {
                 (Some(own), Some(other)) => own.is_same(other),
                 (own, other) => own.is_none() && other.is_none(),
             };
-            // Whoever sends one can put others' permits with it, which may be none.
-            has_same_permits && own.packets.is_same(&way.packets)
+            // A peer can put others' permits with it, which may be none, and say something else of the channel.
+            has_same_permits
+                && own.capabilities == way.capabilities
+                && own.packets.is_same(&way.packets)
         })
     }
 }
@@ -90,7 +123,7 @@ impl From<PacketSender> for Sender {
 /// Into a channel that has not left this process.
 impl From<Arc<Local>> for Sender {
     fn from(local: Arc<Local>) -> Sender {
-        let shared = Shared::with(OnceLock::new(), Some(local), Entry::default());
+        let shared = Shared::with(OnceLock::new(), Some(local), known::Entry::default());
         Sender { shared: Arc::new(shared) }
     }
 }
@@ -98,7 +131,9 @@ impl From<Arc<Local>> for Sender {
 impl Sender {
     /// Into the platform's channel; `permits` are needed if it is bounded.
     pub(crate) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Sender {
-        Sender { shared: Arc::new(Shared::new(Way { packets, permits }, Entry::default())) }
+        Sender {
+            shared: Arc::new(Shared::new(Way::new(packets, permits), known::Entry::default())),
+        }
     }
 
     /// Connects to the listener of that name.
@@ -106,23 +141,46 @@ impl Sender {
         PacketSender::connect(name).map(Sender::from)
     }
 
-    /// Takes an attachment of a message as a sender: as the one that this process has already, if there is one.
+    /// Takes an attachment as a sender into a channel without a bound: as the one that this process has already, if there is one.
     pub(crate) fn from_attachment(attachment: Attachment) -> io::Result<Sender> {
-        Sender::from_way(Way { packets: attachment.into_sender()?, permits: None })
+        let capabilities = Capabilities::ALL;
+        Sender::from_entry(MovedSender { channel: attachment, permits: None, capabilities })
     }
 
-    /// Takes attachments as a sender into a bounded channel, a rendezvous perhaps.
-    pub(crate) fn from_attachments(
-        attachment: Attachment,
-        permits: Attachment,
-        is_rendezvous: bool,
-    ) -> io::Result<Sender> {
-        let permits = Some(Permits::from_attachment(permits, is_rendezvous)?);
-        Sender::from_way(Way { packets: attachment.into_sender()?, permits })
-    }
-
-    fn from_way(way: Way) -> io::Result<Sender> {
+    /// Takes the sender out of an entry of a message.
+    pub(crate) fn from_entry(moved: MovedSender<Attachment>) -> io::Result<Sender> {
+        let MovedSender { channel, permits, capabilities } = moved;
+        let is_rendezvous = capabilities.is_rendezvous();
+        let permits = permits.map(|permits| Permits::from_attachment(permits, is_rendezvous));
+        let (packets, permits) = (channel.into_sender()?, permits.transpose()?);
+        let capabilities = capabilities.of_rendezvous(false);
+        let way = Way { packets, permits, capabilities };
         Ok(Sender { shared: known::find_or_add(way) })
+    }
+
+    /// Makes an entry of a message that is one more sender of the channel.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_attachment`](Sender::to_attachment).
+    pub(crate) fn to_entry(&self) -> io::Result<MovedSender<Attachment>> {
+        let Way { packets, permits, capabilities } = self.way()?;
+        let is_rendezvous = permits.as_ref().is_some_and(Permits::is_rendezvous);
+        Ok(MovedSender {
+            channel: Attachment::from_sender(Arc::clone(packets)),
+            permits: permits.as_ref().map(Permits::to_attachment),
+            capabilities: capabilities.of_rendezvous(is_rendezvous),
+        })
+    }
+
+    /// Whether the channel has a bound, as far as it has left this process.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.shared.way.get().is_some_and(|way| way.permits.is_some())
+    }
+
+    /// Whether the channel can carry a message with this entry.
+    pub(crate) fn admits(&self, entry: &Entry<Attachment>) -> bool {
+        self.shared.way.get().is_none_or(|way| way.capabilities.admit(entry))
     }
 
     /// Has it found when it comes back in a message.
@@ -144,11 +202,6 @@ impl Sender {
     /// There is no platform's channel yet, and it cannot be made.
     pub(crate) fn to_attachment(&self) -> io::Result<Attachment> {
         Ok(Attachment::from_sender(Arc::clone(self.packets()?)))
-    }
-
-    /// What a sender into this channel takes before it sends, if it is bounded.
-    pub(crate) fn permits(&self) -> io::Result<Option<&Permits>> {
-        Ok(self.way()?.permits.as_ref())
     }
 
     /// What the backend sends with. A channel that has been in this process only is the platform's from now on.
@@ -186,16 +239,44 @@ impl Sender {
         }
     }
 
-    /// Sends a message. When it returns `Ok`, the message survives this process, unless the channel has never left it. If the channel is bounded and
-    /// full, it waits for room, and returns [`SendError::Full`] if there was none in time.
+    /// Whether the receiver is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        match (self.shared.way.get(), &self.shared.local) {
+            (Some(way), _) => way.packets.is_closed(),
+            (None, Some(local)) => local.is_closed(),
+            (None, None) => false,
+        }
+    }
+
+    /// Sends a message. When it returns `Ok`, the message survives this process, unless the channel has never left it.
+    ///
+    /// If the channel is bounded and full, or if the kernel has no room for the message, it waits as `wait` says, and returns
+    /// [`SendError::Full`] or [`SendError::TooManyInFlight`] if there was none in time. [`Wait::Forever`] is for ever only in a channel with a
+    /// bound, and only for its receiver. Else [`SendError::Io`] says that there was no room within [`SEND_PATIENCE`].
     #[inline]
     pub(crate) fn send(
+        &self,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+        wait: Wait,
+    ) -> Result<(), SendFailure> {
+        let sent = self.send_within(body, attachments, wait);
+        match sent {
+            Err(SendFailure { error, attachments }) if wait == Wait::Forever => {
+                Err(SendFailure { error: overdue(error), attachments })
+            }
+            sent => sent,
+        }
+    }
+
+    #[inline]
+    fn send_within(
         &self,
         body: &[u8],
         mut attachments: Vec<Attachment>,
         wait: Wait,
     ) -> Result<(), SendFailure> {
-        if body.len() > MAX_MESSAGE_BYTES || attachments.len() > MAX_MESSAGE_ATTACHMENTS {
+        if !Limits::LARGEST.admit(body.len() as u64, attachments.len()) {
             let error = SendError::Io(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
@@ -218,7 +299,13 @@ impl Sender {
             Err(error) => return Err(SendFailure { error: SendError::Io(error), attachments }),
         };
         let sent = match &way.permits {
-            None => self.send_message(&way.packets, body, attachments),
+            None => {
+                let patience = match wait {
+                    Wait::Forever => Patience::Limited,
+                    wait => Patience::Caller(wait),
+                };
+                self.send_message(&way.packets, body, attachments, patience)
+            }
             Some(permits) => self.send_bounded(way, permits, body, attachments, wait),
         };
         if let Err(SendFailure { error: SendError::Closed, .. }) = &sent {
@@ -244,11 +331,33 @@ impl Sender {
                 Err(error) => return Err(SendFailure { error, attachments }),
             }
         };
-        let sent = self.send_message(&way.packets, body, attachments);
+        let patience = match wait {
+            Wait::Forever => Patience::Bounded,
+            wait => Patience::Caller(wait),
+        };
+        let sent = self.send_message(&way.packets, body, attachments, patience);
         if sent.is_err() {
             leave.give_back();
         }
         sent
+    }
+
+    /// Says who this process is. It waits for room as [`send`](Sender::send) does in a channel without a bound.
+    pub(crate) fn say_hello(
+        &self,
+        introduction: &Introduction,
+        attachments: Vec<Attachment>,
+        wait: Wait,
+    ) -> Result<(), SendError> {
+        let fields = introduction.fields();
+        let head = Introduction::head(&fields, attachments.len() as u8);
+        let patience = match wait {
+            Wait::Forever => Patience::Limited,
+            wait => Patience::Caller(wait),
+        };
+        let packets = self.packets().map_err(SendError::Io)?;
+        send_packet(packets, &head, &fields, attachments, patience)
+            .map_err(|(error, _)| if wait == Wait::Forever { overdue(error) } else { error })
     }
 
     /// Has all messages go by socket, as far as this process sends them.
@@ -262,6 +371,7 @@ impl Sender {
         packets: &PacketSender,
         body: &[u8],
         attachments: Vec<Attachment>,
+        patience: Patience,
     ) -> Result<(), SendFailure> {
         let is_large = body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS;
         let stamp = match self.route(packets, body, &attachments, is_large) {
@@ -269,43 +379,55 @@ impl Sender {
             Ok(Routed::BySocket { stamp }) => stamp,
             Err(error) => return Err(SendFailure { error, attachments }),
         };
-        let sent = self.send_by_socket(packets, body, attachments, stamp, is_large);
+        let sent = if is_large {
+            let patience = patience.begin();
+            send_parts(packets, body, attachments, stamp, MAX_BODY_BYTES, patience)
+        } else {
+            match self.send_by_socket(packets, body, attachments, stamp, patience) {
+                Ok(Routed::Sent) => return Ok(()),
+                sent => sent.map(drop),
+            }
+        };
         self.shared.socket_use.note();
+        if sent.is_ok() && platform::clock_tick() > 0 {
+            // It may have got a later stamp than the first, but none that is later than now.
+            lane::leave_tick(platform::now());
+        }
         sent
     }
 
+    /// Sends a message that one packet has room for, by the ring after all if the socket has none. By which of them it went.
     fn send_by_socket(
         &self,
         packets: &PacketSender,
         body: &[u8],
         attachments: Vec<Attachment>,
         stamp: u64,
-        is_large: bool,
-    ) -> Result<(), SendFailure> {
-        if is_large {
-            return send_parts(packets, body, attachments, stamp, MAX_BODY_BYTES);
-        }
-        let kind = Kind::Message;
-        let head = Head::new(kind, attachments.len() as u16, body.len() as u32).stamped(stamp);
-        let (error, attachments) = match packets.send(head.as_bytes(), body, attachments) {
-            Ok(()) => return Ok(()),
+        patience: Patience,
+    ) -> Result<Routed, SendFailure> {
+        let head = Head::of_message(attachments.len() as u8, body.len() as u32).stamped(stamp);
+        let sent = packets.send(head.as_bytes(), body, attachments, Wait::Never);
+        let (error, attachments) = match sent {
+            Ok(()) => return Ok(Routed::BySocket { stamp }),
             Err(unsent) => unsent,
         };
         match error {
-            SendError::Full | SendError::TooLarge => {}
+            SendError::Full | SendError::TooManyInFlight | SendError::TooLarge => {}
             error => return Err(SendFailure { error, attachments }),
         }
+        let patience = patience.begin();
         let stamp = match self.route(packets, body, &attachments, true) {
-            Ok(Routed::Sent) => return Ok(()),
+            Ok(Routed::Sent) => return Ok(Routed::Sent),
             Ok(Routed::BySocket { stamp }) => stamp,
             Err(error) => return Err(SendFailure { error, attachments }),
         };
         let head = head.stamped(stamp);
-        match send_packet(packets, &head, body, attachments) {
-            Ok(()) => Ok(()),
+        match send_packet(packets, &head, body, attachments, patience) {
+            Ok(()) => Ok(Routed::BySocket { stamp }),
             Err((SendError::TooLarge, attachments)) => {
                 let part_bytes = (body.len() / 2).max(MIN_PART_BYTES);
-                send_parts(packets, body, attachments, stamp, part_bytes)
+                send_parts(packets, body, attachments, stamp, part_bytes, patience)
+                    .map(|()| Routed::BySocket { stamp })
             }
             Err((error, attachments)) => Err(SendFailure { error, attachments }),
         }
@@ -332,30 +454,47 @@ impl Sender {
     }
 }
 
+/// The error of a `send` whose patience is over.
+#[cold]
+fn overdue(error: SendError) -> SendError {
+    let reason = match error {
+        SendError::Full => "the receiver has not made room for it",
+        SendError::TooManyInFlight => {
+            "this user has as many handles in messages that were not received as the system allows"
+        }
+        error => return error,
+    };
+    let seconds = SEND_PATIENCE.as_secs();
+    SendError::Io(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("the message was not sent within {seconds} seconds: {reason}"),
+    ))
+}
+
 /// Sends a packet, and waits for room if there is none.
 fn send_packet(
     packets: &PacketSender,
     head: &Head,
     body: &[u8],
     mut attachments: Vec<Attachment>,
+    patience: Patience,
 ) -> Result<(), (SendError, Vec<Attachment>)> {
     loop {
-        match packets.send(head.as_bytes(), body, attachments) {
-            Err((SendError::Full, unsent)) => attachments = unsent,
+        match packets.send(head.as_bytes(), body, attachments, patience.wait()) {
+            Err((SendError::Full, unsent)) if patience == Patience::Bounded => attachments = unsent,
             sent => return sent,
-        }
-        if let Err(error) = packets.wait_for_room() {
-            return Err((SendError::Io(error), attachments));
         }
     }
 }
 
+/// Sends a message as several packets. What `patience` says is for all of them.
 fn send_parts(
     packets: &PacketSender,
     body: &[u8],
     mut attachments: Vec<Attachment>,
     stamp: u64,
     mut part_bytes: usize,
+    patience: Patience,
 ) -> Result<(), SendFailure> {
     // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's differ.
     let id = match platform::unique_id() {
@@ -376,8 +515,8 @@ fn send_parts(
         if position == Position::Middle && after.is_empty() && later.is_empty() {
             position = Position::Last;
         }
-        let head = Head::new(Kind::Part { id, position }, leaving as u16, part.len() as u32);
-        match send_packet(packets, &head.stamped(stamp), part, attachments) {
+        let head = Head::new(Kind::Part { id, position }, leaving as u8, part.len() as u32);
+        match send_packet(packets, &head.stamped(stamp), part, attachments, patience) {
             Ok(()) if position == Position::Last => return Ok(()),
             Ok(()) => {
                 position = Position::Middle;

@@ -1,23 +1,24 @@
 //! A server for many clients, and how they come to it.
 //!
-//! The socket that a client connects by is its channel to the server. Before anything else it sends the sender of a channel for the way
-//! back through it: its hello. So it needs no answer to have both, and may go on at once; and the server knows by the hello, which the
-//! client has finished sending before its `connect` returns, whom there is to be accepted.
+//! The socket that a client connects by is its channel to the server. Before anything else it sends a HELLO with the sender of a
+//! channel for the way back through it. So it needs no answer to have both, and may go on at once; and the server knows by the
+//! HELLO, which the client has finished sending before its `connect` returns, whom there is to be accepted. The server says HELLO
+//! on the way back, too, before anything else and without waiting.
 
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::lobby::{Greeting, Lobby};
-use super::message::{Message, RecvError};
+use super::hello::Introduction;
+use super::lobby::{Lobby, WithHandle};
+use super::message::RecvError;
 use super::options::Options;
 use super::receiver::Receiver;
-use super::sender::{SendFailure, Sender};
+use super::sender::Sender;
 use super::{channel, scratch};
-use crate::platform::{Listener, PacketSender, Peer, Poller, SendError, ServerName, Wait};
-
-/// What a client says first, together with the sender for the way back. The number is the protocol's.
-const HELLO: &[u8] = b"strait 1";
+use crate::platform::{
+    Attachment, Listener, PacketSender, Peer, Poller, SendError, ServerName, Wait,
+};
 
 /// How often a client that is turned out before it has said hello tries again: a server that lets in many at a time may have taken
 /// it for one that has nothing to say.
@@ -35,17 +36,24 @@ type Filter = Box<dyn FnMut(&Peer) -> bool + Send>;
 /// A server for many clients.
 pub(crate) struct Server {
     name: ServerName,
-    lobby: Lobby,
+    lobby: Lobby<WithHandle>,
+    /// What clients are told.
+    introduction: Introduction,
     /// A mutex so that the server is `Sync`; never contended.
     filter: Mutex<Filter>,
 }
 
 impl Server {
     /// Takes the name. Only processes of this user and of root are let in.
-    pub(crate) fn bind(name: ServerName) -> io::Result<Server> {
+    pub(crate) fn bind(name: ServerName, introduction: Introduction) -> io::Result<Server> {
         let listener = Listener::bind_to(&name)?;
-        let lobby = Lobby::new(listener, Greeting::Handle { bytes: HELLO.len() })?;
-        Ok(Server { name, lobby, filter: Mutex::new(Box::new(Peer::is_same_user)) })
+        let lobby = Lobby::new(listener)?;
+        // No other user can enter the directory of private names.
+        let is_admitted = match &name {
+            ServerName::Private(_) => Peer::shows_as_same_user,
+            ServerName::Path(_) | ServerName::Abstract(_) => Peer::is_same_user,
+        };
+        Ok(Server { name, lobby, introduction, filter: Mutex::new(Box::new(is_admitted)) })
     }
 
     /// What it is called.
@@ -64,7 +72,7 @@ impl Server {
         self.lobby.poller()
     }
 
-    /// Waits for a client that has said hello.
+    /// Waits for a client that has said hello. One that speaks another dialect is an error.
     pub(crate) fn accept(&mut self, wait: Wait) -> Result<Connection, RecvError> {
         scratch::with_receive_buffer(|buffer| {
             for _ in 0..LOOKS {
@@ -86,10 +94,15 @@ impl Server {
     ) -> Result<Connection, RecvError> {
         let filter = self.filter.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let (mut receiver, message) = self.lobby.hear_next(buffer, wait, filter)?;
-            if let Some(sender) = greeted_with(message, buffer) {
-                receiver.set_options(Options::default());
-                return Ok((sender, receiver));
+            let (receiver, (hello, attachments)) = self.lobby.hear_next(buffer, wait, filter)?;
+            if let Some(sender) = way_back(attachments) {
+                // Without waiting: a client that has no room for it has to do without. It is for the texts of errors.
+                let _ = sender.say_hello(&self.introduction, Vec::new(), Wait::Never);
+                return if hello.dialect.is_own() {
+                    Ok((sender, receiver))
+                } else {
+                    Err(hello.into())
+                };
             }
             if wait.is_over() {
                 return Err(RecvError::Unfinished);
@@ -104,18 +117,16 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The way back, if the message is a hello.
-fn greeted_with(message: Message, buffer: &[u8]) -> Option<Sender> {
-    if message.body.bytes(buffer) != HELLO {
-        return None;
-    }
-    let [back] = <[_; 1]>::try_from(message.attachments).ok()?;
+/// The way back, if that is what came with a HELLO.
+fn way_back(attachments: Vec<Attachment>) -> Option<Sender> {
+    let [back] = <[_; 1]>::try_from(attachments).ok()?;
     Sender::from_attachment(back).ok()
 }
 
 /// Connects to the server of that name, if it is one that `is_trusted`, and says hello. It waits while many others are doing so.
 pub(crate) fn connect(
     name: &ServerName,
+    introduction: &Introduction,
     wait: Wait,
     mut is_trusted: impl FnMut(&Peer) -> bool,
 ) -> io::Result<Connection> {
@@ -129,13 +140,17 @@ pub(crate) fn connect(
             ));
         }
         let sender = Sender::from(packets);
-        match sender.send(HELLO, vec![back.to_attachment()?], wait) {
+        match sender.say_hello(introduction, vec![back.to_attachment()?], wait) {
             Ok(()) => return Ok((sender, receiver)),
-            Err(SendFailure { error: SendError::Closed, .. }) => {}
-            Err(SendFailure { error: SendError::Io(error), .. }) => return Err(error),
-            Err(SendFailure { error: SendError::Full | SendError::TooLarge, .. }) => {
-                return Err(io::ErrorKind::WouldBlock.into());
+            Err(SendError::Closed) => {}
+            Err(SendError::Io(error)) => return Err(error),
+            Err(SendError::Full | SendError::TooManyInFlight) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("the server {name} was not told in time that this process wants in"),
+                ));
             }
+            Err(SendError::TooLarge) => return Err(io::ErrorKind::InvalidInput.into()),
         }
         if wait.is_over() {
             break;

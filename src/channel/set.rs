@@ -3,21 +3,24 @@
 //! The poller says who became ready; whoever did stays in a queue of the ready until it has been found empty. Members that were
 //! found empty and read shared memory are looked at for a moment before anybody sleeps, and are then asked to be woken. Each
 //! member gives a few messages per turn, and one selection is bounded in messages and bytes, so that a flood from one
-//! member delays neither the others nor the caller.
+//! member delays neither the others nor the caller. Senders that wait for a rendezvous meet the set while it waits, those of all
+//! members at the same time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::limits::{
     ATTACHMENTS_PER_SELECT, BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN,
 };
 use super::message::{Problem, Purpose, RecvError};
+use super::permits::{MEETING, STARVED, Trust};
 use super::receiver::Receiver;
 use super::scratch;
 use super::server::{Connection, Server};
-use super::spin::{SPIN_NANOS, Seen, Spin};
+use super::spin::{SPIN_NANOS, Seen, Spin, Spun};
+use super::table::Entry;
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
 
 /// Of how many members at most the memory is looked at before going to sleep.
@@ -33,8 +36,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ReceiverSet {
     poller: Poller,
-    members: HashMap<u64, Member>,
-    servers: HashMap<u64, Host>,
+    members: BTreeMap<u64, Member>,
+    servers: BTreeMap<u64, Host>,
     ready: VecDeque<u64>,
     news: VecDeque<u64>,
     /// Those that were found empty and whose senders were not asked to wake anybody.
@@ -47,6 +50,12 @@ pub(crate) struct ReceiverSet {
     /// How many selections in a row have not asked the poller.
     unpolled: u32,
     next_id: u64,
+    /// Members that senders wait to meet: while a selection waits, each of them may be met.
+    hosts: Vec<u64>,
+    /// Whether to wait for those senders in a selection that does not wait otherwise, ...
+    trust: Trust,
+    /// ... and when, if it has something to return.
+    next_moment: Option<Instant>,
     /// For those who wait on the poller's own descriptor: they must not miss what is left over from a selection.
     reminder: OnceLock<PollWaker>,
 }
@@ -57,6 +66,7 @@ struct Member {
     is_queued: bool,
     is_unarmed: bool,
     is_sharing: bool,
+    is_host: bool,
 }
 
 /// A server that is a member.
@@ -84,8 +94,8 @@ impl Taken {
 /// What happened to a member.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A message came.
-    Message(u64, Vec<u8>, Vec<Attachment>),
+    /// A message came. Last what its sender calls the type, if it has said so.
+    Message(u64, Vec<u8>, Vec<Entry<Attachment>>, Option<Arc<str>>),
     /// A client came to a server.
     Client(u64, Box<Connection>),
     /// A message came and is lost.
@@ -99,8 +109,8 @@ impl ReceiverSet {
     pub(crate) fn new() -> io::Result<ReceiverSet> {
         Ok(ReceiverSet {
             poller: Poller::new()?,
-            members: HashMap::new(),
-            servers: HashMap::new(),
+            members: BTreeMap::new(),
+            servers: BTreeMap::new(),
             ready: VecDeque::new(),
             news: VecDeque::new(),
             unarmed: Vec::new(),
@@ -109,6 +119,9 @@ impl ReceiverSet {
             spin: Spin::new(SPIN_NANOS),
             unpolled: 0,
             next_id: 0,
+            hosts: Vec::new(),
+            trust: Trust::default(),
+            next_moment: None,
             reminder: OnceLock::new(),
         })
     }
@@ -118,6 +131,7 @@ impl ReceiverSet {
         let id = self.next_id;
         self.poller.add(receiver.promoted_packets()?, id)?;
         self.next_id += 1;
+        receiver.set_hosted(true);
         let is_unarmed = receiver.has_other_sources();
         if is_unarmed {
             self.unarmed.push(id);
@@ -126,7 +140,8 @@ impl ReceiverSet {
                 let _ = reminder.wake();
             }
         }
-        let member = Member { receiver, is_queued: false, is_unarmed, is_sharing: false };
+        let member =
+            Member { receiver, is_queued: false, is_unarmed, is_sharing: false, is_host: false };
         self.members.insert(id, member);
         if is_unarmed {
             self.watch_memory(id);
@@ -158,7 +173,8 @@ impl ReceiverSet {
 
     /// Gives a member back, with all that it has not delivered.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Receiver> {
-        let member = self.members.remove(&id)?;
+        let mut member = self.members.remove(&id)?;
+        member.receiver.set_hosted(false);
         // It is not watched any more once its handle is elsewhere; an event that is on its way finds no member.
         if let Some(packets) = member.receiver.packets() {
             let _ = self.poller.remove(packets);
@@ -198,17 +214,29 @@ impl ReceiverSet {
     /// Waits for events, and returns at least one unless the wait was over or interrupted by the waker.
     pub(crate) fn select(&mut self, wait: Wait) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
+        let began = if self.hosts.is_empty() { None } else { Some(Instant::now()) };
         loop {
+            let mut taken = Taken::default();
             let mut woken = false;
-            if !self.spin(wait) {
-                self.arm();
-                let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
-                let sweep = self.sweep_at.map(Wait::Until).filter(|at| at.is_before(wait_now));
-                woken = self.poll(sweep.unwrap_or(wait_now))?;
-                self.sweep();
+            self.invite();
+            match self.spin(wait) {
+                Spun::Found if self.unpolled % MESSAGES_PER_TURN as u32 != 0 => {}
+                // The others must have their turn.
+                Spun::Found | Spun::Progress => woken = self.poll(Wait::Never)?,
+                Spun::InVain => {
+                    self.arm();
+                    let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
+                    let sweep = self.sweep_at.map(Wait::Until).filter(|at| at.is_before(wait_now));
+                    woken = self.poll(sweep.unwrap_or(wait_now))?;
+                    self.sweep();
+                }
             }
-            let collected = self.collect(&mut events);
+            let mut collected = self.collect(&mut events, &mut taken);
             if collected.is_err() || !events.is_empty() || woken || wait.is_over() {
+                if collected.is_ok() && !woken {
+                    collected = self.meet(began, wait, &mut events, &mut taken);
+                }
+                self.uninvite();
                 if self.reminder.get().is_some() {
                     self.arm();
                 }
@@ -219,6 +247,85 @@ impl ReceiverSet {
                 return collected.map(|()| events);
             }
         }
+    }
+
+    /// Lets senders that wait for a rendezvous meet this selection, one for each member.
+    fn invite(&mut self) {
+        for id in &self.hosts {
+            if let Some(member) = self.members.get_mut(id) {
+                member.receiver.invite();
+            }
+        }
+    }
+
+    /// Takes that back: they meet a set that waits, and not one that has waited.
+    fn uninvite(&mut self) {
+        let members = &mut self.members;
+        self.hosts.retain(|id| {
+            let Some(member) = members.get_mut(id) else { return false };
+            member.receiver.uninvite();
+            member.is_host = member.receiver.expects_guests();
+            member.is_host
+        });
+    }
+
+    /// Waits a moment, once and for all of those senders together, if the selection was over before they could come. It was for one
+    /// that only looks, and for one that always finds something.
+    fn meet(
+        &mut self,
+        began: Option<Instant>,
+        wait: Wait,
+        events: &mut Vec<Event>,
+        taken: &mut Taken,
+    ) -> io::Result<()> {
+        let now = Instant::now();
+        // Those that are invited by now were not when it began.
+        let had_time = began.is_some_and(|began| now.duration_since(began) >= MEETING);
+        let is_busy = !events.is_empty() && self.next_moment.is_some_and(|at| now < at);
+        let may_wait = wait == Wait::Never || !wait.is_over();
+        if self.hosts.is_empty() || had_time || is_busy || !may_wait || !self.trust.is_given() {
+            return Ok(());
+        }
+        let members = &self.members;
+        let has_guests = |id: &u64| members.get(id).is_some_and(|m| m.receiver.has_guests());
+        let mut awaited: Vec<u64> = self.hosts.iter().copied().filter(has_guests).collect();
+        remove_visited(&mut awaited, events);
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        if !events.is_empty() {
+            self.next_moment = now.checked_add(STARVED);
+        }
+        self.invite();
+        let mut until = Wait::at_most(MEETING);
+        if wait != Wait::Never && wait.is_before(until) {
+            until = wait;
+        }
+        let mut have_any_come = false;
+        let mut woken = false;
+        while !awaited.is_empty() && !woken && !until.is_over() && !taken.is_enough(events) {
+            self.arm();
+            let wait_now = if self.ready.is_empty() { until } else { Wait::Never };
+            woken = self.poll(wait_now)?;
+            let seen = events.len();
+            match self.collect(events, taken) {
+                Ok(()) => {}
+                Err(error) if events.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+            let count = awaited.len();
+            remove_visited(&mut awaited, &events[seen..]);
+            have_any_come |= awaited.len() < count;
+        }
+        if !woken {
+            self.trust.note(have_any_come);
+            for id in awaited {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.receiver.give_up_guests();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Has the memory that a member shares given back when it is not used any more.
@@ -250,10 +357,10 @@ impl ReceiverSet {
     }
 
     /// Looks for a moment whether something comes for those that were active last. If so, they are ready.
-    fn spin(&mut self, wait: Wait) -> bool {
+    fn spin(&mut self, wait: Wait) -> Spun {
         let is_for_few = (1..=SPIN_MEMBERS).contains(&self.unarmed.len());
         if !self.ready.is_empty() || !is_for_few || wait == Wait::Never {
-            return false;
+            return Spun::InVain;
         }
         let ReceiverSet { members, unarmed, spin, .. } = self;
         let patience = unarmed.iter().filter_map(|id| members.get(id));
@@ -274,9 +381,7 @@ impl ReceiverSet {
             }
             seen
         };
-        if !spin.spin(&mut glance) {
-            return false;
-        }
+        let spun = spin.spin(wait, &mut glance);
         if let Some(index) = found {
             let id = self.unarmed.swap_remove(index);
             if let Some(member) = self.members.get_mut(&id) {
@@ -284,9 +389,8 @@ impl ReceiverSet {
             }
             self.queue(id);
         }
-        // The others must have their turn.
-        self.unpolled += 1;
-        self.unpolled % MESSAGES_PER_TURN as u32 != 0
+        self.unpolled = self.unpolled.wrapping_add(1);
+        spun
     }
 
     /// Asks the senders of those that were found empty to wake who waits. Those for whom there is something already are ready.
@@ -329,8 +433,7 @@ impl ReceiverSet {
     }
 
     /// Takes what the ready have, in turns, until they have nothing more or it is enough.
-    fn collect(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
-        let mut taken = Taken::default();
+    fn collect(&mut self, events: &mut Vec<Event>, taken: &mut Taken) -> io::Result<()> {
         scratch::with_receive_buffer(|buffer| {
             loop {
                 let before = events.len();
@@ -341,7 +444,7 @@ impl ReceiverSet {
                     let Some(id) = self.ready.pop_front() else {
                         break;
                     };
-                    match self.take_turn(id, buffer, events, &mut taken) {
+                    match self.take_turn(id, buffer, events, taken) {
                         Ok(()) => {}
                         Err(error) if events.is_empty() => return Err(error),
                         // What was collected comes first; the error will be back.
@@ -372,6 +475,10 @@ impl ReceiverSet {
             return turn.map(drop);
         };
         let turn = member.turn(id, buffer, events, taken);
+        if !member.is_host && member.receiver.expects_guests() {
+            member.is_host = true;
+            self.hosts.push(id);
+        }
         member.is_queued = !matches!(turn, Ok(Turn::Drained | Turn::Closed));
         if member.is_queued {
             self.ready.push_back(id);
@@ -385,6 +492,15 @@ impl ReceiverSet {
             drop(self.remove(id));
         }
         Ok(())
+    }
+}
+
+/// Removes the members that something has come from.
+fn remove_visited(awaited: &mut Vec<u64>, events: &[Event]) {
+    for event in events {
+        if let Event::Message(id, ..) | Event::Lost(id, _) | Event::Closed(id) = event {
+            awaited.retain(|awaited| awaited != id);
+        }
     }
 }
 
@@ -413,8 +529,10 @@ impl Member {
             match received {
                 Ok(message) => {
                     let body = message.body.into_vec(buffer);
-                    taken.attachments += message.attachments.len();
-                    events.push(Event::Message(id, body, message.attachments));
+                    taken.attachments +=
+                        message.entries.iter().map(Entry::attachments).sum::<usize>();
+                    let sent_type = self.receiver.sent_type().cloned();
+                    events.push(Event::Message(id, body, message.entries, sent_type));
                 }
                 Err(RecvError::Empty) => return Ok(Turn::Drained),
                 Err(RecvError::Unfinished) => break,
@@ -451,7 +569,8 @@ impl Host {
                 }
                 Err(RecvError::Empty) => return Ok(Turn::Drained),
                 Err(RecvError::Io(error) | RecvError::Broken(error)) => return Err(error),
-                Err(RecvError::Unfinished | RecvError::Lost(_) | RecvError::Disconnected) => break,
+                Err(RecvError::Lost(problem)) => events.push(Event::Lost(id, problem)),
+                Err(RecvError::Unfinished | RecvError::Disconnected) => break,
             }
             if taken.is_enough(events) {
                 break;

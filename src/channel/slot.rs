@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::luggage::{Luggage, Room};
+use super::luggage::{Room, Unfinished};
 use super::receiver::Receiver;
+use super::table::MovedReceiver;
 use crate::platform::{Attachment, PacketReceiver, Remains};
 
 /// A place for a receiver.
@@ -46,10 +47,10 @@ impl Parcel {
 /// A receiver that has left, in parts.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    /// The receiver.
-    pub(crate) attachment: Attachment,
-    /// What it has received incompletely, and what of that it leaves behind.
-    pub(crate) luggage: Luggage,
+    /// What goes into the message.
+    pub(crate) moved: MovedReceiver<Attachment>,
+    /// What there is no room for.
+    pub(crate) left_behind: Vec<Unfinished>,
     /// The way back.
     pub(crate) parcel: Arc<Parcel>,
 }
@@ -129,11 +130,18 @@ impl Slot {
         let away = State::Away { parcel: Arc::clone(&parcel), remains: Remains::default() };
         match std::mem::replace(&mut *state, away) {
             State::Here(receiver) => match receiver.depart(room) {
-                Ok((attachment, luggage, left)) => {
+                Ok((channel, luggage, left)) => {
                     if let State::Away { remains, .. } = &mut *state {
                         *remains = left;
                     }
-                    Ok(Departure { attachment, luggage, parcel })
+                    match luggage.pack(channel, room) {
+                        Ok((moved, left_behind)) => Ok(Departure { moved, left_behind, parcel }),
+                        Err((error, channel, luggage)) => {
+                            parcel.put_back(Receiver::arrive(channel, luggage)?);
+                            state.come_back();
+                            Err(error)
+                        }
+                    }
                 }
                 Err((error, receiver)) => {
                     *state = State::Here(receiver);

@@ -1,10 +1,11 @@
 //! Waiting without going to sleep: to be woken takes longer than what comes within that time, and costs whoever wakes as much.
 
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{hint, thread};
 
-use crate::platform;
+use crate::platform::{self, Wait};
 
 /// For how many nanoseconds a receiver waits without going to sleep: longer than a wake-up takes, which is some 30 us. If both sides sleep, and
 /// neither waits until the other is awake and has answered, they go on like that.
@@ -21,8 +22,15 @@ const ROUNDS_PER_CLOCK: u32 = 16;
 
 /// Whether the other side can do anything meanwhile.
 pub(super) fn is_worthwhile() -> bool {
-    static HAS_COMPANY: OnceLock<bool> = OnceLock::new();
-    *HAS_COMPANY.get_or_init(|| thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1))
+    /// How many processors there are, zero if that was not asked yet. No lock: a forked child could find it locked.
+    static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
+
+    let mut processors = PROCESSORS.load(Ordering::Relaxed);
+    if processors == 0 {
+        processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        PROCESSORS.store(processors, Ordering::Relaxed);
+    }
+    processors > 1
 }
 
 /// Whether it has been worth while lately. Where there are more threads than processors, whoever spins keeps the other side from
@@ -49,32 +57,42 @@ impl Spin {
         self.nanos = nanos;
     }
 
-    /// Looks until there is something, or it is better to go to sleep.
+    /// Looks until there is something, or it is better to go to sleep, or to look elsewhere. Nothing that a peer does prolongs it, nor does
+    /// it last longer than `wait`.
     #[inline]
-    pub(super) fn spin(&mut self, mut look: impl FnMut() -> Seen) -> bool {
+    pub(super) fn spin(&mut self, wait: Wait, mut look: impl FnMut() -> Seen) -> Spun {
         if self.pause > 0 {
             self.pause -= 1;
-            return false;
+            return Spun::InVain;
         }
         if self.nanos == 0 || !is_worthwhile() {
-            return false;
+            return Spun::InVain;
         }
-        let mut since = platform::now();
+        let since = platform::now();
+        let mut has_progress = false;
         loop {
             for _ in 0..ROUNDS_PER_CLOCK {
                 match look() {
                     Seen::Something => {
                         self.credit = CREDIT;
                         self.last_pause = 0;
-                        return true;
+                        return Spun::Found;
                     }
-                    Seen::Progress => since = platform::now(),
+                    // To take that in may have taken its time.
+                    Seen::Progress => {
+                        has_progress = true;
+                        break;
+                    }
                     Seen::Nothing => hint::spin_loop(),
                 }
             }
-            if platform::now() - since > self.nanos {
+            let is_over = platform::now().saturating_sub(since) > self.nanos || wait.is_over();
+            if is_over && has_progress {
+                return Spun::Progress;
+            }
+            if is_over {
                 self.was_in_vain();
-                return false;
+                return Spun::InVain;
             }
         }
     }
@@ -90,6 +108,17 @@ impl Spin {
     }
 }
 
+/// How spinning ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spun {
+    /// What is waited for is there.
+    Found,
+    /// Part of it came, and more is to be expected. It is time to look at other sources.
+    Progress,
+    /// Nothing came.
+    InVain,
+}
+
 /// What somebody who spins has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -103,6 +132,8 @@ pub(crate) enum Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// How often of a thousand times something was looked at that never came.
@@ -110,10 +141,11 @@ mod tests {
         (0..1000)
             .filter(|_| {
                 let mut looked = false;
-                assert!(!spin.spin(|| {
+                let spun = spin.spin(Wait::Forever, || {
                     looked = true;
                     Seen::Nothing
-                }));
+                });
+                assert_eq!(spun, Spun::InVain);
                 looked
             })
             .count()
@@ -141,10 +173,27 @@ mod tests {
         }
         let mut spin = Spin::new(1000);
         looks(&mut spin);
-        while !spin.spin(|| Seen::Something) {}
+        while spin.spin(Wait::Forever, || Seen::Something) != Spun::Found {}
         for _ in 0..3 {
-            assert!(!spin.spin(|| Seen::Nothing));
-            assert!(spin.spin(|| Seen::Something));
+            assert_eq!(spin.spin(Wait::Forever, || Seen::Nothing), Spun::InVain);
+            assert_eq!(spin.spin(Wait::Forever, || Seen::Something), Spun::Found);
+        }
+    }
+
+    #[test]
+    fn progress_without_end_ends_with_the_budget() {
+        if is_worthwhile() {
+            assert_eq!(Spin::new(1000).spin(Wait::Forever, || Seen::Progress), Spun::Progress);
+        }
+    }
+
+    #[test]
+    fn spinning_ends_with_the_wait() {
+        if is_worthwhile() {
+            let mut spin = Spin::new(u64::MAX);
+            let wait = Wait::at_most(Duration::from_millis(1));
+            assert_eq!(spin.spin(wait, || Seen::Nothing), Spun::InVain);
+            assert_eq!(spin.spin(wait, || Seen::Progress), Spun::Progress);
         }
     }
 }

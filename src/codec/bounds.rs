@@ -2,9 +2,14 @@
 //!
 //! Both sides ask here, so that `send` refuses what no receiver takes.
 //!
+//! Within these bounds a thread takes what its stack has room for, so a small stack is no risk to who receives a recursive type.
+//!
 //! The depth is handed down, never up. So there is nothing to be undone where a level is left, be it by an error or by a panic.
 
 use std::fmt;
+use std::ptr;
+
+use crate::platform;
 
 /// How many structs, newtypes and enums may be within each other. A recursive type that is derived goes through one of them at
 /// each level, unless it is transparent. So it is these that need stack: without optimisation up to 13 KiB for each level if
@@ -12,12 +17,29 @@ use std::fmt;
 /// gives a thread; with optimisation it is a third of that.
 const MAX_NAMED: u32 = 128;
 
+/// How many levels of either kind there are before it is asked whether the stack has room for more: few values have more.
+const NO_MATTER: u32 = 4;
+
+/// What is left of the stack for what is between two levels, and for the code of the values themselves: this part of it, but at the
+/// least so many bytes. Where threads have less than the usual stack, values end earlier than at the limits below and above.
+const RESERVED_PART: usize = 8;
+const RESERVED_BYTES: usize = 64 << 10;
+
 /// How many sequences, maps, tuples and options may be within each other: two for each of the structs or enums that a list
 /// or tree consists of. It also ends what is nested without any.
 const MAX_UNNAMED: u32 = 256;
 
-/// How many more elements than bytes a message may have, in all its sequences and maps.
-const MAX_EMPTY_ELEMENTS: usize = 1 << 16;
+/// How many more elements than bytes a message may have, in all its sequences and maps. A message of a few bytes costs its receiver no
+/// more steps than that.
+const MAX_EMPTY_ELEMENTS: usize = 1 << 20;
+
+/// How many of them may take up memory where they are received, as structs do of which every field is skipped. A sender does not know
+/// that, so this is the one bound that only the receiver has.
+const MAX_EMPTY_ELEMENTS_WITH_SIZE: usize = 1 << 16;
+
+/// After how many elements without bytes a sequence is refused while it is written, if it has as many again: only values in which
+/// more bytes than [`MAX_EMPTY_ELEMENTS`] follow could still be received.
+pub(super) const MAX_WRITTEN_IN_VAIN: usize = 2 * MAX_EMPTY_ELEMENTS;
 
 /// How deeply nested a value is: the number of named things that it is within in the lower half, and of unnamed ones in the
 /// upper. In one number, because it is handed on often, and reading two at once just after each was written stalls.
@@ -31,8 +53,8 @@ impl Depth {
     /// Within one more struct, newtype or enum.
     #[inline]
     pub(super) fn within_named(self) -> Result<Depth, OutOfBounds> {
-        if self.0 & 0xffff >= MAX_NAMED {
-            return Err(OutOfBounds::Named);
+        if self.0 & 0xffff >= NO_MATTER {
+            self.check_named()?;
         }
         Ok(Depth(self.0 + 1))
     }
@@ -40,11 +62,39 @@ impl Depth {
     /// Within one more sequence, map, tuple or option.
     #[inline]
     pub(super) fn within_unnamed(self) -> Result<Depth, OutOfBounds> {
-        if self.0 >> 16 >= MAX_UNNAMED {
-            return Err(OutOfBounds::Unnamed);
+        if self.0 >> 16 >= NO_MATTER {
+            self.check_unnamed()?;
         }
         Ok(Depth(self.0 + (1 << 16)))
     }
+
+    #[cold]
+    #[inline(never)]
+    fn check_named(self) -> Result<(), OutOfBounds> {
+        if self.0 & 0xffff >= MAX_NAMED {
+            return Err(OutOfBounds::Named);
+        }
+        check_stack()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_unnamed(self) -> Result<(), OutOfBounds> {
+        if self.0 >> 16 >= MAX_UNNAMED {
+            return Err(OutOfBounds::Unnamed);
+        }
+        check_stack()
+    }
+}
+
+/// Whether enough of the stack is left for one more level.
+fn check_stack() -> Result<(), OutOfBounds> {
+    let Some(stack) = platform::stack() else { return Ok(()) };
+    let here = ptr::from_ref(&stack).addr();
+    // On a stack that the thread did not start on, nobody knows where it ends.
+    let is_at_end = stack.contains(&here)
+        && here - stack.start < (stack.len() / RESERVED_PART).max(RESERVED_BYTES);
+    if is_at_end { Err(OutOfBounds::Stack) } else { Ok(()) }
 }
 
 /// How many elements the sequences and maps of a message may have together. Those that have bytes are limited by the message
@@ -53,12 +103,19 @@ pub(super) fn most_elements(message_bytes: usize) -> usize {
     message_bytes.saturating_add(MAX_EMPTY_ELEMENTS)
 }
 
+/// As [`most_elements`], of those that have a size.
+pub(super) fn most_elements_with_size(message_bytes: usize) -> usize {
+    message_bytes.saturating_add(MAX_EMPTY_ELEMENTS_WITH_SIZE)
+}
+
 /// Why a value is neither sent nor received.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OutOfBounds {
     Named,
     Unnamed,
+    Stack,
     Elements,
+    ElementsWithSize,
 }
 
 impl fmt::Display for OutOfBounds {
@@ -71,9 +128,16 @@ impl fmt::Display for OutOfBounds {
                 f,
                 "more than {MAX_UNNAMED} sequences, maps, tuples and options are nested in each other"
             ),
+            OutOfBounds::Stack => {
+                f.write_str("it is nested more deeply than the stack of this thread has room for")
+            }
             OutOfBounds::Elements => write!(
                 f,
                 "the sequences and maps have over {MAX_EMPTY_ELEMENTS} elements more than the message has bytes"
+            ),
+            OutOfBounds::ElementsWithSize => write!(
+                f,
+                "over {MAX_EMPTY_ELEMENTS_WITH_SIZE} elements more than the message has bytes would take up memory"
             ),
         }
     }

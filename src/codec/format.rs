@@ -15,10 +15,29 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::FormatError;
 use super::bounds::{OutOfBounds, most_elements};
 use super::reading::Guard;
 use super::writing::Whole;
+use super::{FormatError, NotSelfDescribing};
+use crate::channel::frame::CODEC;
+
+/// Which format of values this is, in every packet. One that writes anything differently has another number, also if it is
+/// another version of the same crate: two processes with different numbers do not exchange values.
+const ID: u8 = 1;
+
+/// What it is called in the texts of errors.
+pub(super) const NAME: &str = "bincode";
+
+/// What this version calls the formats that there are.
+pub(super) fn name_of(id: u8) -> Option<&'static str> {
+    match id {
+        ID => Some(NAME),
+        2 => Some("postcard"),
+        _ => None,
+    }
+}
+
+const _: () = assert!(ID == CODEC, "the layer below writes another number into packets");
 
 type Config = Configuration<LittleEndian, Fixint, NoLimit>;
 
@@ -88,7 +107,7 @@ fn decoding_problem(error: DecodeError) -> FormatError {
             SerdeError::AnyNotSupported
             | SerdeError::IdentifierNotSupported
             | SerdeError::IgnoredAnyNotSupported,
-        ) => "the type has to be told what is in a message, which messages do not say".into(),
+        ) => NotSelfDescribing.into(),
         other => other.into(),
     }
 }
@@ -175,10 +194,15 @@ impl Output<'_> {
         self.elements.set(self.elements.get().saturating_add(elements));
     }
 
+    /// How many bytes there are so far.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.borrow().len()
+    }
+
     /// Looks at the whole message: whether it is one that a receiver takes.
     #[inline]
     fn finish(&self) -> Result<(), FormatError> {
-        let len = self.bytes.borrow().len();
+        let len = self.len();
         if len > self.limit {
             return Err(self.too_large().into());
         }

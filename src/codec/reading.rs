@@ -20,7 +20,7 @@ use serde::de::{
     Unexpected, VariantAccess, Visitor,
 };
 
-use super::bounds::{Depth, OutOfBounds, most_elements};
+use super::bounds::{Depth, OutOfBounds, most_elements, most_elements_with_size};
 use super::bytes;
 use super::format::Cursor;
 
@@ -34,12 +34,16 @@ pub(super) struct Guard<'de> {
     pub(super) cursor: Cursor<'de>,
     /// How many elements its sequences and maps may still announce.
     elements: Cell<usize>,
+    /// How many of them may still take up memory.
+    with_size: Cell<usize>,
 }
 
 impl<'de> Guard<'de> {
     /// For a message.
     pub(super) fn new(message: &'de [u8]) -> Guard<'de> {
-        Guard { cursor: Cursor::new(message), elements: Cell::new(most_elements(message.len())) }
+        let elements = Cell::new(most_elements(message.len()));
+        let with_size = Cell::new(most_elements_with_size(message.len()));
+        Guard { cursor: Cursor::new(message), elements, with_size }
     }
 
     /// Where the whole value is.
@@ -58,10 +62,29 @@ impl<'de> Guard<'de> {
         Ok(elements)
     }
 
+    /// Counts elements of which each may take up memory.
+    #[inline]
     fn claim<E: Error>(&self, elements: Option<usize>) -> Result<(), E> {
-        let left = self.elements.get().checked_sub(elements.unwrap_or(0));
-        self.elements.set(left.ok_or_else(|| refused(OutOfBounds::Elements))?);
+        if self.claim_sequence(elements.unwrap_or(0))? {
+            return Err(refused(OutOfBounds::ElementsWithSize));
+        }
         Ok(())
+    }
+
+    /// Counts elements. Returns whether there are so many that none of them may take up memory; else they are taken to do so, for
+    /// now.
+    #[inline]
+    fn claim_sequence<E: Error>(&self, elements: usize) -> Result<bool, E> {
+        let left = self.elements.get().checked_sub(elements);
+        self.elements.set(left.ok_or_else(|| refused(OutOfBounds::Elements))?);
+        let with_size = self.with_size.get().checked_sub(elements);
+        self.with_size.set(with_size.unwrap_or(self.with_size.get()));
+        Ok(with_size.is_none())
+    }
+
+    /// They do not.
+    fn give_back(&self, elements: usize) {
+        self.with_size.set(self.with_size.get() + elements);
     }
 }
 
@@ -230,8 +253,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, 'de, V> {
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         // Of a tuple or struct each element has its own type.
         let len = if self.counts { inner.size_hint() } else { None };
-        self.level.guard.claim(len)?;
-        self.visitor.visit_seq(Elements::new(inner, self.level, len))
+        let left = match len {
+            Some(len) if self.level.guard.claim_sequence(len)? => Left::Units(len),
+            Some(len) => Left::Untouched(len),
+            None => Left::ByType,
+        };
+        self.visitor.visit_seq(Elements::new(inner, self.level, left))
     }
 
     #[inline]
@@ -265,14 +292,31 @@ struct Elements<'g, 'de, A> {
     ahead: slice::Iter<'de, u8>,
     /// How many there were. None of those that were used has been taken from the message yet.
     lent: usize,
-    /// How many elements there are that were not taken from the message, if it is the message that says how many there are.
-    left: Option<usize>,
+    /// How many elements there are that were not taken from the message.
+    left: Left,
+}
+
+/// How many elements a sequence has left.
+#[derive(Clone, Copy)]
+enum Left {
+    /// So many, says the message.
+    Some(usize),
+    /// The same, and none was asked for yet but those that were lent.
+    Untouched(usize),
+    /// The same, but they are so many that they may have no size. Nothing is reserved for them.
+    Units(usize),
+    /// As the type says.
+    ByType,
 }
 
 impl<'g, 'de, A> Elements<'g, 'de, A> {
-    fn new(inner: A, level: &'g Level<'g, 'de>, len: Option<usize>) -> Elements<'g, 'de, A> {
-        let ahead = len.and_then(|len| level.guard.cursor.peek(len)).unwrap_or(&[]);
-        Elements { inner, level, ahead: ahead.iter(), lent: ahead.len(), left: len }
+    #[inline]
+    fn new(inner: A, level: &'g Level<'g, 'de>, left: Left) -> Elements<'g, 'de, A> {
+        let ahead = match left {
+            Left::Untouched(len) => level.guard.cursor.peek(len).unwrap_or(&[]),
+            _ => &[],
+        };
+        Elements { inner, level, ahead: ahead.iter(), lent: ahead.len(), left }
     }
 
     /// How many elements were used of those that were lent.
@@ -286,7 +330,10 @@ impl<'g, 'de, A> Elements<'g, 'de, A> {
     fn settle(&mut self) {
         if self.lent != 0 {
             self.level.guard.cursor.take(self.used());
-            self.left = self.left.map(|left| left - self.used());
+            let used = self.used();
+            if let Left::Untouched(left) | Left::Some(left) = &mut self.left {
+                *left -= used;
+            }
             self.lent = 0;
             self.ahead = [].iter();
         }
@@ -314,10 +361,20 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
             }
         }
         self.settle();
+        let has_size = size_of::<T::Value>() != 0;
         match &mut self.left {
-            Some(0) => return Ok(None),
-            Some(left) => *left -= 1,
-            None => {}
+            Left::Some(0) | Left::Untouched(0) | Left::Units(0) => return Ok(None),
+            Left::Some(left) => *left -= 1,
+            Left::Untouched(left) => {
+                let left = *left;
+                if !has_size {
+                    self.level.guard.give_back(left);
+                }
+                self.left = Left::Some(left - 1);
+            }
+            Left::Units(_) if has_size => return Err(refused(OutOfBounds::ElementsWithSize)),
+            Left::Units(left) => *left -= 1,
+            Left::ByType => {}
         }
         if size_of::<T::Value>() <= SMALL {
             return self.inner.next_element_seed(self.level.watch(seed));
@@ -331,8 +388,9 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
     fn size_hint(&self) -> Option<usize> {
         // The format does not know of those that were lent.
         match self.left {
-            Some(left) => Some(left - self.used()),
-            None => self.inner.size_hint(),
+            Left::Some(left) | Left::Untouched(left) => Some(left - self.used()),
+            Left::Units(_) => None,
+            Left::ByType => self.inner.size_hint(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The attachments of the message that is being encoded or decoded on this thread.
+//! What the message that is being encoded or decoded on this thread carries: the entries of its [table].
 //!
 //! Each of the two is a scope that restores what it found: a `Serialize` impl may itself send, and it may fail or panic half
 //! way, and neither may leave anything in another message.
@@ -6,38 +6,63 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use super::Fate;
-use super::endpoint::{PermitParts, ReceiverParts};
-use crate::channel::{Departure, Parcel, Receiver, Room, Sender, Unfinished};
+use crate::channel::limits::Limits;
+use crate::channel::table::{self, Access, Entry, EntryKind, MovedMemory};
+use crate::channel::{Departure, Luggage, Parcel, Receiver, Room, Sender, Unfinished};
 use crate::platform::{Attachment, PacketSender};
 
 thread_local! {
-    static ENCODING: RefCell<Option<Departing>> = const { RefCell::new(None) };
-    static DECODING: RefCell<Option<Vec<Arrived>>> = const { RefCell::new(None) };
+    static ENCODING: Current<Departing> = const { Current::none() };
+    static DECODING: Current<Arriving> = const { Current::none() };
+}
+
+/// The scope that a thread is in. It is never dropped where it stands: a thread-local with a destructor is gone while the thread
+/// drops its other thread-locals, and these may send and receive, too. Each scope puts back what it found, so at the end of the
+/// thread there is nothing to be dropped.
+struct Current<T>(RefCell<ManuallyDrop<Option<T>>>);
+
+impl<T> Current<T> {
+    const fn none() -> Current<T> {
+        Current(RefCell::new(ManuallyDrop::new(None)))
+    }
+
+    /// Enters a scope, or leaves one. Returns the one before.
+    #[inline]
+    fn replace(key: &'static LocalKey<Current<T>>, scope: Option<T>) -> Option<T> {
+        // A target whose thread-locals all have destructors has no scopes at that time.
+        let before = key.try_with(|current| current.0.replace(ManuallyDrop::new(scope)));
+        before.ok().and_then(ManuallyDrop::into_inner)
+    }
+
+    /// Calls `f` with the scope, if there is one.
+    #[inline]
+    fn with<R>(key: &'static LocalKey<Current<T>>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
+        key.try_with(|current| current.0.borrow_mut().as_mut().map(f)).ok().flatten()
+    }
 }
 
 /// What leaves with a message.
 #[derive(Debug, Default)]
 pub(crate) struct Departing {
-    /// The attachments, in the order of their indices.
-    pub(crate) attachments: Vec<Attachment>,
+    /// What the message carries, in the order of their numbers.
+    pub(crate) entries: Vec<Entry<Attachment>>,
     /// What comes back if the message does not leave.
     pub(crate) returns: Returns,
-    /// Which of the attachments are senders.
+    /// Which of the entries are senders.
     senders: Indices,
-    /// Which are what senders take permits from.
-    permits: Indices,
     /// Whether the value that they belong to is dropped after that.
     is_dropped: bool,
-    /// How much receivers may still take along.
-    room: Room,
+    /// How much receivers may still take along, once there is one.
+    room: Option<Box<Room>>,
 }
 
-/// The senders of a message, each of which has one index however often it is in there. Their addresses say which they are, and belong to
+/// The senders of a message, each of which has one entry however often it is in there. Their addresses say which they are, and belong to
 /// nobody else as long as their attachments hold them.
 #[derive(Debug, Default)]
 struct Indices {
@@ -71,28 +96,37 @@ pub(crate) struct Returns(Vec<Return>);
 struct Return {
     /// The way back.
     parcel: Arc<Parcel>,
-    /// What was written of it.
-    parts: Arc<ReceiverParts>,
+    /// The number of its entry.
+    number: u32,
     /// What it could not take along.
     left_behind: Vec<Unfinished>,
+    /// What a sender calls the type that it sends, which is not written.
+    sent_type: Option<Arc<str>>,
 }
 
 impl Returns {
-    /// Gives the receivers back to those who sent them, as far as what they consist of is among `attachments`.
-    pub(crate) fn put_back(self, attachments: Vec<Attachment>) {
-        if attachments.is_empty() {
-            return;
-        }
-        let mut attachments: Vec<Option<Attachment>> = attachments.into_iter().map(Some).collect();
-        for Return { parcel, parts, left_behind } in self.0 {
-            let parts = Arc::unwrap_or_clone(parts);
-            let receiver = parts.assemble(left_behind, |index| {
-                let attachment = attachments.get_mut(index as usize).and_then(Option::take);
-                attachment.ok_or_else(|| not_there(index))
-            });
-            if let Ok(receiver) = receiver {
+    /// Gives the receivers back to the slots that they left, from the entries of the message.
+    pub(crate) fn put_back(self, entries: Vec<Entry<Attachment>>) {
+        let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
+        let mut room = Room::default();
+        for Return { parcel, number, left_behind, sent_type } in self.0 {
+            let entry = entries.get_mut(number as usize).and_then(Option::take);
+            let Some(Entry::Receiver(mut moved)) = entry else { continue };
+            moved.sent_type = sent_type;
+            if let Ok(receiver) = Luggage::unpack(*moved, left_behind, &mut room) {
                 parcel.put_back(receiver);
             }
+        }
+    }
+
+    /// The same from the message that was not sent and its attachments: all of them, or none if they have left.
+    pub(crate) fn put_back_from(self, body: &[u8], attachments: Vec<Attachment>) {
+        if self.0.is_empty() {
+            return;
+        }
+        // It was written here, so it can be read, unless its attachments have left.
+        if let Ok((_, entries)) = table::read(body, attachments, &Limits::LARGEST) {
+            self.put_back(entries);
         }
     }
 }
@@ -108,14 +142,13 @@ impl Encoding {
     #[inline]
     pub(crate) fn begin(fate: Fate) -> Encoding {
         let departing = Departing { is_dropped: fate == Fate::Dropped, ..Departing::default() };
-        let outer = ENCODING.try_with(|scope| scope.replace(Some(departing)));
-        Encoding { outer: outer.ok().flatten() }
+        Encoding { outer: Current::replace(&ENCODING, Some(departing)) }
     }
 
     /// Ends it and takes what it collected.
     #[inline]
     pub(crate) fn finish(self) -> Departing {
-        ENCODING.try_with(RefCell::take).ok().flatten().unwrap_or_default()
+        Current::replace(&ENCODING, None).unwrap_or_default()
     }
 }
 
@@ -123,23 +156,23 @@ impl Drop for Encoding {
     #[inline]
     fn drop(&mut self) {
         let outer = self.outer.take();
-        let unsent = ENCODING.try_with(|scope| scope.replace(outer)).ok().flatten();
-        if let Some(Departing { attachments, returns, .. }) = unsent {
-            returns.put_back(attachments);
+        let unsent = Current::replace(&ENCODING, outer);
+        if let Some(Departing { entries, returns, .. }) = unsent {
+            returns.put_back(entries);
         }
     }
 }
 
-/// Puts an attachment into the message that is being encoded, and returns its index.
+/// Puts an entry into the message that is being encoded, and returns its number.
 ///
 /// # Errors
 ///
 /// None is being encoded on this thread.
-pub(crate) fn attach(attachment: Attachment) -> io::Result<u32> {
-    with_encoding(|departing| departing.attach(attachment))
+pub(crate) fn attach(entry: Entry<Attachment>) -> io::Result<u32> {
+    with_encoding(|departing| departing.attach(entry))
 }
 
-/// Puts a sender into the message that is being encoded, unless it is there already, and returns its index.
+/// Puts a sender into the message that is being encoded, unless it is there already, and returns its number.
 ///
 /// # Errors
 ///
@@ -148,125 +181,88 @@ pub(crate) fn attach_sender(sender: &Sender) -> io::Result<u32> {
     with_encoding(|departing| departing.attach_sender(sender))
 }
 
-/// The same for one into a bounded channel, with what is to be written of its permits.
-///
-/// # Errors
-///
-/// As [`attach_sender`].
-pub(crate) fn attach_bounded_sender(sender: &Sender) -> io::Result<(u32, Option<PermitParts>)> {
-    with_encoding(|departing| {
-        let index = departing.attach_sender(sender)?;
-        let Some(permits) = sender.permits()? else { return Ok((index, None)) };
-        let address = NonNull::from(&**sender.packets()?);
-        let place = match departing.permits.get(address) {
-            Some(place) => place,
-            None => {
-                let place = departing.attach(permits.to_attachment())?;
-                departing.permits.add(address, place);
-                place
-            }
-        };
-        let is_rendezvous = permits.is_rendezvous();
-        Ok((index, Some(PermitParts { index: place, is_rendezvous })))
-    })
-}
-
-/// Puts a receiver into the message that is being encoded, and returns what is to be written of it. `depart` is called
-/// only if there is a message.
+/// Puts a receiver into the message that is being encoded, and returns its number. `depart` is called only if there is a message.
 ///
 /// # Errors
 ///
 /// None is being encoded on this thread, or the receiver cannot leave.
 pub(crate) fn attach_receiver(
     depart: impl FnOnce(&mut Room) -> io::Result<Departure>,
-) -> io::Result<Arc<ReceiverParts>> {
+) -> io::Result<u32> {
     with_encoding(|departing| {
-        let Departure { attachment, mut luggage, parcel } = depart(&mut departing.room)?;
-        let parts = ReceiverParts::new(attachment, &mut luggage, |attachment| {
-            departing.attach(attachment)
-        })?;
-        let parts = Arc::new(parts);
-        departing.returns.0.push(Return {
-            parcel,
-            parts: Arc::clone(&parts),
-            left_behind: luggage.left_behind,
-        });
-        Ok(parts)
+        let Departure { moved, left_behind, parcel } =
+            depart(departing.room.get_or_insert_default())?;
+        let sent_type = moved.sent_type.clone();
+        let number = departing.attach(Entry::Receiver(Box::new(moved)))?;
+        departing.returns.0.push(Return { parcel, number, left_behind, sent_type });
+        Ok(number)
     })
 }
 
 impl Departing {
     fn attach_sender(&mut self, sender: &Sender) -> io::Result<u32> {
         let address = NonNull::from(&**sender.packets()?);
-        if let Some(index) = self.senders.get(address) {
-            return Ok(index);
+        if let Some(number) = self.senders.get(address) {
+            return Ok(number);
         }
         // Most that leave for good, as one for a reply does, are not worth remembering.
         if !self.is_dropped || sender.has_clones() {
             sender.remember();
         }
-        let index = self.attach(sender.to_attachment()?)?;
-        self.senders.add(address, index);
-        Ok(index)
+        let number = self.attach(Entry::Sender(sender.to_entry()?))?;
+        self.senders.add(address, number);
+        Ok(number)
     }
 
-    fn attach(&mut self, attachment: Attachment) -> io::Result<u32> {
-        let index = u32::try_from(self.attachments.len())
+    fn attach(&mut self, entry: Entry<Attachment>) -> io::Result<u32> {
+        let number = u32::try_from(self.entries.len())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "too many handles"))?;
-        self.attachments.push(attachment);
-        Ok(index)
+        self.entries.push(entry);
+        Ok(number)
     }
 }
 
 fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Result<R> {
-    ENCODING
-        .try_with(|scope| scope.borrow_mut().as_mut().map(f))
-        .ok()
-        .flatten()
-        .unwrap_or_else(|| Err(not_sent()))
+    Current::with(&ENCODING, f).unwrap_or_else(|| Err(not_sent()))
 }
 
 /// What came with a message, and what became of it.
 #[derive(Debug)]
 enum Arrived {
-    /// Nobody took it yet.
-    Here(Attachment),
+    /// It was not taken yet.
+    Here(Entry<Attachment>),
     /// It was taken as a sender, and may be taken as that again.
     Sender(Sender),
     /// It was taken.
     Taken,
 }
 
-impl Arrived {
-    fn take(&mut self) -> Option<Attachment> {
-        match mem::replace(self, Arrived::Taken) {
-            Arrived::Here(attachment) => Some(attachment),
-            taken => {
-                *self = taken;
-                None
-            }
-        }
-    }
+/// What came with the message that is being decoded.
+#[derive(Debug)]
+struct Arriving {
+    entries: Vec<Arrived>,
+    /// How much receivers may still have with them, once there is one: most messages have none, and pay for its size.
+    room: Option<Box<Room>>,
 }
 
-/// Decoding a message: until it is dropped, attachments of this thread come out of it. Those that nobody took are closed.
+/// Decoding a message: until it is dropped, what came with it is taken out on this thread. What was not taken is closed then.
 #[derive(Debug)]
 pub(crate) struct Decoding {
-    outer: Option<Vec<Arrived>>,
+    outer: Option<Arriving>,
 }
 
 impl Decoding {
-    /// Begins a message with these attachments.
+    /// Begins a message with these entries.
     #[inline]
-    pub(crate) fn begin(attachments: Vec<Attachment>) -> Decoding {
+    pub(crate) fn begin(entries: Vec<Entry<Attachment>>) -> Decoding {
         // Most messages have none.
-        let attachments = if attachments.is_empty() {
+        let entries = if entries.is_empty() {
             Vec::new()
         } else {
-            attachments.into_iter().map(Arrived::Here).collect()
+            entries.into_iter().map(Arrived::Here).collect()
         };
-        let outer = DECODING.try_with(|scope| scope.replace(Some(attachments)));
-        Decoding { outer: outer.ok().flatten() }
+        let arriving = Arriving { entries, room: None };
+        Decoding { outer: Current::replace(&DECODING, Some(arriving)) }
     }
 }
 
@@ -274,91 +270,145 @@ impl Drop for Decoding {
     #[inline]
     fn drop(&mut self) {
         let outer = self.outer.take();
-        let left_over = DECODING.try_with(|scope| scope.replace(outer));
-        drop(left_over);
+        let decoded = Current::replace(&DECODING, outer);
+        if let Some(arriving) = decoded.filter(|arriving| !arriving.entries.is_empty()) {
+            close(arriving);
+        }
     }
 }
 
-/// Takes an attachment out of the message that is being decoded.
+/// Apart from messages that have none.
+#[inline(never)]
+fn close(arriving: Arriving) {
+    drop(arriving);
+}
+
+/// Takes the entry of that number out of the message that is being decoded, if it is of the `expected` kind.
 ///
 /// # Errors
 ///
-/// None is being decoded on this thread, or the peer named an attachment that is not there or was taken before.
-pub(crate) fn detach(index: u32) -> io::Result<Attachment> {
-    with_decoding(|arrived| {
-        let attachment = arrived.get_mut(index as usize).and_then(Arrived::take);
-        attachment.ok_or_else(|| not_there(index))
-    })
+/// None is being decoded on this thread, or the peer named an entry that is something else, is not there or was taken before.
+fn detach(number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
+    with_decoding(|arriving| arriving.take(number, expected))
 }
 
 /// Takes a sender out of the message that is being decoded. The same one may be taken any number of times.
 ///
 /// # Errors
 ///
-/// As [`detach`], or it is no sender.
-pub(crate) fn detach_sender(index: u32) -> io::Result<Sender> {
-    with_decoding(|arrived| take_sender(arrived, index, Sender::from_attachment))
-}
-
-/// The same for one into a bounded channel, with what was written of its permits.
-///
-/// # Errors
-///
-/// As [`detach_sender`].
-pub(crate) fn detach_bounded_sender(
-    index: u32,
-    permits: Option<PermitParts>,
-) -> io::Result<Sender> {
-    let Some(PermitParts { index: place, is_rendezvous }) = permits else {
-        return detach_sender(index);
-    };
-    with_decoding(|arrived| {
-        let permits = arrived.get_mut(place as usize).and_then(Arrived::take);
-        take_sender(arrived, index, |attachment| {
-            let permits = permits.ok_or_else(|| not_there(place))?;
-            Sender::from_attachments(attachment, permits, is_rendezvous)
-        })
+/// The message has none of that number, or none is being decoded on this thread.
+pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
+    with_decoding(|arriving| {
+        if let Some(Arrived::Sender(sender)) = arriving.entries.get(number as usize) {
+            bound.check(sender.is_bounded())?;
+            return Ok(sender.clone());
+        }
+        let Entry::Sender(moved) = arriving.take(number, EntryKind::Sender)? else {
+            return Err(not_there(number));
+        };
+        bound.check(moved.permits.is_some())?;
+        let sender = Sender::from_entry(moved)?;
+        arriving.entries[number as usize] = Arrived::Sender(sender.clone());
+        Ok(sender)
     })
 }
 
-fn take_sender(
-    arrived: &mut [Arrived],
-    index: u32,
-    make: impl FnOnce(Attachment) -> io::Result<Sender>,
-) -> io::Result<Sender> {
-    let place = arrived.get_mut(index as usize).ok_or_else(|| not_there(index))?;
-    if let Arrived::Sender(sender) = place {
-        return Ok(sender.clone());
+/// What a type says of the channel of a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// It has none: a send does not wait for messages to be received.
+    None,
+    /// It may have one.
+    Any,
+}
+
+impl Bound {
+    fn check(self, is_bounded: bool) -> io::Result<()> {
+        if is_bounded && self == Bound::None {
+            let text = "what was sent is a sender into a channel with a bound, and the type here is of one without";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(())
     }
-    let attachment = place.take().ok_or_else(|| not_there(index))?;
-    let sender = make(attachment)?;
-    *place = Arrived::Sender(sender.clone());
-    Ok(sender)
 }
 
 /// Takes a receiver out of the message that is being decoded.
 ///
 /// # Errors
 ///
-/// As [`detach`].
-pub(crate) fn detach_receiver(parts: ReceiverParts) -> io::Result<Receiver> {
-    parts.assemble(Vec::new(), detach)
+/// The message has none of that number, or none is being decoded on this thread.
+pub(crate) fn detach_receiver(number: u32) -> io::Result<Receiver> {
+    with_decoding(|arriving| {
+        let Entry::Receiver(mut moved) = arriving.take(number, EntryKind::Receiver)? else {
+            return Err(not_there(number));
+        };
+        moved.options = moved.options.of_peer();
+        Luggage::unpack(*moved, Vec::new(), arriving.room.get_or_insert_default())
+    })
 }
 
-fn with_decoding<R>(f: impl FnOnce(&mut Vec<Arrived>) -> io::Result<R>) -> io::Result<R> {
-    DECODING
-        .try_with(|scope| scope.borrow_mut().as_mut().map(f))
-        .ok()
-        .flatten()
-        .unwrap_or_else(|| Err(not_received()))
+/// Takes shared memory out of the message that is being decoded.
+///
+/// # Errors
+///
+/// The message has none of that number and with that `access`, or none is being decoded on this thread.
+pub(crate) fn detach_memory(number: u32, access: Access) -> io::Result<MovedMemory<Attachment>> {
+    match detach(number, EntryKind::Memory)? {
+        Entry::Memory(memory) if memory.access == access => Ok(memory),
+        Entry::Memory(_) => {
+            let text = "what was sent is shared memory of another type than is received here";
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
+        _ => Err(not_there(number)),
+    }
 }
 
-/// The peer named an attachment that is not to be had.
-fn not_there(index: u32) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the message has no handle {index}, or had it taken already"),
-    )
+/// Takes a handle of the operating system out of the message that is being decoded.
+///
+/// # Errors
+///
+/// The message has none of that number, or none is being decoded on this thread.
+pub(crate) fn detach_handle(number: u32) -> io::Result<Attachment> {
+    match detach(number, EntryKind::Handle)? {
+        Entry::Handle(handle) => Ok(handle),
+        _ => Err(not_there(number)),
+    }
+}
+
+impl Arriving {
+    fn take(&mut self, number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
+        let place = self.entries.get_mut(number as usize).ok_or_else(|| not_there(number))?;
+        match place {
+            Arrived::Here(entry) if entry.kind() == expected => {}
+            Arrived::Here(entry) => return Err(wrong_kind(number, entry.kind(), expected)),
+            Arrived::Sender(_) if expected != EntryKind::Sender => {
+                return Err(wrong_kind(number, EntryKind::Sender, expected));
+            }
+            Arrived::Sender(_) | Arrived::Taken => return Err(not_there(number)),
+        }
+        match mem::replace(place, Arrived::Taken) {
+            Arrived::Here(entry) => Ok(entry),
+            _ => Err(not_there(number)),
+        }
+    }
+}
+
+fn with_decoding<R>(f: impl FnOnce(&mut Arriving) -> io::Result<R>) -> io::Result<R> {
+    Current::with(&DECODING, f).unwrap_or_else(|| Err(not_received()))
+}
+
+/// The peer named an entry that is not to be had.
+fn not_there(number: u32) -> io::Error {
+    let text =
+        format!("the message carries no endpoint or handle {number}, or it was taken already");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// The peer named an entry that is something else.
+fn wrong_kind(number: u32, sent: EntryKind, expected: EntryKind) -> io::Error {
+    let text =
+        format!("what the message carries under number {number} is {sent} instead of {expected}");
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 /// There is no message that it could be sent in.

@@ -11,7 +11,7 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::bounds::{Depth, OutOfBounds};
+use super::bounds::{Depth, MAX_WRITTEN_IN_VAIN, OutOfBounds};
 use super::bytes;
 use super::format::Output;
 
@@ -234,7 +234,7 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         I: IntoIterator,
         I::Item: Serialize,
     {
-        let iter = iter.into_iter();
+        let mut iter = iter.into_iter();
         let (len, most) = iter.size_hint();
         let is_exact = most == Some(len);
         if is_exact && bytes::are_lent::<I::Item>() {
@@ -242,7 +242,17 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
             output.announce(len);
             return output.write_bytes(iter, len, self.inner);
         }
+        let Level { output, .. } = *self.level;
         let mut sequence = self.serialize_seq(is_exact.then_some(len))?;
+        if len > MAX_WRITTEN_IN_VAIN {
+            let written = output.len();
+            for item in iter.by_ref().take(MAX_WRITTEN_IN_VAIN) {
+                sequence.serialize_element(&item)?;
+            }
+            if output.len() == written {
+                return Err(refused(OutOfBounds::Elements));
+            }
+        }
         for item in iter {
             sequence.serialize_element(&item)?;
         }

@@ -1,14 +1,14 @@
 //! Channels of bytes, without serde.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::channel::receive;
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{Purpose, Sender, Slot};
-use crate::codec::endpoint;
+use crate::channel::{Purpose, Sender, Slot, rendezvous};
+use crate::codec::{self, endpoint};
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::platform::Wait;
 
@@ -32,35 +32,108 @@ pub fn bytes_channel() -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> 
     ChannelOptions::new().bytes_channel()
 }
 
-/// The sending end of a channel of bytes. As [`IpcSender`](super::IpcSender).
+/// The sending end of a [channel of bytes](bytes_channel). As [`IpcSender`](super::IpcSender).
+///
+/// # Examples
+///
+/// See [`send`](IpcBytesSender::send).
 #[derive(Clone, Debug)]
 pub struct IpcBytesSender {
     sender: Sender,
 }
 
 impl IpcBytesSender {
-    /// Connects to the server of that name. As [`IpcSender::connect`](super::IpcSender::connect).
+    /// Connects to the [`IpcOneShotServer`](super::IpcOneShotServer) of that name, for a first
+    /// message of bytes.
     ///
     /// # Errors
     ///
     /// As [`IpcSender::connect`](super::IpcSender::connect).
     pub fn connect(name: String) -> Result<IpcBytesSender, io::Error> {
-        Sender::connect(&name).map(IpcBytesSender::from)
+        let introduction = codec::introduction_of_sender::<[u8]>();
+        rendezvous::connect(&name, &introduction).map(IpcBytesSender::from)
     }
 
-    /// Sends one message.
+    /// Sends one message. It blocks where [`IpcSender::send`](super::IpcSender#blocking) blocks.
     ///
     /// # Errors
     ///
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the receiver is gone,
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the message is larger than
-    /// [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), and others of the operating system.
+    /// - [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the receiver has been dropped. As
+    ///   an [`IpcError`], which `?` makes of it, it is [`Disconnected`](IpcError::Disconnected).
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the message is larger than
+    ///   [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) if it has blocked for
+    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, in vain.
+    /// - Others of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::{IpcError, ipc};
+    ///
+    /// fn send_twice(sender: &ipc::IpcBytesSender) -> Result<(), IpcError> {
+    ///     sender.send(b"once")?;
+    ///     sender.send(b"twice")?;
+    ///     Ok(())
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = ipc::bytes_channel()?;
+    /// send_twice(&sender)?;
+    /// drop(receiver);
+    /// assert!(send_twice(&sender).is_err_and(|error| error.is_disconnected()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send(&self, data: &[u8]) -> Result<(), io::Error> {
-        let sent = self.sender.send(data, Vec::new(), Wait::Forever);
-        sent.map_err(|failure| IpcError::from(TrySendError::from(failure.error)).into())
+        self.send_within(data, Wait::Forever).map_err(|error| IpcError::from(error).into())
     }
 
-    /// Forgets that the messages are bytes.
+    /// Sends one message, if that is possible at once. As
+    /// [`IpcSender::try_send`](super::IpcSender::try_send).
+    ///
+    /// # Errors
+    ///
+    /// - [`Full`](TrySendError::Full) where [`send`](IpcBytesSender::send) would block.
+    /// - [`Disconnected`](IpcError::Disconnected) if the receiver has been dropped.
+    /// - [`Io`](IpcError::Io) of the other kinds that [`send`](IpcBytesSender::send) returns.
+    pub fn try_send(&self, data: &[u8]) -> Result<(), TrySendError> {
+        self.send_within(data, Wait::Never)
+    }
+
+    /// Sends one message, and blocks for at most `timeout` where [`send`](IpcBytesSender::send)
+    /// blocks. As [`IpcSender::send_timeout`](super::IpcSender::send_timeout).
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](TrySendError::Full) if it could not be sent in time; otherwise as
+    /// [`try_send`](IpcBytesSender::try_send).
+    pub fn send_timeout(&self, data: &[u8], timeout: Duration) -> Result<(), TrySendError> {
+        self.send_within(data, Wait::at_most(timeout))
+    }
+
+    /// Sends one message, and blocks until `deadline` at most where [`send`](IpcBytesSender::send)
+    /// blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](IpcBytesSender::send_timeout).
+    pub fn send_deadline(&self, data: &[u8], deadline: Instant) -> Result<(), TrySendError> {
+        self.send_within(data, Wait::Until(deadline))
+    }
+
+    fn send_within(&self, data: &[u8], wait: Wait) -> Result<(), TrySendError> {
+        let sent = self.sender.send(data, Vec::new(), wait);
+        sent.map_err(|failure| TrySendError::from(failure.error))
+    }
+
+    /// Returns whether the receiver has been dropped. As
+    /// [`IpcSender::is_closed`](super::IpcSender::is_closed).
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Makes it a sender of messages of an unknown type.
     pub fn to_opaque(self) -> OpaqueIpcSender {
         OpaqueIpcSender::from(self.sender)
     }
@@ -89,14 +162,20 @@ impl<'de> Deserialize<'de> for IpcBytesSender {
     }
 }
 
-/// The receiving end of a channel of bytes. As [`IpcReceiver`](super::IpcReceiver).
+/// The receiving end of a [channel of bytes](bytes_channel). As
+/// [`IpcReceiver`](super::IpcReceiver).
+///
+/// # Examples
+///
+/// See [`iter`](IpcBytesReceiver::iter).
 #[derive(Debug)]
 pub struct IpcBytesReceiver {
     slot: Slot,
 }
 
 impl IpcBytesReceiver {
-    /// Receives the next message, waiting until one arrives. The vector is as large as the message.
+    /// Receives the next message, and blocks until one arrives or the channel is disconnected. The
+    /// vector is as large as the message.
     ///
     /// # Errors
     ///
@@ -109,44 +188,102 @@ impl IpcBytesReceiver {
         })
     }
 
-    /// Receives the next message if it is there.
+    /// Receives the next message if it is there. Never blocks.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none is there; else as [`recv`](IpcBytesReceiver::recv).
+    /// [`Empty`](TryRecvError::Empty) if no message is there; otherwise as
+    /// [`recv`](IpcBytesReceiver::recv).
     pub fn try_recv(&self) -> Result<Vec<u8>, TryRecvError> {
         self.receive(Wait::Never)
     }
 
-    /// Receives the next message, waiting for at most `duration`. As
+    /// Receives the next message, and blocks until one arrives or the channel is disconnected, for
+    /// at most `duration`. As
     /// [`IpcReceiver::try_recv_timeout`](super::IpcReceiver::try_recv_timeout).
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcBytesReceiver::recv).
+    /// [`Empty`](TryRecvError::Empty) if no message arrived in time; otherwise as
+    /// [`recv`](IpcBytesReceiver::recv).
     pub fn try_recv_timeout(&self, duration: Duration) -> Result<Vec<u8>, TryRecvError> {
         self.receive(Wait::at_most(duration))
     }
 
-    /// Makes the channel behave differently from now on. As [`IpcReceiver::set_options`](super::IpcReceiver::set_options).
+    /// As [`try_recv_timeout`](IpcBytesReceiver::try_recv_timeout), under the name that
+    /// `std::sync::mpsc` has.
     ///
     /// # Errors
     ///
-    /// This receiver was moved into a message.
+    /// As [`try_recv_timeout`](IpcBytesReceiver::try_recv_timeout).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Vec<u8>, TryRecvError> {
+        self.try_recv_timeout(timeout)
+    }
+
+    /// Receives the next message, blocking until `deadline` at most. As
+    /// [`IpcReceiver::recv_deadline`](super::IpcReceiver::recv_deadline).
+    ///
+    /// # Errors
+    ///
+    /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcBytesReceiver::recv).
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<Vec<u8>, TryRecvError> {
+        self.receive(Wait::Until(deadline))
+    }
+
+    /// Returns an iterator over the messages. It blocks until each arrives, and ends when the
+    /// channel is disconnected.
+    ///
+    /// It skips messages that break the protocol; [`recv`](IpcBytesReceiver::recv) returns them as
+    /// errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = strait::ipc::bytes_channel()?;
+    /// for word in ["as", "they", "are"] {
+    ///     sender.send(word.as_bytes())?;
+    /// }
+    /// drop(sender);
+    /// assert_eq!(receiver.iter().collect::<Vec<_>>().concat(), b"astheyare");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn iter(&self) -> BytesIter<'_> {
+        BytesIter { receiver: self }
+    }
+
+    /// Returns an iterator over the messages that are there. It never blocks.
+    ///
+    /// It skips messages that break the protocol.
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiver::try_iter`](super::IpcReceiver::try_iter).
+    pub fn try_iter(&self) -> BytesTryIter<'_> {
+        BytesTryIter { receiver: self }
+    }
+
+    /// Changes how the channel behaves from now on. As
+    /// [`IpcReceiver::set_options`](super::IpcReceiver::set_options).
+    ///
+    /// # Errors
+    ///
+    /// An error if this receiver was moved into a message.
     pub fn set_options(&self, options: &ChannelOptions) -> Result<(), io::Error> {
         options.apply(&self.slot)
     }
 
-    /// How the channel behaves.
+    /// Returns how the channel behaves.
     ///
     /// # Errors
     ///
-    /// This receiver was moved into a message.
+    /// An error if this receiver was moved into a message.
     pub fn options(&self) -> Result<ChannelOptions, io::Error> {
         ChannelOptions::of(&self.slot)
     }
 
-    /// Forgets that the messages are bytes.
+    /// Makes it a receiver of messages of an unknown type.
     pub fn to_opaque(self) -> OpaqueIpcReceiver {
         OpaqueIpcReceiver::from(self.slot)
     }
@@ -164,6 +301,91 @@ impl IpcBytesReceiver {
 
     pub(crate) fn into_slot(self) -> Slot {
         self.slot
+    }
+}
+
+/// The iterator that [`IpcBytesReceiver::iter`] returns.
+///
+/// # Examples
+///
+/// See [`IpcBytesReceiver::iter`].
+#[derive(Debug)]
+pub struct BytesIter<'a> {
+    receiver: &'a IpcBytesReceiver,
+}
+
+impl Iterator for BytesIter<'_> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.receiver.recv() {
+                Ok(bytes) => return Some(bytes),
+                Err(IpcError::SerializationError(_)) => {}
+                Err(IpcError::Disconnected | IpcError::Io(_)) => return None,
+            }
+        }
+    }
+}
+
+/// The iterator that [`IpcBytesReceiver::try_iter`] returns.
+///
+/// # Examples
+///
+/// See [`IpcReceiver::try_iter`](super::IpcReceiver::try_iter).
+#[derive(Debug)]
+pub struct BytesTryIter<'a> {
+    receiver: &'a IpcBytesReceiver,
+}
+
+impl Iterator for BytesTryIter<'_> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(bytes) => return Some(bytes),
+                Err(TryRecvError::IpcError(IpcError::SerializationError(_))) => {}
+                Err(TryRecvError::Empty | TryRecvError::IpcError(_)) => return None,
+            }
+        }
+    }
+}
+
+/// The iterator that a `for` loop over an [`IpcBytesReceiver`] uses. As [`BytesIter`], and owns the
+/// receiver.
+///
+/// # Examples
+///
+/// See [`IntoIter`](super::IntoIter).
+#[derive(Debug)]
+pub struct BytesIntoIter {
+    receiver: IpcBytesReceiver,
+}
+
+impl Iterator for BytesIntoIter {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.receiver.iter().next()
+    }
+}
+
+impl IntoIterator for IpcBytesReceiver {
+    type Item = Vec<u8>;
+    type IntoIter = BytesIntoIter;
+
+    fn into_iter(self) -> BytesIntoIter {
+        BytesIntoIter { receiver: self }
+    }
+}
+
+impl<'a> IntoIterator for &'a IpcBytesReceiver {
+    type Item = Vec<u8>;
+    type IntoIter = BytesIter<'a>;
+
+    fn into_iter(self) -> BytesIter<'a> {
+        self.iter()
     }
 }
 

@@ -3,30 +3,31 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{self, Purpose, RecvError, Sender, Slot, scratch};
+use crate::channel::{self, Purpose, RecvError, Sender, Slot, rendezvous, scratch};
 use crate::codec::{self, Fate, endpoint};
-use crate::error::{IpcError, TryRecvError};
+use crate::error::{IpcError, SerDeError, TryRecvError, TrySendError};
 use crate::platform::Wait;
 
 /// Makes a channel for messages of type `T`.
 ///
-/// Either end can be sent in a message of another channel, to another process, too. The channel is an object of the
-/// operating system from the start, so a forked child inherits it.
+/// Both ends can be sent in messages of other channels, also to other processes. The channel is an
+/// object of the operating system from the start, so a forked child inherits it.
 ///
 /// # Errors
 ///
-/// The operating system's, when it has no more handles for this process, say.
+/// Those of the operating system, if it has no more handles for this process, say.
 ///
 /// # Platform
 ///
-/// On Linux a channel is a pair of sockets: two descriptors, closed on `exec`. Each process that sends much, or large
-/// messages, shares memory with the receiver: one descriptor more on either side.
+/// On Linux a channel is a pair of sockets: two file descriptors, which are closed on `exec`. Each
+/// process that sends much, or large messages, shares memory with the receiver: one descriptor more
+/// on either side. See [the table of costs](crate#costs).
 ///
 /// # Examples
 ///
@@ -45,10 +46,45 @@ where
     ChannelOptions::new().channel()
 }
 
-/// The sending end of a channel.
+/// The sending end of a [`channel`].
 ///
-/// Clones send into the same channel. Sending one in a message clones it, too. The channel is disconnected when the last of
-/// them is gone, in whatever process, those inside messages that nobody received included.
+/// Clones send into the same channel. Sending a sender in a message clones it, too. The channel is
+/// disconnected when the last sender has been dropped, in whatever process. Senders in messages
+/// that were not received count.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// use strait::ipc::{self, IpcSender};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (requests, inbox) = ipc::channel::<(u32, IpcSender<u32>)>()?;
+/// let server = thread::spawn(move || {
+///     // Ends when the last sender of requests has been dropped.
+///     for (number, reply) in inbox {
+///         // An error if the client has dropped its receiver.
+///         let _ = reply.send(number * number);
+///     }
+/// });
+/// let clients: Vec<_> = (1..=3)
+///     .map(|number| {
+///         let requests = requests.clone();
+///         thread::spawn(move || -> Result<u32, strait::IpcError> {
+///             let (reply, answer) = ipc::channel()?;
+///             requests.send((number, reply))?;
+///             answer.recv()
+///         })
+///     })
+///     .collect();
+/// drop(requests);
+/// let answers = clients.into_iter().map(|client| client.join().unwrap());
+/// assert_eq!(answers.sum::<Result<u32, _>>()?, 1 + 4 + 9);
+/// # server.join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 pub struct IpcSender<T> {
     sender: Sender,
     /// Has no values, and is covariant: one of `&'static str` will do for one of `&'a str`.
@@ -58,38 +94,116 @@ pub struct IpcSender<T> {
 impl<T> IpcSender<T> {
     /// Connects to the [`IpcOneShotServer`](super::IpcOneShotServer) of that name.
     ///
+    /// A server that speaks another version of strait's protocol, or has another codec, has an error that says so, and this side
+    /// gets [`Disconnected`](IpcError::Disconnected) when it sends.
+    ///
     /// # Errors
     ///
-    /// - [`NotFound`](io::ErrorKind::NotFound): there is no such server.
-    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server was killed, and left its name behind.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): it is not the name of a server.
+    /// - [`NotFound`](io::ErrorKind::NotFound) if there is no such server.
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if the server was killed and left
+    ///   its name behind.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not the name of a server.
     /// - Others of the operating system.
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcOneShotServer`](super::IpcOneShotServer).
     pub fn connect(name: String) -> Result<IpcSender<T>, io::Error>
     where
         T: Serialize,
     {
-        Sender::connect(&name).map(IpcSender::from)
+        let introduction = codec::introduction_of_sender::<T>();
+        rendezvous::connect(&name, &introduction).map(IpcSender::from)
     }
 
     /// Sends a value.
     ///
-    /// Once it returned `Ok` the message survives this process. Messages of one sender arrive in the order they were sent in, and
-    /// a message that was sent before another send began, on whichever sender, arrives first.
+    /// After it returned `Ok` the message survives this process. Messages of one sender arrive in
+    /// the order they were sent in. If one `send` returned before another began, on whichever
+    /// sender, its message arrives first.
     ///
     /// # Errors
     ///
-    /// - [`Disconnected`](IpcError::Disconnected): the receiver is gone.
-    /// - [`SerializationError`](IpcError::SerializationError): the value could not be encoded, is larger than
-    ///   [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), has more than [`MAX_MESSAGE_ATTACHMENTS`](super::MAX_MESSAGE_ATTACHMENTS) handles, or is
-    ///   [nested too deeply](crate#what-is-not-guaranteed).
-    /// - [`Io`](IpcError::Io): the operating system refused.
+    /// - [`Disconnected`](IpcError::Disconnected) if the receiver has been dropped. For up to a
+    ///   millisecond after the receiver's process was killed, `send` can still [return
+    ///   `Ok`](crate#disconnection).
+    /// - [`SerializationError`](IpcError::SerializationError) if the value cannot be encoded, is
+    ///   larger than [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES), has more than
+    ///   [`MAX_MESSAGE_ATTACHMENTS`](super::MAX_MESSAGE_ATTACHMENTS) handles, or is [nested too
+    ///   deeply](crate#what-is-not-guaranteed).
+    /// - [`Io`](IpcError::Io) of kind [`TimedOut`](io::ErrorKind::TimedOut) if `send` has blocked
+    ///   for [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, in vain.
+    /// - [`Io`](IpcError::Io) of other kinds if the operating system refused.
+    ///
+    /// # Blocking
+    ///
+    /// `send` does not block on the receiver: messages that the receiver has not taken wait in
+    /// memory of this process. There are two exceptions, in which `send` blocks for at most
+    /// [`SEND_PATIENCE`](super::SEND_PATIENCE):
+    ///
+    /// - A message with handles (endpoints, files, shared memory) goes through the operating
+    ///   system's channel. `send` blocks while that is full, or while this user has as many handles
+    ///   in unreceived messages, of all channels, as the system allows.
+    /// - If the sender and the receiver share no memory, every message goes that way. The receiver
+    ///   decides that with [`ChannelOptions::shared_memory`], and a sandbox can forbid it on either
+    ///   side. Another process that has the sender can fill the operating system's channel, with
+    ///   the same effect.
+    ///
+    /// [`try_send`](IpcSender::try_send) never blocks, and
+    /// [`send_timeout`](IpcSender::send_timeout) not longer than its caller says. An asynchronous
+    /// task, which must not block the other tasks of its thread, calls `try_send` until there is
+    /// room:
+    ///
+    /// ```
+    /// use futures_lite::future::{block_on, yield_now, zip};
+    /// use strait::ipc::{self, IpcSender};
+    /// use strait::{IpcError, TryRecvError, TrySendError};
+    ///
+    /// type Requests = IpcSender<IpcSender<u32>>;
+    ///
+    /// async fn send(requests: &Requests, reply: IpcSender<u32>) -> Result<(), IpcError> {
+    ///     loop {
+    ///         match requests.try_send(&reply) {
+    ///             Ok(()) => return Ok(()),
+    ///             // With tokio, `tokio::task::yield_now`, or `tokio::time::sleep` for a millisecond.
+    ///             Err(TrySendError::Full) => yield_now().await,
+    ///             Err(TrySendError::IpcError(error)) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (requests, inbox) = ipc::channel()?;
+    /// let (reply, _answers) = ipc::channel()?;
+    /// let sending = async {
+    ///     for _ in 0..300 {
+    ///         send(&requests, reply.clone()).await?;
+    ///     }
+    ///     Ok::<(), IpcError>(())
+    /// };
+    /// // Another task of the same thread; with the feature `async`, a stream.
+    /// let receiving = async {
+    ///     let mut received = 0;
+    ///     while received < 300 {
+    ///         match inbox.try_recv() {
+    ///             Ok(_) => received += 1,
+    ///             Err(TryRecvError::Empty) => yield_now().await,
+    ///             Err(TryRecvError::IpcError(error)) => return Err(error),
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// };
+    /// let (sent, received) = block_on(zip(sending, receiving));
+    /// sent?;
+    /// received?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Platform
     ///
-    /// It does not wait for the receiver: what is not received takes up memory of this process. But on Linux a message with handles in
-    /// it waits while the socket's buffer is full, when 278 such messages are waiting to be received, and up to ten seconds
-    /// while the user has as many handles in unreceived messages as the kernel allows. Where a sandbox forbids shared memory, all
-    /// messages wait like that, while some 200 KiB of them are not received.
+    /// On Linux the operating system's channel is a socket. It takes 278 messages with handles, or
+    /// some 200 KiB.
     pub fn send(&self, data: T) -> Result<(), IpcError>
     where
         T: Serialize,
@@ -99,9 +213,10 @@ impl<T> IpcSender<T> {
 
     /// Sends a value without taking it.
     ///
-    /// Receivers in the value move to where it is received: what stays here of them is empty and returns errors. If
-    /// the message is not sent, they stay as they were. A receiver takes along what it has received of messages that are not
-    /// complete, up to 64 MiB of them, so a message with a receiver can be a large one.
+    /// Receivers in the value move to the process that receives it: what stays here of them is
+    /// empty and returns errors. If the message is not sent, they stay as they were. A receiver
+    /// takes along what it has received of incomplete messages, up to 64 MiB of them, so a message
+    /// with a receiver can be large.
     ///
     /// # Errors
     ///
@@ -125,7 +240,114 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, data, Fate::Kept, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Forgets the type of the messages.
+    /// Sends a value without taking it, if that is possible at once. Never blocks on the receiver.
+    ///
+    /// Receivers in the value move as with [`send_ref`](IpcSender::send_ref). If the value is not
+    /// sent, they stay as they were.
+    ///
+    /// # Errors
+    ///
+    /// - [`Full`](TrySendError::Full) where [`send`](IpcSender#blocking) would block.
+    /// - Otherwise as [`send`](IpcSender::send).
+    ///
+    /// A sender and a receiver that share no memory cannot exchange a message by `try_send` which
+    /// is larger than all that the operating system's channel takes: it is always `Full`. Such a
+    /// message needs [`send_timeout`](IpcSender::send_timeout), and a receiver that receives
+    /// meanwhile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::TrySendError;
+    /// use strait::ipc::{self, ChannelOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A client that shares no memory, and receives nothing.
+    /// let (reply, answers) = ChannelOptions::new().shared_memory(false).channel::<Vec<u8>>()?;
+    /// # if cfg!(target_os = "linux") && !cfg!(feature = "force-inprocess") {
+    /// let unsent = loop {
+    ///     match reply.try_send(&vec![0; 1000]) {
+    ///         Ok(()) => {}
+    ///         Err(error) => break error,
+    ///     }
+    /// };
+    /// assert!(unsent.is_full());
+    /// # }
+    /// # answers.try_recv().ok();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_send(&self, data: &T) -> Result<(), TrySendError>
+    where
+        T: Serialize,
+    {
+        codec::send(&self.sender, data, Fate::Kept, Wait::Never)
+    }
+
+    /// Sends a value without taking it, and blocks for at most `timeout` where
+    /// [`send`](IpcSender#blocking) blocks. A duration beyond the range of the clock is no limit;
+    /// [`SEND_PATIENCE`](super::SEND_PATIENCE) holds in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](TrySendError::Full) if it could not be sent in time; otherwise as
+    /// [`send`](IpcSender::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = strait::ipc::channel()?;
+    /// sender.send_timeout(&"soon".to_string(), Duration::from_millis(100))?;
+    /// assert_eq!(receiver.recv()?, "soon");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_timeout(&self, data: &T, timeout: Duration) -> Result<(), TrySendError>
+    where
+        T: Serialize,
+    {
+        codec::send(&self.sender, data, Fate::Kept, Wait::at_most(timeout))
+    }
+
+    /// Sends a value without taking it, and blocks until `deadline` at most where
+    /// [`send`](IpcSender#blocking) blocks. As [`send_timeout`](IpcSender::send_timeout), also in
+    /// its errors.
+    pub fn send_deadline(&self, data: &T, deadline: Instant) -> Result<(), TrySendError>
+    where
+        T: Serialize,
+    {
+        codec::send(&self.sender, data, Fate::Kept, Wait::Until(deadline))
+    }
+
+    /// Returns whether the receiver has been dropped, in whatever process. If it has, no message
+    /// that is sent from now on arrives.
+    ///
+    /// The receiver can be dropped at the next moment: only the result of [`send`](IpcSender::send)
+    /// counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = strait::ipc::channel::<u32>()?;
+    /// assert!(!sender.is_closed());
+    /// drop(receiver);
+    /// assert!(sender.is_closed());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Makes it a sender of messages of an unknown type.
+    ///
+    /// # Examples
+    ///
+    /// See [`OpaqueIpcSender`].
     pub fn to_opaque(self) -> OpaqueIpcSender {
         OpaqueIpcSender::from(self.sender)
     }
@@ -133,6 +355,10 @@ impl<T> IpcSender<T> {
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn core(&self) -> &Sender {
         &self.sender
+    }
+
+    pub(crate) fn into_core(self) -> Sender {
+        self.sender
     }
 }
 
@@ -166,34 +392,67 @@ impl<'de, T> Deserialize<'de> for IpcSender<T> {
     }
 }
 
-/// The receiving end of a channel.
+/// The receiving end of a [`channel`].
 ///
-/// It can be sent in a message and takes with it whatever it has not delivered. The one that was sent is empty then: using
-/// it is an error that says so.
+/// It can be sent in a message, and takes along all messages that it has not delivered. The
+/// receiver that stays behind is empty: every operation on it returns an error that says so.
 ///
-/// A message that cannot be decoded or breaks the protocol is one error, and the channel goes on with the next.
+/// A message that cannot be decoded or breaks the protocol is one error; the next call receives the
+/// next message.
 ///
 /// # Platform
 ///
-/// On Linux it is [`AsFd`](std::os::fd::AsFd): readable while there may be something to receive. See [`os`](crate::os).
+/// On Linux it is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html): its descriptor is
+/// readable while there may be something to receive. See [`os`](crate::os).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use strait::{IpcError, TryRecvError, ipc};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, receiver) = ipc::channel::<String>()?;
+/// assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+/// sender.send("one".to_string())?;
+/// sender.send("two".to_string())?;
+/// drop(sender);
+///
+/// // Blocks until a message arrives.
+/// assert_eq!(receiver.recv()?, "one");
+/// // Blocks for a second at most.
+/// assert_eq!(receiver.recv_timeout(Duration::from_secs(1))?, "two");
+/// // All senders have been dropped.
+/// assert!(matches!(receiver.recv(), Err(IpcError::Disconnected)));
+/// # Ok(())
+/// # }
+/// ```
 pub struct IpcReceiver<T> {
     slot: Slot,
     /// Gives values, has none.
     values: PhantomData<fn() -> T>,
 }
 
-impl<T> IpcReceiver<T>
-where
-    T: for<'de> Deserialize<'de> + Serialize,
-{
-    /// Receives the next message, waiting until one arrives.
+impl<T> IpcReceiver<T> {
+    /// Receives the next message, and blocks until one arrives or the channel is disconnected.
     ///
     /// # Errors
     ///
-    /// - [`Disconnected`](IpcError::Disconnected): all senders are gone and all messages were received.
-    /// - [`SerializationError`](IpcError::SerializationError): a message arrived that is malformed or not a `T`. It is lost.
-    /// - [`Io`](IpcError::Io): the operating system refused, or this receiver was moved into a message.
-    pub fn recv(&self) -> Result<T, IpcError> {
+    /// - [`Disconnected`](IpcError::Disconnected) if all senders have been dropped and all messages
+    ///   were received.
+    /// - [`SerializationError`](IpcError::SerializationError) if a message arrived that is
+    ///   malformed or not a `T`. It is lost.
+    /// - [`Io`](IpcError::Io) if the operating system refused, or this receiver was moved into a
+    ///   message.
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiver`].
+    pub fn recv(&self) -> Result<T, IpcError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         // Without a limit `Empty` does not happen.
         self.receive(Wait::Forever).map_err(|error| match error {
             TryRecvError::IpcError(error) => error,
@@ -201,40 +460,101 @@ where
         })
     }
 
-    /// Receives the next message if it is there.
+    /// Receives the next message if it is there. Never blocks.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none is there; else as [`recv`](IpcReceiver::recv).
-    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+    /// - [`Empty`](TryRecvError::Empty) if no message is there.
+    /// - Otherwise as [`recv`](IpcReceiver::recv).
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiver`].
+    pub fn try_recv(&self) -> Result<T, TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         self.receive(Wait::Never)
     }
 
-    /// Receives the next message, waiting for at most `duration`.
+    /// Receives the next message, and blocks until one arrives or the channel is disconnected, for
+    /// at most `duration`.
     ///
-    /// The wait is as exact as the system's clock, signals do not shorten it, and a peer that stopped in the middle of a
-    /// message does not prolong it. A duration beyond what the clock can express is no limit.
+    /// The limit is as exact as the system's clock. Signals do not shorten it, and a peer that
+    /// stops in the middle of a message does not prolong it. A duration beyond the range of the
+    /// clock is no limit.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcReceiver::recv).
-    pub fn try_recv_timeout(&self, duration: Duration) -> Result<T, TryRecvError> {
+    /// - [`Empty`](TryRecvError::Empty) if no message arrived in time.
+    /// - Otherwise as [`recv`](IpcReceiver::recv).
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiver`].
+    pub fn try_recv_timeout(&self, duration: Duration) -> Result<T, TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         self.receive(Wait::at_most(duration))
     }
 
-    /// Receives the next message, waiting for at most `timeout`: the name that `std` has for
-    /// [`try_recv_timeout`](IpcReceiver::try_recv_timeout).
+    /// As [`try_recv_timeout`](IpcReceiver::try_recv_timeout), under the name that
+    /// `std::sync::mpsc` has.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv_timeout`](IpcReceiver::try_recv_timeout).
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiver`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        self.try_recv_timeout(timeout)
+    }
+
+    /// Receives the next message, blocking until `deadline` at most. A message that is there is received, also if the
+    /// deadline has passed.
     ///
     /// # Errors
     ///
     /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcReceiver::recv).
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, TryRecvError> {
-        self.try_recv_timeout(timeout)
+    ///
+    /// # Examples
+    ///
+    /// One limit for several messages:
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = strait::ipc::channel()?;
+    /// sender.send(1)?;
+    /// sender.send(2)?;
+    /// let deadline = Instant::now() + Duration::from_millis(50);
+    /// let mut numbers = Vec::new();
+    /// while let Ok(number) = receiver.recv_deadline(deadline) {
+    ///     numbers.push(number);
+    /// }
+    /// assert_eq!(numbers, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        self.receive(Wait::Until(deadline))
     }
 
-    /// Iterates over the messages, waiting for each, until the channel is disconnected.
+    /// Returns an iterator over the messages. It blocks until each arrives, and ends when the
+    /// channel is disconnected.
     ///
-    /// Messages that cannot be decoded are passed over; use [`recv`](IpcReceiver::recv) to see them as errors.
+    /// It skips messages that cannot be decoded; [`recv`](IpcReceiver::recv) returns them as
+    /// errors.
     ///
     /// # Examples
     ///
@@ -249,22 +569,41 @@ where
     /// # Ok(())
     /// # }
     /// ```
-    pub fn iter(&self) -> Iter<'_, T> {
+    pub fn iter(&self) -> Iter<'_, T>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         Iter { receiver: self }
     }
 
-    /// Iterates over the messages that are there, without waiting.
+    /// Returns an iterator over the messages that are there. It never blocks.
     ///
-    /// Messages that cannot be decoded are passed over.
-    pub fn try_iter(&self) -> TryIter<'_, T> {
+    /// It skips messages that cannot be decoded. After it returned `None` it goes on when another
+    /// message has arrived.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = strait::ipc::channel()?;
+    /// sender.send(1)?;
+    /// sender.send(2)?;
+    /// assert_eq!(receiver.try_iter().collect::<Vec<i32>>(), [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_iter(&self) -> TryIter<'_, T>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         TryIter { receiver: self }
     }
 
-    /// Makes the channel behave differently from now on.
+    /// Changes how the channel behaves from now on.
     ///
     /// # Errors
     ///
-    /// This receiver was moved into a message.
+    /// An error if this receiver was moved into a message.
     ///
     /// # Examples
     ///
@@ -273,7 +612,7 @@ where
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let (sender, receiver) = ipc::channel::<u32>()?;
-    /// // From somebody who is not trusted.
+    /// // The sender is not trusted.
     /// let mut limits = Limits::default();
     /// limits.message_bytes = 64 << 10;
     /// receiver.set_options(&ChannelOptions::new().limits(limits))?;
@@ -286,24 +625,31 @@ where
         options.apply(&self.slot)
     }
 
-    /// How the channel behaves.
+    /// Returns how the channel behaves.
     ///
     /// # Errors
     ///
-    /// This receiver was moved into a message.
+    /// An error if this receiver was moved into a message.
     pub fn options(&self) -> Result<ChannelOptions, io::Error> {
         ChannelOptions::of(&self.slot)
     }
 
-    /// Forgets the type of the messages.
+    /// Makes it a receiver of messages of an unknown type.
+    ///
+    /// # Examples
+    ///
+    /// See [`OpaqueIpcReceiver`].
     pub fn to_opaque(self) -> OpaqueIpcReceiver {
         OpaqueIpcReceiver::from(self.slot)
     }
 
-    fn receive(&self, wait: Wait) -> Result<T, TryRecvError> {
+    fn receive(&self, wait: Wait) -> Result<T, TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         receive(&self.slot, Purpose::Look, wait, |message, buffer| {
-            let value = codec::decode(message.body.bytes(buffer), message.attachments)?;
-            Ok(value)
+            let value = codec::decode(message.body.bytes(buffer), message.entries);
+            Ok(value.map_err(|error| self.name_sent(error))?)
         })
     }
 }
@@ -316,6 +662,13 @@ impl<T> IpcReceiver<T> {
 
     pub(crate) fn into_slot(self) -> Slot {
         self.slot
+    }
+
+    /// Adds to the error of a message what its sender calls the type.
+    #[cold]
+    fn name_sent(&self, error: SerDeError) -> SerDeError {
+        let sent = self.slot.with(|receiver| receiver.sent_type().cloned());
+        error.sent_as(sent.ok().flatten().as_ref())
     }
 }
 
@@ -369,12 +722,16 @@ impl<'de, T> Deserialize<'de> for IpcReceiver<T> {
 }
 
 /// The iterator that [`IpcReceiver::iter`] returns.
+///
+/// # Examples
+///
+/// See [`IpcReceiver::iter`].
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a IpcReceiver<T>,
 }
 
-impl<T: DeserializeOwned + Serialize> Iterator for Iter<'_, T> {
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -389,12 +746,16 @@ impl<T: DeserializeOwned + Serialize> Iterator for Iter<'_, T> {
 }
 
 /// The iterator that [`IpcReceiver::try_iter`] returns.
+///
+/// # Examples
+///
+/// See [`IpcReceiver::try_iter`].
 #[derive(Debug)]
 pub struct TryIter<'a, T> {
     receiver: &'a IpcReceiver<T>,
 }
 
-impl<T: DeserializeOwned + Serialize> Iterator for TryIter<'_, T> {
+impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -408,13 +769,27 @@ impl<T: DeserializeOwned + Serialize> Iterator for TryIter<'_, T> {
     }
 }
 
-/// The iterator that a receiver becomes: [`Iter`], owning the receiver.
+/// The iterator that a `for` loop over an [`IpcReceiver`] uses. As [`Iter`], and owns the receiver.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, receiver) = strait::ipc::channel::<u32>()?;
+/// sender.send(1)?;
+/// drop(sender);
+/// for number in receiver {
+///     assert_eq!(number, 1);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: IpcReceiver<T>,
 }
 
-impl<T: DeserializeOwned + Serialize> Iterator for IntoIter<T> {
+impl<T: DeserializeOwned> Iterator for IntoIter<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -422,7 +797,7 @@ impl<T: DeserializeOwned + Serialize> Iterator for IntoIter<T> {
     }
 }
 
-impl<T: DeserializeOwned + Serialize> IntoIterator for IpcReceiver<T> {
+impl<T: DeserializeOwned> IntoIterator for IpcReceiver<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
 
@@ -431,7 +806,7 @@ impl<T: DeserializeOwned + Serialize> IntoIterator for IpcReceiver<T> {
     }
 }
 
-impl<'a, T: DeserializeOwned + Serialize> IntoIterator for &'a IpcReceiver<T> {
+impl<'a, T: DeserializeOwned> IntoIterator for &'a IpcReceiver<T> {
     type Item = T;
     type IntoIter = Iter<'a, T>;
 

@@ -1,11 +1,13 @@
 //! Messages that have not been decoded yet.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::IpcConnection;
 use crate::channel::server::Connection;
+use crate::channel::table::{Entry, EntryKind};
 use crate::codec;
 use crate::error::SerDeError;
 use crate::platform::Attachment;
@@ -13,33 +15,81 @@ use crate::platform::Attachment;
 /// How many bytes `Debug` shows.
 const SHOWN_BYTES: usize = 256;
 
-/// A message as it arrived, for [`to`](IpcMessage::to) to make a value of.
+/// A message that has not been decoded, as sets and routers return it.
 ///
-/// Dropping it closes the endpoints and handles in it.
+/// [`to`](IpcMessage::to) makes a value of it. Dropping it closes the endpoints and handles in it.
+///
+/// # Examples
+///
+/// See [`to`](IpcMessage::to).
 pub struct IpcMessage {
     /// An error if something arrived that is not a message.
     content: Result<Content, SerDeError>,
 }
 
+/// The numbers of endpoints, shared memories and handles in a [message](IpcMessage::carries).
+///
+/// Each counts once, however often the value has it.
+///
+/// # Examples
+///
+/// See [`IpcMessage::carries`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Carries {
+    /// The number of senders.
+    pub senders: usize,
+    /// The number of receivers.
+    pub receivers: usize,
+    /// The number of shared memories, readers and writers of them included.
+    pub memories: usize,
+    /// The number of handles of the operating system.
+    pub os_handles: usize,
+}
+
 struct Content {
     bytes: Vec<u8>,
-    attachments: Vec<Attachment>,
+    entries: Vec<Entry<Attachment>>,
+    /// What the sender calls the type, if it has said so.
+    sent_type: Option<Arc<str>>,
 }
 
 impl IpcMessage {
-    /// Makes a message of bytes, which are the encoded form of a value without endpoints or handles.
+    /// Makes a message of `data`: the encoded form of a value without endpoints and handles, or the
+    /// bytes of a message of a [channel of bytes](super::bytes_channel).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::IpcMessage;
+    ///
+    /// # fn main() -> Result<(), strait::SerDeError> {
+    /// let message = IpcMessage::from_data(vec![1, 2, 3]);
+    /// assert_eq!(message.into_bytes()?, [1, 2, 3]);
+    /// assert!(IpcMessage::from_data(Vec::new()).to::<u8>().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_data(data: Vec<u8>) -> IpcMessage {
         IpcMessage::new(data, Vec::new())
     }
 
-    pub(crate) fn new(bytes: Vec<u8>, attachments: Vec<Attachment>) -> IpcMessage {
-        IpcMessage { content: Ok(Content { bytes, attachments }) }
+    pub(crate) fn new(bytes: Vec<u8>, entries: Vec<Entry<Attachment>>) -> IpcMessage {
+        IpcMessage { content: Ok(Content { bytes, entries, sent_type: None }) }
+    }
+
+    /// Takes note of what the sender calls the type.
+    pub(crate) fn sent_as(mut self, sent_type: Option<Arc<str>>) -> IpcMessage {
+        if let Ok(content) = &mut self.content {
+            content.sent_type = sent_type;
+        }
+        self
     }
 
     /// Makes a message of a client that came to a server.
     pub(crate) fn of_client(client: Connection) -> IpcMessage {
         match codec::pack(&IpcConnection::<(), ()>::from(client)) {
-            Ok((bytes, attachments)) => IpcMessage::new(bytes, attachments),
+            Ok((bytes, entries)) => IpcMessage::new(bytes, entries),
             Err(error) => IpcMessage::lost(error),
         }
     }
@@ -49,24 +99,82 @@ impl IpcMessage {
         IpcMessage { content: Err(error) }
     }
 
-    /// Makes a value of the message.
+    /// Returns the numbers of endpoints, shared memories and handles in the message; zeros if it is
+    /// malformed.
     ///
-    /// # Errors
+    /// It needs no type, so a program that routes messages can refuse some before it decodes them.
+    /// The [`Limits`](super::Limits) of a receiver refuse them before they are delivered.
     ///
-    /// [`SerDeError`] if it was malformed or is not a `T`.
-    pub fn to<T>(self) -> Result<T, SerDeError>
-    where
-        T: for<'de> Deserialize<'de> + Serialize,
-    {
-        let Content { bytes, attachments } = self.content?;
-        codec::decode(&bytes, attachments)
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::{self, IpcReceiverSet};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (requests, inbox) = ipc::channel()?;
+    /// let mut set = IpcReceiverSet::new()?;
+    /// set.add(inbox)?;
+    /// let (reply, _answers) = ipc::channel::<u32>()?;
+    /// requests.send(("a request".to_string(), reply))?;
+    ///
+    /// for event in set.select()? {
+    ///     let (_, message) = event.unwrap();
+    ///     let carries = message.carries();
+    ///     assert_eq!((carries.senders, carries.receivers, carries.os_handles), (1, 0, 0));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn carries(&self) -> Carries {
+        let mut carries = Carries::default();
+        for entry in self.content.iter().flat_map(|content| &content.entries) {
+            *match entry.kind() {
+                EntryKind::Sender => &mut carries.senders,
+                EntryKind::Receiver => &mut carries.receivers,
+                EntryKind::Memory => &mut carries.memories,
+                EntryKind::Handle => &mut carries.os_handles,
+            } += 1;
+        }
+        carries
     }
 
-    /// Takes the bytes of a message of a [bytes channel](super::bytes_channel).
+    /// Decodes the message.
     ///
     /// # Errors
     ///
-    /// [`SerDeError`] if it was malformed.
+    /// [`SerDeError`] if the message is malformed or not a `T`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::{self, IpcMessage, IpcReceiverSet};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (numbers, receiver) = ipc::channel::<u32>()?;
+    /// let mut set = IpcReceiverSet::new()?;
+    /// let numbers_id = set.add(receiver)?;
+    /// numbers.send(7)?;
+    /// for result in set.select()? {
+    ///     let (id, message): (u64, IpcMessage) = result.unwrap();
+    ///     assert_eq!(id, numbers_id);
+    ///     assert_eq!(message.to::<u32>()?, 7);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to<T>(self) -> Result<T, SerDeError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let Content { bytes, entries, sent_type } = self.content?;
+        codec::decode(&bytes, entries).map_err(|error| error.sent_as(sent_type.as_ref()))
+    }
+
+    /// Returns the bytes of a message of a [channel of bytes](super::bytes_channel).
+    ///
+    /// # Errors
+    ///
+    /// [`SerDeError`] if the message is malformed.
     pub fn into_bytes(self) -> Result<Vec<u8>, SerDeError> {
         Ok(self.content?.bytes)
     }
@@ -75,7 +183,7 @@ impl IpcMessage {
 impl fmt::Debug for IpcMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
-            Ok(Content { bytes, attachments }) => {
+            Ok(Content { bytes, .. }) => {
                 let shown = &bytes[..bytes.len().min(SHOWN_BYTES)];
                 let mut f = f.debug_struct("IpcMessage");
                 f.field("len", &bytes.len());
@@ -83,7 +191,7 @@ impl fmt::Debug for IpcMessage {
                     Ok(text) => f.field("bytes", &text),
                     Err(_) => f.field("bytes", &shown),
                 };
-                f.field("attachments", &attachments.len()).finish()
+                f.field("carries", &self.carries()).finish()
             }
             Err(error) => f.debug_tuple("IpcMessage").field(error).finish(),
         }

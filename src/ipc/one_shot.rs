@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::IpcReceiver;
 use crate::channel::Slot;
@@ -15,15 +15,16 @@ use crate::codec;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::{Peer, Wait};
 
-/// A server that one client connects to by name, to send it the first message: usually the sender of a channel of its own.
+/// A server with a name that one client connects to, for the first message: usually the sender of
+/// another channel.
 ///
-/// The name goes to the client by command line, environment or pipe. It disappears when the server is dropped or has
-/// accepted.
+/// Tell the client the name by its command line, its environment or a pipe. The name disappears
+/// when the server has accepted or is dropped.
 ///
 /// # Platform
 ///
-/// On Linux the name is the path of a socket in a fresh directory that only this user can enter, in the directory for temporary
-/// files. Clients that run as other users, root excepted, are turned away all the same.
+/// On Linux the name is the path of a socket in a new directory that only this user can enter, in
+/// the directory for temporary files. Clients of other users, except root, are refused.
 ///
 /// # Examples
 ///
@@ -48,55 +49,70 @@ pub struct IpcOneShotServer<T> {
     values: PhantomData<fn() -> T>,
 }
 
-impl<T> IpcOneShotServer<T>
-where
-    T: for<'de> Deserialize<'de> + Serialize,
-{
-    /// Makes a server and the name it can be connected to by.
+impl<T> IpcOneShotServer<T> {
+    /// Makes a server, and returns it with its name.
     ///
     /// # Errors
     ///
-    /// The operating system's, when the directory for temporary files does not exist, say.
-    pub fn new() -> Result<(IpcOneShotServer<T>, String), io::Error> {
+    /// Those of the operating system, if the directory for temporary files does not exist, say.
+    pub fn new() -> Result<(IpcOneShotServer<T>, String), io::Error>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         let (server, name) = OneShotServer::new()?;
         Ok((IpcOneShotServer { server, values: PhantomData }, name))
     }
 
-    /// Waits until a client has connected and sent its first message, and returns the message and a receiver for those that
-    /// follow.
+    /// Blocks until a client has connected and sent its first message. Returns the message, and a
+    /// receiver for the following ones.
     ///
-    /// Clients that say nothing, leave, or send what is not a message are passed over: it waits for the next one.
+    /// It skips clients that send nothing, leave, or send something that is not a message, and
+    /// waits for the next one.
     ///
     /// # Errors
     ///
-    /// [`SerializationError`](IpcError::SerializationError) if the message is not a `T`; [`Io`](IpcError::Io) if the
-    /// operating system refused.
-    pub fn accept(self) -> Result<(IpcReceiver<T>, T), IpcError> {
+    /// - [`SerializationError`](IpcError::SerializationError) if the message is not a `T`, or if the
+    ///   client speaks another version of strait's protocol or has another codec. The error names
+    ///   both types, or the versions and codecs of both processes.
+    /// - [`Io`](IpcError::Io) if the operating system refused.
+    pub fn accept(self) -> Result<(IpcReceiver<T>, T), IpcError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         // Without a limit `Empty` does not happen.
-        self.accept_if_admitted(Wait::Forever, Peer::is_same_user).map_err(|error| match error {
-            TryRecvError::IpcError(error) => error,
-            TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
-        })
+        self.accept_if_admitted(Wait::Forever, Peer::shows_as_same_user).map_err(
+            |error| match error {
+                TryRecvError::IpcError(error) => error,
+                TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
+            },
+        )
     }
 
-    /// As [`accept`](IpcOneShotServer::accept), for at most `duration`.
+    /// As [`accept`](IpcOneShotServer::accept), and blocks for at most `duration`.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if no client sent anything in time; else as [`accept`](IpcOneShotServer::accept).
-    pub fn accept_timeout(self, duration: Duration) -> Result<(IpcReceiver<T>, T), TryRecvError> {
-        self.accept_if_admitted(Wait::at_most(duration), Peer::is_same_user)
+    /// [`Empty`](TryRecvError::Empty) if no client sent anything in time; else as
+    /// [`accept`](IpcOneShotServer::accept).
+    pub fn accept_timeout(self, duration: Duration) -> Result<(IpcReceiver<T>, T), TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        self.accept_if_admitted(Wait::at_most(duration), Peer::shows_as_same_user)
     }
 
     pub(crate) fn accept_if_admitted(
         self,
         wait: Wait,
         may_enter: impl FnMut(&Peer) -> bool,
-    ) -> Result<(IpcReceiver<T>, T), TryRecvError> {
+    ) -> Result<(IpcReceiver<T>, T), TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         scratch::with_receive_buffer(|buffer| {
             let (receiver, message) = self.server.accept(buffer, wait, may_enter)?;
-            let value = codec::decode(message.body.bytes(buffer), message.attachments)
-                .map_err(IpcError::SerializationError)?;
+            let value = codec::decode(message.body.bytes(buffer), message.entries)
+                .map_err(|error| IpcError::from(error.sent_as(receiver.sent_type())))?;
             Ok((IpcReceiver::from(Slot::from(receiver)), value))
         })
     }

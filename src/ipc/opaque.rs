@@ -1,14 +1,30 @@
-//! Endpoints whose type is not known yet.
+//! Endpoints of channels of unknown types.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender};
+use super::{IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, IpcSyncSender};
 use crate::channel::{Sender, Slot};
 use crate::codec::endpoint;
 
-/// A sender of messages of some type.
+/// A sender of messages of an unknown type.
 ///
-/// The type that it is given back is not checked; messages of another one fail to decode.
+/// The type that [`to`](OpaqueIpcSender::to) gives it is not checked; messages of another type fail
+/// to decode.
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::{self, OpaqueIpcSender};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (words, inbox) = ipc::channel::<String>()?;
+/// let (numbers, _receiver) = ipc::channel::<u32>()?;
+/// let senders: Vec<OpaqueIpcSender> = vec![words.to_opaque(), numbers.to_opaque()];
+/// senders[0].clone().to::<String>().send("word".to_string())?;
+/// assert_eq!(inbox.recv()?, "word");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct OpaqueIpcSender {
     sender: Sender,
@@ -16,9 +32,9 @@ pub struct OpaqueIpcSender {
 
 impl OpaqueIpcSender {
     /// Makes it a sender of `T`.
-    pub fn to<'de, T>(self) -> IpcSender<T>
+    pub fn to<T>(self) -> IpcSender<T>
     where
-        T: Deserialize<'de> + Serialize,
+        T: Serialize,
     {
         IpcSender::from(self.sender)
     }
@@ -26,6 +42,11 @@ impl OpaqueIpcSender {
     /// Makes it a sender of bytes.
     pub fn to_bytes(self) -> IpcBytesSender {
         IpcBytesSender::from(self.sender)
+    }
+
+    /// Returns whether the receiver has been dropped. As [`IpcSender::is_closed`].
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 
     #[allow(dead_code, reason = "only the modules in `os` need it")]
@@ -52,9 +73,92 @@ impl<'de> Deserialize<'de> for OpaqueIpcSender {
     }
 }
 
-/// A receiver of messages of some type.
+/// A sender of messages of an unknown type into a [channel with a bound](super::sync_channel).
 ///
-/// The type that it is given back is not checked; messages of another one fail to decode.
+/// The type that [`to`](OpaqueIpcSyncSender::to) gives it is not checked; messages of another type
+/// fail to decode.
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::{self, IpcSyncSender, OpaqueIpcSyncSender};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (words, inbox) = ipc::sync_channel::<String>(1)?;
+/// let (numbers, _) = ipc::sync_channel::<u32>(1)?;
+/// let senders: Vec<OpaqueIpcSyncSender> = vec![words.to_opaque(), numbers.to_opaque()];
+/// let words: IpcSyncSender<String> = senders[0].clone().to();
+/// words.send("word".to_string())?;
+/// assert_eq!(inbox.recv()?, "word");
+/// assert!(senders[1].is_closed());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpaqueIpcSyncSender {
+    sender: Sender,
+}
+
+impl OpaqueIpcSyncSender {
+    /// Makes it a sender of `T`.
+    pub fn to<'de, T>(self) -> IpcSyncSender<T>
+    where
+        T: Deserialize<'de> + Serialize,
+    {
+        IpcSyncSender::from(self.sender)
+    }
+
+    /// Returns whether the receiver has been dropped. As [`IpcSender::is_closed`].
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    #[allow(dead_code, reason = "only the modules in `os` need it")]
+    pub(crate) fn core(&self) -> &Sender {
+        &self.sender
+    }
+}
+
+impl From<Sender> for OpaqueIpcSyncSender {
+    fn from(sender: Sender) -> OpaqueIpcSyncSender {
+        OpaqueIpcSyncSender { sender }
+    }
+}
+
+impl Serialize for OpaqueIpcSyncSender {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        endpoint::serialize_sender(&self.sender, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OpaqueIpcSyncSender {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        endpoint::deserialize_bounded_sender(deserializer).map(OpaqueIpcSyncSender::from)
+    }
+}
+
+/// A receiver of messages of an unknown type.
+///
+/// The type that [`to`](OpaqueIpcReceiver::to) gives it is not checked; messages of another type
+/// fail to decode.
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::{self, IpcReceiverSet};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, receiver) = ipc::channel::<u32>()?;
+/// let mut set = IpcReceiverSet::new()?;
+/// let id = set.add_opaque(receiver.to_opaque())?;
+/// sender.send(1)?;
+///
+/// // Sets give receivers back as opaque ones.
+/// let receiver = set.remove(id).ok_or("no such receiver")?.to::<u32>();
+/// assert_eq!(receiver.recv()?, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct OpaqueIpcReceiver {
     slot: Slot,
@@ -64,7 +168,7 @@ impl OpaqueIpcReceiver {
     /// Makes it a receiver of `T`.
     pub fn to<'de, T>(self) -> IpcReceiver<T>
     where
-        T: Deserialize<'de> + Serialize,
+        T: Deserialize<'de>,
     {
         IpcReceiver::from(self.slot)
     }

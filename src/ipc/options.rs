@@ -1,4 +1,4 @@
-//! How a channel is to behave.
+//! The behaviour of a channel.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::channel::{self, Options, Receiver, Sender, Slot};
 
-/// How a channel is to behave, where the usual way is not the best.
+/// The behaviour of a channel.
 ///
-/// Everything here is the receiver's to decide, goes with it when it is sent in a message, and holds for all senders, in whatever
-/// process they are. A receiver that was made elsewhere, by a server or a peer, is told with
-/// [`set_options`](IpcReceiver::set_options).
+/// The receiver decides all options. They move with it when it is sent in a message, and hold for
+/// all senders in all processes. [`set_options`](IpcReceiver::set_options) changes those of a
+/// receiver that came from a server or a peer.
 ///
 /// # Examples
 ///
@@ -36,75 +36,90 @@ pub struct ChannelOptions {
 }
 
 impl ChannelOptions {
-    /// Those of [`ipc::channel`](super::channel): causal order, the [usual limits](Limits), 50 µs of waiting without going to sleep,
-    /// and shared memory where a channel is busy.
+    /// Returns the options of [`ipc::channel`](super::channel): causal order, the [default
+    /// limits](Limits), 50 µs of spinning, and shared memory for channels that are busy.
     pub fn new() -> ChannelOptions {
         ChannelOptions::default()
     }
 
-    /// In which order messages from different senders arrive.
+    /// Sets the order in which messages of different senders arrive.
     ///
-    /// If it is changed while messages are on their way, none of them is lost, and what was sent before the change keeps its order.
+    /// A change while messages are on their way loses none of them, and messages that were sent
+    /// before it keep their order.
+    ///
+    /// # Examples
+    ///
+    /// See [`ChannelOptions`].
     #[must_use]
     pub fn ordering(mut self, ordering: Ordering) -> ChannelOptions {
         self.options.ordering = ordering;
         self
     }
 
-    /// How much the receiver takes. What is beyond the largest value of a limit counts as that.
+    /// Sets how much the receiver takes from its senders. Values above the largest of a limit count
+    /// as that.
+    ///
+    /// # Examples
+    ///
+    /// See [`Limits`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> ChannelOptions {
         self.options.limits = limits;
         self
     }
 
-    /// How long the receiver looks for a message before it goes to sleep, at most; 50 µs by default, not more than 10 ms, and none
-    /// is 0.
+    /// Sets the longest time for which the receiver polls for a message before it sleeps: 50 µs by
+    /// default, 10 ms at most. With zero it sleeps at once.
     ///
-    /// The default is some more than a peer that slept takes to wake up and answer. A longer time makes answers from a slower peer come sooner, at the price of
-    /// processor time, and no time makes the receiver sleep whenever there is nothing. However long it is, it only looks while that has
-    /// been worth it lately, and where there is more than one processor. A receiver in a set looks for as long as the least patient of
-    /// those that have something to look at.
+    /// The default is a little more than a sleeping peer takes to wake up and answer. A longer time
+    /// makes answers from slower peers arrive sooner, and costs processor time. The receiver polls
+    /// only while that has been successful lately, and only on a machine with more than one
+    /// processor. In a set, the shortest time among the members with something to poll for holds.
     #[must_use]
     pub fn spin(mut self, limit: Duration) -> ChannelOptions {
         self.options.spin_nanos = nanos(limit);
         self
     }
 
-    /// Whether processes that send much, or large messages, share memory with the receiver; they do by default, where the platform has it.
+    /// Sets whether processes that send much, or large messages, share memory with the receiver. By
+    /// default they do, where the platform has it.
     ///
-    /// Without, everything goes by the operating system's channel: each message costs a system call on both sides and none any memory,
-    /// and `send` waits while that is full (on Linux, with some 200 KiB). Senders that have found this out do not
-    /// share memory with this channel again, even if it is allowed later.
+    /// Without shared memory all messages go through the operating system's channel: each costs a
+    /// system call on both sides, and [`send`](super::IpcSender#blocking) blocks for up to ten
+    /// seconds while it is full (on Linux, with some 200 KiB). Senders that have been told so do
+    /// not share memory with this channel again, even if it is allowed later.
     #[must_use]
     pub fn shared_memory(mut self, is_used: bool) -> ChannelOptions {
         self.options.shares_memory = is_used;
         self
     }
 
-    /// How long shared memory is kept that nothing comes through, about: a second by default, not less than a millisecond, and
-    /// `Duration::MAX` is for as long as the channel exists.
+    /// Sets how long unused shared memory is kept: about a second by default, at least a
+    /// millisecond. `Duration::MAX` keeps it for as long as the channel exists.
     ///
-    /// It is given back by receivers that wait, which wake once or twice for it, by sets that wait, which look once a second as long as there is
-    /// some, and by those that are busy. Its sender goes on
-    /// with the operating system's channel, and gets shared memory again as soon as it sends much.
+    /// After that time, receivers that block or are busy stop using it; a blocked one wakes once or
+    /// twice for that, and a set once a second while there is some. The sender goes on with the
+    /// operating system's channel, and gets shared memory again when it sends much. The memory is
+    /// free when its sender has sent again or has been dropped.
     #[must_use]
     pub fn keep_memory(mut self, duration: Duration) -> ChannelOptions {
         self.options.idle_nanos = nanos(duration);
         self
     }
 
-    /// Whether the channel stays in the memory of this process until one of its ends leaves it; by default it does not, and is an object of
-    /// the operating system from the start.
+    /// Sets whether the channel stays in the memory of this process until one of its ends leaves
+    /// it. By default it does not: it is an object of the operating system from the start.
     ///
-    /// Such a channel costs no handle, and nothing is asked of the operating system to make it: it takes a fraction of a microsecond, and cannot fail. Between
-    /// threads it is as fast as std's. What is sent goes through the codec all the same, so nothing depends on where the other end is. It becomes
-    /// the operating system's when an end is sent in a message, its descriptor is asked for, or the receiver is added to a set or a
-    /// router or made a stream; what was sent before keeps its place. For want of handles that can fail.
+    /// Such a channel costs no handle and no system call: making it takes a fraction of a
+    /// microsecond, and cannot fail. Between threads it is as fast as `std::sync::mpsc`. Messages
+    /// are encoded and decoded all the same. It becomes an object of the operating system when an
+    /// end is sent in a message, when its descriptor is asked for, and when the receiver becomes a
+    /// stream or a member of a set or a router. That can fail if this process has no handle left.
+    /// Messages that were sent before keep their place.
     ///
-    /// A forked child has no part in a channel that is in its parent's memory. There, its ends return errors that say so.
+    /// After a `fork` the ends of such a channel in the child return errors that say so.
     ///
-    /// This is for making channels only: [`set_options`](IpcReceiver::set_options) does not heed it.
+    /// This option is for new channels: [`set_options`](IpcReceiver::set_options) ignores it.
     ///
     /// # Examples
     ///
@@ -130,7 +145,7 @@ impl ChannelOptions {
         self
     }
 
-    /// Makes a channel that behaves like this.
+    /// Makes a channel with these options.
     ///
     /// # Errors
     ///
@@ -143,7 +158,8 @@ impl ChannelOptions {
         Ok((IpcSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
     }
 
-    /// Makes a channel with a bound that behaves like this. As [`ipc::sync_channel`](super::sync_channel).
+    /// Makes a channel with a bound, with these options. As
+    /// [`ipc::sync_channel`](super::sync_channel).
     ///
     /// # Errors
     ///
@@ -159,7 +175,7 @@ impl ChannelOptions {
         Ok((IpcSyncSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
     }
 
-    /// Makes a channel for bytes that behaves like this.
+    /// Makes a channel for bytes, with these options.
     ///
     /// # Errors
     ///

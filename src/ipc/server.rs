@@ -10,33 +10,72 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{IpcReceiver, IpcSender};
 use crate::channel::server::{self, Connection};
 use crate::channel::{Server, Slot};
+use crate::codec;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::{Peer, ServerName, Wait};
 
-/// A server that clients come to by a name, at any time and as many as like. Each gets a channel of its own in both directions: the
-/// server sends it `Out` and receives `In`.
+/// A server with a name that any number of clients connect to. Each client gets a channel in each
+/// direction: the server sends `Out` to it and receives `In`.
 ///
-/// A client is accepted when its [`connect`] has returned, or a little before; what it sends until then is not lost, even if
-/// it ends meanwhile. Clients that connect and say nothing, break the protocol or leave are passed over, and disturb
-/// nobody: of those that say nothing, some 64 are kept, and the oldest has to go for the next.
+/// A client is accepted when its [`connect`] has returned, or a little before; what it sends until
+/// then is not lost, even if it ends meanwhile. Connections that stay silent, break the protocol or
+/// close are not accepted, and delay no client: the server keeps some 64 silent connections, and
+/// drops the oldest for the next.
 ///
-/// A server can also be [a member of a set](super::IpcReceiverSet::add_server), and with the feature `async` a stream.
+/// A server can also be [a member of a set](super::IpcReceiverSet::add_server), and with the
+/// feature `async` a stream.
 ///
 /// # The name
 ///
-/// A [name](ServerName) has one server at a time. That of a server which was killed is taken over by the next; whether
-/// its owner is alive is asked, not guessed. The name is gone when the server is dropped; clients that have been accepted keep their
-/// channels.
+/// A [name](ServerName) belongs to one server at a time. The next server takes over the name of one
+/// that was killed; it asks the operating system whether the owner is alive. The name disappears
+/// when the server is dropped. Clients that have been accepted keep their channels.
+///
+/// # Bounds
+///
+/// A connection has no bound: messages that are sent and not received take up memory of the side
+/// that sends. For a connection with bounds, each side makes a channel with a bound and sends its
+/// receiver as the first message:
+///
+/// ```
+/// use strait::ipc::{self, IpcReceiver, IpcServer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("bounded-{}", std::process::id());
+/// # let name = name.as_str();
+/// let mut server = IpcServer::<IpcReceiver<u64>, IpcReceiver<u32>>::bind(name)?;
+///
+/// // The client waits when eight of its numbers were not received yet.
+/// let (numbers, receiver) = ipc::sync_channel::<u32>(8)?;
+/// let (to_server, from_server) = ipc::connect::<IpcReceiver<u32>, IpcReceiver<u64>>(name)?;
+/// to_server.send(receiver)?;
+/// numbers.send(21)?;
+///
+/// let (to_client, from_client) = server.accept()?.split();
+/// let numbers = from_client.recv()?;
+/// let (answers, receiver) = ipc::sync_channel::<u64>(8)?;
+/// to_client.send(receiver)?;
+/// answers.send(2 * u64::from(numbers.recv()?))?;
+///
+/// assert_eq!(from_server.recv()?.recv()?, 42);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Platform
 ///
-/// Only processes of this user, and of root, get in, whoever is able to connect: `set_filter` in [`os`](crate::os) changes that, and tells
-/// who it is. With a path or an abstract name on Linux, others may be able to connect; with a private name they are not.
+/// Only processes of this user and of root are accepted, however many can connect: `set_filter` in
+/// [`os`](crate::os) changes that, and tells which process it is. A server that runs as the
+/// overflow uid in a user namespace accepts no client at a path or an abstract name without a
+/// filter, because it cannot tell users apart. On Linux other users may be able to connect to a
+/// path or an abstract name, but not to a private name.
 ///
-/// On Linux a server has three descriptors, and one more for the lock of a name in the file system; each client has two.
+/// On Linux a server has three file descriptors, and one more for the lock of a name in the file
+/// system. Each client has two. See [the table of costs](crate#costs).
 ///
-/// After a `fork` a server belongs to the parent. The child must not use it, and shares the name with it: until both have ended or
-/// dropped it, or the child has called `exec`, the name counts as in use if the parent was killed.
+/// After a `fork` a server belongs to the parent. The child must not use it, and shares the name
+/// with it: until both have ended or dropped it, or the child has called `exec`, the name counts as
+/// in use if the parent was killed.
 ///
 /// # Examples
 ///
@@ -82,29 +121,36 @@ where
     Out: for<'de> Deserialize<'de> + Serialize,
     In: for<'de> Deserialize<'de> + Serialize,
 {
-    /// Takes a name, and serves those who connect to it.
+    /// Makes a server with this name.
     ///
     /// # Errors
     ///
     /// - [`AddrInUse`](io::ErrorKind::AddrInUse): a server that is alive has the name.
-    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists): there is something else at that path. It is left alone.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the directory for private names is not this user's alone.
+    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists): there is something else at that path. It
+    ///   is left alone.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the directory for private names is
+    ///   not this user's alone.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput): it cannot be a name.
     /// - Others of the operating system.
     pub fn bind(name: impl Into<ServerName>) -> Result<IpcServer<Out, In>, io::Error> {
-        Server::bind(name.into()).map(IpcServer::from)
+        Server::bind(name.into(), codec::introduction::<Out, In>()).map(IpcServer::from)
     }
 
-    /// What clients connect to.
+    /// Returns the name that clients connect to.
     pub fn name(&self) -> &ServerName {
         self.server.name()
     }
 
-    /// Waits for the next client.
+    /// Returns the next client, and blocks until one connects.
     ///
     /// # Errors
     ///
-    /// [`Io`](IpcError::Io) if the operating system refused, for want of handles, say. The client waits until the next call.
+    /// - [`SerializationError`](IpcError::SerializationError) if a client speaks another version of
+    ///   strait's protocol, or has another codec. The error names those of both processes, and the
+    ///   client's first [`recv`](IpcReceiver::recv) returns it as well. The next call returns the
+    ///   next client.
+    /// - [`Io`](IpcError::Io) if the operating system refused, for want of handles, say. The client
+    ///   waits until the next call.
     pub fn accept(&mut self) -> Result<IpcConnection<Out, In>, IpcError> {
         // Without a limit `Empty` does not happen.
         self.accept_within(Wait::Forever).map_err(|error| match error {
@@ -113,7 +159,7 @@ where
         })
     }
 
-    /// Returns the next client if there is one.
+    /// Returns the next client if there is one. Never blocks.
     ///
     /// # Errors
     ///
@@ -122,7 +168,7 @@ where
         self.accept_within(Wait::Never)
     }
 
-    /// Waits for the next client, for at most `duration`.
+    /// Returns the next client, and blocks until one connects, for at most `duration`.
     ///
     /// # Errors
     ///
@@ -134,7 +180,8 @@ where
         self.accept_within(Wait::at_most(duration))
     }
 
-    /// Iterates over the clients, waiting for each. It never ends by itself; an error need not be the last.
+    /// Returns an iterator over the clients, which blocks until each connects. It never ends; after
+    /// an error it can be used again.
     pub fn incoming(&mut self) -> Incoming<'_, Out, In> {
         Incoming { server: self }
     }
@@ -168,6 +215,10 @@ impl<Out, In> fmt::Debug for IpcServer<Out, In> {
 }
 
 /// The iterator that [`IpcServer::incoming`] returns.
+///
+/// # Examples
+///
+/// See [`IpcServer`].
 pub struct Incoming<'a, Out, In> {
     server: &'a mut IpcServer<Out, In>,
 }
@@ -190,10 +241,15 @@ impl<Out, In> fmt::Debug for Incoming<'_, Out, In> {
     }
 }
 
-/// A client, as its server sees it: a channel in each direction.
+/// The connection of a server to a client: a channel in each direction.
 ///
-/// When the client is gone, the receiver says [`Disconnected`](IpcError::Disconnected) after all that the client has sent. To turn a
-/// client out, drop both.
+/// After the client has ended or dropped its ends, the receiver delivers what the client has sent,
+/// and then returns [`Disconnected`](IpcError::Disconnected). Drop both ends to disconnect a
+/// client.
+///
+/// # Examples
+///
+/// See [`IpcServer`] and [`IpcReceiverSet::add_server`](super::IpcReceiverSet::add_server).
 pub struct IpcConnection<Out, In> {
     /// To the client.
     pub sender: IpcSender<Out>,
@@ -202,7 +258,7 @@ pub struct IpcConnection<Out, In> {
 }
 
 impl<Out, In> IpcConnection<Out, In> {
-    /// Takes it apart.
+    /// Returns both ends.
     pub fn split(self) -> (IpcSender<Out>, IpcReceiver<In>) {
         (self.sender, self.receiver)
     }
@@ -238,21 +294,33 @@ impl<'de, Out, In> Deserialize<'de> for IpcConnection<Out, In> {
     }
 }
 
-/// Connects to the [`IpcServer`] of that name, and returns a sender to it and a receiver for what it sends to this client.
+/// Connects to the [`IpcServer`] of that name, and returns a sender to it and a receiver from it.
 ///
-/// It does not wait until it is accepted, and messages may be sent at once. But while very many are waiting to be accepted, it waits
-/// for its turn to do so. A server that does not let this process in drops what it sends, which shows as
+/// It does not block until the server accepts the client, and messages can be sent at once. While
+/// very many clients wait to be accepted, it blocks until it is this client's turn. A server that
+/// refuses this process drops its messages, and its ends return
 /// [`Disconnected`](IpcError::Disconnected).
+///
+/// A server that speaks another version of strait's protocol, or has another codec, does not accept
+/// this process. The first [`recv`](IpcReceiver::recv) then returns a
+/// [`SerializationError`](IpcError::SerializationError) that names the versions and codecs of both
+/// processes, and `send` returns `Disconnected` from then on.
 ///
 /// # Errors
 ///
 /// - [`NotFound`](io::ErrorKind::NotFound): there is no such server.
-/// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server was killed, and left its name behind.
-/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the file system does not let this process connect; or the name is private or
-///   abstract, and the server somebody else's than this user's or root's.
-/// - [`ConnectionReset`](io::ErrorKind::ConnectionReset): the server does not let this process in.
+/// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server was killed, and left its
+///   name behind.
+/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file system does not let this
+///   process connect; or if the name is private or abstract, and the server runs as another user
+///   than this process, and not as root.
+/// - [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the server refuses this process.
 /// - [`InvalidInput`](io::ErrorKind::InvalidInput): it is not the name of a server.
 /// - Others of the operating system.
+///
+/// # Examples
+///
+/// See [`IpcServer`].
 pub fn connect<Out, In>(
     name: impl Into<ServerName>,
 ) -> Result<(IpcSender<Out>, IpcReceiver<In>), io::Error>
@@ -263,11 +331,24 @@ where
     connect_within(&name.into(), Wait::Forever)
 }
 
-/// As [`connect`], waiting for at most `duration` while too many others want to be accepted.
+/// As [`connect`], and blocks for at most `duration` while too many clients wait to be accepted.
 ///
 /// # Errors
 ///
-/// [`TimedOut`](io::ErrorKind::TimedOut) if its turn did not come in time; else as [`connect`].
+/// [`TimedOut`](io::ErrorKind::TimedOut) if it was not its turn in time; otherwise as [`connect`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use std::time::Duration;
+///
+/// use strait::ipc;
+///
+/// let seconds = Duration::from_secs(5);
+/// let error = ipc::connect_timeout::<u32, u64>("not-running", seconds).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// ```
 pub fn connect_timeout<Out, In>(
     name: impl Into<ServerName>,
     duration: Duration,
@@ -283,9 +364,13 @@ fn connect_within<Out, In>(
     name: &ServerName,
     wait: Wait,
 ) -> io::Result<(IpcSender<Out>, IpcReceiver<In>)> {
-    // Who may make a file at a path is for its owner to say.
-    let is_anyones = matches!(name, ServerName::Path(_));
-    connect_if_trusted(name, wait, |peer| is_anyones || peer.is_same_user())
+    connect_if_trusted(name, wait, |peer| match name {
+        // Which processes may make a file at a path is for its owner to say.
+        ServerName::Path(_) => true,
+        // No other user can enter their directory.
+        ServerName::Private(_) => peer.shows_as_same_user(),
+        ServerName::Abstract(_) => peer.is_same_user(),
+    })
 }
 
 pub(crate) fn connect_if_trusted<Out, In>(
@@ -293,5 +378,6 @@ pub(crate) fn connect_if_trusted<Out, In>(
     wait: Wait,
     is_trusted: impl FnMut(&Peer) -> bool,
 ) -> io::Result<(IpcSender<Out>, IpcReceiver<In>)> {
-    Ok(IpcConnection::from(server::connect(name, wait, is_trusted)?).split())
+    let introduction = codec::introduction::<Out, In>();
+    Ok(IpcConnection::from(server::connect(name, &introduction, wait, is_trusted)?).split())
 }

@@ -10,16 +10,18 @@ use crate::channel::{Event, ReceiverSet, Slot};
 use crate::error::{SerDeError, TrySelectError};
 use crate::platform::Wait;
 
-/// Many receivers, from which whatever arrives first is received.
+/// A set of receivers, which receives the messages of all of them.
 ///
-/// Members are served in turn: one that is flooded does not keep the others waiting, and a selection returns after at most
-/// some thousand messages or some megabytes. The cost of a selection depends on how many members have something, not on how many
-/// there are.
+/// [`select`](IpcReceiverSet::select) serves the members in turn: a flooded member does not delay
+/// the others, and a selection returns after at most some thousand messages or some megabytes. The
+/// cost of a selection depends on the number of members that have messages, not on the number of
+/// members.
 ///
 /// # Platform
 ///
-/// On Linux it is [`AsFd`](std::os::fd::AsFd): readable when a selection may find something. After a `fork` a set belongs to the
-/// parent; the child must not use it.
+/// On Linux it is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html): its descriptor is
+/// readable while a selection may find something. After a `fork` a set belongs to the parent; the
+/// child must not use it. See [the table of costs](crate#costs) for its descriptors.
 ///
 /// # Examples
 ///
@@ -56,25 +58,29 @@ impl IpcReceiverSet {
     ///
     /// # Errors
     ///
-    /// The operating system's, when it has no more handles for this process, say.
+    /// Those of the operating system, if it has no more handles for this process, say.
     pub fn new() -> Result<IpcReceiverSet, io::Error> {
         Ok(IpcReceiverSet { set: ReceiverSet::new()? })
     }
 
-    /// Adds a receiver and returns its id in the results. Ids count from zero and are never used again.
+    /// Adds a receiver and returns its id, which the results name. Ids count from zero and are
+    /// never used again.
     ///
     /// # Errors
     ///
-    /// The operating system's; [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message. The receiver
-    /// is dropped then, with all that it has not delivered.
-    pub fn add<T>(&mut self, receiver: IpcReceiver<T>) -> Result<u64, io::Error>
-    where
-        T: for<'de> Deserialize<'de> + Serialize,
-    {
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message.
+    /// - Others of the operating system.
+    ///
+    /// In both cases the receiver is dropped, with all messages that it has not delivered.
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiverSet`].
+    pub fn add<T>(&mut self, receiver: IpcReceiver<T>) -> Result<u64, io::Error> {
         self.add_slot(receiver.into_slot())
     }
 
-    /// Adds a receiver of some type. As [`add`](IpcReceiverSet::add).
+    /// Adds a receiver of messages of an unknown type. As [`add`](IpcReceiverSet::add).
     ///
     /// # Errors
     ///
@@ -83,7 +89,8 @@ impl IpcReceiverSet {
         self.add_slot(receiver.into_slot())
     }
 
-    /// Adds a receiver of bytes, whose messages are taken with [`IpcMessage::into_bytes`]. As [`add`](IpcReceiverSet::add).
+    /// Adds a receiver of bytes. [`IpcMessage::into_bytes`] returns the bytes of its messages. As
+    /// [`add`](IpcReceiverSet::add).
     ///
     /// # Errors
     ///
@@ -96,13 +103,17 @@ impl IpcReceiverSet {
         self.set.add(slot.into_receiver()?)
     }
 
-    /// Adds a server and returns its id, from the same numbers as those of receivers. Each client that comes is a message with that
-    /// id, which [`IpcMessage::to`] makes an [`IpcConnection`](super::IpcConnection) of the server's types of, or a pair of a sender and a
-    /// receiver. Clients do not become members by themselves. A server is a member until it is removed.
+    /// Adds a server and returns its id, from the same numbers as those of receivers.
+    ///
+    /// Each client that connects is a message with that id. [`IpcMessage::to`] makes of it an
+    /// [`IpcConnection`](super::IpcConnection) of the server's types, or a pair of a sender and a
+    /// receiver. Clients do not become members by themselves. A server is a member until it is
+    /// removed. A client that speaks another version of the protocol is a message, too:
+    /// [`IpcMessage::to`] returns the error that [`IpcServer::accept`] would return.
     ///
     /// # Errors
     ///
-    /// The operating system's. The server is dropped then.
+    /// Those of the operating system. The server is dropped then.
     ///
     /// # Examples
     ///
@@ -144,32 +155,43 @@ impl IpcReceiverSet {
         self.set.add_server(server.into_core())
     }
 
-    /// Gives a server back, with the clients that it has not delivered; `None` if the set has no server of that id. The types are not
-    /// checked.
+    /// Removes a server and returns it, with the clients that it has not delivered; `None` if the
+    /// set has no server of that id. The types are not checked.
     pub fn remove_server<Out, In>(&mut self, id: u64) -> Option<IpcServer<Out, In>> {
         self.set.remove_server(id).map(IpcServer::from)
     }
 
-    /// Gives a receiver back, with all that it has not delivered; `None` if the set has none of that id.
+    /// Removes a receiver and returns it, with all messages that it has not delivered; `None` if
+    /// the set has no receiver of that id.
+    ///
+    /// # Examples
+    ///
+    /// See [`OpaqueIpcReceiver`].
     pub fn remove(&mut self, id: u64) -> Option<OpaqueIpcReceiver> {
         self.set.remove(id).map(|receiver| OpaqueIpcReceiver::from(Slot::from(receiver)))
     }
 
-    /// How many receivers and servers it has. One whose channel was reported closed is no longer among them.
+    /// Returns the number of receivers and servers. A receiver whose channel was reported closed is
+    /// no longer a member.
     pub fn len(&self) -> usize {
         self.set.len()
     }
 
-    /// Whether it has none.
+    /// Returns whether the set has no members.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Waits until something happens, and returns it: at least one result. An empty set waits for ever.
+    /// Blocks until a member has a message, a client or a disconnection, and returns at least one
+    /// result. With an empty set it blocks for ever.
     ///
     /// # Errors
     ///
-    /// The operating system's. Nothing that was received is lost.
+    /// Those of the operating system. No received message is lost.
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcReceiverSet`].
     pub fn select(&mut self) -> Result<Vec<IpcSelectionResult>, io::Error> {
         loop {
             let results = self.results(Wait::Forever)?;
@@ -179,21 +201,28 @@ impl IpcReceiverSet {
         }
     }
 
-    /// Returns what has happened, without waiting.
+    /// Returns the results that are there. Never blocks.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TrySelectError::Empty) if nothing has; else as [`select`](IpcReceiverSet::select).
+    /// - [`Empty`](TrySelectError::Empty) if there is none.
+    /// - Otherwise as [`select`](IpcReceiverSet::select).
     pub fn try_select(&mut self) -> Result<Vec<IpcSelectionResult>, TrySelectError> {
         self.some_results(Wait::Never)
     }
 
-    /// Waits until something happens, for at most `duration`, and returns it. Neither a flood of messages nor signals
-    /// prolong or shorten the wait.
+    /// Blocks until a member has a message, a client or a disconnection, for at most `duration`,
+    /// and returns the results. Neither floods of messages nor signals prolong or shorten the wait.
+    /// A duration beyond the range of the clock is no limit.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TrySelectError::Empty) if nothing happened in time; else as [`select`](IpcReceiverSet::select).
+    /// - [`Empty`](TrySelectError::Empty) if nothing happened in time.
+    /// - Otherwise as [`select`](IpcReceiverSet::select).
+    ///
+    /// # Examples
+    ///
+    /// See [`TrySelectError`].
     pub fn try_select_timeout(
         &mut self,
         duration: Duration,
@@ -223,17 +252,24 @@ impl IpcReceiverSet {
     }
 }
 
-/// One thing that happened in a set.
+/// A result of [`IpcReceiverSet::select`].
+///
+/// # Examples
+///
+/// See [`IpcReceiverSet`].
+// Not `non_exhaustive`: programs for ipc-channel match it exhaustively.
 #[derive(Debug)]
 pub enum IpcSelectionResult {
-    /// The receiver of that id received a message, or the [server](IpcReceiverSet::add_server) of that id a client. If what arrived was malformed, [`IpcMessage::to`] returns the error.
+    /// The receiver of that id received a message, or the [server](IpcReceiverSet::add_server) of
+    /// that id a client. If the message is malformed, [`IpcMessage::to`] returns the error.
     MessageReceived(u64, IpcMessage),
-    /// The channel of the receiver of that id is disconnected, all its messages were received, and it has left the set.
+    /// All senders of the receiver of that id have been dropped, and all its messages were
+    /// received. The receiver has left the set.
     ChannelClosed(u64),
 }
 
 impl IpcSelectionResult {
-    /// Takes the message and the id of its receiver.
+    /// Returns the message and the id of its receiver.
     ///
     /// # Panics
     ///
@@ -251,8 +287,9 @@ impl IpcSelectionResult {
 impl From<Event> for IpcSelectionResult {
     fn from(event: Event) -> IpcSelectionResult {
         match event {
-            Event::Message(id, bytes, attachments) => {
-                IpcSelectionResult::MessageReceived(id, IpcMessage::new(bytes, attachments))
+            Event::Message(id, bytes, entries, sent_type) => {
+                let message = IpcMessage::new(bytes, entries).sent_as(sent_type);
+                IpcSelectionResult::MessageReceived(id, message)
             }
             Event::Client(id, client) => {
                 IpcSelectionResult::MessageReceived(id, IpcMessage::of_client(*client))

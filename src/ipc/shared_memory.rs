@@ -1,33 +1,53 @@
-//! Memory that several processes see.
+//! Memory that several processes read, and none changes.
 //!
 //! # Safety
 //!
-//! Slices are made of the region that the backend keeps mapped for as long as the value lives. That nobody writes while a
-//! slice is read is what the one unsafe method here asks of its callers.
+//! There is no unsafe operation here. One method is declared `unsafe`, because ipc-channel's is.
 
 #![allow(unsafe_code)]
 
 use std::fmt;
 use std::io;
 use std::ops::Deref;
-use std::ptr;
-use std::slice;
+use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::Deserializer;
+use serde::ser::{Error as _, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::codec::endpoint;
 use crate::platform::Memory;
 
-/// Memory that is shared with whoever receives it in a message.
+/// Bytes that are shared with the processes they are sent to, instead of being copied.
 ///
-/// Clones and received copies are the same memory. In one process clones share one mapping and one handle; an empty one
-/// has neither. It derefs to its bytes.
+/// It derefs to its bytes. They do not change while they are borrowed, whatever any other process
+/// does. For memory that one process writes while others read it, use
+/// [`SharedMemoryWriter`](super::SharedMemoryWriter).
+///
+/// Clones and received values share the same memory. An empty value has neither memory nor a
+/// handle.
+///
+/// # Costs
+///
+/// | what | copies of the bytes |
+/// |---|---|
+/// | [`from_bytes`](Self::from_bytes) | one |
+/// | to clone, send, receive and read it | none |
+/// | the first [`make_mut`](Self::make_mut) or [`deref_mut`](Self::deref_mut), and the first after a `clone` | one |
+/// | to send it for the first time after that | one |
+/// | [`take`](Self::take) | one |
+///
+/// To share bytes that are yet to be computed, compute them in a `Vec` and call `from_bytes`.
+/// Writing them to new shared memory directly would take longer, since each page would fault.
 ///
 /// # Platform
 ///
-/// On Linux it is a memfd that is sealed against shrinking before it is mapped, and what arrives in a message is mapped only if
-/// it is: no peer can make an access to it fault. Bytes that a hostile peer writes show up in it, at any moment: whoever
-/// takes memory from a peer that is not trusted copies what it checks.
+/// On Linux it is a memfd that is sealed against writing, growing and shrinking. A received one is
+/// mapped read-only, and is refused if it is not sealed: no peer can change it, or make an access
+/// to it fail. `from_byte(0, length)` allocates no pages. The process that reads them first does,
+/// and they count as its memory.
+///
+/// On other systems, and with the feature `force-inprocess`, it is memory of this process.
 ///
 /// # Examples
 ///
@@ -42,9 +62,20 @@ use crate::platform::Memory;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct IpcSharedMemory {
-    /// `None` is the empty one.
-    memory: Option<Memory>,
+pub struct IpcSharedMemory(Content);
+
+#[derive(Clone)]
+enum Content {
+    Empty,
+    Shared(Memory),
+    Own(Arc<Own>),
+}
+
+/// Bytes that this process alone has, shared by clones.
+struct Own {
+    bytes: Vec<u8>,
+    /// The sealed copy, if they have been sent.
+    sent: OnceLock<Memory>,
 }
 
 impl IpcSharedMemory {
@@ -52,7 +83,8 @@ impl IpcSharedMemory {
     ///
     /// # Panics
     ///
-    /// If the operating system has no memory or handles for it; see [`try_from_bytes`](IpcSharedMemory::try_from_bytes).
+    /// If the operating system has no memory or handles for it; see
+    /// [`try_from_bytes`](IpcSharedMemory::try_from_bytes).
     pub fn from_bytes(bytes: &[u8]) -> IpcSharedMemory {
         IpcSharedMemory::try_from_bytes(bytes)
             .unwrap_or_else(|error| panic!("cannot make shared memory: {error}"))
@@ -62,7 +94,8 @@ impl IpcSharedMemory {
     ///
     /// # Panics
     ///
-    /// If the operating system has no memory or handles for it; see [`try_from_byte`](IpcSharedMemory::try_from_byte).
+    /// If the operating system has no memory or handles for it; see
+    /// [`try_from_byte`](IpcSharedMemory::try_from_byte).
     pub fn from_byte(byte: u8, length: usize) -> IpcSharedMemory {
         IpcSharedMemory::try_from_byte(byte, length)
             .unwrap_or_else(|error| panic!("cannot make shared memory: {error}"))
@@ -74,10 +107,7 @@ impl IpcSharedMemory {
     ///
     /// The operating system's, when it has no memory or handles for it.
     pub fn try_from_bytes(bytes: &[u8]) -> io::Result<IpcSharedMemory> {
-        IpcSharedMemory::try_new(bytes.len(), |start| {
-            // SAFETY: `start` is new memory of the same length that nobody else knows yet.
-            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) }
-        })
+        IpcSharedMemory::unless_empty(bytes.len(), || Memory::from_bytes(bytes))
     }
 
     /// Makes shared memory of `length` bytes that are all `byte`.
@@ -86,40 +116,100 @@ impl IpcSharedMemory {
     ///
     /// The operating system's, when it has no memory or handles for it.
     pub fn try_from_byte(byte: u8, length: usize) -> io::Result<IpcSharedMemory> {
-        IpcSharedMemory::try_new(length, |start| {
-            if byte != 0 {
-                // SAFETY: `start` is new memory of `length` bytes that nobody else knows yet.
-                unsafe { ptr::write_bytes(start, byte, length) }
-            }
-        })
+        IpcSharedMemory::unless_empty(length, || Memory::from_byte(byte, length))
     }
 
-    fn try_new(length: usize, fill: impl FnOnce(*mut u8)) -> io::Result<IpcSharedMemory> {
-        if length == 0 {
-            return Ok(IpcSharedMemory { memory: None });
+    fn unless_empty(
+        length: usize,
+        make: impl FnOnce() -> io::Result<Memory>,
+    ) -> io::Result<IpcSharedMemory> {
+        let content = if length == 0 { Content::Empty } else { Content::Shared(make()?) };
+        Ok(IpcSharedMemory(content))
+    }
+
+    /// Borrows the bytes for writing, as [`Arc::make_mut`] does.
+    ///
+    /// The writes change this value, and later clones and messages of it. Other clones, and values
+    /// that other processes have received, stay as they are. The first call copies the bytes: see
+    /// [Costs](IpcSharedMemory#costs).
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` if there is no memory for the copy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::ipc::IpcSharedMemory;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut memory = IpcSharedMemory::try_from_bytes(b"small")?;
+    /// let clone = memory.clone();
+    /// memory.make_mut()?[1..3].copy_from_slice(b"ta");
+    /// assert_eq!(&*memory, b"stall");
+    /// assert_eq!(&*clone, b"small");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn make_mut(&mut self) -> io::Result<&mut [u8]> {
+        let is_alone = match &mut self.0 {
+            Content::Empty => return Ok(&mut []),
+            Content::Shared(_) => false,
+            Content::Own(own) => Arc::get_mut(own).is_some(),
+        };
+        if !is_alone {
+            let own = Own { bytes: self.try_to_vec()?, sent: OnceLock::new() };
+            self.0 = Content::Own(Arc::new(own));
         }
-        let memory = Memory::new(length)?;
-        fill(memory.as_ptr());
-        Ok(IpcSharedMemory { memory: Some(memory) })
+        let own = match &mut self.0 {
+            Content::Own(own) => Arc::get_mut(own),
+            Content::Empty | Content::Shared(_) => None,
+        };
+        let own = own.expect("what was just made, or is alone, has no clone");
+        // The caller may change the bytes: the next message needs a new copy.
+        own.sent.take();
+        Ok(&mut own.bytes)
     }
 
-    /// Borrows the bytes for writing. What is written is seen by all who have the memory.
+    /// Borrows the bytes for writing, as [`make_mut`](IpcSharedMemory::make_mut) does.
+    ///
+    /// ipc-channel asks its callers for a single reader or writer, since there the writes can show
+    /// up in clones and in other processes. Code that meets this condition works here too, with
+    /// copies.
     ///
     /// # Safety
     ///
-    /// While the slice lives, nobody else may read or write the memory: no clone of it in this process, and nobody in
-    /// another process that it was sent to.
+    /// No conditions. It is `unsafe` because ipc-channel's is.
+    ///
+    /// # Panics
+    ///
+    /// If there is no memory for the copy.
     pub unsafe fn deref_mut(&mut self) -> &mut [u8] {
-        match &self.memory {
-            // SAFETY: valid for that many bytes while `self` lives; that it is the only access is the caller's promise.
-            Some(memory) => unsafe { slice::from_raw_parts_mut(memory.as_ptr(), memory.size()) },
-            None => &mut [],
-        }
+        self.make_mut().unwrap_or_else(|error| panic!("cannot copy shared memory: {error}"))
     }
 
     /// Takes the bytes out, as a copy. `Some` on every platform; the `Option` is ipc-channel's.
     pub fn take(self) -> Option<Vec<u8>> {
         Some(self.to_vec())
+    }
+
+    fn try_to_vec(&self) -> io::Result<Vec<u8>> {
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(self.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        copy.extend_from_slice(self);
+        Ok(copy)
+    }
+}
+
+impl Own {
+    /// The bytes as they are sent.
+    fn memory(&self) -> io::Result<&Memory> {
+        if let Some(memory) = self.sent.get() {
+            return Ok(memory);
+        }
+        let memory = Memory::from_bytes(&self.bytes)?;
+        // Another thread may have set it meanwhile.
+        Ok(self.sent.get_or_init(|| memory))
     }
 }
 
@@ -127,10 +217,10 @@ impl Deref for IpcSharedMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.memory {
-            // SAFETY: valid for that many bytes while `self` lives; who writes meanwhile broke the promise of `deref_mut`.
-            Some(memory) => unsafe { slice::from_raw_parts(memory.as_ptr(), memory.size()) },
-            None => &[],
+        match &self.0 {
+            Content::Empty => &[],
+            Content::Shared(memory) => memory.as_slice(),
+            Content::Own(own) => &own.bytes,
         }
     }
 }
@@ -149,12 +239,18 @@ impl fmt::Debug for IpcSharedMemory {
 
 impl Serialize for IpcSharedMemory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        endpoint::serialize_memory(self.memory.as_ref(), serializer)
+        let memory = match &self.0 {
+            Content::Empty => None,
+            Content::Shared(memory) => Some(memory),
+            Content::Own(own) => Some(own.memory().map_err(S::Error::custom)?),
+        };
+        endpoint::serialize_memory(memory, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for IpcSharedMemory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        endpoint::deserialize_memory(deserializer).map(|memory| IpcSharedMemory { memory })
+        let memory = endpoint::deserialize_memory(deserializer)?;
+        Ok(IpcSharedMemory(memory.map_or(Content::Empty, Content::Shared)))
     }
 }

@@ -1,4 +1,4 @@
-//! Channels with a bound: whoever sends more than is received has to wait.
+//! Channels with a bound, in which senders wait for the receiver.
 
 use std::fmt;
 use std::io;
@@ -7,20 +7,24 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ChannelOptions, IpcReceiver};
+use super::{ChannelOptions, IpcReceiver, OpaqueIpcSyncSender};
 use crate::channel::Sender;
 use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, TrySendError};
 use crate::platform::Wait;
 
-/// Makes a channel in which at most `bound` messages wait to be received, whichever processes they are from.
+/// Makes a channel in which at most `bound` messages wait to be received, from all processes
+/// together.
 ///
-/// Who sends one more waits until there is room. With a bound of zero there never is: each message is handed over to somebody who
-/// is just receiving, which is called a rendezvous.
+/// While it is full, `send` blocks until the receiver has received a message. With a bound of zero
+/// (rendezvous) each message goes to a receiver that is waiting for one at that moment, and `send`
+/// blocks until it has taken the message.
 ///
-/// The bound is kept between senders that keep to the rules. A process that is hostile can send more than that, and what it sends waits in its own
-/// memory, as in a [channel without a bound](super::channel). Nor can it keep others from sending: if senders died, or took leave to send and
-/// did not send, it is given anew after some tenths of a second; what is sent late all the same is then beyond the bound.
+/// The bound holds for senders that keep to the protocol. A hostile process can send more messages;
+/// they wait in its own memory, as in a [channel without a bound](super::channel). It cannot keep
+/// others from sending: if senders died, or took a permit to send and did not send, the receiver
+/// issues the permit again after some tenths of a second. A message that is sent late nevertheless
+/// exceeds the bound.
 ///
 /// # Errors
 ///
@@ -28,9 +32,13 @@ use crate::platform::Wait;
 ///
 /// # Platform
 ///
-/// On Linux each side has one descriptor more than without a bound, and the receiver another, and to send and to receive a message costs
-/// a system call more. A bound can be up to 1,044,480 there, or less if the system is configured so, or 4096 while this user has more than
-/// 1024 pipes; a larger one is as that.
+/// On Linux each side has one file descriptor more than without a bound, and sending and receiving
+/// a message cost a system call more each. The bound is 4,294,967,295 at most; a larger one counts
+/// as that. The receiver uses the kernel's asynchronous I/O (`io_setup`, `io_submit`,
+/// `io_getevents`), so that no sender can make it wait; a process that has used it takes some tens
+/// of milliseconds longer to exit. A sandbox can make these calls fail, but must not kill for them.
+/// There, and before Linux 5.8, a process that has a sender can make the receiver or other senders
+/// wait if it tampers with the permits to send.
 ///
 /// # Examples
 ///
@@ -56,26 +64,56 @@ where
 
 /// The sending end of a [channel with a bound](sync_channel).
 ///
-/// As an [`IpcSender`](super::IpcSender), it can be cloned and sent in messages. The bound is for all of them together.
+/// As an [`IpcSender`](super::IpcSender), it can be cloned and sent in messages. The bound is for
+/// all senders together.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// use strait::ipc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (jobs, inbox) = ipc::sync_channel::<u32>(2)?;
+/// let producer = thread::spawn(move || -> Result<(), strait::IpcError> {
+///     for job in 1..=100 {
+///         // Blocks while two jobs have not been received.
+///         jobs.send(job)?;
+///     }
+///     Ok(())
+/// });
+/// assert_eq!(inbox.iter().sum::<u32>(), 5050);
+/// producer.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct IpcSyncSender<T> {
     sender: Sender,
     values: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize> IpcSyncSender<T> {
-    /// Sends a value, waiting until there is room for it.
+    /// Sends a value, and blocks until there is room for it.
     ///
-    /// It waits for the receiver in any case: for as long as that lives and receives nothing. With a bound of zero it returns once
-    /// somebody takes the value.
+    /// It blocks for as long as the receiver lives and receives nothing. With a bound of zero it
+    /// returns when the receiver has taken the value.
     ///
     /// # Errors
     ///
-    /// As [`IpcSender::send`](super::IpcSender::send).
+    /// As [`IpcSender::send`](super::IpcSender::send). [`TimedOut`](io::ErrorKind::TimedOut) only
+    /// says that this user had as many handles in unreceived messages, of all channels, as the
+    /// system allows, for [`SEND_PATIENCE`](super::SEND_PATIENCE).
+    ///
+    /// # Examples
+    ///
+    /// See [`IpcSyncSender`].
     pub fn send(&self, data: T) -> Result<(), IpcError> {
         codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Sends a value without taking it. As [`send`](IpcSyncSender::send) and [`IpcSender::send_ref`](super::IpcSender::send_ref).
+    /// Sends a value without taking it, and blocks as [`send`](IpcSyncSender::send) does. Receivers
+    /// in the value move as with [`IpcSender::send_ref`](super::IpcSender::send_ref).
     ///
     /// # Errors
     ///
@@ -84,29 +122,74 @@ impl<T: Serialize> IpcSyncSender<T> {
         self.send_within(data, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Sends a value if there is room for it. With a bound of zero, there is if somebody waits for a message at this moment.
+    /// Sends a value if there is room for it. Never blocks.
+    ///
+    /// With a bound of zero there is room while the receiver waits for a message. A set, a stream
+    /// or a router that waits learns of the sender by a `try_send` that fails, and takes the value
+    /// of the next.
+    ///
+    /// The value stays with the caller, sent or not. `std::sync::mpsc` has another form of this
+    /// method, which takes the value and returns it in the error: that of [`mpsc::SyncSender`],
+    /// which [`From`] makes of this sender.
+    ///
+    /// [`mpsc::SyncSender`]: crate::mpsc::SyncSender
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) if there is no room; else as [`send`](IpcSyncSender::send).
+    /// [`Full`](TrySendError::Full) if there is no room; otherwise as
+    /// [`send`](IpcSyncSender::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::{TrySendError, ipc, mpsc};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = ipc::sync_channel::<u32>(1)?;
+    /// sender.try_send(&1)?;
+    /// assert!(matches!(sender.try_send(&2), Err(TrySendError::Full)));
+    /// let sender = mpsc::SyncSender::from(sender);
+    /// assert_eq!(sender.try_send(2), Err(mpsc::TrySendError::Full(2)));
+    /// assert_eq!(receiver.recv()?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_send(&self, data: &T) -> Result<(), TrySendError> {
         self.send_within(data, Wait::Never)
     }
 
-    /// Sends a value, waiting for room for at most `timeout`. A duration beyond what the clock can express is no limit.
+    /// Sends a value without taking it, and blocks until there is room for it, for at most
+    /// `timeout`. A duration beyond the range of the clock is no limit.
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) if there was no room in time; else as [`send`](IpcSyncSender::send).
+    /// - [`Full`](TrySendError::Full) if there was no room in time.
+    /// - Otherwise as [`send`](IpcSyncSender::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use strait::ipc;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, _receiver) = ipc::sync_channel::<u32>(1)?;
+    /// sender.send_timeout(&1, Duration::from_millis(1))?;
+    /// assert!(sender.send_timeout(&2, Duration::from_millis(1)).unwrap_err().is_full());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send_timeout(&self, data: &T, timeout: Duration) -> Result<(), TrySendError> {
         self.send_within(data, Wait::at_most(timeout))
     }
 
-    /// Sends a value, waiting for room until `deadline`.
+    /// Sends a value without taking it, and blocks until there is room for it, until `deadline` at
+    /// most.
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) if there was no room in time; else as [`send`](IpcSyncSender::send).
+    /// As [`send_timeout`](IpcSyncSender::send_timeout).
     pub fn send_deadline(&self, data: &T, deadline: Instant) -> Result<(), TrySendError> {
         self.send_within(data, Wait::Until(deadline))
     }
@@ -117,6 +200,21 @@ impl<T: Serialize> IpcSyncSender<T> {
 }
 
 impl<T> IpcSyncSender<T> {
+    /// Returns whether the receiver has been dropped. As
+    /// [`IpcSender::is_closed`](super::IpcSender::is_closed).
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Makes it a sender of messages of an unknown type.
+    ///
+    /// # Examples
+    ///
+    /// See [`OpaqueIpcSyncSender`].
+    pub fn to_opaque(self) -> OpaqueIpcSyncSender {
+        OpaqueIpcSyncSender::from(self.sender)
+    }
+
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn core(&self) -> &Sender {
         &self.sender
@@ -147,7 +245,7 @@ impl<T> fmt::Debug for IpcSyncSender<T> {
 
 impl<T> Serialize for IpcSyncSender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        endpoint::serialize_bounded_sender(&self.sender, serializer)
+        endpoint::serialize_sender(&self.sender, serializer)
     }
 }
 

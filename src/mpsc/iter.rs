@@ -1,11 +1,14 @@
 //! The iterators over what a receiver receives.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Receiver;
 
 /// The iterator that [`Receiver::iter`] returns.
+///
+/// # Examples
+///
+/// See [`Receiver`].
 #[derive(Debug)]
 pub struct Iter<'a, T: 'a> {
     receiver: &'a Receiver<T>,
@@ -17,7 +20,7 @@ impl<'a, T> Iter<'a, T> {
     }
 }
 
-impl<T: DeserializeOwned + Serialize> Iterator for Iter<'_, T> {
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -27,7 +30,11 @@ impl<T: DeserializeOwned + Serialize> Iterator for Iter<'_, T> {
 
 /// The iterator that [`Receiver::try_iter`] returns.
 ///
-/// `None` is not its end: it goes on when something has arrived.
+/// After it returned `None` it goes on when another value has arrived.
+///
+/// # Examples
+///
+/// See [`Receiver::try_iter`].
 #[derive(Debug)]
 pub struct TryIter<'a, T: 'a> {
     receiver: &'a Receiver<T>,
@@ -39,7 +46,7 @@ impl<'a, T> TryIter<'a, T> {
     }
 }
 
-impl<T: DeserializeOwned + Serialize> Iterator for TryIter<'_, T> {
+impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -47,7 +54,11 @@ impl<T: DeserializeOwned + Serialize> Iterator for TryIter<'_, T> {
     }
 }
 
-/// The iterator that a receiver becomes: [`Iter`], owning the receiver.
+/// The iterator that a `for` loop over a [`Receiver`] uses. As [`Iter`], and owns the receiver.
+///
+/// # Examples
+///
+/// See [`sync_channel`](super::sync_channel).
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
@@ -59,7 +70,7 @@ impl<T> IntoIter<T> {
     }
 }
 
-impl<T: DeserializeOwned + Serialize> Iterator for IntoIter<T> {
+impl<T: DeserializeOwned> Iterator for IntoIter<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {

@@ -1,4 +1,4 @@
-//! The channels of `std::sync::mpsc`, whose ends can go to other processes.
+//! The channels of `std::sync::mpsc`, with ends that can move to other processes.
 //!
 //! A program that uses std's channels changes its `use` line and runs as before:
 //!
@@ -16,35 +16,49 @@
 //! assert_eq!(receiver.iter().sum::<i32>(), 3);
 //! ```
 //!
-//! Then a thread can become a process: [`Sender`] and [`Receiver`] go there in a message of any channel of this crate.
+//! Then a thread can become a process: [`Sender`] and [`Receiver`] go there in a message of any
+//! channel of this crate.
 //!
 //! # What is the same
 //!
-//! Names, signatures and trait impls are those of what is stable in `std::sync::mpsc`, and the error types are std's own. So is what they do: the
-//! order of messages, what a timeout is, when an end learns that the other side is gone, and what is still received then.
+//! Names, signatures and trait impls are those of the stable part of `std::sync::mpsc`, and the
+//! error types are std's own. So is the behaviour: the order of messages, the meaning of a timeout,
+//! when an end learns that the other side has been dropped, and what is still received then.
 //!
 //! # What differs
 //!
-//! - Values are encoded by serde. To send takes `T: Serialize`, to receive `T: Serialize + DeserializeOwned`; to make, clone, drop or
-//!   show an end takes nothing.
-//! - The value that is received is another one that equals the one that was sent, which [`send`](Sender::send) drops. What it
-//!   shared with others (`Rc`, `Arc`) it does not share there, and what a value does when it is dropped it does on both sides. Of values that
-//!   nobody receives, the endpoints and handles in them are closed, and that is all.
-//! - Serde has to be able to read what it has written, in a format that does not say of itself what is in it. `untagged`, `flatten`
-//!   and `skip_serializing_if` are not for such formats.
-//! - [`SendError`] can also mean that the value could not be sent: what implements `Serialize` refused, it is larger than
-//!   [the limits](crate#what-is-not-guaranteed), or the operating system refused. [`Sender::send_ref`] says which.
-//! - A message that cannot be decoded is passed over, and so is one with more handles than this process has room for. Within a process only a
-//!   type that serde does not read as it was written has such messages; from another process it may be of another type, or an attack. To
-//!   see what is wrong with them, make an [`IpcReceiver`](crate::ipc::IpcReceiver) of the receiver.
-//! - A receiver that was sent in a message has left: the one that stayed behind receives nothing and says that it is disconnected.
-//! - Where the operating system refuses to receive for now, for want of memory, that is nothing received yet, and no end.
-//! - `send` of a message with endpoints or other handles in it [can wait](crate#what-is-not-guaranteed) until others of them were received.
-//! - The ends of a channel are `Send` whether or not its values are.
+//! - Serde encodes the values. Sending takes `T: Serialize`, receiving `T: DeserializeOwned`;
+//!   making, cloning, dropping and showing an end take nothing. A crate that derives them needs
+//!   `serde = { version = "1", features = ["derive"] }` among its dependencies.
+//! - The received value is a copy, and [`send`](Sender::send) drops the one that was sent. The copy
+//!   shares nothing (`Rc`, `Arc`) with the original, and both run their `Drop`. Of values that are
+//!   never received, strait closes the endpoints and handles; it does not run their `Drop` again.
+//! - Serde has to read back what it has written, in a format that does not describe itself. `tag`,
+//!   `untagged`, `flatten`, `skip_serializing_if` and types such as `serde_json::Value` do not work
+//!   with such formats. Receiving a value of a type that needs a self-describing format is an error
+//!   as if the channel were disconnected; [`IpcReceiver`](crate::ipc::IpcReceiver) reports which
+//!   type it is.
+//! - [`SendError`] can also mean that the value could not be sent: its `Serialize` impl failed, it
+//!   is larger than [the limits](crate#what-is-not-guaranteed), or the operating system refused.
+//!   [`Sender::send_ref`] returns the reason.
+//! - The receiver skips messages that cannot be decoded, and messages with more handles than this
+//!   process has room for. Within a process, only types that serde does not read as it wrote them
+//!   have such messages. From another process they can be of another type, or an attack. An
+//!   [`IpcReceiver`](crate::ipc::IpcReceiver) made of the receiver returns them as errors.
+//! - A receiver that was sent in a message has left: the one that stays behind receives nothing,
+//!   and reports that it is disconnected.
+//! - If the operating system refuses to receive, for want of memory, the call waits and tries
+//!   again; it does not report the end of the channel.
+//! - Between processes, `send` of a message with endpoints or other handles [can
+//!   block](crate#what-may-block) until others of them were received, for [ten
+//!   seconds](crate::ipc::SEND_PATIENCE) at most. So a [`Sender`] has
+//!   [`try_send`](Sender::try_send) and [`send_timeout`](Sender::send_timeout), too.
+//! - The ends of a channel are `Send` even if its values are not.
 //!
-//! Those who want to know of all errors, or to have [sets](crate::ipc::IpcReceiverSet), [routers](crate::router), streams or
-//! [options](crate::ipc::ChannelOptions), make an [`IpcSender`](crate::ipc::IpcSender) of a [`Sender`] and an
-//! [`IpcReceiver`](crate::ipc::IpcReceiver) of a [`Receiver`], or the other way round, with `From`: they are the same channels.
+//! For all errors, [sets](crate::ipc::IpcReceiverSet), [routers](crate::router), streams and
+//! [options](crate::ipc::ChannelOptions), make an [`IpcSender`](crate::ipc::IpcSender) of a
+//! [`Sender`] and an [`IpcReceiver`](crate::ipc::IpcReceiver) of a [`Receiver`], or the other way
+//! round, with `From`: they are ends of the same channel.
 
 mod iter;
 mod receiver;
@@ -61,17 +75,19 @@ pub use sync_sender::{SendTimeoutError, SyncSender};
 
 use crate::channel::{self, Options, Slot};
 
-/// Makes a channel without a limit on how much waits in it.
+/// Makes a channel without a bound.
 ///
-/// It stays in the memory of this process, without handles or system calls, until one of its ends is sent in a message; what was sent
-/// before keeps its place. So it takes a fraction of a microsecond and cannot fail, but to send an end can, for want of handles: see
-/// [`try_channel`].
+/// The channel stays in the memory of this process, without handles or system calls, until one of
+/// its ends is sent in a message; values that were sent before keep their place. So making it takes
+/// a fraction of a microsecond and cannot fail. Sending an end can fail, if this process has no
+/// handle left: see [`try_channel`].
 ///
-/// After a fork it is the parent's: in the child, what is sent comes back as an error, and nothing is received.
+/// After a `fork` the channel belongs to the parent: in the child, sending returns the value in an
+/// error, and receiving reports disconnection.
 ///
 /// # Panics
 ///
-/// As everything, when there is no memory. It takes no handle of the operating system that could be the last.
+/// If there is no memory, as everything in Rust. It takes no handle of the operating system.
 ///
 /// # Examples
 ///
@@ -89,11 +105,13 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender::from(sender), Receiver::from(Slot::from(receiver)))
 }
 
-/// Makes a channel in which at most `bound` values wait to be received, whichever processes they are from.
+/// Makes a channel in which at most `bound` values wait to be received, from all processes
+/// together.
 ///
-/// Who sends one more waits until there is room. With a bound of zero there never is: each value is handed over to somebody who is just
-/// receiving, which is called a rendezvous. In all else it is as [`channel`]. What holds of a bound between processes,
-/// [`ipc::sync_channel`](crate::ipc::sync_channel) says.
+/// While it is full, `send` blocks until the receiver has received a value. With a bound of zero
+/// (rendezvous) each value goes to a receiver that is waiting for one at that moment. Otherwise it
+/// is as [`channel`]. [`ipc::sync_channel`](crate::ipc::sync_channel) describes bounds between
+/// processes.
 ///
 /// # Examples
 ///
@@ -114,20 +132,19 @@ pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
     (SyncSender::from(sender), Receiver::from(Slot::from(receiver)))
 }
 
-/// Makes a channel without a limit on how much waits in it, as an object of the operating system from the start.
+/// Makes a channel without a bound, as an object of the operating system from the start.
 ///
-/// That is what a child needs that this process forks, and that is to have an end without being sent one. And it is all that an
-/// end needs in order to be sent, so that [`send`](Sender::send) of it does not fail later because this process has no handle left
-/// to make one. [`channel`] promises neither.
+/// A forked child inherits such a channel. And sending one of its ends cannot fail because this
+/// process has no handle left to make one. [`channel`] promises neither.
 ///
 /// # Errors
 ///
-/// The operating system's, when it has no handle left for this process, say.
+/// Those of the operating system, if it has no more handles for this process, say.
 ///
 /// # Platform
 ///
-/// On Linux it has two descriptors. They are closed on `exec`, as everything here is: to reach another program, an end is
-/// sent in a message.
+/// On Linux it has two file descriptors, which are closed on `exec`, as all of this crate: an end
+/// reaches another program in a message.
 ///
 /// # Examples
 ///
@@ -146,11 +163,26 @@ pub fn try_channel<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
     Ok((Sender::from(sender), Receiver::from(Slot::from(receiver))))
 }
 
-/// As [`try_channel`], with a bound as that of a [`sync_channel`].
+/// Makes a channel with a bound, as an object of the operating system from the start. As
+/// [`try_channel`] and [`sync_channel`].
 ///
 /// # Errors
 ///
 /// As [`try_channel`].
+///
+/// # Examples
+///
+/// ```
+/// use strait::mpsc::{self, TrySendError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, receiver) = mpsc::try_sync_channel(1)?;
+/// sender.send(1)?;
+/// assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
+/// assert_eq!(receiver.recv()?, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn try_sync_channel<T>(bound: usize) -> io::Result<(SyncSender<T>, Receiver<T>)> {
     let (sender, receiver) = channel::bounded_channel(Options::default(), bound)?;
     Ok((SyncSender::from(sender), Receiver::from(Slot::from(receiver))))

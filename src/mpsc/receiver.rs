@@ -1,10 +1,11 @@
-//! The receiving end of a channel: what std's errors have no word for is passed over, waited out, or an end.
+//! The receiving end of a channel: what std's errors have no word for is passed over, waited out,
+//! or an end.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -25,74 +26,185 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The receiving end of a channel.
 ///
-/// It can be sent in a message, and takes with it whatever it has not delivered. The one that was sent has left: it receives
-/// nothing, and says that it is disconnected. If that message was not sent, it is here again.
+/// It can be sent in a message, and takes along all values that it has not delivered. The receiver
+/// that stays behind receives nothing, and reports that it is disconnected. If that message is not
+/// sent, the receiver is as before.
 ///
-/// Messages that cannot be decoded are passed over, as [said above](super#what-differs).
+/// It skips messages that cannot be decoded: see [what differs from std](super#what-differs).
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+/// use std::time::Duration;
+///
+/// use strait::mpsc::{self, RecvTimeoutError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sender, receiver) = mpsc::channel();
+/// let timeout = Duration::from_millis(1);
+/// assert_eq!(receiver.recv_timeout(timeout), Err(RecvTimeoutError::Timeout));
+/// let producer = thread::spawn(move || {
+///     for number in 1..=3 {
+///         sender.send(number).unwrap();
+///     }
+/// });
+/// assert_eq!(receiver.recv()?, 1);
+/// assert_eq!(receiver.iter().sum::<i32>(), 2 + 3);
+/// # producer.join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 pub struct Receiver<T> {
     slot: Slot,
     /// Gives values, has none.
     values: PhantomData<fn() -> T>,
 }
 
-impl<T> Receiver<T>
-where
-    T: DeserializeOwned + Serialize,
-{
-    /// Receives the next value, waiting until one arrives.
+impl<T> Receiver<T> {
+    /// Receives the next value, and blocks until one arrives or the channel is disconnected.
     ///
     /// # Errors
     ///
-    /// None will: all senders are gone, in whatever process, and everything was received. Or this receiver was moved into a message, or
-    /// the operating system does not let it receive any more.
-    pub fn recv(&self) -> Result<T, RecvError> {
+    /// [`RecvError`] if no value will ever arrive:
+    ///
+    /// - All senders have been dropped, in all processes, and all values were received.
+    /// - This receiver was moved into a message, or the operating system does not let it receive
+    ///   any more.
+    /// - A value arrived of a type that [cannot be decoded](super#what-differs), whatever the
+    ///   value.
+    ///
+    /// # Examples
+    ///
+    /// See [`Receiver`].
+    pub fn recv(&self) -> Result<T, RecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         self.receive(Wait::Forever).map_err(|_| RecvError)
     }
 
-    /// Receives the next value if it is there.
+    /// Receives the next value if it is there. Never blocks.
     ///
     /// # Errors
     ///
-    /// - [`Empty`](TryRecvError::Empty): none is there. Also after passing over a thousand messages that cannot be decoded.
-    /// - [`Disconnected`](TryRecvError::Disconnected): none will ever be, as [`recv`](Receiver::recv) says.
-    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+    /// - [`Empty`](TryRecvError::Empty) if no value is there, also after skipping a thousand
+    ///   messages that cannot be decoded.
+    /// - [`Disconnected`](TryRecvError::Disconnected) where [`recv`](Receiver::recv) returns its
+    ///   error.
+    ///
+    /// # Examples
+    ///
+    /// See [`Receiver::try_iter`].
+    pub fn try_recv(&self) -> Result<T, TryRecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         self.receive(Wait::Never).map_err(|error| match error {
             RecvTimeoutError::Timeout => TryRecvError::Empty,
             RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
         })
     }
 
-    /// Receives the next value, waiting for at most `timeout`.
+    /// Receives the next value, and blocks until one arrives or the channel is disconnected, for at
+    /// most `timeout`.
     ///
-    /// Signals do not shorten the wait. A timeout beyond what the clock can express is no limit.
+    /// Signals do not shorten the wait. A timeout beyond the range of the clock is no limit.
     ///
     /// # Errors
     ///
-    /// - [`Timeout`](RecvTimeoutError::Timeout): none came in time.
-    /// - [`Disconnected`](RecvTimeoutError::Disconnected): none ever will, as [`recv`](Receiver::recv) says.
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+    /// - [`Timeout`](RecvTimeoutError::Timeout) if no value arrived in time.
+    /// - [`Disconnected`](RecvTimeoutError::Disconnected) where [`recv`](Receiver::recv) returns
+    ///   its error.
+    ///
+    /// # Examples
+    ///
+    /// See [`Receiver`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         self.receive(Wait::at_most(timeout))
     }
 
-    /// Iterates over the values, waiting for each, until [`recv`](Receiver::recv) would return an error.
-    pub fn iter(&self) -> Iter<'_, T> {
+    /// Receives the next value, blocking until `deadline` at most. A value that is there is received, also if the
+    /// deadline has passed. Std's has this on nightly only.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_timeout`](Receiver::recv_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use strait::mpsc::{self, RecvTimeoutError};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (sender, receiver) = mpsc::channel();
+    /// let deadline = Instant::now() + Duration::from_millis(50);
+    /// sender.send(1)?;
+    /// assert_eq!(receiver.recv_deadline(deadline)?, 1);
+    /// assert_eq!(receiver.recv_deadline(deadline), Err(RecvTimeoutError::Timeout));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        self.receive(Wait::Until(deadline))
+    }
+
+    /// Returns an iterator over the values. It blocks until each arrives, and ends where
+    /// [`recv`](Receiver::recv) returns an error.
+    ///
+    /// # Examples
+    ///
+    /// See [`Receiver`].
+    pub fn iter(&self) -> Iter<'_, T>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         Iter::new(self)
     }
 
-    /// Iterates over the values that are there, without waiting.
-    pub fn try_iter(&self) -> TryIter<'_, T> {
+    /// Returns an iterator over the values that are there. It never blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::mpsc::{self, TryRecvError};
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// sender.send(1).unwrap();
+    /// sender.send(2).unwrap();
+    /// assert_eq!(receiver.try_iter().collect::<Vec<i32>>(), [1, 2]);
+    /// assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    /// ```
+    pub fn try_iter(&self) -> TryIter<'_, T>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         TryIter::new(self)
     }
 
-    fn receive(&self, wait: Wait) -> Result<T, RecvTimeoutError> {
+    fn receive(&self, wait: Wait) -> Result<T, RecvTimeoutError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         let mut passed_over = 0;
         let mut pause = FIRST_PAUSE;
         loop {
             match self.receive_message(wait) {
                 Ok(Ok(value)) => return Ok(value),
+                // That would be so of the next one, too, and the caller would wait for ever.
+                Ok(Err(error)) if error.is_of_type() => {
+                    return Err(RecvTimeoutError::Disconnected);
+                }
                 Ok(Err(_)) | Err(channel::RecvError::Lost(_)) => {
                     passed_over += 1;
-                    // Whoever sends nothing but such messages must not prolong the wait.
+                    // A sender of nothing but such messages must not prolong the wait.
                     let is_over = match wait {
                         Wait::Never => passed_over >= MAX_PASSED_OVER,
                         wait => wait.is_over(),
@@ -120,12 +232,15 @@ where
     }
 
     /// Receives a message, and makes a value of it.
-    fn receive_message(&self, wait: Wait) -> Result<Result<T, SerDeError>, channel::RecvError> {
+    fn receive_message(&self, wait: Wait) -> Result<Result<T, SerDeError>, channel::RecvError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
         scratch::with_receive_buffer(|buffer| {
             let received = self.slot.with(|receiver| receiver.receive(buffer, Purpose::Look, wait));
             // A receiver that has left does not come back by itself.
             let message = received.map_err(channel::RecvError::Broken)??;
-            Ok(codec::decode(message.body.bytes(buffer), message.attachments))
+            Ok(codec::decode(message.body.bytes(buffer), message.entries))
         })
     }
 }
@@ -136,14 +251,14 @@ impl<T> From<Slot> for Receiver<T> {
     }
 }
 
-/// The same end, with the methods and errors of that one.
+/// The same end, with the methods and errors of `ipc`.
 impl<T> From<Receiver<T>> for IpcReceiver<T> {
     fn from(receiver: Receiver<T>) -> IpcReceiver<T> {
         IpcReceiver::from(receiver.slot)
     }
 }
 
-/// The same end, with the methods and errors of std's.
+/// The same end, with the methods and errors of `std::sync::mpsc`.
 impl<T> From<IpcReceiver<T>> for Receiver<T> {
     fn from(receiver: IpcReceiver<T>) -> Receiver<T> {
         Receiver::from(receiver.into_slot())
@@ -172,7 +287,7 @@ impl<'de, T> Deserialize<'de> for Receiver<T> {
     }
 }
 
-impl<T: DeserializeOwned + Serialize> IntoIterator for Receiver<T> {
+impl<T: DeserializeOwned> IntoIterator for Receiver<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
 
@@ -181,7 +296,7 @@ impl<T: DeserializeOwned + Serialize> IntoIterator for Receiver<T> {
     }
 }
 
-impl<'a, T: DeserializeOwned + Serialize> IntoIterator for &'a Receiver<T> {
+impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
     type Item = T;
     type IntoIter = Iter<'a, T>;
 

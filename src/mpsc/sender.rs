@@ -3,38 +3,69 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::SendError;
+use super::{SendError, SendTimeoutError, TrySendError};
 use crate::channel;
 use crate::codec::{self, Fate, endpoint};
-use crate::error::IpcError;
+use crate::error::{self, IpcError};
 use crate::ipc::IpcSender;
 use crate::platform::Wait;
 
 /// The sending end of a [`channel`](super::channel).
 ///
-/// Clones send into the same channel, from whatever thread. Sending one in a message clones it, too. The channel is disconnected when the last of them
-/// is gone, in whatever process, those inside messages that nobody received included.
+/// Clones send into the same channel, from all threads. Sending a sender in a message clones it,
+/// too. The channel is disconnected when the last sender has been dropped, in whatever process.
+/// Senders in messages that were not received count.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// use strait::mpsc;
+///
+/// let (sender, receiver) = mpsc::channel();
+/// for number in 0..3 {
+///     let sender = sender.clone();
+///     thread::spawn(move || sender.send(number * number).unwrap());
+/// }
+/// drop(sender);
+/// let mut squares: Vec<u32> = receiver.iter().collect();
+/// squares.sort();
+/// assert_eq!(squares, [0, 1, 4]);
+/// ```
 pub struct Sender<T> {
     sender: channel::Sender,
-    /// Has no values. Also covariant, which std's is not: one of `&'static str` will do for one of `&'a str`.
+    /// Has no values. Also covariant, which std's is not: one of `&'static str` will do for one of
+    /// `&'a str`.
     values: PhantomData<fn() -> T>,
 }
 
 impl<T> Sender<T> {
-    /// Sends a value, which is encoded and dropped.
+    /// Sends a value: encodes it and drops it.
     ///
-    /// `Ok` does not mean that it will be received: the receiver may be dropped before. But if that is in another process, it survives this one.
+    /// After it returned `Ok`, a receiver in another process receives the value even if this
+    /// process ends. `Ok` does not mean that the value will be received: the receiver can be
+    /// dropped before.
     ///
     /// # Errors
     ///
-    /// The receiver is gone, or the value could not be sent; it comes back. [`send_ref`](Sender::send_ref) tells one from the other.
+    /// [`SendError`] with the value, if the receiver has been dropped or the value could not be
+    /// sent. [`send_ref`](Sender::send_ref) returns the reason.
     ///
-    /// # Platform
+    /// # Blocking
     ///
-    /// It does not wait for the receiver, but for messages with handles in them: see [`IpcSender::send`].
+    /// It does not block on the receiver. Between processes there are exceptions, above all
+    /// messages with handles, in which it blocks for at most
+    /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) and then returns the value: see
+    /// [`IpcSender::send`](IpcSender#blocking).
+    ///
+    /// # Examples
+    ///
+    /// See [`Sender`].
     pub fn send(&self, value: T) -> Result<(), SendError<T>>
     where
         T: Serialize,
@@ -43,10 +74,76 @@ impl<T> Sender<T> {
         sent.map_err(|_| SendError(value))
     }
 
-    /// Sends a value without taking it, and says why if it was not sent.
+    /// Sends a value, if that is possible at once. Never blocks.
     ///
-    /// Receivers in the value move to where it is received: what stays here of them is disconnected. If the message is not sent,
-    /// they stay as they were.
+    /// The unbounded sender of `std::sync::mpsc` has no such method; between processes
+    /// [`send`](Sender::send) can block.
+    ///
+    /// # Errors
+    ///
+    /// - [`Full`](TrySendError::Full) where [`send`](IpcSender#blocking) would block.
+    /// - [`Disconnected`](TrySendError::Disconnected) if the receiver has been dropped, or the
+    ///   value could not be sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use strait::mpsc::{self, TrySendError};
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// assert_eq!(sender.try_send(1), Ok(()));
+    /// drop(receiver);
+    /// assert_eq!(sender.try_send(2), Err(TrySendError::Disconnected(2)));
+    /// ```
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>>
+    where
+        T: Serialize,
+    {
+        match self.send_within(&value, Wait::Never) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_full() => Err(TrySendError::Full(value)),
+            Err(_) => Err(TrySendError::Disconnected(value)),
+        }
+    }
+
+    /// Sends a value, and blocks for at most `timeout` where [`send`](IpcSender#blocking) blocks. A
+    /// timeout beyond the range of the clock is no limit;
+    /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) holds in any case.
+    ///
+    /// # Errors
+    ///
+    /// - [`Timeout`](SendTimeoutError::Timeout) if it could not be sent in time.
+    /// - [`Disconnected`](SendTimeoutError::Disconnected) if the receiver has been dropped, or the
+    ///   value could not be sent.
+    ///
+    /// # Examples
+    ///
+    /// See [`SendTimeoutError`].
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>>
+    where
+        T: Serialize,
+    {
+        self.send_until(value, Wait::at_most(timeout))
+    }
+
+    /// Sends a value, and blocks until `deadline` at most where [`send`](IpcSender#blocking)
+    /// blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](Sender::send_timeout).
+    pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>>
+    where
+        T: Serialize,
+    {
+        self.send_until(value, Wait::Until(deadline))
+    }
+
+    /// Sends a value without taking it, and returns the reason if it was not sent. Blocks as
+    /// [`send`](Sender::send) does.
+    ///
+    /// Receivers in the value move to the process that receives it: what stays here of them is
+    /// disconnected. If the message is not sent, they stay as they were.
     ///
     /// # Errors
     ///
@@ -73,7 +170,30 @@ impl<T> Sender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, value, Fate::Kept, Wait::Forever).map_err(IpcError::from)
+        self.send_within(value, Wait::Forever).map_err(IpcError::from)
+    }
+
+    /// Returns whether the receiver has been dropped. As [`IpcSender::is_closed`].
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    fn send_until(&self, value: T, wait: Wait) -> Result<(), SendTimeoutError<T>>
+    where
+        T: Serialize,
+    {
+        match self.send_within(&value, wait) {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_full() => Err(SendTimeoutError::Timeout(value)),
+            Err(_) => Err(SendTimeoutError::Disconnected(value)),
+        }
+    }
+
+    fn send_within(&self, value: &T, wait: Wait) -> Result<(), error::TrySendError>
+    where
+        T: Serialize,
+    {
+        codec::send(&self.sender, value, Fate::Kept, wait)
     }
 }
 
@@ -83,17 +203,17 @@ impl<T> From<channel::Sender> for Sender<T> {
     }
 }
 
-/// The same end, with the methods and errors of that one.
+/// The same end, with the methods and errors of `ipc`.
 impl<T> From<Sender<T>> for IpcSender<T> {
     fn from(sender: Sender<T>) -> IpcSender<T> {
         IpcSender::from(sender.sender)
     }
 }
 
-/// The same end, with the methods and errors of std's.
+/// The same end, with the methods and errors of `std::sync::mpsc`.
 impl<T> From<IpcSender<T>> for Sender<T> {
     fn from(sender: IpcSender<T>) -> Sender<T> {
-        Sender::from(sender.core().clone())
+        Sender::from(sender.into_core())
     }
 }
 

@@ -17,29 +17,38 @@ use crate::platform::Wait;
 
 /// The sending end of a [`sync_channel`](super::sync_channel).
 ///
-/// As a [`Sender`](super::Sender), it can be cloned and sent in messages. The bound is for all of them together.
+/// As a [`Sender`](super::Sender), it can be cloned and sent in messages. The bound is for all
+/// senders together.
+///
+/// # Examples
+///
+/// See [`sync_channel`](super::sync_channel).
 pub struct SyncSender<T> {
     sender: channel::Sender,
     values: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize> SyncSender<T> {
-    /// Sends a value, waiting until there is room for it. With a bound of zero it returns once somebody takes the value.
+    /// Sends a value, and blocks until there is room for it. With a bound of zero it returns when
+    /// the receiver has taken the value.
     ///
     /// # Errors
     ///
-    /// The receiver is gone, or the value could not be sent; it comes back. [`send_ref`](SyncSender::send_ref) tells one from the other.
+    /// [`SendError`] with the value, if the receiver has been dropped or the value could not be
+    /// sent. [`send_ref`](SyncSender::send_ref) returns the reason.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         let sent = codec::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
         sent.map_err(|_| SendError(value))
     }
 
-    /// Sends a value if there is room for it. With a bound of zero, there is if somebody waits for a value at this moment.
+    /// Sends a value if there is room for it. Never blocks. With a bound of zero there is room
+    /// while the receiver waits for a value.
     ///
     /// # Errors
     ///
-    /// - [`Full`](TrySendError::Full): there is no room.
-    /// - [`Disconnected`](TrySendError::Disconnected): the receiver is gone, or the value could not be sent.
+    /// - [`Full`](TrySendError::Full) if there is no room.
+    /// - [`Disconnected`](TrySendError::Disconnected) if the receiver has been dropped, or the
+    ///   value could not be sent.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         match self.send_within(&value, Wait::Never) {
             Ok(()) => Ok(()),
@@ -48,17 +57,23 @@ impl<T: Serialize> SyncSender<T> {
         }
     }
 
-    /// Sends a value, waiting for room for at most `timeout`. A timeout beyond what the clock can express is no limit.
+    /// Sends a value, and blocks until there is room for it, for at most `timeout`. A timeout
+    /// beyond the range of the clock is no limit.
     ///
     /// # Errors
     ///
-    /// - [`Timeout`](SendTimeoutError::Timeout): there was no room in time.
-    /// - [`Disconnected`](SendTimeoutError::Disconnected): the receiver is gone, or the value could not be sent.
+    /// - [`Timeout`](SendTimeoutError::Timeout) if there was no room in time.
+    /// - [`Disconnected`](SendTimeoutError::Disconnected) if the receiver has been dropped, or the
+    ///   value could not be sent.
+    ///
+    /// # Examples
+    ///
+    /// See [`SendTimeoutError`].
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         self.send_until(value, Wait::at_most(timeout))
     }
 
-    /// Sends a value, waiting for room until `deadline`.
+    /// Sends a value, and blocks until there is room for it, until `deadline` at most.
     ///
     /// # Errors
     ///
@@ -67,8 +82,8 @@ impl<T: Serialize> SyncSender<T> {
         self.send_until(value, Wait::Until(deadline))
     }
 
-    /// Sends a value without taking it, waiting until there is room for it, and says why if it was not sent. As
-    /// [`Sender::send_ref`](super::Sender::send_ref).
+    /// Sends a value without taking it, and blocks until there is room for it. Returns the reason
+    /// if it was not sent. As [`Sender::send_ref`](super::Sender::send_ref).
     ///
     /// # Errors
     ///
@@ -91,6 +106,12 @@ impl<T: Serialize> SyncSender<T> {
 }
 
 impl<T> SyncSender<T> {
+    /// Returns whether the receiver has been dropped. As
+    /// [`IpcSender::is_closed`](crate::ipc::IpcSender::is_closed).
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     pub(crate) fn into_core(self) -> channel::Sender {
         self.sender
     }
@@ -102,14 +123,14 @@ impl<T> From<channel::Sender> for SyncSender<T> {
     }
 }
 
-/// The same end, with the methods and errors of that one.
+/// The same end, with the methods and errors of `ipc`.
 impl<T> From<SyncSender<T>> for IpcSyncSender<T> {
     fn from(sender: SyncSender<T>) -> IpcSyncSender<T> {
         IpcSyncSender::from(sender.into_core())
     }
 }
 
-/// The same end, with the methods and errors of std's.
+/// The same end, with the methods and errors of `std::sync::mpsc`.
 impl<T> From<IpcSyncSender<T>> for SyncSender<T> {
     fn from(sender: IpcSyncSender<T>) -> SyncSender<T> {
         SyncSender::from(sender.into_core())
@@ -134,7 +155,7 @@ impl<T> RefUnwindSafe for SyncSender<T> {}
 
 impl<T> Serialize for SyncSender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        endpoint::serialize_bounded_sender(&self.sender, serializer)
+        endpoint::serialize_sender(&self.sender, serializer)
     }
 }
 
@@ -144,12 +165,29 @@ impl<'de, T> Deserialize<'de> for SyncSender<T> {
     }
 }
 
-/// Why a value was not sent in time; it comes back. In std this is not stable, so it is a type of this crate.
+/// The error of `send_timeout` and `send_deadline`, which returns the value. It has the form of the
+/// unstable one of `std::sync::mpsc`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use strait::mpsc::{self, SendTimeoutError};
+///
+/// let (sender, receiver) = mpsc::sync_channel(1);
+/// sender.send(1).unwrap();
+/// let timeout = Duration::from_millis(1);
+/// assert_eq!(sender.send_timeout(2, timeout), Err(SendTimeoutError::Timeout(2)));
+/// drop(receiver);
+/// assert_eq!(sender.send_timeout(2, timeout), Err(SendTimeoutError::Disconnected(2)));
+/// ```
+// Not `non_exhaustive`: programs match it exhaustively, as std's `TrySendError`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
-    /// There was no room for it in time.
+    /// There was no room for the value in time.
     Timeout(T),
-    /// The receiver is gone, or the value could not be sent.
+    /// The receiver has been dropped, or the value could not be sent.
     Disconnected(T),
 }
 

@@ -1,44 +1,99 @@
-//! Descriptors: of endpoints, to poll them or to pass them on by other means, and of who connected.
+//! File descriptors of endpoints, to poll them or to pass them on, and credentials of peers.
 //!
-//! Polling a receiver's descriptor says when to call [`try_recv`](IpcReceiver::try_recv). From the first call of `as_fd` on it is
-//! readable while there may be something to receive: a message, wherever that is, an error to be told, the end. It may say so once
-//! too often, and then [`try_recv`](IpcReceiver::try_recv) returns [`Empty`](crate::TryRecvError::Empty).
+//! Poll the descriptor of a receiver to learn when to call [`try_recv`](IpcReceiver::try_recv).
+//! After the first call of `as_fd` it is readable while there may be something to receive: a
+//! message, an error, or the disconnection. It can be readable once too often; then
+//! [`try_recv`](IpcReceiver::try_recv) returns [`Empty`](crate::TryRecvError::Empty).
 //!
-//! - A level-triggered poller (`poll`, `epoll` as it is by default) needs nothing else: one message for each event will do.
-//! - An edge-triggered one (`EPOLLET`, mio's `SourceFd`, tokio's `AsyncFd`) tells of changes only. Call
-//!   [`try_recv`](IpcReceiver::try_recv) until it returns [`Empty`](crate::TryRecvError::Empty), and then wait for the next.
+//! - A level-triggered poller (`poll`, `epoll` by default) needs nothing else: receiving one
+//!   message for each event is enough.
+//! - An edge-triggered poller (`EPOLLET`, mio's `SourceFd`, tokio's `AsyncFd`) reports changes
+//!   only. Call [`try_recv`](IpcReceiver::try_recv) until it returns
+//!   [`Empty`](crate::TryRecvError::Empty), and then wait for the next event.
 //!
-//! The descriptor is strait's, and for polling only: reading from it, writing to it or changing its flags breaks the receiver. It is
-//! not the channel's socket; that is what `OwnedFd::try_from` makes of a receiver. It and another one that it needs last until the
-//! receiver is dropped or becomes something else, such as a member of a set.
+//! Only poll the descriptor: reading from it, writing to it or changing its flags breaks the
+//! receiver. It is not the channel's socket; `OwnedFd::try_from` makes that of a receiver. The
+//! descriptor, and another one that it needs, last until the receiver is dropped or becomes
+//! something else, such as a member of a set.
 //!
-//! A receiver that is sent in a message leaves the descriptor behind: it is always readable then, and `try_recv` says what
-//! happened. It may stay in `epoll`, mio or tokio until then, and be taken out of it after that.
+//! A receiver that is sent in a message leaves the descriptor behind: from then on it is always
+//! readable, and `try_recv` returns the error. It can stay registered in `epoll`, mio or tokio
+//! until then, and be removed after that.
 //!
-//! If there are no descriptors left for it, the socket is lent instead, and messages come by that as far as possible. Those that came by
-//! shared memory all the same, before the first `as_fd` or because the socket was full, do not show in it. So in this case, call
-//! `try_recv` until it returns `Empty`, and remove such a receiver from every `epoll` instance before it is sent in a message: the
-//! registration would go with the channel, and could not be removed any more. The next `as_fd` tries again.
+//! If this process has no descriptor left for it, `as_fd` borrows the channel's socket, and
+//! messages come through that as far as possible. Messages that came through shared memory
+//! nevertheless, before the first `as_fd` or because the socket was full, do not make it readable.
+//! So in this case, call `try_recv` until it returns `Empty`, and remove the receiver from all
+//! `epoll` instances before it is sent in a message: the registration would stay with the channel,
+//! and could not be removed any more. The next `as_fd` tries again.
 //!
-//! After a fork, one of the two processes goes on with the receiver, and with the descriptor; the other may only drop them.
+//! After a `fork`, one of the two processes can go on with the receiver and the descriptor; the
+//! other may only drop them.
 //!
 //! ```
 //! use std::os::fd::AsFd;
 //!
+//! use rustix::event::{PollFd, PollFlags, poll};
+//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (sender, receiver) = strait::ipc::channel::<u32>()?;
 //! sender.send(1)?;
-//! let mut fds = [rustix::event::PollFd::from_borrowed_fd(receiver.as_fd(), rustix::event::PollFlags::IN)];
-//! assert_eq!(rustix::event::poll(&mut fds, None)?, 1);
+//! let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
+//! assert_eq!(poll(&mut fds, None)?, 1);
 //! assert_eq!(receiver.try_recv()?, 1);
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! With tokio, own the `AsyncFd` and use [`readable_mut`]: a receiver is not `Sync`, so a future
+//! that holds a `&AsyncFd` across an `.await` is not `Send`, and cannot be spawned. A loop that
+//! receives while there are messages blocks the other tasks of its thread during a backlog, so
+//! yield now and then. With the feature `async`, `IpcReceiver::to_stream` does both.
+//!
+//! ```
+//! use strait::{IpcError, TryRecvError};
+//! use tokio::io::Interest;
+//! use tokio::io::unix::AsyncFd;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (sender, receiver) = strait::ipc::channel::<u32>()?;
+//! # for number in 0..1000 {
+//! #     sender.send(number)?;
+//! # }
+//! # drop(sender);
+//! let summing = async move {
+//!     let mut receiver = AsyncFd::with_interest(receiver, Interest::READABLE)?;
+//!     let mut sum = 0;
+//!     loop {
+//!         let mut readiness = receiver.readable_mut().await?;
+//!         for _ in 0..128 {
+//!             match readiness.get_inner().try_recv() {
+//!                 Ok(number) => sum += number,
+//!                 Err(TryRecvError::Empty) => {
+//!                     readiness.clear_ready();
+//!                     break;
+//!                 }
+//!                 Err(TryRecvError::IpcError(IpcError::Disconnected)) => return Ok(sum),
+//!                 Err(TryRecvError::IpcError(error)) => return Err(error),
+//!             }
+//!         }
+//!         tokio::task::yield_now().await;
+//!     }
+//! };
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+//! let sum = runtime.block_on(async { tokio::spawn(summing).await })??;
+//! assert_eq!(sum, 999 * 1000 / 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`readable_mut`]: https://docs.rs/tokio/latest/tokio/io/unix/struct.AsyncFd.html#method.readable_mut
+//!
 //! # Safety
 //!
-//! One `borrow_raw` of a receiver's descriptor, which stays open under its number for as long as the receiver lives: one that
-//! was lent out stays behind, or is replaced, when the receiver moves into a message.
+//! One `borrow_raw` of a receiver's descriptor, which stays open under its number for as long as
+//! the receiver lives: a lent descriptor stays behind, or is replaced, when the receiver moves into
+//! a message.
 
 #![allow(unsafe_code)]
 
@@ -52,10 +107,12 @@ use crate::channel::{Luggage, Receiver, Sender, Slot};
 use crate::error::TryRecvError;
 use crate::ipc::{
     IpcBytesReceiver, IpcBytesSender, IpcConnection, IpcOneShotServer, IpcReceiver, IpcReceiverSet,
-    IpcSender, IpcServer, IpcSyncSender, OpaqueIpcReceiver, OpaqueIpcSender, ServerName, server,
+    IpcSender, IpcServer, IpcSyncSender, OpaqueIpcReceiver, OpaqueIpcSender, OpaqueIpcSyncSender,
+    ServerName, server,
 };
 pub use crate::platform::Peer;
 use crate::platform::{Attachment, Wait, unix};
+use crate::process::Starting;
 
 macro_rules! sender_fd {
     ($($sender:ident $(<$T:ident>)?),*) => {$(
@@ -64,7 +121,8 @@ macro_rules! sender_fd {
             ///
             /// # Panics
             ///
-            /// The channel was in this process only, and there are no descriptors left to change that.
+            /// If the channel has not left this process, and there are no descriptors left to make
+            /// its socket.
             fn as_fd(&self) -> BorrowedFd<'_> {
                 match self.core().packets() {
                     Ok(packets) => packets.as_fd(),
@@ -73,7 +131,8 @@ macro_rules! sender_fd {
             }
         }
 
-        /// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+        /// The number of the borrowed descriptor, for interfaces that take numbers, such as tokio's
+        /// `AsyncFd`.
         impl$(<$T>)? AsRawFd for $sender$(<$T>)? {
             fn as_raw_fd(&self) -> RawFd {
                 self.as_fd().as_raw_fd()
@@ -110,13 +169,15 @@ macro_rules! sender {
 macro_rules! receiver {
     ($($receiver:ident $(<$T:ident>)?),*) => {$(
         impl$(<$T>)? AsFd for $receiver$(<$T>)? {
-            /// Borrows a descriptor to be polled. If the receiver was moved into a message, it is one that is always readable.
+            /// Borrows a descriptor to be polled. If the receiver was moved into a message, it is
+            /// one that is always readable.
             fn as_fd(&self) -> BorrowedFd<'_> {
                 receiver_fd(self.slot())
             }
         }
 
-        /// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+        /// The number of the borrowed descriptor, for interfaces that take numbers, such as tokio's
+        /// `AsyncFd`.
         impl$(<$T>)? AsRawFd for $receiver$(<$T>)? {
             fn as_raw_fd(&self) -> RawFd {
                 self.as_fd().as_raw_fd()
@@ -133,8 +194,9 @@ macro_rules! receiver {
             }
         }
 
-        /// Takes the socket out. It fails, and gives the receiver back, if the receiver was moved into a message, has
-        /// received the first part of a large message, or has messages that came by shared memory: receive those first.
+        /// Takes the socket out. It fails, and gives the receiver back, if the receiver was moved
+        /// into a message, has received the first part of a large message, or has messages that
+        /// came by shared memory: receive those first.
         impl$(<$T>)? TryFrom<$receiver$(<$T>)?> for OwnedFd {
             type Error = $receiver$(<$T>)?;
 
@@ -145,7 +207,7 @@ macro_rules! receiver {
     )*};
 }
 
-sender_fd!(IpcSender<T>, IpcSyncSender<T>, IpcBytesSender, OpaqueIpcSender);
+sender_fd!(IpcSender<T>, IpcSyncSender<T>, IpcBytesSender, OpaqueIpcSender, OpaqueIpcSyncSender);
 sender!(IpcSender<T>, IpcBytesSender, OpaqueIpcSender);
 receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 
@@ -161,14 +223,15 @@ fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
     }
 }
 
-/// What is lent out of an endpoint that has no descriptor, for this reason: one that is always readable.
+/// What is lent out of an endpoint that has no descriptor, for this reason: one that is always
+/// readable.
 fn stand_in(reason: io::Error) -> BorrowedFd<'static> {
     unix::placeholder().unwrap_or_else(|error| {
         panic!("{reason}, and there is no descriptor left to stand for the endpoint: {error}")
     })
 }
 
-/// The descriptor becomes readable when a selection may find something. It is made for polling at the first call;
+/// The descriptor becomes readable when a selection may find something. The first call makes it;
 /// from then on a selection that leaves something for the next one keeps it readable.
 impl AsFd for IpcReceiverSet {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -185,10 +248,52 @@ impl AsRawFd for IpcReceiverSet {
     }
 }
 
-/// What only Unix servers can: know who connects.
+/// The descriptor becomes readable when the process has called [`parent`](crate::process::parent),
+/// or is known not to: [`wait`](Starting::wait) with a timeout of zero returns true. It is of no
+/// use after that.
+impl<ToChild, FromChild> AsFd for Starting<ToChild, FromChild> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.called.as_fd()
+    }
+}
+
+/// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+impl<ToChild, FromChild> AsRawFd for Starting<ToChild, FromChild> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// What only Unix one-shot servers can do: choose the clients by their credentials.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use strait::ipc::{IpcOneShotServer, IpcSender};
+/// use strait::os::unix::IpcOneShotServerExt;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (server, name) = IpcOneShotServer::<u32>::new()?;
+/// # let client = std::thread::spawn(move || {
+/// // In the child whose process id is `child`:
+/// IpcSender::connect(name)?.send(1)
+/// # });
+/// # let child = std::process::id();
+///
+/// // Here:
+/// let timeout = Some(Duration::from_secs(10));
+/// let (_receiver, message) = server.accept_if(timeout, |peer| peer.pid == child)?;
+/// assert_eq!(message, 1);
+/// # client.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait IpcOneShotServerExt<T>: Sized {
-    /// As [`IpcOneShotServer::accept_timeout`], with `may_enter` to decide who is heard, before anything is received from
-    /// them; `None` is no limit. Without it, that is whoever runs as this user or as root.
+    /// As [`IpcOneShotServer::accept_timeout`], and accepts a client only if `may_enter` returns
+    /// true, before anything is received from it. Without this method, clients of this user and of
+    /// root are accepted. The timeout `None` is no limit.
     ///
     /// # Errors
     ///
@@ -202,7 +307,7 @@ pub trait IpcOneShotServerExt<T>: Sized {
 
 impl<T> IpcOneShotServerExt<T> for IpcOneShotServer<T>
 where
-    T: for<'de> Deserialize<'de> + Serialize,
+    T: for<'de> Deserialize<'de>,
 {
     fn accept_if(
         self,
@@ -214,10 +319,15 @@ where
     }
 }
 
-/// What only Unix servers can: choose who gets in.
+/// What only Unix servers can do: choose the clients by their credentials.
+///
+/// # Examples
+///
+/// See [`set_filter`](IpcServerExt::set_filter).
 pub trait IpcServerExt {
-    /// From now on, lets in whom `filter` lets in, and drops others before anything is received from them. Without it, that is
-    /// whoever runs as this user or as root.
+    /// From now on, accepts a client only if `filter` returns true, and drops others before
+    /// anything is received from them. Without a filter, clients of this user and of root are
+    /// accepted.
     ///
     /// # Examples
     ///
@@ -246,25 +356,49 @@ impl<Out, In> IpcServerExt for IpcServer<Out, In> {
     }
 }
 
-/// What only connections between Unix processes know: who the client is.
+/// What only connections between Unix processes know: the process of the client.
 ///
-/// Both look at the socket that the receiver has. If the connection did not come from a server of this process, but in a message, they
-/// tell the truth about that socket, whosever it is. If the receiver was moved into a message, both fail.
+/// Both methods ask the socket of the receiver. If the connection did not come from a server of
+/// this process but in a message, they describe that socket, whatever it is. If the receiver was
+/// moved into a message, both fail.
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::{self, IpcServer};
+/// use strait::os::unix::IpcConnectionExt;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("peer-{}", std::process::id());
+/// # let name = name.as_str();
+/// let mut server = IpcServer::<(), ()>::bind(name)?;
+/// let client = ipc::connect::<(), ()>(name)?;
+/// let peer = server.accept()?.peer()?;
+/// // The client is this process, too.
+/// assert_eq!(peer.pid, std::process::id());
+/// assert!(peer.is_same_user());
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 pub trait IpcConnectionExt {
-    /// Who connected.
+    /// Returns the credentials of the process that connected.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message; others of the operating system.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message.
+    /// - Others of the operating system.
     fn peer(&self) -> io::Result<Peer>;
 
-    /// Makes a process descriptor of who connected: to wait for its end, to signal it, or to look at it, without ever getting hold of
-    /// another process that has got its number. It is closed on `exec`.
+    /// Makes a process descriptor (pidfd) of the process that connected: to wait for its end, to
+    /// signal it, or to inspect it. It never names another process that has been given the same
+    /// number. It is closed on `exec`.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](io::ErrorKind::Unsupported) before Linux 6.5; as [`peer`](IpcConnectionExt::peer); others of the operating
-    /// system, if the process has ended and nothing is left of it, say.
+    /// - [`Unsupported`](io::ErrorKind::Unsupported) before Linux 6.5.
+    /// - As [`peer`](IpcConnectionExt::peer).
+    /// - Others of the operating system, if the process has ended and was reaped, say.
     fn process_handle(&self) -> io::Result<OwnedFd>;
 }
 
@@ -278,19 +412,36 @@ impl<Out, In> IpcConnectionExt for IpcConnection<Out, In> {
     }
 }
 
-/// The socket of a receiver that nobody has exchanged for one that has none.
+/// The socket of a receiver; an error if it was exchanged for one that has none.
 fn socket_of(receiver: &Receiver) -> io::Result<&unix::PacketReceiver> {
     let nobody = || io::Error::new(io::ErrorKind::InvalidInput, "nobody connected to this channel");
     receiver.packets().ok_or_else(nobody)
 }
 
-/// As [`ipc::connect_timeout`](crate::ipc::connect_timeout), with `is_trusted` to decide whether to speak to who listens, before
-/// anything is sent; `None` is no limit.
+/// As [`ipc::connect_timeout`](crate::ipc::connect_timeout), and connects only if `is_trusted`
+/// returns true for the server, before anything is sent. The timeout `None` is no limit.
 ///
 /// # Errors
 ///
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) if it is not trusted; else as
-/// [`ipc::connect_timeout`](crate::ipc::connect_timeout).
+/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if `is_trusted` returned false.
+/// - Otherwise as [`ipc::connect_timeout`](crate::ipc::connect_timeout).
+///
+/// # Examples
+///
+/// ```
+/// use strait::ipc::IpcServer;
+/// use strait::os::unix::connect_if;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let name = format!("trusted-{}", std::process::id());
+/// # let name = name.as_str();
+/// let _server = IpcServer::<(), ()>::bind(name)?;
+/// let is_root = connect_if::<(), ()>(name, None, |server| server.uid == 0).is_ok();
+/// # let uid = rustix::process::geteuid().as_raw();
+/// assert_eq!(is_root, uid == 0);
+/// # Ok(())
+/// # }
+/// ```
 pub fn connect_if<Out, In>(
     name: impl Into<ServerName>,
     timeout: Option<Duration>,

@@ -8,10 +8,13 @@
 //!
 //! - [`channel`](inprocess::channel) makes a connected pair. Packets of one sender arrive in order, whole or not at all, and a
 //!   packet that was sent before another send began, anywhere, arrives first.
-//! - `PacketSender::send` takes a packet of at most `MAX_PACKET_BYTES`, at best `PACKET_BYTES`, and `MAX_PACKET_ATTACHMENTS`. It never
-//!   waits, and hands the attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is
-//!   `SendError::Closed`, a packet that is too large for this very channel `SendError::TooLarge`, and if there is no room
-//!   that is `SendError::Full`: `wait_for_room` waits for some.
+//! - `PacketSender::send` takes a packet of at most `MAX_PACKET_BYTES`, at best `PACKET_BYTES`, and `MAX_PACKET_ATTACHMENTS`. It hands the
+//!   attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is `SendError::Closed`, a packet
+//!   that is too large for this very channel `SendError::TooLarge`. If there is no room, it waits for some as [`Wait`] says, and for
+//!   nothing else; `Wait::Never` is one attempt. What had no room in time is `SendError::Full`, or `SendError::TooManyInFlight` if it is not this
+//!   channel that is full. A receiver that goes away ends the wait.
+//! - `PacketSender::send_past_limit` takes a small packet, a few of which have room where `send` finds none. It never waits.
+//! - `PacketSender::is_closed` says whether the receiver is gone, without sending anything.
 //! - `PacketSender::identity` is a number by which another sender into the same channel is found in this process, wherever it came
 //!   from, or `None` where that cannot be told. Two with the same number are the same if `is_same` says so while both are there;
 //!   senders of different channels never are.
@@ -28,16 +31,27 @@
 //!   news. It stays what it is until the user has no receiver any more, also if the receiver leaves (`depart`, `come_back`).
 //! - `Attachment` is one object in transit: a sender, a receiver, shared memory or an OS handle. It is untyped on some
 //!   platforms, so `into_…` checks what the object is before it is used, and dropping it closes it.
-//! - [`permits`](inprocess::permits) makes a place that senders take permits from, one at a time and each permit once, and that the receiver issues them
-//!   into. Neither waits for anybody, whatever the others do; `PermitTaker::wait` returns when there may be one, and when the receiver
-//!   is gone. More permits than `PermitIssuer::capacity` at a time may get lost.
+//! - [`permits`](inprocess::permits) makes a place with some permits in it. Senders take them from there, one at a time and each permit once, and the
+//!   receiver issues further ones. Neither waits for anything that another holder does: not for its memory, not for flags that it sets, not for
+//!   room that it has filled. `issue` may leave some of many to later calls. There can be up to `PermitIssuer::capacity` at a time. How many are
+//!   unclaimed is an estimate, `None` where it cannot be told. `PermitTaker::wait` returns when there may be one, and when the receiver is gone. That there
+//!   will be none, `take` says, or the end of the channel.
 //! - `Poller` watches many receivers. An id is reported at least once after its receiver became ready (a packet came, the
 //!   last sender left), and may not be reported again before `recv` returned `RecvError::Empty`. The cost of `wait`
 //!   depends on the number of ready receivers, not of watched ones. `Registry` adds and removes members from any
 //!   thread, `PollWaker` interrupts `wait` from any thread, never blocks, and shows as id [`WAKE_ID`].
 //!   A poller can be watched by another one, as a receiver is: it is ready when it has something to report, and need not be
 //!   reported again before its own `wait` has found nothing.
-//! - `Memory` is shared memory that no peer can make inaccessible once it is mapped.
+//! - `Spool` is bytes that go beside a message, as an attachment: written once, read in order by the receiver, and unchangeable and
+//!   whole when they arrive.
+//! - `Memory` is shared memory whose content never changes, so that it can be borrowed, and that
+//!   no peer can make inaccessible. Received memory is mapped if the operating system guarantees
+//!   this, and refused if it does not. A backend whose system cannot guarantee it copies what it
+//!   receives.
+//! - `MemoryWriter` and `MemoryReader` are shared memory that one side writes while the other
+//!   reads. Both copy by `words`, and borrow nothing. Pages are allocated when the memory is made,
+//!   so that no read allocates memory or fails. A process that has only a reader cannot write. Once
+//!   a writer has a reader, `from_memory_writer` fails with `Unsupported`: Linux seals the memory.
 //! - `Listener` is a name that others can connect to; each connection is a new channel, into which its maker may send before it is
 //!   accepted, and even be gone then. Either the name is a new one, or it is a [`ServerName`]: one that a listener has is not given
 //!   to another (`AddrInUse`), what is no name of a listener is left alone (`AlreadyExists`), and what a crash left behind is in
@@ -51,17 +65,21 @@
 //!   starts one at that moment, and `inherited` takes nothing that was not made for it, whatever is in the environment.
 //! - `wait_for_exit` waits for a child process as [`Wait`] says.
 //! - `process_mark` tells a process from its forked children, who have copies of everything in it but not its threads.
+//! - `stack` says where the stack of the calling thread is, or nothing.
 //! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
 
 mod exit;
 mod name;
 mod os_handle;
 mod per_process;
+mod tick;
+mod words;
 
-pub use exit::poll_for_exit;
+pub use exit::{is_status_lost, poll_for_exit};
 pub use name::ServerName;
 pub use os_handle::{AsOsHandle, OsHandle, duplicate};
 pub use per_process::PerProcess;
+pub use tick::clock_tick;
 
 pub mod inprocess;
 #[cfg(target_os = "linux")]
@@ -74,15 +92,22 @@ use unix as selected;
 use inprocess as selected;
 
 pub use selected::{
-    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PACKET_BYTES,
-    PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker, PollWaker, Poller,
-    RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, channel, clock_domain, inherited,
-    max_silent_clients, max_waiting_attachments, now, permits, process_mark, roughly_now,
-    spawn_with, unique_id, wait_for_exit,
+    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryReader,
+    MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker,
+    PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, Spool, SpoolWriter,
+    channel, clock_domain, inherited, max_silent_clients, max_waiting_attachments, now, permits,
+    process_mark, roughly_now, spawn_with, stack, unique_id, wait_for_exit,
 };
 
 use std::io;
+use std::sync::atomic;
 use std::time::{Duration, Instant};
+
+/// Why a writer of memory that has a reader is not sent.
+fn writer_has_readers() -> io::Error {
+    let why = "shared memory that has a reader cannot get another writer; send the writer first";
+    io::Error::new(io::ErrorKind::Unsupported, why)
+}
 
 /// The id under which a [`PollWaker`] shows.
 pub const WAKE_ID: u64 = u64::MAX;
@@ -161,6 +186,8 @@ pub enum SendError {
     Closed,
     /// There is no room for it until the receiver has taken some.
     Full,
+    /// The user has as many handles in packets that were not received, of whatever channels, as the system allows.
+    TooManyInFlight,
     /// This channel takes only smaller packets.
     TooLarge,
     /// The operating system refused.

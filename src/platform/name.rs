@@ -10,9 +10,9 @@ const MAX_PRIVATE_LEN: usize = 64;
 /// The most bytes of an abstract name: what a socket's address has room for.
 const MAX_ABSTRACT_LEN: usize = 107;
 
-/// The name of a server: what both sides know beforehand.
+/// The name of an [`IpcServer`](crate::ipc::IpcServer), by which clients connect.
 ///
-/// A string is a [`Private`](ServerName::Private) name, a path is a [`Path`](ServerName::Path).
+/// A string becomes a [`Private`](ServerName::Private) name, a path a [`Path`](ServerName::Path).
 ///
 /// # Examples
 ///
@@ -23,32 +23,37 @@ const MAX_ABSTRACT_LEN: usize = 107;
 /// assert_eq!(ServerName::from("clock"), ServerName::Private("clock".to_string()));
 /// assert_eq!(ServerName::from(Path::new("/run/clock")), ServerName::Path("/run/clock".into()));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ServerName {
-    /// A name among those of this user: 1 to 64 letters, digits, dots, hyphens and underscores of ASCII, but neither `.` nor `..`.
+    /// A name that only processes of this user can connect to: 1 to 64 ASCII letters, digits, dots,
+    /// hyphens and underscores, but neither `.` nor `..`.
     ///
     /// # Platform
     ///
-    /// On Linux that is a socket in a directory that only this user can enter: `strait` in `$XDG_RUNTIME_DIR`, if that is this user's
-    /// alone, else `strait-<uid>` in the directory for temporary files. So both sides need the same `XDG_RUNTIME_DIR`, or
-    /// neither has one, and the same `TMPDIR`.
+    /// On Linux it is a socket in a directory that only this user can enter: `strait` in
+    /// `$XDG_RUNTIME_DIR` if that directory belongs to this user alone; else `strait-<uid>` in the
+    /// directory for temporary files, or `strait-<uid>-` and random digits if another user has made
+    /// that one first. So server and clients need the same `XDG_RUNTIME_DIR`, or none, and the same
+    /// `TMPDIR`.
     Private(String),
-    /// A path in the file system. Who may connect is for the permissions there to say, and for the server's filter.
+    /// A path in the file system. The permissions of the file, and the filter of the server, decide
+    /// which processes can connect.
     ///
     /// # Platform
     ///
-    /// On Linux it is that of a socket, and has 107 bytes at most when it is made absolute; a file with `.lock` appended to
-    /// the name stands next to it. Elsewhere it is a name like others.
+    /// On Linux it is the path of a socket, of at most 107 bytes when it is made absolute; a file with
+    /// `.lock` appended to its name is next to it. On other systems it is a name like the others.
     Path(PathBuf),
-    /// A name that is in no file system. It vanishes with its server, whatever becomes of that.
+    /// A name outside the file system. It ends with its server, also if that is killed.
     ///
-    /// Whoever comes first has it, of all users, so clients look who it is before they say anything.
+    /// The first process that binds it has it, whichever user it runs as, so clients check the user of
+    /// the server before they send anything.
     ///
     /// # Platform
     ///
-    /// On Linux it is an address in the abstract namespace of this network namespace, of 1 to 107 bytes without a zero among them.
-    /// Elsewhere it is a name like others.
+    /// On Linux it is an address in the abstract namespace of this network namespace, of 1 to 107
+    /// bytes without a zero byte. On other systems it is a name like the others.
     Abstract(String),
 }
 

@@ -4,13 +4,18 @@ use std::io;
 use std::process::{self, ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::time::Duration;
 
+use super::dying;
 use crate::platform::{self, Wait};
+
+/// How long a process that was killed may take to end while a thread waits for it.
+const DEATH: Duration = Duration::from_secs(2);
 
 /// A child process.
 ///
-/// It is std's [`Child`](std::process::Child), with waiting that comes to an end and, if that is wanted, with children that do not outlive
-/// their owner. As with std's, dropping it neither ends the process nor waits for it, unless [`kill_on_drop`](Child::kill_on_drop) says so: a
-/// child that ends later and that nobody has waited for stays in the system's list of processes until this one ends.
+/// It is [`std::process::Child`], with timeouts, and optionally killed on drop. As there, dropping
+/// it neither ends the process nor waits for it, unless [`kill_on_drop`](Child::kill_on_drop) was
+/// called: a child that ends later stays in the system's list of processes until this process has
+/// waited for it, or ends.
 ///
 /// # Examples
 ///
@@ -42,65 +47,91 @@ pub struct Child {
 }
 
 impl Child {
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.process.get().id()
     }
 
-    /// Whether dropping this kills the process, and waits for the end of it; without this call it does not.
+    /// Sets whether dropping this kills the process, and blocks until it has ended. By default it
+    /// does not.
     ///
-    /// The wait is short: the system ends a killed process as soon as it can. A process that may not be killed, because it now runs
-    /// as another user, is not waited for.
+    /// It blocks for two seconds at most; usually the system ends a killed process at once. A
+    /// process that takes longer, because it is in an uninterruptible system call or another
+    /// process traces it, is reaped by a later call of this module. It does not wait for a process
+    /// that it must not kill, since that runs as another user now. In a forked child of this
+    /// process, dropping it does nothing.
+    ///
+    /// # Examples
+    ///
+    /// See [the recipe for a supervisor](crate::recipes#a-supervisor).
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Child {
         self.process.is_killed_on_drop = kill_on_drop;
         self
     }
 
-    /// Makes the process end at once: `SIGKILL` on Unix. It does not wait for that.
+    /// Kills the process: `SIGKILL` on Unix. It does not wait for the end of the process.
     ///
     /// # Errors
     ///
-    /// The operating system's. It is none if the process has ended already.
+    /// Those of the operating system. It is `Ok` if the process has ended already.
     pub fn kill(&mut self) -> io::Result<()> {
-        self.process.get_mut().kill()
+        self.process.kill()
     }
 
-    /// Waits until the process has ended. Its standard input is closed first, in case it waits for that.
+    /// Blocks until the process has ended, and returns its exit status. It closes the standard
+    /// input of the process first, in case the process waits for that.
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// Those of the operating system.
+    ///
+    /// # Platform
+    ///
+    /// On Linux, the kernel keeps no exit status for a process that ignores `SIGCHLD`, or was
+    /// started with that ignored. After the child has ended, this is the error `ECHILD` ("No child
+    /// processes") then, as it is after something else has waited for the child. The same goes for
+    /// [`wait_timeout`](Child::wait_timeout) and [`try_wait`](Child::try_wait).
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        dying::reap();
         drop(self.stdin.take());
         self.process.get_mut().wait()
     }
 
-    /// Waits until the process has ended, for at most `timeout`; `None` if it has not. As with [`wait`](Child::wait), its standard input
-    /// is closed first. Waiting takes no processor time, and a timeout beyond what the clock can express is no limit.
+    /// Blocks until the process has ended, for at most `timeout`, and returns its exit status;
+    /// `None` if it has not ended. As [`wait`](Child::wait), it closes the standard input of the
+    /// process first. It takes no processor time. A timeout beyond the range of the clock is no
+    /// limit.
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// As [`wait`](Child::wait).
     ///
     /// # Platform
     ///
-    /// On Linux before 5.3, where a sandbox forbids `pidfd_open`, without a descriptor to spare, and on other systems the process is
-    /// looked at every 20 ms.
+    /// On Linux before 5.3, if a sandbox forbids `pidfd_open`, without a file descriptor to spare,
+    /// and on other systems it looks at the process every 20 ms.
+    ///
+    /// # Examples
+    ///
+    /// See [`Child`].
     pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+        dying::reap();
         drop(self.stdin.take());
         platform::wait_for_exit(self.process.get_mut(), Wait::at_most(timeout))
     }
 
-    /// The exit status, if the process has ended. Its standard input stays open.
+    /// Returns the exit status if the process has ended, and `None` if not. Never blocks, and does
+    /// not close the standard input of the process.
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// As [`wait`](Child::wait).
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        dying::reap();
         self.process.get_mut().try_wait()
     }
 
-    /// Takes std's child out, which dropping does not kill.
+    /// Returns the child as [`std::process::Child`], which is not killed on drop.
     pub fn into_std(self) -> process::Child {
         let Child { stdin, stdout, stderr, process } = self;
         let mut child = process.into_std();
@@ -140,6 +171,19 @@ impl Process {
         self.child.as_mut().expect(IT_IS_THERE)
     }
 
+    /// Kills it, unless it has ended: its number may be another process's if it was reaped
+    /// elsewhere. A forked child that has a copy of this has no such child, which is the same to
+    /// it.
+    fn kill(&mut self) -> io::Result<()> {
+        let child = self.get_mut();
+        match child.try_wait() {
+            Ok(None) => child.kill(),
+            Ok(Some(_)) => Ok(()),
+            Err(error) if platform::is_status_lost(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn into_std(mut self) -> process::Child {
         self.child.take().expect(IT_IS_THERE)
     }
@@ -147,11 +191,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(child) = self.child.as_mut().filter(|_| self.is_killed_on_drop) {
-            // Whoever may not kill it could wait for ever.
-            if child.kill().is_ok() {
-                let _ = child.wait();
-            }
+        if !self.is_killed_on_drop || self.child.is_none() {
+            return;
+        }
+        dying::reap();
+        // One that may not be killed could live for ever.
+        if self.kill().is_err() {
+            return;
+        }
+        let Some(mut child) = self.child.take() else { return };
+        if let Ok(None) = platform::wait_for_exit(&mut child, Wait::at_most(DEATH)) {
+            dying::add(child);
         }
     }
 }

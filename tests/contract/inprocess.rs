@@ -16,7 +16,7 @@ fn a_long_chain_of_receivers_is_dropped() {
     for _ in 0..100_000 {
         let (sender, receiver) = backend::channel().unwrap();
         let attachments = vec![backend::Attachment::from_receiver(innermost)];
-        sender.send(b"x", b"", attachments).unwrap();
+        sender.send(b"x", b"", attachments, Wait::Never).unwrap();
         innermost = receiver;
     }
     drop(innermost);
@@ -29,7 +29,7 @@ fn a_channel_end_is_neither_a_handle_nor_the_other_end() {
     let (sender, receiver) = backend::channel().unwrap();
     let (end, other_end) = backend::channel().unwrap();
     let attach = |attachment| {
-        sender.send(&[], b"x", vec![attachment]).unwrap();
+        sender.send(&[], b"x", vec![attachment], Wait::Never).unwrap();
         let mut attachments = Vec::new();
         cases::receive(&receiver, &mut attachments, Wait::Forever).unwrap();
         attachments.remove(0)

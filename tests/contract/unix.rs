@@ -8,9 +8,11 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use strait::internals::unix as backend;
-use strait::internals::{RecvError, SendError, ServerName, Wait};
+use strait::internals::{Landing, RecvError, SendError, ServerName, Wait};
 
-use self::backend::{Attachment, Listener, Memory, PacketReceiver, PacketSender, Poller};
+use self::backend::{
+    Attachment, Listener, Memory, MemoryWriter, PacketReceiver, PacketSender, Poller,
+};
 
 #[path = "cases/mod.rs"]
 mod cases;
@@ -71,10 +73,11 @@ fn a_packet_beyond_the_socket_buffer_is_too_large_and_the_attachments_come_back(
     let (sender, receiver) = backend::channel().unwrap();
     rustix::net::sockopt::set_socket_send_buffer_size(sender.as_fd(), 4096).unwrap();
     let attachment = Attachment::from_memory(&Memory::new(1).unwrap());
-    let (error, unsent) = sender.send(b"x", &[0; 100_000], vec![attachment]).unwrap_err();
+    let (error, unsent) =
+        sender.send(b"x", &[0; 100_000], vec![attachment], Wait::Never).unwrap_err();
     assert!(matches!(error, SendError::TooLarge), "{error:?}");
     assert_eq!(unsent.len(), 1);
-    sender.send(b"x", &[0; 100], unsent).unwrap();
+    sender.send(b"x", &[0; 100], unsent, Wait::Never).unwrap();
     assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 101);
 }
 
@@ -86,10 +89,7 @@ fn nonblocking_mode_of_the_shared_description_changes_nothing() {
     rustix::io::ioctl_fionbio(receiver.as_fd(), true).unwrap();
     let thread = std::thread::spawn(move || {
         for _ in 0..5000 {
-            while let Err((error, _)) = sender.send(&[0; 500], &[], Vec::new()) {
-                assert!(matches!(error, SendError::Full), "{error:?}");
-                sender.wait_for_room().unwrap();
-            }
+            sender.send(&[0; 500], &[], Vec::new(), Wait::Forever).unwrap();
         }
     });
     for _ in 0..5000 {
@@ -118,7 +118,7 @@ fn a_descriptor_that_was_lent_out_stays() {
     assert_eq!(receiver.lent().as_raw_fd(), number);
     receiver.show(false, true);
     assert!(!is_readable(&again));
-    sender.send(b"x", b"", Vec::new()).unwrap();
+    sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap();
     assert!(is_readable(&again));
     assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
     assert!(!is_readable(&again));
@@ -136,16 +136,53 @@ fn a_descriptor_that_was_lent_out_stays() {
     assert_eq!(changes(), 0);
     receiver.show(true, true);
     assert_eq!((changes(), changes()), (1, 0));
-    sender.send(b"x", b"", Vec::new()).unwrap();
+    sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap();
     assert_eq!((changes(), changes()), (1, 0));
     receiver.show(false, false);
     assert_eq!(changes(), 0);
     let (receiver, remains) = receiver.depart().unwrap();
     drop(receiver);
-    let result = sender.send(b"x", b"", Vec::new());
+    let result = sender.send(b"x", b"", Vec::new(), Wait::Never);
     assert!(matches!(result, Err((SendError::Closed, _))));
     assert!(is_readable(&again));
     drop(remains);
+}
+
+/// One descriptor is kept in reserve for such a packet; the next one waits for another.
+#[test]
+fn a_vital_packet_waits_in_the_socket_while_there_is_no_descriptor() {
+    alone("unix::a_vital_packet_waits_in_the_socket_while_there_is_no_descriptor", || {
+        use std::io;
+
+        use rustix::process::{Resource, getrlimit, setrlimit};
+
+        let (sender, receiver) = backend::channel().unwrap();
+        for _ in 0..2 {
+            let attachment = Attachment::from_memory(&Memory::new(1).unwrap());
+            sender.send(b"vital", &[], vec![attachment], Wait::Never).unwrap();
+        }
+        let mut limits = getrlimit(Resource::Nofile);
+        limits.current = Some(100);
+        setrlimit(Resource::Nofile, limits).unwrap();
+        let another = || io::stdin().as_fd().try_clone_to_owned();
+        let taken: Vec<OwnedFd> = std::iter::from_fn(|| another().ok()).collect();
+        let mut attachments = Vec::new();
+        let mut receive = || {
+            let landing =
+                Landing { head: &mut [0; 5], body: &mut Vec::new(), rest: &mut Vec::new() };
+            receiver.recv(landing, &mut attachments, Wait::Never, |start| start == b"vital")
+        };
+        assert!(!receive().unwrap().attachments_lost);
+        for _ in 0..3 {
+            let result = receive();
+            assert!(matches!(result, Err(RecvError::Io(_))), "{result:?}");
+        }
+        drop(taken);
+        assert!(!receive().unwrap().attachments_lost);
+        let result = receive();
+        assert!(matches!(result, Err(RecvError::Empty)), "{result:?}");
+        assert_eq!(attachments.len(), 2);
+    });
 }
 
 fn is_readable(fd: impl AsFd) -> bool {
@@ -168,6 +205,8 @@ fn costs<T>(expected: usize, make: impl Fn() -> T) {
 #[test]
 fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
     alone("unix::handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous", || {
+        // A process that receives keeps one in reserve from then on.
+        drop(backend::channel().unwrap());
         costs(2, || backend::channel().unwrap());
         // What is polled, and what makes it ready when there is no packet.
         costs(4, || {
@@ -185,6 +224,11 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
         costs(1, || {
             let memory = Memory::new(10_000).unwrap();
             (memory.clone(), memory.clone(), memory)
+        });
+        costs(1, || Memory::from_bytes(&[1; 10_000]).unwrap());
+        costs(1, || {
+            let writer = MemoryWriter::new(10_000).unwrap();
+            (writer.reader().unwrap(), writer.reader().unwrap(), writer.clone(), writer)
         });
         costs(1, || Poller::new().unwrap());
         // The listener, and one in reserve for when there is no other left.
@@ -208,7 +252,7 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
                 Attachment::from_receiver(passed_receiver),
                 Attachment::from_memory(&Memory::new(1).unwrap()),
             ];
-            sender.send(b"x", b"", attachments).unwrap();
+            sender.send(b"x", b"", attachments, Wait::Never).unwrap();
             let mut attachments = Vec::new();
             cases::receive(&receiver, &mut attachments, Wait::Forever).unwrap();
             attachments
@@ -271,7 +315,8 @@ fn signals_neither_shorten_nor_fail_a_wait() {
                 what();
             })
         };
-        let sending = later(Box::new(move || sender.send(b"x", b"", Vec::new()).unwrap()));
+        let sending =
+            later(Box::new(move || sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap()));
         assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
         assert!(matches!(recv(&receiver, Wait::Forever), Err(RecvError::Closed)));
         sending.join().unwrap();
@@ -281,4 +326,113 @@ fn signals_neither_shorten_nor_fail_a_wait() {
         OVER.store(true, Ordering::Relaxed);
         storm.join().unwrap();
     });
+}
+
+/// Lets this thread be a user of its own without privileges, which the kernel limits: so many descriptors in flight as the process may
+/// have.
+fn become_unprivileged() {
+    use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).unwrap();
+    let id = 50_000 + std::process::id() % 5000;
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    // A process that may not do this has no privileges either.
+    let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
+    let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
+}
+
+#[test]
+fn attachments_beyond_the_limit_on_descriptors_in_flight_come_back() {
+    alone("unix::attachments_beyond_the_limit_on_descriptors_in_flight_come_back", || {
+        become_unprivileged();
+        let memory = Memory::new(3).unwrap();
+        let attachments = || (0..20).map(|_| Attachment::from_memory(&memory)).collect::<Vec<_>>();
+        let (hoard, hoarded) = backend::channel().unwrap();
+        let mut sent = 0;
+        while hoard.send(b"x", b"", attachments(), Wait::Never).is_ok() {
+            sent += 1;
+            assert!(sent < 100, "this user has privileges");
+        }
+        let (sender, receiver) = backend::channel().unwrap();
+        let mut unsent = attachments();
+        let soon = std::time::Instant::now() + std::time::Duration::from_millis(50);
+        for wait in [Wait::Never, Wait::Until(soon), Wait::Never] {
+            let result = sender.send(b"x", b"", unsent, wait);
+            let Err((SendError::TooManyInFlight, back)) = result else { panic!("{result:?}") };
+            unsent = back;
+            assert_eq!(unsent.len(), 20);
+        }
+        assert!(std::time::Instant::now() >= soon);
+        // Past the limit of the socket they do not wait either.
+        let result = sender.send_past_limit(b"x", b"", unsent);
+        let Err((SendError::TooManyInFlight, unsent)) = result else { panic!("{result:?}") };
+        // A packet without any is no part of it.
+        sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap();
+
+        // One that waits is sent once others were received ...
+        let waiting = std::thread::spawn(move || {
+            become_unprivileged();
+            sender.send(b"x", b"", unsent, Wait::Forever).map_err(|(error, _)| error).unwrap();
+            sender
+        });
+        for _ in 0..sent {
+            recv(&hoarded, Wait::Forever).unwrap();
+        }
+        let sender = waiting.join().unwrap();
+        // ... and does not wait for a receiver that goes away.
+        while hoard.send(b"x", b"", attachments(), Wait::Never).is_ok() {}
+        let waiting = std::thread::spawn(move || {
+            become_unprivileged();
+            let memory = Memory::new(3).unwrap();
+            let attachments = (0..20).map(|_| Attachment::from_memory(&memory)).collect();
+            sender.send(b"x", b"", attachments, Wait::Forever).map_err(|(error, _)| error)
+        });
+        drop(receiver);
+        assert!(matches!(waiting.join().unwrap(), Err(SendError::Closed)));
+    });
+}
+
+/// Fills the part of the queue that is for packets that may wait.
+fn fill(sender: &PacketSender) -> usize {
+    (0..).take_while(|_| sender.send(&[0; 1000], b"", Vec::new(), Wait::Never).is_ok()).count()
+}
+
+fn limit(sender: &PacketSender) -> usize {
+    rustix::net::sockopt::socket_send_buffer_size(sender.as_fd()).unwrap()
+}
+
+/// However full the queue is with packets that may wait, as many that may not still go.
+#[test]
+fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let limit_before = limit(&sender);
+    let ordinary = fill(&sender);
+    assert!(ordinary > 10, "{ordinary}");
+    let past = (0..).take_while(|_| sender.send_past_limit(b"x", b"", Vec::new()).is_ok()).count();
+    assert!(past > 100, "{past}");
+    // No process changes the limit of a socket that others have: that takes a lock which they can hold.
+    assert_eq!(limit(&sender), limit_before);
+    // All of them are received, and then there is room again.
+    for _ in 0..ordinary + past {
+        recv(&receiver, Wait::Never).unwrap();
+    }
+    assert!(matches!(recv(&receiver, Wait::Never), Err(RecvError::Empty)));
+    assert_eq!(fill(&sender), ordinary);
+}
+
+/// Another holder of a sender has the lock of the socket, in the middle of a `setsockopt` whose argument is never there.
+#[test]
+fn a_locked_socket_holds_up_no_send() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let Some(page) = crate::harness::stuck::StuckPage::new() else { return };
+    page.set_filter(sender.as_fd());
+    fill(&sender);
+    sender.send_past_limit(b"x", b"", Vec::new()).unwrap();
+    assert!(matches!(sender.send(b"x", b"", Vec::new(), Wait::Never), Err((SendError::Full, _))));
+    assert!(!sender.is_closed());
+    while recv(&receiver, Wait::Never).is_ok() {}
+    sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap();
+    drop(page);
 }

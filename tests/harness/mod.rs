@@ -24,24 +24,35 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod faults;
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod fork;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod raw;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod ring;
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod sandbox;
+#[cfg(target_os = "linux")]
+pub mod stuck;
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+pub mod table;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod ways;
 
 use std::env;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
+use std::path::Path;
 use std::process::{self, Command, ExitStatus, Stdio};
+#[cfg(target_os = "linux")]
+use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-/// How long any test may take: generous, for slow and busy machines.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long any test may take: generous, for slow and busy machines, and for Windows' waits where another system emulates them.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(windows) { 300 } else { 120 });
 
 /// Names the function that a child process runs.
 const CHILD: &str = "STRAIT_TEST_CHILD";
@@ -69,6 +80,9 @@ pub(crate) fn watchdog() -> Watchdog {
 /// Watches over a test that may take `patience`.
 #[track_caller]
 pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
+    // Tests beside this one need descriptors, too.
+    #[cfg(target_os = "linux")]
+    RAISED.call_once(raise_descriptor_limit);
     let place = Location::caller();
     let test = thread::current().name().unwrap_or("a test").to_string();
     let (alive, is_over) = mpsc::channel::<()>();
@@ -102,7 +116,12 @@ pub(crate) fn child_with_pipes(function: &str, arguments: &[&str]) -> Child {
 /// The command that [`child`] starts, to be changed (limits, environment, descriptors) before [`start`].
 pub(crate) fn command(function: &str, arguments: &[&str]) -> Command {
     let this_binary = env::current_exe().expect("a running binary has a path");
-    let mut command = Command::new(this_binary);
+    command_of(&this_binary, function, arguments)
+}
+
+/// The same with another build of this binary, whose path that is.
+pub(crate) fn command_of(program: &Path, function: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args([function, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, function)
@@ -165,10 +184,16 @@ impl Drop for Child {
 /// the process.
 #[track_caller]
 pub(crate) fn child_main(body: impl FnOnce(Vec<String>)) {
+    child_main_for(PATIENCE, body);
+}
+
+/// As [`child_main`], of a child that may take `patience`.
+#[track_caller]
+pub(crate) fn child_main_for(patience: Duration, body: impl FnOnce(Vec<String>)) {
     if env::var_os(CHILD).is_none() {
         return;
     }
-    let _watchdog = watchdog();
+    let _watchdog = watchdog_for(patience);
     let arguments = env::var(ARGUMENTS).unwrap_or_default();
     let arguments = match arguments.as_str() {
         "" => Vec::new(),
@@ -181,10 +206,16 @@ pub(crate) fn child_main(body: impl FnOnce(Vec<String>)) {
 /// Runs `body` in a process of its own, with no other test in it. `function` is the full path of the test that calls this.
 #[track_caller]
 pub(crate) fn alone(function: &str, body: impl FnOnce()) {
+    alone_for(PATIENCE, function, body);
+}
+
+/// As [`alone`], of a test that may take `patience`.
+#[track_caller]
+pub(crate) fn alone_for(patience: Duration, function: &str, body: impl FnOnce()) {
     if env::var_os(CHILD).is_some() {
-        child_main(|_| body());
+        child_main_for(patience, |_| body());
     } else {
-        let _watchdog = watchdog();
+        let _watchdog = watchdog_for(patience);
         child(function, &[]).completed();
     }
 }
@@ -194,22 +225,54 @@ pub(crate) fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
+/// Whether [`watchdog_for`] has raised the limit of this process. Only once: tests lower it.
+#[cfg(target_os = "linux")]
+static RAISED: Once = Once::new();
+
+/// Raises the limit on descriptors as far as this process may.
+#[cfg(target_os = "linux")]
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If it may not be raised it stays as it is.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// How many more handles this process may have, after raising its limit as far as it may. The limit is the whole process's: see
 /// [`alone`].
 pub(crate) fn room_for_handles() -> usize {
     #[cfg(target_os = "linux")]
     {
-        use rustix::process::{Resource, getrlimit, setrlimit};
+        use rustix::process::{Resource, getrlimit};
 
-        let mut limit = getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        // If it may not be raised it stays as it is.
-        let _ = setrlimit(Resource::Nofile, limit);
+        raise_descriptor_limit();
         if let Some(limit) = getrlimit(Resource::Nofile).current {
             return (limit as usize).saturating_sub(handles().len());
         }
     }
     usize::MAX
+}
+
+/// How many descriptors may be in messages that were sent and not received, all processes of this user taken together.
+#[cfg(target_os = "linux")]
+pub(crate) fn room_for_handles_in_flight() -> usize {
+    use rustix::process::{Resource, getrlimit};
+
+    /// `CAP_SYS_ADMIN` and `CAP_SYS_RESOURCE`: processes that have either are exempt.
+    const EXEMPT: u64 = 1 << 21 | 1 << 24;
+
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.expect("capabilities").trim();
+    let is_exempt = u64::from_str_radix(capabilities, 16).expect("hexadecimal") & EXEMPT != 0;
+    // Not those of a user namespace.
+    let namespace = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if is_exempt && namespace.split_whitespace().eq(["0", "0", "4294967295"]) {
+        return usize::MAX;
+    }
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
 }
 
 /// An open descriptor of this process.
@@ -232,6 +295,8 @@ pub(crate) fn handles() -> Vec<OpenHandle> {
     /// `O_CLOEXEC`, as it is shown in /proc/self/fdinfo.
     const CLOSE_ON_EXEC: u32 = 0o2_000_000;
 
+    // A process that receives keeps one descriptor in reserve. With this, it has it whenever handles are counted.
+    drop(strait::ipc::bytes_channel());
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")
         .expect("/proc is mounted")
         .map(|entry| entry.expect("/proc/self/fd can be read").file_name())
@@ -259,8 +324,17 @@ pub(crate) fn handles() -> Vec<OpenHandle> {
 /// Those that were not open when `before` was listed.
 #[cfg(target_os = "linux")]
 pub(crate) fn handles_besides(before: &[OpenHandle]) -> Vec<OpenHandle> {
-    let is_new = |handle: &OpenHandle| !before.contains(handle);
-    handles().into_iter().filter(is_new).collect()
+    let now = handles();
+    let mut new: Vec<OpenHandle> =
+        now.iter().filter(|handle| !before.contains(handle)).cloned().collect();
+    // The descriptor in reserve was used and replaced, under another number.
+    let is_eventfd = |handle: &OpenHandle| handle.what == "anon_inode:[eventfd]";
+    if before.iter().any(|handle| is_eventfd(handle) && !now.contains(handle)) {
+        if let Some(index) = new.iter().position(is_eventfd) {
+            new.remove(index);
+        }
+    }
+    new
 }
 
 /// A thread that [`interrupt`](InterruptedThread::interrupt) interrupts.

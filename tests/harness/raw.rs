@@ -1,14 +1,18 @@
 //! A peer that speaks the protocol by hand, or something else.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
 use strait::IpcError;
-use strait::internals::frame::{Head, Kind, Position};
+use strait::internals::frame::{Dialect, Head, Kind, Position};
 
 /// The most descriptors that the kernel takes in one packet.
 pub const MAX_FDS: usize = 253;
@@ -21,6 +25,13 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
 /// As [`send`], without waiting for room.
 pub fn try_send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_with(socket, bytes, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+/// Whether there is room for what may wait: an honest sender sends nothing else.
+pub fn is_writable(socket: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())).unwrap();
+    fds[0].revents().contains(PollFlags::OUT)
 }
 
 fn send_with(
@@ -39,15 +50,39 @@ fn send_with(
     Ok(())
 }
 
+/// Receives one packet, and returns the descriptors in it.
+pub fn received_fds(socket: impl AsFd) -> Vec<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 1 << 10];
+    let iov = &mut [IoSliceMut::new(&mut bytes)];
+    rustix::net::recvmsg(socket, iov, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    fds.flatten().collect()
+}
+
 /// A packet as strait would make it.
-pub fn packet(kind: Kind, attachments: u16, body: &[u8]) -> Vec<u8> {
+pub fn packet(kind: Kind, attachments: u8, body: &[u8]) -> Vec<u8> {
     let head = Head::new(kind, attachments, body.len() as u32);
     [head.as_bytes(), body].concat()
 }
 
 /// A whole message.
-pub fn message(attachments: u16, body: &[u8]) -> Vec<u8> {
+pub fn message(attachments: u8, body: &[u8]) -> Vec<u8> {
     packet(Kind::Message, attachments, body)
+}
+
+/// What a process says of itself that speaks this.
+pub fn hello(dialect: Dialect, attachments: u8, fields: &[u8]) -> Vec<u8> {
+    packet(Kind::Hello { dialect }, attachments, fields)
+}
+
+/// A field of a HELLO.
+pub fn field(tag: u16, value: &[u8]) -> Vec<u8> {
+    [&tag.to_le_bytes()[..], &(value.len() as u16).to_le_bytes(), value].concat()
 }
 
 /// The first part of a message of `bytes` bytes, without attachments.

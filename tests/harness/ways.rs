@@ -1,10 +1,18 @@
 //! Every way there is to receive, behind one function: what is promised of one is promised of all.
+//!
+//! # Safety
+//!
+//! Tokio takes a receiver whose descriptor stays the same and open for as long as the receiver exists. Receivers promise that.
+
+#![allow(unsafe_code)]
 
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,6 +61,25 @@ where
         #[cfg(feature = "async")]
         ("stream", by_stream),
     ]
+}
+
+/// Those of [`ways`], those of pollers, and those that pass over what is only an error: for tests in which nothing is.
+pub fn all_ways<T>() -> Vec<(&'static str, Way<T>)>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
+    let mut all = ways();
+    all.extend([
+        ("epoll", by_epoll as Way<T>),
+        ("epoll, edge-triggered", by_edges),
+        ("tokio's AsyncFd", by_async_fd),
+        ("iter", by_iter),
+        ("try_iter", by_try_iter),
+        ("mpsc recv", by_mpsc_recv),
+        ("mpsc recv_timeout", by_mpsc_timeout),
+        ("mpsc iter", by_mpsc_iter),
+    ]);
+    all
 }
 
 fn of_result<T>(result: Result<T, IpcError>) -> Next<T> {
@@ -159,4 +186,120 @@ pub fn by_stream<T: Serialize + DeserializeOwned + 'static>(receiver: IpcReceive
         Some(result) => result.map_or(Next::Refused, Next::Value),
         None => Next::Closed,
     })
+}
+
+/// By `try_recv` until there is nothing, and then waiting for the next event of an epoll instance.
+fn by_events<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+    mode: EventFlags,
+) -> Source<T> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&epoll, receiver.as_fd(), EventData::new_u64(1), EventFlags::IN | mode).unwrap();
+    Box::new(move || {
+        loop {
+            match receiver.try_recv() {
+                Ok(value) => return Next::Value(value),
+                Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
+                Err(TryRecvError::Empty) => {
+                    let mut events = [MaybeUninit::uninit(); 4];
+                    epoll::wait(&epoll, &mut events, None).unwrap();
+                }
+            }
+        }
+    })
+}
+
+/// By level-triggered events.
+pub fn by_epoll<T: Serialize + DeserializeOwned + 'static>(receiver: IpcReceiver<T>) -> Source<T> {
+    by_events(receiver, EventFlags::empty())
+}
+
+/// By edge-triggered events.
+pub fn by_edges<T: Serialize + DeserializeOwned + 'static>(receiver: IpcReceiver<T>) -> Source<T> {
+    by_events(receiver, EventFlags::ET)
+}
+
+/// In tokio's reactor.
+pub fn by_async_fd<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+) -> Source<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let registered = runtime.block_on(async {
+        // SAFETY: that is what a receiver promises of a descriptor that it has lent out.
+        unsafe { tokio::io::unix::AsyncFd::register(receiver).unwrap() }
+    });
+    // Dropped in this order: what is registered needs its reactor.
+    let mut place = (registered, runtime);
+    Box::new(move || {
+        let (registered, runtime) = &mut place;
+        runtime.block_on(async {
+            loop {
+                match registered.get_ref().try_recv() {
+                    Ok(value) => return Next::Value(value),
+                    Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
+                    Err(TryRecvError::Empty) => {
+                        let mut guard = registered.readable().await.unwrap();
+                        // What came in the meantime makes it ready again.
+                        match guard.get_inner().try_recv() {
+                            Ok(value) => return Next::Value(value),
+                            Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
+                            Err(TryRecvError::Empty) => guard.clear_ready(),
+                        }
+                    }
+                }
+            }
+        })
+    })
+}
+
+fn of_option<T>(next: Option<T>) -> Next<T> {
+    next.map_or(Next::Closed, Next::Value)
+}
+
+/// By its iterator.
+pub fn by_iter<T: Serialize + DeserializeOwned + 'static>(receiver: IpcReceiver<T>) -> Source<T> {
+    let mut values = receiver.into_iter();
+    Box::new(move || of_option(values.next()))
+}
+
+/// By the iterator of what is there, and by `recv` when there is nothing.
+pub fn by_try_iter<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+) -> Source<T> {
+    Box::new(move || match receiver.try_iter().next() {
+        Some(value) => Next::Value(value),
+        None => of_result(receiver.recv()),
+    })
+}
+
+/// By what `strait::mpsc` has.
+pub fn by_mpsc_recv<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+) -> Source<T> {
+    let receiver = strait::mpsc::Receiver::from(receiver);
+    Box::new(move || of_option(receiver.recv().ok()))
+}
+
+/// By the `recv_timeout` of that.
+pub fn by_mpsc_timeout<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+) -> Source<T> {
+    let receiver = strait::mpsc::Receiver::from(receiver);
+    Box::new(move || {
+        loop {
+            match receiver.recv_timeout(Duration::from_millis(50)) {
+                Ok(value) => return Next::Value(value),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Next::Closed,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    })
+}
+
+/// By its iterator.
+pub fn by_mpsc_iter<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+) -> Source<T> {
+    let mut values = strait::mpsc::Receiver::from(receiver).into_iter();
+    Box::new(move || of_option(values.next()))
 }

@@ -313,7 +313,7 @@ fn misbehave(socket: OwnedFd) -> impl FnMut() -> io::Result<()> + Send {
             1 => raw::try_send(&socket, &random.bytes(100), fds),
             2 => {
                 let body = random.bytes(100);
-                raw::try_send(&socket, &raw::message(fds.len() as u16, &body), fds)
+                raw::try_send(&socket, &raw::message(fds.len() as u8, &body), fds)
             }
             // Some of them are never given up, but fewer than there may be.
             3 if id < 900 => {

@@ -11,6 +11,7 @@ mod frames;
 mod moves;
 mod parts;
 mod permits;
+mod rings;
 mod sockets;
 mod strangers;
 
@@ -42,7 +43,7 @@ where
     T: Serialize + for<'de> Deserialize<'de>,
 {
     let (sender, receiver) = ipc::channel::<T>().unwrap();
-    let message = harness::raw::message(fds.len() as u16, body);
+    let message = harness::raw::message(fds.len() as u8, body);
     harness::raw::send(&sender, &message, fds).unwrap();
     receiver.recv()
 }

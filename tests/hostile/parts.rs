@@ -13,6 +13,7 @@ use strait::internals::limits;
 use strait::ipc;
 
 use crate::harness::raw::{self, Canary, Random, encoded};
+use crate::harness::table;
 use crate::harness::ways::{Next, ways};
 use crate::{assert_refused, harness};
 
@@ -204,7 +205,7 @@ fn a_mix(random: &mut Random) -> (Vec<Packet>, Vec<Expected>) {
         let body = |handles: usize| {
             let mut body = [encoded(&text), (handles as u64).to_le_bytes().to_vec()].concat();
             body.extend((0..handles as u32).flat_map(u32::to_le_bytes));
-            body
+            table::with_handles(&body, handles)
         };
         match random.below(10) {
             // Another one begins.
@@ -221,7 +222,7 @@ fn a_mix(random: &mut Random) -> (Vec<Packet>, Vec<Expected>) {
                 });
             }
             2 if begun < 40 => {
-                packets.push((raw::message(handles as u16, &body(handles)), handles));
+                packets.push((raw::message(handles as u8, &body(handles)), handles));
                 expected.push(Some((text, handles)));
             }
             3 if begun < 40 => {
@@ -259,7 +260,7 @@ fn a_mix(random: &mut Random) -> (Vec<Packet>, Vec<Expected>) {
                 };
                 message.is_new = false;
                 let kind = Kind::Part { id: message.id, position };
-                packets.push((raw::packet(kind, handles as u16, &part), handles));
+                packets.push((raw::packet(kind, handles as u8, &part), handles));
                 if is_last {
                     expected.push(open.remove(chosen).expected);
                 }

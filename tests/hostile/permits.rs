@@ -1,50 +1,47 @@
 //! What others do to the permits of a bounded channel.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use strait::handle::Handle;
 use strait::ipc::{self, IpcReceiver, IpcSyncSender};
-use strait::{IpcError, TryRecvError, TrySendError};
+use strait::{IpcError, TryRecvError, TrySelectError, TrySendError};
 
 use crate::harness::raw::{self, Canary};
+use crate::harness::sandbox::forbid;
+use crate::harness::stuck::{StuckFile, StuckPage};
+use crate::harness::table;
 use crate::{assert_refused, harness, packet_pair, send_one_of};
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn pipe() -> (OwnedFd, OwnedFd) {
-    pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap()
+/// A place with no permits.
+fn no_permits() -> OwnedFd {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE).unwrap()
 }
 
-/// The encoded form of a sender that is object 0 and takes permits from object 1.
+/// A message that is a sender and what it takes permits from.
 fn bounded_sender(is_rendezvous: bool) -> Vec<u8> {
-    let permits = [&[1][..], &1_u32.to_le_bytes(), &[u8::from(is_rendezvous)]].concat();
-    [&0_u32.to_le_bytes()[..], &permits].concat()
+    table::with(&table::number(0), &[table::bounded_sender(is_rendezvous)])
 }
 
-/// The encoded form of a receiver that is object 0 and issues permits into these.
-fn bounded_receiver(indices: &[u32], bound: u64, surplus: u64) -> Vec<u8> {
-    // No messages, rings or options.
-    let mut body = vec![0; 4 + 17 + 16];
-    body.push(1);
-    body.extend((indices.len() as u64).to_le_bytes());
-    indices.iter().for_each(|index| body.extend(index.to_le_bytes()));
-    body.extend(bound.to_le_bytes());
-    body.extend(surplus.to_le_bytes());
-    body
+/// A message that is a receiver and so many attachments that it issues permits into.
+fn bounded_receiver(issuer: u32, bound: u64, surplus: u64) -> Vec<u8> {
+    table::with(&table::number(0), &[table::bounded_receiver(issuer, bound, surplus)])
 }
 
 /// The descriptor that a sender takes permits from.
 fn permits_of(sender: &IpcSyncSender<u32>) -> OwnedFd {
-    type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
     let (carrier, carried) = ipc::channel::<IpcSyncSender<u32>>().unwrap();
     carrier.send_ref(sender).unwrap();
-    let (_, permits) = carried.to_opaque().to::<Parts>().recv().unwrap();
-    permits.unwrap().0.into_inner()
+    raw::received_fds(OwnedFd::try_from(carried).unwrap()).remove(1)
 }
 
 #[test]
@@ -52,33 +49,37 @@ fn c7_what_is_no_place_for_permits_is_refused() {
     let _watchdog = harness::watchdog();
     let (canary, canary_fd) = Canary::new();
     let (socket, _other_end) = packet_pair();
-    let (read, write) = pipe();
-    let (other_read, _other_write) = pipe();
-    let (packets, packets_end) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).unwrap();
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
     let file = File::open("/dev/null").unwrap();
-    let wrong = [canary_fd.as_fd(), socket.as_fd(), write.as_fd(), file.as_fd()];
+    let timer = rustix::time::timerfd_create(
+        rustix::time::TimerfdClockId::Monotonic,
+        rustix::time::TimerfdFlags::CLOEXEC,
+    )
+    .unwrap();
+    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap();
+    let permits = no_permits();
+    let wrong = [
+        canary_fd.as_fd(),
+        socket.as_fd(),
+        read.as_fd(),
+        write.as_fd(),
+        file.as_fd(),
+        timer.as_fd(),
+        epoll.as_fd(),
+    ];
     for (index, wrong) in wrong.into_iter().enumerate() {
+        let fds = [socket.as_fd(), wrong];
         for is_rendezvous in [false, true] {
-            let fds = [socket.as_fd(), wrong];
             let sender = send_one_of::<IpcSyncSender<u32>>(&bounded_sender(is_rendezvous), &fds);
             assert!(matches!(sender, Err(IpcError::SerializationError(_))), "{index}");
         }
+        let received = send_one_of::<IpcReceiver<u32>>(&bounded_receiver(1, 3, 0), &fds);
+        assert!(matches!(received, Err(IpcError::SerializationError(_))), "{index}");
     }
-    for (what, indices, fds) in [
-        ("nothing", &[][..], [write.as_fd(), read.as_fd()]),
-        ("one end", &[1], [write.as_fd(), read.as_fd()]),
-        ("the other end", &[2], [write.as_fd(), read.as_fd()]),
-        ("the wrong way round", &[2, 1], [write.as_fd(), read.as_fd()]),
-        ("one end twice", &[1, 1], [write.as_fd(), read.as_fd()]),
-        ("three", &[1, 2, 0], [write.as_fd(), read.as_fd()]),
-        ("itself", &[0, 2], [write.as_fd(), read.as_fd()]),
-        ("two pipes", &[1, 2], [write.as_fd(), other_read.as_fd()]),
-        ("packets", &[1, 2], [packets_end.as_fd(), packets.as_fd()]),
-        ("a file", &[1, 2], [file.as_fd(), read.as_fd()]),
-        ("what is not there", &[1, 9], [write.as_fd(), read.as_fd()]),
-    ] {
-        let body = bounded_receiver(indices, 3, 0);
-        let received = send_one_of::<IpcReceiver<u32>>(&body, &[socket.as_fd(), fds[0], fds[1]]);
+    for (what, count) in [("nothing", 0), ("two", 2), ("three", 3)] {
+        let body = bounded_receiver(count, 3, 0);
+        let fds = [&[socket.as_fd()][..], &vec![permits.as_fd(); count as usize]].concat();
+        let received = send_one_of::<IpcReceiver<u32>>(&body, &fds);
         assert!(matches!(received, Err(IpcError::SerializationError(_))), "{what}: {received:?}");
     }
     assert_refused(send_one_of::<IpcSyncSender<u32>>(&bounded_sender(false), &[socket.as_fd()]));
@@ -86,15 +87,42 @@ fn c7_what_is_no_place_for_permits_is_refused() {
     canary.wait_until_closed();
 }
 
+/// What a file system is asked, its server need not answer. What arrived is asked nothing of that kind.
+#[test]
+fn c7_a_file_whose_server_does_not_answer_is_refused_at_once() {
+    let _watchdog = harness::watchdog();
+    let Some(stuck) = StuckFile::new() else { return };
+    for has_proc in [true, false] {
+        let (socket, _other_end) = packet_pair();
+        let (refused, news) = mpsc::channel();
+        let file = stuck.file().try_clone().unwrap();
+        thread::spawn(move || {
+            if !has_proc {
+                #[cfg(target_arch = "x86_64")]
+                forbid(libc::SYS_readlink, Errno::NOSYS);
+                forbid(libc::SYS_readlinkat, Errno::NOSYS);
+            }
+            let fds = [socket.as_fd(), file.as_fd()];
+            let sender = send_one_of::<IpcSyncSender<u32>>(&bounded_sender(false), &fds);
+            refused.send(matches!(sender, Err(IpcError::SerializationError(_)))).unwrap();
+            let received = send_one_of::<IpcReceiver<u32>>(&bounded_receiver(1, 3, 0), &fds);
+            refused.send(matches!(received, Err(IpcError::SerializationError(_)))).unwrap();
+        });
+        for what in ["as a sender's", "as a receiver's"] {
+            assert_eq!(news.recv_timeout(LONG), Ok(true), "{what}, {has_proc}");
+        }
+    }
+}
+
 #[test]
 fn c7_forged_bounds_are_harmless() {
     let _watchdog = harness::watchdog();
     for (bound, surplus) in [(0, 0), (1, 0), (u64::MAX, 0), (3, u64::MAX), (u64::MAX, u64::MAX)] {
         let (a, b) = packet_pair();
-        let (read, write) = pipe();
-        let fds = [b.as_fd(), write.as_fd(), read.as_fd()];
-        let body = bounded_receiver(&[1, 2], bound, surplus);
-        let receiver = send_one_of::<IpcReceiver<String>>(&body, &fds).unwrap();
+        let permits = no_permits();
+        let body = bounded_receiver(1, bound, surplus);
+        let receiver =
+            send_one_of::<IpcReceiver<String>>(&body, &[b.as_fd(), permits.as_fd()]).unwrap();
         drop(b);
         for _ in 0..10 {
             raw::send(&a, &raw::message(0, &raw::encoded("text")), &[]).unwrap();
@@ -110,9 +138,50 @@ fn c7_forged_bounds_are_harmless() {
     }
 }
 
-/// Whoever holds an end may clear the flag that keeps its users from waiting, and may fill the pipe.
+/// The kernel writes to a sender's memory what that takes. If it has to wait there, it has no lock that others need.
+#[test]
+fn c7_a_sender_that_takes_a_permit_into_memory_that_faults_holds_up_nothing() {
+    let _watchdog = harness::watchdog();
+    for bound in [0, 3] {
+        let Some(page) = StuckPage::new() else { return };
+        let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
+        let permits = permits_of(&sender);
+        let (met, meeting) = mpsc::channel();
+        let others = thread::spawn(move || {
+            let receiving = thread::spawn(move || {
+                for number in 0..50 {
+                    assert_eq!(receiver.recv().unwrap(), number);
+                }
+                let timed_out = receiver.try_recv_timeout(Duration::from_millis(20));
+                assert!(matches!(timed_out, Err(TryRecvError::Empty)), "{timed_out:?}");
+                receiver
+            });
+            meeting.recv().unwrap();
+            for number in 0..50 {
+                sender.send_timeout(&number, LONG).unwrap();
+            }
+            let receiver = receiving.join().unwrap();
+            while sender.try_send(&0).is_ok() {}
+            drop(receiver);
+            assert!(sender.try_send(&0).is_err_and(|error| error.is_disconnected()));
+        });
+        // There is one as soon as the receiver waits.
+        rustix::event::poll(&mut [PollFd::new(&permits, PollFlags::IN)], None).unwrap();
+        page.read_from(&permits);
+        met.send(()).unwrap();
+        let since = Instant::now();
+        while !others.is_finished() {
+            assert!(since.elapsed() < LONG, "the others are held up with a bound of {bound}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        others.join().unwrap();
+    }
+}
+
+/// A holder may clear the flag that keeps its users from waiting, and may fill it.
 #[test]
 fn c7_no_flag_makes_anybody_wait() {
+    const MOST: u64 = u64::MAX - 1;
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::sync_channel::<u32>(2).unwrap();
     let permits = permits_of(&sender);
@@ -123,12 +192,7 @@ fn c7_no_flag_makes_anybody_wait() {
     let timed_out = sender.send_timeout(&3, Duration::from_millis(5));
     assert!(matches!(timed_out, Err(TrySendError::Full)));
 
-    // The file can be opened for writing by those who may see it.
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&permits));
-    let forger =
-        rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK, rustix::fs::Mode::empty());
-    let forger = forger.unwrap();
-    while rustix::io::write(&forger, &[0; 4096]).is_ok() {}
+    rustix::io::write(&permits, &MOST.to_ne_bytes()).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
     assert_eq!(receiver.recv().unwrap(), 2);
     for number in 3..100 {
@@ -136,10 +200,30 @@ fn c7_no_flag_makes_anybody_wait() {
         assert_eq!(receiver.recv().unwrap(), number);
     }
     // Nor does one who keeps it open let those wait for ever who wait for a receiver that is gone.
-    let mut taken = [0; 1 << 17];
-    while rustix::io::read(&permits, &mut taken).is_ok_and(|taken| taken == 1 << 16) {}
     drop(receiver);
     assert!(matches!(sender.send(7), Err(IpcError::Disconnected)));
+}
+
+/// Whatever moment it chooses.
+#[test]
+fn c7_a_sender_that_keeps_the_permits_at_their_most_does_not_stop_the_receiver() {
+    const MESSAGES: u32 = 20_000;
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::sync_channel::<u32>(1).unwrap();
+    let permits = permits_of(&sender);
+    rustix::fs::fcntl_setfl(&permits, OFlags::empty()).unwrap();
+    rustix::io::write(&permits, &(u64::MAX - 2).to_ne_bytes()).unwrap();
+    let filling = {
+        let permits = permits.try_clone().unwrap();
+        thread::spawn(move || while rustix::io::write(&permits, &1_u64.to_ne_bytes()).is_ok() {})
+    };
+    let sending = thread::spawn(move || (0..MESSAGES).for_each(|n| sender.send(n).unwrap()));
+    for number in 0..MESSAGES {
+        assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
+    }
+    sending.join().unwrap();
+    // It waits for others to take one, or is about to.
+    assert!(!filling.is_finished());
 }
 
 #[test]
@@ -159,11 +243,12 @@ fn c7_who_cries_for_permits_gets_none_but_those_that_are_missing() {
             let _ = receiver.try_recv();
         }
         if bound > 0 {
-            (0..bound as u32).for_each(|number| sender.try_send(&number).unwrap());
-            assert!(matches!(sender.try_send(&0), Err(TrySendError::Full)));
-            for number in 0..bound as u32 {
+            // What floods the channel takes up its room, so that a sender waits for that.
+            let sending = thread::spawn(move || (0..100).for_each(|n| sender.send(n).unwrap()));
+            for number in 0..100 {
                 assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
             }
+            sending.join().unwrap();
         } else {
             let sending = thread::spawn(move || sender.send(9));
             assert_eq!(receiver.recv_timeout(LONG).unwrap(), 9);
@@ -172,6 +257,80 @@ fn c7_who_cries_for_permits_gets_none_but_those_that_are_missing() {
         drop(receiver);
         crying.join().unwrap();
     }
+}
+
+/// As senders do that say that they would come, and never do.
+fn say_that_one_waits(sender: &IpcSyncSender<u32>) {
+    let want = raw::packet(strait::internals::frame::Kind::Want, 0, &[]);
+    let _ = raw::send(sender, &want, &[]);
+}
+
+/// The wait for one that has accepted is part of the caller's.
+#[test]
+fn c7_a_sender_that_accepts_and_does_not_come_prolongs_no_wait() {
+    const ROUNDS: u32 = 100;
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::sync_channel::<u32>(0).unwrap();
+    let permits = permits_of(&sender);
+    let (stop, stopped) = mpsc::channel::<()>();
+    let accepting = thread::spawn(move || {
+        while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let mut fds = [PollFd::new(&permits, PollFlags::IN)];
+            let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+            rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
+            let _ = rustix::io::read(&permits, &mut [0; 8]);
+        }
+    });
+    let since = Instant::now();
+    for _ in 0..ROUNDS {
+        say_that_one_waits(&sender);
+        let timed_out = receiver.try_recv_timeout(Duration::from_millis(2));
+        assert!(matches!(timed_out, Err(TryRecvError::Empty)));
+    }
+    // They would be 100 ms each.
+    assert!(since.elapsed() < ROUNDS * Duration::from_millis(50), "{:?}", since.elapsed());
+    drop(stop);
+    accepting.join().unwrap();
+    let sending = thread::spawn(move || sender.send(1));
+    assert_eq!(receiver.recv_timeout(LONG).unwrap(), 1);
+    sending.join().unwrap().unwrap();
+}
+
+/// They are waited for together, and less and less often.
+#[test]
+fn c7_senders_that_say_that_they_wait_delay_no_selection() {
+    const MEMBERS: u32 = 50;
+    const ROUNDS: u32 = 100;
+    let _watchdog = harness::watchdog();
+    let mut set = ipc::IpcReceiverSet::new().unwrap();
+    let (honest, receiver) = ipc::channel::<u32>().unwrap();
+    let id = set.add(receiver).unwrap();
+    let senders: Vec<_> = (0..MEMBERS)
+        .map(|_| {
+            let (sender, receiver) = ipc::sync_channel::<u32>(0).unwrap();
+            set.add(receiver).unwrap();
+            sender
+        })
+        .collect();
+    let since = Instant::now();
+    for number in 0..ROUNDS {
+        senders.iter().for_each(say_that_one_waits);
+        honest.send(number).unwrap();
+        let results = set.select().unwrap();
+        let [result] = <[_; 1]>::try_from(results).unwrap();
+        let (from, message) = result.unwrap();
+        assert_eq!((from, message.to::<u32>().unwrap()), (id, number));
+        senders.iter().for_each(say_that_one_waits);
+        assert!(matches!(set.try_select(), Err(TrySelectError::Empty)));
+    }
+    // Member by member they would be up to half a second each.
+    assert!(since.elapsed() < ROUNDS * Duration::from_millis(50), "{:?}", since.elapsed());
+    // And one of them comes.
+    let sender = senders[7].clone();
+    let sending = thread::spawn(move || sender.send(1));
+    let results = set.select().unwrap();
+    assert_eq!(results.len(), 1);
+    sending.join().unwrap().unwrap();
 }
 
 /// A receiver without a bound has no ear for it.
@@ -193,21 +352,21 @@ fn c7_who_cries_for_permits_where_there_are_none_is_not_heard() {
 /// The sender is the same, and its permits are not.
 #[test]
 fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
-    type Parts = (Handle<OwnedFd>, Option<(Handle<OwnedFd>, bool)>);
     let _watchdog = harness::watchdog();
     for (forged_rendezvous, bound) in [(false, 2), (true, 2), (false, 0)] {
         let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
         let (carrier, carried) = ipc::channel::<IpcSyncSender<u32>>().unwrap();
         carrier.send_ref(&sender).unwrap();
         carrier.send(sender).unwrap();
-        let carried = carried.to_opaque().to::<Parts>();
-        let (socket, _) = carried.recv().unwrap();
-        let (no_permits, _keeps_it_open) = pipe();
+        let carried = OwnedFd::try_from(carried).unwrap();
+        let socket = raw::received_fds(&carried).remove(0);
+        let no_permits = no_permits();
         let forged = bounded_sender(forged_rendezvous);
         let fds = [socket.as_fd(), no_permits.as_fd()];
         let forged: IpcSyncSender<u32> = send_one_of(&forged, &fds).unwrap();
         assert!(matches!(forged.try_send(&1), Err(TrySendError::Full)));
-        let honest: IpcSyncSender<u32> = carried.to_opaque().to().recv().unwrap();
+        let carried = IpcReceiver::<IpcSyncSender<u32>>::try_from(carried).unwrap();
+        let honest = carried.recv().unwrap();
         let receiving = thread::spawn(move || receiver.recv_timeout(LONG).unwrap());
         honest.send(2).unwrap();
         assert_eq!(receiving.join().unwrap(), 2);
@@ -216,27 +375,27 @@ fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
 
 #[test]
 fn c7_what_a_receiver_brings_along_is_soon_put_in_order() {
-    type Empty = Vec<u32>;
-    type Waiting = (u64, Vec<u8>, Empty);
-    type Parts = (Handle<OwnedFd>, Empty, Empty, Empty, Vec<Waiting>, Option<()>, Option<()>);
     const MANY: u64 = 500_000;
     let _watchdog = harness::watchdog();
     let (_other_end, socket) = packet_pair();
     // The worst of orders, and some from the future.
-    let waiting = (0..MANY).rev().map(|stamp| {
+    let spool = (0..MANY).rev().flat_map(|stamp| {
         let number = stamp as u32;
         let stamp = if stamp < 3 { u64::MAX - stamp } else { stamp };
-        (stamp, number.to_le_bytes().to_vec(), vec![])
+        let kind = [3_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat();
+        let stamp = u128::from(stamp).to_le_bytes();
+        let len = 4_u64.to_le_bytes();
+        [&kind[..], &stamp, &[0; 16], &len, &number.to_le_bytes()].concat()
     });
-    let parts =
-        (Handle::from(socket), vec![], vec![], vec![], waiting.collect::<Vec<_>>(), None, None);
-    let (carrier, carried) = ipc::channel::<Parts>().unwrap();
-    let carried = carried.to_opaque().to::<IpcReceiver<u32>>();
-    let sending = thread::spawn(move || carrier.send(parts).unwrap());
-    let receiver = carried.recv().unwrap();
-    sending.join().unwrap();
-    // Nobody can be sure of what is from the future, so it comes first, as it was.
-    for number in [2, 1, 0].into_iter().chain(3..MANY as u32) {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut file = File::from(memfd_create("spool", flags).unwrap());
+    file.write_all(&spool.collect::<Vec<_>>()).unwrap();
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals).unwrap();
+    let body = table::with(&table::number(0), &[table::receiver_with_spool_beside()]);
+    let receiver: IpcReceiver<u32> = send_one_of(&body, &[socket.as_fd(), file.as_fd()]).unwrap();
+    // What is from the future is of another clock: it comes last, as it was.
+    for number in (3..MANY as u32).chain([2, 1, 0]) {
         assert_eq!(receiver.recv().unwrap(), number);
     }
 }

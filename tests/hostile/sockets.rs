@@ -177,18 +177,44 @@ fn c7_control_messages_that_the_kernel_adds_displace_no_handles() {
     }
 }
 
+/// A former owner can leave a socket so that what is peeked at is not what is received.
+#[test]
+fn c7_where_a_former_owner_peeked_changes_nothing() {
+    let _watchdog = harness::watchdog();
+    for offset in [0, 1, 40, 1 << 20] {
+        for (way, receive) in ways::<String>() {
+            let (sender, receiver) = ipc::channel::<String>().unwrap();
+            let socket = OwnedFd::try_from(receiver).unwrap();
+            assert!(set(&socket, libc::SO_PEEK_OFF, offset));
+            let mut next = receive(IpcReceiver::try_from(socket).unwrap());
+            // More than the socket takes.
+            for number in 0..500 {
+                sender.send(number.to_string()).unwrap();
+            }
+            for number in 0..500 {
+                assert_eq!(next(), Next::Value(number.to_string()), "{way}");
+            }
+            drop(sender);
+            assert_eq!(next(), Next::Closed, "{way}");
+        }
+    }
+}
+
+fn turn_on(socket: impl AsFd, option: libc::c_int) -> bool {
+    set(socket, option, 1)
+}
+
 /// Sets an option of a socket that rustix does not know. Whether the kernel does.
 #[allow(unsafe_code)]
-fn turn_on(socket: impl AsFd, option: libc::c_int) -> bool {
-    let on: libc::c_int = 1;
-    // SAFETY: `on` is readable for the length given, which is its own.
+fn set(socket: impl AsFd, option: libc::c_int, value: libc::c_int) -> bool {
+    // SAFETY: `value` is readable for the length given, which is its own.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             libc::SOL_SOCKET,
             option,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     result == 0

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Gid, Uid, geteuid};
-use strait::internals::frame::Kind;
+use strait::internals::frame::{Dialect, Kind};
 use strait::ipc::{self, IpcOneShotServer, IpcSender, IpcServer};
 use strait::os::unix::IpcOneShotServerExt;
 
 use crate::harness::raw::{self, Canary, encoded};
+use crate::harness::table;
 use crate::{assert_refused, harness};
 
 fn connect(name: &str) -> rustix::io::Result<OwnedFd> {
@@ -36,7 +37,12 @@ fn misbehave(name: &str) -> (Vec<OwnedFd>, Canary) {
     // Says nothing.
     clients.push(connect());
     // Speaks noise, before or after which it may leave.
-    for packet in [&b""[..], b"noise", &[0; 4000], &raw::abort(1), &raw::last(1, b"x")] {
+    let noise = [&b""[..], b"noise", &[0; 4000], &raw::abort(1), &raw::last(1, b"x")];
+    // Messages whose handles are in no table, and in one that lies.
+    let user = encoded("greeting");
+    let tables = [user.clone(), table::with_handles(&user, 2), table::with(&user, &[])];
+    let tables = tables.map(|body| raw::message(3, &body));
+    for packet in noise.into_iter().chain(tables.iter().map(|packet| &packet[..])) {
         let client = connect();
         raw::send(&client, packet, &[fd.as_fd(); 3]).unwrap();
         clients.push(client);
@@ -130,6 +136,22 @@ fn c7_a_greeting_of_another_type_is_an_error() {
     assert_refused(server.accept());
 }
 
+/// So is one that carries an endpoint of a channel that speaks another version: its client keeps to the protocol.
+#[test]
+fn c7_a_greeting_with_a_foreign_endpoint_is_an_error() {
+    let _watchdog = harness::watchdog();
+    let (server, name) = IpcOneShotServer::<u32>::new().unwrap();
+    let (canary, fd) = Canary::new();
+    let client = connect(&name).unwrap();
+    let foreign = table::Entry { version: 9, ..table::sender() };
+    let body = table::with(&table::number(0), &[foreign]);
+    raw::send(&client, &raw::message(1, &body), &[fd.as_fd()]).unwrap();
+    drop(fd);
+    let error = server.accept().unwrap_err().to_string();
+    assert!(error.contains("this process speaks protocol"), "{error}");
+    canary.wait_until_closed();
+}
+
 #[test]
 fn c7_a_filter_decides_who_enters() {
     let _watchdog = harness::watchdog();
@@ -210,8 +232,10 @@ fn c7_other_users_are_turned_away() {
     assert_eq!(server.accept().unwrap().1, "good");
 }
 
-/// What a client of a server says first, with the sender for the way back.
-const HELLO: &[u8] = b"strait 1";
+/// What a client of a server says first, with so many handles: one is right, the sender for the way back.
+fn hello(handles: u8) -> Vec<u8> {
+    raw::hello(Dialect::OWN, handles, &raw::field(2, b"a type"))
+}
 
 /// A server at a path, which is its own.
 fn server_of_many() -> (IpcServer<String, String>, String) {
@@ -237,22 +261,34 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     };
     let back = way_back.as_fd();
     // No way back, one that is none, one too many.
-    say(&[(raw::message(0, HELLO), vec![])]);
-    say(&[(raw::message(1, HELLO), vec![fd.as_fd()])]);
-    say(&[(raw::message(2, HELLO), vec![back, fd.as_fd()])]);
-    say(&[(raw::message(253, HELLO), vec![fd.as_fd(); 253])]);
+    say(&[(hello(0), vec![])]);
+    say(&[(hello(1), vec![fd.as_fd()])]);
+    say(&[(hello(2), vec![back, fd.as_fd()])]);
+    say(&[(hello(253), vec![fd.as_fd(); 253])]);
+    // The same of a process that speaks something else: there is no way to tell it so.
+    let foreign = Dialect { version: 77, codec: 7 };
+    say(&[(raw::hello(foreign, 0, b""), vec![])]);
+    say(&[(raw::hello(foreign, 1, b""), vec![fd.as_fd()])]);
+    say(&[(raw::hello(foreign, 2, b""), vec![back, fd.as_fd()])]);
+    // Fields that are none, and more than there can be.
+    let own = Dialect::OWN;
+    let cut_short = raw::field(2, b"a type");
+    for len in 1..cut_short.len() {
+        say(&[(raw::hello(own, 1, &cut_short[..len]), vec![back])]);
+    }
+    say(&[(raw::hello(own, 1, b"\x02\0\xff\xff"), vec![back])]);
+    say(&[(raw::hello(own, 1, &raw::field(9, &[0; 5000])), vec![back])]);
     // Other words.
-    say(&[(raw::message(1, b"strait 0"), vec![back])]);
-    say(&[(raw::message(1, b"strait 11"), vec![back])]);
+    say(&[(raw::message(1, b"strait 1"), vec![back])]);
     say(&[(raw::message(1, b""), vec![back])]);
     // A message, and then the hello.
-    say(&[(raw::message(0, b"x"), vec![]), (raw::message(1, HELLO), vec![back])]);
+    say(&[(raw::message(0, b"x"), vec![]), (hello(1), vec![back])]);
     // A long one, and one that is announced to be.
     say(&[(raw::message(1, &[7; 100_000]), vec![back])]);
     say(&[(raw::first(1, 1 << 29, &[7; 50_000]), vec![]), (raw::middle(1, &[7; 50_000]), vec![])]);
     // Memory to share, before anybody knows who it is.
     let ring = raw::packet(Kind::Attach { clock_domain: 0, is_used: true }, 1, &[]);
-    say(&[(ring, vec![fd.as_fd()]), (raw::message(1, HELLO), vec![back])]);
+    say(&[(ring, vec![fd.as_fd()]), (hello(1), vec![back])]);
     (clients, canary)
 }
 
@@ -283,9 +319,9 @@ fn c7_a_bad_way_back_disturbs_nobody() {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     let unconnected = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
     let bad = connect(&name).unwrap();
-    raw::send(&bad, &raw::message(1, HELLO), &[unconnected.as_fd()]).unwrap();
+    raw::send(&bad, &hello(1), &[unconnected.as_fd()]).unwrap();
     let own = connect(&name).unwrap();
-    raw::send(&own, &raw::message(1, HELLO), &[own.as_fd()]).unwrap();
+    raw::send(&own, &hello(1), &[own.as_fd()]).unwrap();
     let (sender, _receiver) = ipc::connect::<String, String>(Path::new(&name)).unwrap();
     sender.send("good".to_string()).unwrap();
     let nowhere = server.accept().unwrap();
@@ -325,8 +361,7 @@ fn c7_nobody_is_heard_and_forgotten() {
                         (0..60 + round % 10).map(|_| connect(&name).unwrap()).collect();
                     let (way_back, _) = ipc::channel::<String>().unwrap();
                     // By hand, and so without another attempt; it may wait as long as it likes between the two.
-                    let hello = raw::message(1, HELLO);
-                    if raw::send(&client, &hello, &[way_back.as_fd()]).is_ok() {
+                    if raw::send(&client, &hello(1), &[way_back.as_fd()]).is_ok() {
                         connected += 1;
                     }
                     drop(silent);

@@ -183,3 +183,22 @@ fn what_came_too_late_is_an_error_as_others() {
     assert_eq!(sender.send_deadline(2, std::time::Instant::now()), Err(gone));
     assert!(has!(ours::SendTimeoutError<Nothing>: std::error::Error));
 }
+
+/// It is not stable in std either.
+#[test]
+fn recv_deadline_returns_what_is_there_and_waits_no_longer() {
+    use ours::RecvTimeoutError::{Disconnected, Timeout};
+    use std::time::Instant;
+
+    let _watchdog = crate::harness::watchdog();
+    let (sender, receiver) = ours::channel::<u8>();
+    let now = Instant::now();
+    sender.send(1).unwrap();
+    assert_eq!(receiver.recv_deadline(now), Ok(1));
+    assert_eq!(receiver.recv_deadline(now), Err(Timeout));
+    let deadline = now + Duration::from_millis(20);
+    assert_eq!(receiver.recv_deadline(deadline), Err(Timeout));
+    assert!(Instant::now() >= deadline);
+    drop(sender);
+    assert_eq!(receiver.recv_deadline(now + Duration::from_secs(60)), Err(Disconnected));
+}

@@ -53,6 +53,19 @@ pub(crate) fn small() -> Vec<Scenario> {
             ..scenario("ring retired", &[0], [thread(0, [ring(0), ring(0), ring(0)])])
         },
         Scenario {
+            retired: &[0],
+            ..scenario(
+                "ring announced with messages in it, and retired when it is attached",
+                &[],
+                [thread(0, [ring(0), ring(0)])],
+            )
+        },
+        scenario(
+            "ring that cannot grow, and its successor",
+            &[0],
+            [thread(0, [ring(0), ring(0), ring(1)])],
+        ),
+        Scenario {
             mortal: &[0],
             ..scenario(
                 "a sender dies",
@@ -179,6 +192,11 @@ pub(crate) fn large() -> Vec<Scenario> {
                 [thread(0, [ring(0), ring(0), ring(1)]), thread(1, [socket()])],
             )
         },
+        scenario(
+            "ring that cannot grow, its successor, and the socket",
+            &[0],
+            [thread(0, [ring(0), ring(1)]), thread(1, [socket()])],
+        ),
         scenario(
             "ring attached between the messages of others",
             &[1],
@@ -320,6 +338,11 @@ pub(crate) fn per_sender() -> Vec<Scenario> {
             "ring attached between messages on the socket",
             &[],
             [thread(0, [socket(), ring(0), socket(), ring(0)])],
+        ),
+        scenario(
+            "ring that cannot grow, its successor, and messages on the socket between them",
+            &[0],
+            [thread(0, [ring(0), socket(), ring(1), ring(1)])],
         ),
     ];
     apart(own.into_iter().chain(small()))

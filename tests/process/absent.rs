@@ -1,14 +1,17 @@
 //! Children that never call `parent`, and programs that do not start.
 
+use std::fs;
 use std::path::Path;
+use std::ptr;
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{Pid, WaitOptions, waitpid};
 use strait::process::ChannelCommand;
 
 use super::*;
 use crate::connected::{echo_command, end_echo, start_echo};
+use crate::harness::fork::fork;
 
 /// Takes as long as it is let.
 #[test]
@@ -143,7 +146,124 @@ fn without_descriptors_nothing_starts_and_nothing_is_left() {
             files.extend(more);
             files.truncate(files.len() - failed);
         }
-        assert!(failed > 8, "{failed}");
+        assert!(failed >= 8, "{failed}");
         assert_eq!(waitpid(None, WaitOptions::NOHANG).unwrap_err(), Errno::CHILD);
+    });
+}
+
+#[test]
+fn a_forked_child_kills_no_process_of_its_parent() {
+    harness::alone("absent::a_forked_child_kills_no_process_of_its_parent", || {
+        let (mut child, to_child, from_child) = start_echo(&mut echo_command());
+        child.kill_on_drop(true);
+        let mut inherited = Some(child);
+        fork(|| drop(inherited.take())).completed();
+        // If it was killed it says nothing more.
+        end_echo((inherited.unwrap(), to_child, from_child));
+    });
+}
+
+/// Has a child that it may not reap once that was killed, because its own parent traces it.
+#[test]
+fn parent_of_a_traced_child() {
+    child_main(|_| {
+        let (to_parent, from_parent) = process::parent::<u32, ()>().unwrap();
+        let silent = || {
+            let mut command = harness::command("absent::silent_child", &[]);
+            command.start_with_channel::<(), ()>().unwrap()
+        };
+        let starting = silent();
+        to_parent.send(starting.id()).unwrap();
+        from_parent.recv().unwrap();
+        let error = starting.connect(Duration::from_millis(10)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        let starting = silent();
+        to_parent.send(starting.id()).unwrap();
+        from_parent.recv().unwrap();
+        drop(starting);
+        to_parent.send(0).unwrap();
+        from_parent.recv().unwrap();
+        // The tracer is gone: those that are left are reaped with the next.
+        drop(silent());
+        assert_eq!(waitpid(None, WaitOptions::NOHANG).unwrap_err(), Errno::CHILD);
+    });
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_killed_child_that_another_process_traces_keeps_nobody_waiting() {
+    harness::alone(
+        "absent::a_killed_child_that_another_process_traces_keeps_nobody_waiting",
+        || {
+            let mut command = harness::command("absent::parent_of_a_traced_child", &[]);
+            let (mut child, to_child, from_child) =
+                command.spawn_with_channel::<(), u32>().unwrap();
+            let traced = [(); 2].map(|()| {
+                let id = Pid::from_raw(from_child.recv().unwrap().try_into().unwrap()).unwrap();
+                let nothing = ptr::null_mut::<libc::c_void>();
+                let number = id.as_raw_nonzero().get();
+                // SAFETY: it reads and writes no memory of this process.
+                let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, number, nothing, nothing) };
+                assert_eq!(result, 0, "{}", io::Error::last_os_error());
+                to_child.send(()).unwrap();
+                id
+            });
+            assert_eq!(from_child.recv().unwrap(), 0);
+            // Each was killed, and its end is this process's to take note of first.
+            for id in traced {
+                let (_, status) = waitpid(Some(id), WaitOptions::empty()).unwrap().unwrap();
+                assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
+            }
+            to_child.send(()).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
+        },
+    );
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn where_child_signals_are_ignored_everything_ends_with_a_documented_error() {
+    let function =
+        "absent::where_child_signals_are_ignored_everything_ends_with_a_documented_error";
+    harness::alone(function, || {
+        // SAFETY: no other thread of this process uses the signal.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let kind_of =
+            |command: &mut Command| command.spawn_with_channel::<(), ()>().unwrap_err().kind();
+        // Without a channel, std says the same.
+        for no_program in ["/nonexistent/program", "no-such-program", "", "/", "/etc/passwd"] {
+            let expected = Command::new(no_program).spawn().unwrap_err().kind();
+            assert_eq!(kind_of(&mut Command::new(no_program)), expected, "{no_program}");
+        }
+        let mut elsewhere = Command::new("true");
+        elsewhere.env("PATH", "/nonexistent");
+        assert_eq!(kind_of(&mut elsewhere), io::ErrorKind::NotFound);
+        for nowhere in ["/nonexistent", "/etc/passwd"] {
+            let mut command = Command::new("/bin/true");
+            let expected = fs::read_dir(nowhere).unwrap_err().kind();
+            assert_eq!(kind_of(command.current_dir(nowhere)), expected);
+        }
+        for program in ["/bin/true", "true"] {
+            let error = Command::new(program).spawn_with_channel::<(), ()>().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
+        }
+        let error = harness::command("absent::silent_child", &[])
+            .start_with_channel::<(), ()>()
+            .unwrap()
+            .connect(Duration::ZERO)
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+
+        let (mut child, to_child, from_child) = start_echo(&mut echo_command());
+        assert_eq!(child.try_wait().unwrap(), None);
+        to_child.send(b"one".to_vec()).unwrap();
+        assert_eq!(from_child.recv().unwrap(), b"one");
+        drop(to_child);
+        let is_lost = |error: io::Error| Errno::from_io_error(&error) == Some(Errno::CHILD);
+        assert!(is_lost(child.wait().unwrap_err()));
+        assert!(is_lost(child.try_wait().unwrap_err()));
+        assert!(is_lost(child.wait_timeout(LONG).unwrap_err()));
+        child.kill().unwrap();
+        child.kill_on_drop(true);
     });
 }

@@ -1,14 +1,17 @@
 //! Children that call `parent`, and how they end.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use strait::ipc::{IpcReceiver, IpcSender};
-use strait::process::ChannelCommand;
+use strait::process::{ChannelCommand, Starting};
 use strait::{IpcError, TryRecvError};
 
 use super::*;
@@ -145,6 +148,86 @@ fn a_child_that_is_killed_while_it_starts_holds_nobody_up() {
         }
         killing.join().unwrap().unwrap();
     }
+}
+
+/// Calls `parent` only when its input ends.
+#[test]
+fn child_that_takes_its_time() {
+    child_main(|_| {
+        io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
+        let (to_parent, _from_parent) = process::parent::<u32, ()>().unwrap();
+        to_parent.send(5).unwrap();
+    });
+}
+
+fn start_one_that_takes_its_time() -> (Starting<(), u32>, OwnedFd) {
+    let (input, end_of_input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let mut command = harness::command("connected::child_that_takes_its_time", &[]);
+    (command.stdin(input).start_with_channel().unwrap(), end_of_input)
+}
+
+#[test]
+fn a_process_that_starts_can_be_polled() {
+    let _watchdog = watchdog();
+    let (mut starting, end_of_input) = start_one_that_takes_its_time();
+    for short in [Duration::ZERO, Duration::from_millis(10)] {
+        assert!(!starting.wait(short));
+    }
+    let readable = |starting: &Starting<(), u32>, timeout: Option<&Timespec>| {
+        poll(&mut [PollFd::new(starting, PollFlags::IN)], timeout).unwrap() == 1
+    };
+    assert!(!readable(&starting, Some(&Timespec::default())));
+    drop(end_of_input);
+    assert!(readable(&starting, None));
+    for _ in 0..2 {
+        assert!(starting.wait(Duration::ZERO));
+    }
+    let (mut child, _to_child, from_child) = starting.connect(Duration::ZERO).unwrap();
+    assert_eq!(from_child.recv().unwrap(), 5);
+    assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
+}
+
+#[test]
+fn a_process_that_ends_while_it_is_polled_says_how() {
+    let _watchdog = watchdog();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exit 3"]);
+    let mut starting = command.start_with_channel::<(), ()>().unwrap();
+    assert!(starting.wait(LONG));
+    let error = starting.connect(Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    assert!(error.to_string().contains("exit status: 3"), "{error}");
+}
+
+#[cfg(feature = "async")]
+#[test]
+fn a_process_that_starts_can_be_awaited() {
+    use std::future::IntoFuture;
+
+    use futures_lite::future::{block_on, poll_once};
+
+    let _watchdog = watchdog();
+    let (starting, end_of_input) = start_one_that_takes_its_time();
+    let mut connecting = starting.into_future();
+    assert!(block_on(poll_once(&mut connecting)).is_none());
+    drop(end_of_input);
+    let (mut child, _to_child, from_child) = block_on(&mut connecting).unwrap();
+    assert_eq!(from_child.recv().unwrap(), 5);
+    assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
+    assert!(block_on(&mut connecting).is_err());
+
+    let starting = Command::new("/bin/false").start_with_channel::<(), ()>().unwrap();
+    let error = block_on(starting.into_future()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    assert!(error.to_string().contains("exit status: 1"), "{error}");
+
+    // One that is not wanted any more is gone.
+    let (starting, _end_of_input) = start_one_that_takes_its_time();
+    let id = starting.id();
+    let mut connecting = starting.into_future();
+    assert!(block_on(poll_once(&mut connecting)).is_none());
+    drop(connecting);
+    assert!(!Path::new(&format!("/proc/{id}")).exists());
 }
 
 #[test]

@@ -4,17 +4,18 @@
 #![allow(dead_code, unreachable_pub, reason = "each user uses a part of it")]
 
 use strait::internals::ring::{
-    CLOSED, Consumer, ConsumerLimits, ConsumerState, FIRST_LEN, Memory, PAGE, Partial, Place,
-    Poisoned, Why,
+    CLOSED, Consumer, ConsumerLimits, ConsumerState, FIRST_LEN, Memory, Partial, Place, Poisoned,
+    UNIT, Why,
 };
 
 use super::memory::{TestMemory, memory};
 
 /// Few enough to be exceeded.
-const LIMITS: ConsumerLimits = ConsumerLimits { max_message: 200_000, max_jumps: 3 };
+const LIMITS: ConsumerLimits =
+    ConsumerLimits { max_message: 200_000, max_jumps: 3, max_bytes: 64 << 10 };
 
 /// The memory that there is, behind the first page: the first segment and as much again.
-const END: u64 = PAGE + 2 * FIRST_LEN as u64;
+const END: u64 = UNIT + 2 * FIRST_LEN as u64;
 
 /// What is left of the program. There is always another zero.
 struct Program<'a>(&'a [u8]);
@@ -44,13 +45,13 @@ impl Program<'_> {
     }
 
     fn place(&mut self) -> Place {
-        let pages = FIRST_LEN / PAGE as u32;
+        let pages = FIRST_LEN / UNIT as u32;
         match self.byte() % 4 {
             0 => Place::FIRST,
             // Perhaps not all of it is there.
             1 | 2 => Place {
-                offset: PAGE * (1 + u64::from(self.byte()) % u64::from(3 * pages)),
-                len: (PAGE as u32) << (self.byte() % 6),
+                offset: UNIT * (1 + u64::from(self.byte()) % u64::from(3 * pages)),
+                len: (UNIT as u32) << (self.byte() % 6),
             },
             _ => Place { offset: self.number(), len: self.number() as u32 },
         }
@@ -145,7 +146,7 @@ impl Hostile<'_> {
         }
         record.extend(place.len.to_le_bytes());
         record.resize(32, 0);
-        self.outside.scribble(PAGE, &record.repeat((END - PAGE) as usize / record.len()));
+        self.outside.scribble(UNIT, &record.repeat((END - UNIT) as usize / record.len()));
         self.tail += 32 << (self.program.byte() % 56);
         self.outside.set_tail(self.tail);
     }
@@ -154,7 +155,7 @@ impl Hostile<'_> {
 /// Runs both sides.
 pub fn run(program: &[u8]) {
     let (producer, memory) = memory();
-    for offset in [PAGE, PAGE + u64::from(FIRST_LEN)] {
+    for offset in [UNIT, UNIT + u64::from(FIRST_LEN)] {
         producer.segment(Place { offset, len: FIRST_LEN }).unwrap();
     }
     let mut peer = Hostile {
@@ -176,7 +177,7 @@ pub fn run(program: &[u8]) {
                 peer.outside.set_tail(peer.tail.wrapping_add(peer.program.number()) | bits);
             }
             9 => {
-                let offset = PAGE + u64::from(u16::from_le_bytes(peer.program.array())) * 2;
+                let offset = UNIT + u64::from(u16::from_le_bytes(peer.program.array())) * 2;
                 let bytes = peer.program.array::<8>();
                 peer.outside.scribble(offset, &bytes);
             }

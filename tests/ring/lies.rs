@@ -6,15 +6,19 @@ use std::thread;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use strait::internals::ring::{
-    CLOSED, Consumer, ConsumerLimits, ConsumerState, FIRST_LEN, MAX_POSITION, Memory, PAGE,
-    Partial, Place, Poisoned, SLEEPING, Why,
+    CLOSED, Consumer, ConsumerLimits, ConsumerState, FIRST_LEN, MAX_POSITION, MAX_UNREAD, Memory,
+    Partial, Place, Poisoned, SLEEPING, UNIT, Why,
 };
 
 use super::hostile::{self, Victim};
 use super::memory::{TestMemory, memory};
 use super::watchdog;
 
-const LIMITS: ConsumerLimits = ConsumerLimits { max_message: 1000, max_jumps: 3 };
+const LIMITS: ConsumerLimits =
+    ConsumerLimits { max_message: 1000, max_jumps: 3, max_bytes: 64 << 10 };
+
+/// Where a segment can begin that follows the first.
+const SECOND: u64 = UNIT + FIRST_LEN as u64;
 
 const MESSAGE: u8 = 1;
 const FIRST: u8 = 2;
@@ -37,7 +41,7 @@ fn write(peer: &TestMemory, records: &[(u8, &[u8])]) -> u64 {
         record.extend([*kind, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
         record.extend(*body);
         record.resize(record.len().next_multiple_of(16), 0);
-        peer.scribble(PAGE + position, &record);
+        peer.scribble(UNIT + position, &record);
         position += record.len() as u64;
     }
     peer.set_tail(position);
@@ -95,11 +99,13 @@ fn every_lie_is_noticed() {
     }
     assert_eq!(verdict(&[(JUMP, &[0; 15])]), Err(Why::Length));
     assert_eq!(verdict(&[(JUMP, &[0; 17])]), Err(Why::Length));
-    assert_eq!(verdict(&[(JUMP, &jump(PAGE, 4096))]), Ok(None));
-    assert_eq!(verdict(&[(JUMP, &jump(0, 4096))]), Err(Why::Jump));
-    assert_eq!(verdict(&[(JUMP, &jump(PAGE, 5000))]), Err(Why::Jump));
-    assert_eq!(verdict(&[(JUMP, &jump(PAGE + u64::from(FIRST_LEN), 4096))]), Err(Why::Memory));
-    assert_eq!(verdict(&[(JUMP, &jump(PAGE, 2 * FIRST_LEN))]), Err(Why::Memory));
+    assert_eq!(verdict(&[(JUMP, &jump(UNIT, FIRST_LEN))]), Ok(None));
+    assert_eq!(verdict(&[(JUMP, &jump(0, FIRST_LEN))]), Err(Why::Jump));
+    assert_eq!(verdict(&[(JUMP, &jump(UNIT + 4096, FIRST_LEN))]), Err(Why::Jump));
+    assert_eq!(verdict(&[(JUMP, &jump(UNIT, FIRST_LEN + 4096))]), Err(Why::Jump));
+    assert_eq!(verdict(&[(JUMP, &jump(UNIT, FIRST_LEN / 2))]), Err(Why::Jump));
+    assert_eq!(verdict(&[(JUMP, &jump(SECOND, FIRST_LEN))]), Err(Why::Memory));
+    assert_eq!(verdict(&[(JUMP, &jump(UNIT, 2 * FIRST_LEN))]), Err(Why::Memory));
 }
 
 #[test]
@@ -107,7 +113,7 @@ fn a_fragment_of_another_message_is_noticed() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     write(&peer, &[(FIRST, &first(4, b"ab")), (LAST, b"cd")]);
-    peer.scribble(PAGE + 32 + 8, &[8]);
+    peer.scribble(UNIT + 32 + 8, &[8]);
     let visible = consumer.scan().unwrap();
     assert_eq!(consumer.front(visible), Err(Poisoned(Why::Fragment)));
 }
@@ -116,11 +122,11 @@ fn a_fragment_of_another_message_is_noticed() {
 fn a_record_is_not_longer_than_what_was_published_nor_than_its_segment() {
     let _watchdog = watchdog();
     for (len, published) in
-        [(1, 16), (17, 32), (1000, 32), (u32::MAX, 1 << 40), (FIRST_LEN, 1 << 40)]
+        [(1, 16), (17, 32), (1000, 32), (u32::MAX, 1 << 33), (FIRST_LEN, 1 << 33)]
     {
         let (mut consumer, peer) = ring();
         write(&peer, &[(MESSAGE, b"")]);
-        peer.scribble(PAGE, &len.to_le_bytes());
+        peer.scribble(UNIT, &len.to_le_bytes());
         peer.set_tail(published);
         let visible = consumer.scan().unwrap();
         assert_eq!(consumer.front(visible), Err(Poisoned(Why::Length)), "{len} {published}");
@@ -146,8 +152,12 @@ fn a_tail_that_cannot_be_is_noticed() {
         }
     }
     let (mut consumer, peer) = ring();
-    peer.set_tail(MAX_POSITION | SLEEPING);
-    assert_eq!(consumer.scan(), Ok(MAX_POSITION));
+    peer.set_tail(MAX_UNREAD | SLEEPING);
+    assert_eq!(consumer.scan(), Ok(MAX_UNREAD));
+    // More than there can be memory for: to read it would take for ever.
+    let (mut consumer, peer) = ring();
+    peer.set_tail(MAX_UNREAD + 16);
+    assert_eq!(consumer.scan(), Err(Poisoned(Why::Tail)));
 }
 
 #[test]
@@ -170,7 +180,7 @@ fn what_was_read_is_not_read_again() {
     assert_eq!(consumer.scan(), Ok(visible));
     assert_eq!(consumer.front(visible), Ok(Some(7)));
     // Another length, kind and stamp, after they were checked.
-    peer.scribble(PAGE, &[0xff; 16]);
+    peer.scribble(UNIT, &[0xff; 16]);
     assert_eq!(consumer.front(visible), Ok(Some(7)));
     let mut out = Vec::new();
     consumer.take(&mut out).unwrap();
@@ -182,7 +192,7 @@ fn a_flood_of_jumps_is_followed_in_steps() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     // It leads to itself.
-    write(&peer, &[(JUMP, &jump(PAGE, 4096))]);
+    write(&peer, &[(JUMP, &jump(UNIT, FIRST_LEN))]);
     peer.set_tail(32 * 10);
     let visible = consumer.scan().unwrap();
     for done in [3, 6, 9, 10, 10] {
@@ -198,7 +208,7 @@ fn a_flood_of_beginnings_is_taken_in_steps() {
     let (mut consumer, peer) = ring();
     let begun = first(100, b"a");
     write(&peer, &vec![(FIRST, &begun[..]); 2048]);
-    peer.set_tail(1 << 60);
+    peer.set_tail(MAX_UNREAD);
     let visible = consumer.scan().unwrap();
     for _ in 0..100 {
         let before = consumer.position();
@@ -213,13 +223,11 @@ fn a_flood_of_beginnings_is_taken_in_steps() {
 fn an_honest_message_is_taken_in_one_step() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
-    let jump_back = jump(PAGE + 4096, 4096);
+    peer.segment(Place { offset: SECOND, len: FIRST_LEN }).unwrap();
+    let jump_on = jump(SECOND, FIRST_LEN);
     let begun = first(1000, &[1; 500]);
-    write(&peer, &[(FIRST, &begun), (JUMP, &jump_back)]);
-    peer.scribble(
-        PAGE + 4096,
-        &[&[0xf4, 1, 0, 0, LAST, 0, 0, 0, 7][..], &[0; 7], &[2; 500]].concat(),
-    );
+    write(&peer, &[(FIRST, &begun), (JUMP, &jump_on)]);
+    peer.scribble(SECOND, &[&[0xf4, 1, 0, 0, LAST, 0, 0, 0, 7][..], &[0; 7], &[2; 500]].concat());
     let visible = peer.tail_word() + 16 + 512;
     peer.set_tail(visible);
     assert_eq!(consumer.scan(), Ok(visible));
@@ -234,7 +242,7 @@ fn nothing_is_reserved_for_what_is_only_announced() {
     let _watchdog = watchdog();
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();
-    let limits = ConsumerLimits { max_message: 1 << 30, max_jumps: 3 };
+    let limits = ConsumerLimits { max_message: 1 << 30, max_jumps: 3, max_bytes: 1 << 20 };
     let mut consumer = Consumer::new(memory, limits).unwrap();
     write(&peer, &[(FIRST, &first(1 << 30, &[1; 1000])), (MIDDLE, &[1; 17_000])]);
     let visible = consumer.scan().unwrap();
@@ -283,7 +291,7 @@ fn what_nobody_can_have_left_is_not_gone_on_with() {
     assert!(!is_believed(&|state| state.place.len = 5000));
     assert!(!is_believed(&|state| state.place.offset = 0));
     assert!(
-        is_believed(&|state| state.place.offset = PAGE),
+        is_believed(&|state| state.place.offset = UNIT),
         "whoever is lied to reads what is there"
     );
 }
@@ -316,7 +324,7 @@ fn a_peer_may_write_while_we_read() {
                 random ^= random << 17;
                 // Headers that may be right, at the start, where each consumer begins.
                 let header = [(random >> 8) as u8, 0, 0, 0, (random >> 16) as u8 % 7, 0, 0, 0];
-                peer.scribble(PAGE + (random >> 24) % 128 * 16, &header);
+                peer.scribble(UNIT + (random >> 24) % 128 * 16, &header);
                 peer.set_tail((random >> 32) % 256 * 16);
             }
         });

@@ -8,9 +8,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use strait::internals::ring::{Memory, PAGE, Place, Segment};
+use strait::internals::ring::{Memory, Place, Segment, UNIT};
 
-const PAGE_BYTES: usize = PAGE as usize;
+/// Pages are as long as the units of places.
+const PAGE_BYTES: usize = UNIT as usize;
 
 /// What is written over pages that were given back: whoever still reads them does not go unnoticed.
 const RELEASED: u8 = 0xdb;
@@ -50,7 +51,7 @@ pub fn memory() -> (TestMemory, TestMemory) {
 impl TestMemory {
     /// How much memory there is, in bytes.
     pub fn held(&self) -> u64 {
-        self.pages().len() as u64 * PAGE
+        self.pages().len() as u64 * UNIT
     }
 
     /// From now on, or not any more, nothing can be made accessible.
@@ -89,9 +90,9 @@ impl TestMemory {
         let mut rest = bytes;
         let mut offset = offset;
         while !rest.is_empty() {
-            let at = (offset % PAGE) as usize;
+            let at = (offset % UNIT) as usize;
             let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - at));
-            if let Some(page) = pages.get(&(offset / PAGE)) {
+            if let Some(page) = pages.get(&(offset / UNIT)) {
                 page[at..]
                     .iter()
                     .zip(now)
@@ -128,8 +129,8 @@ impl Memory for TestMemory {
         if self.shared.is_exhausted.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let first = place.offset / PAGE;
-        let last = first + u64::from(place.len) / PAGE;
+        let first = place.offset / UNIT;
+        let last = first + u64::from(place.len) / UNIT;
         let mut pages = self.pages();
         let new = || Arc::new([const { AtomicU8::new(0) }; PAGE_BYTES]);
         let page = |number| match self.is_producer {
@@ -142,8 +143,8 @@ impl Memory for TestMemory {
 
     fn release(&self, place: Place) {
         assert!(self.is_producer && place.is_valid(), "{place:?}");
-        let first = place.offset / PAGE;
-        for number in first..first + u64::from(place.len) / PAGE {
+        let first = place.offset / UNIT;
+        for number in first..first + u64::from(place.len) / UNIT {
             let page = self.pages().remove(&number).expect("it was not given back before");
             page.iter().for_each(|byte| byte.store(RELEASED, Ordering::Relaxed));
         }

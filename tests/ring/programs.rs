@@ -71,8 +71,9 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// More JUMPs than any of these programs makes.
-const LIMITS: ConsumerLimits = ConsumerLimits { max_message: 1 << 30, max_jumps: 10_000 };
+/// More JUMPs and bytes than any of these programs makes.
+const LIMITS: ConsumerLimits =
+    ConsumerLimits { max_message: 1 << 30, max_jumps: 10_000, max_bytes: u64::MAX };
 
 /// So that the programs stay quick.
 const MOST_MEMORY: u64 = 4 << 20;

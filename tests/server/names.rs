@@ -7,11 +7,12 @@ use std::env;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::{Signal, geteuid, kill_process};
 use strait::ipc::{self, IpcServer, ServerName};
@@ -68,11 +69,17 @@ fn assert_serves(server: &mut IpcServer<u32, u32>) {
     assert_eq!(client.receiver.recv().unwrap(), 5);
 }
 
-/// A socket that listens at `path`.
-fn listen(path: &Path, backlog: i32) -> OwnedFd {
-    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+/// A socket that is bound to `path`.
+fn bound(path: &Path, kind: SocketType) -> OwnedFd {
+    let family = AddressFamily::UNIX;
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
     rustix::net::bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    socket
+}
+
+/// A socket that listens at `path`.
+fn listen(path: &Path, backlog: i32) -> OwnedFd {
+    let socket = bound(path, SocketType::SEQPACKET);
     rustix::net::listen(&socket, backlog).unwrap();
     socket
 }
@@ -173,12 +180,44 @@ fn what_others_listen_at_is_in_use() {
         drop(bind(&path).unwrap());
         // One that is of another kind.
         let other = UnixListener::bind(&path).unwrap();
+        other.set_nonblocking(true).unwrap();
         assert_refused(&path, io::ErrorKind::AddrInUse);
+        assert_eq!(other.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let error = ipc::connect::<u32, u32>(path.as_path()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
         drop(other);
         drop(bind(&path).unwrap());
         assert_eq!(directory.entries(), [""; 0]);
+    });
+}
+
+/// By a program that takes no locks.
+#[test]
+fn a_socket_that_is_bound_and_does_not_listen_yet_is_in_use() {
+    harness::alone("names::a_socket_that_is_bound_and_does_not_listen_yet_is_in_use", || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        for kind in [SocketType::SEQPACKET, SocketType::STREAM, SocketType::DGRAM] {
+            let other = bound(&path, kind);
+            let before = fs::symlink_metadata(&path).unwrap().ino();
+            assert_refused(&path, io::ErrorKind::AddrInUse);
+            assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+            drop(other);
+            drop(bind(&path).unwrap());
+            assert_eq!(directory.entries(), [""; 0]);
+        }
+    });
+}
+
+#[test]
+fn a_server_of_another_program_that_is_asked_for_gets_no_client() {
+    harness::alone("names::a_server_of_another_program_that_is_asked_for_gets_no_client", || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        let other = listen(&path, 5);
+        rustix::io::ioctl_fionbio(&other, true).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
     });
 }
 
@@ -354,7 +393,19 @@ fn private_child() {
         }
         assert_serves(&mut server.unwrap());
         let _server = IpcServer::<u32, u32>::bind("private").unwrap();
-        let directory = Path::new(expected);
+        let mut directory = PathBuf::from(expected);
+        if let Some(beginning) = expected.strip_suffix('*') {
+            let (parent, _) = beginning.rsplit_once('/').unwrap();
+            let entries = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path());
+            let is_own = |path: &PathBuf| fs::metadata(path).unwrap().uid() == geteuid().as_raw();
+            let found: Vec<_> = entries
+                .filter(|path| path.to_str().unwrap().starts_with(beginning))
+                .filter(is_own)
+                .collect();
+            directory = found[0].clone();
+            assert_eq!(found.len(), 1, "{found:?}");
+        }
+        let directory = directory.as_path();
         let metadata = fs::symlink_metadata(directory).unwrap();
         assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o700, geteuid().as_raw()));
         assert!(directory.join("private.socket").exists());
@@ -404,9 +455,61 @@ fn private_names_are_in_a_private_directory() {
     fs::remove_file(&own).unwrap();
     fs::create_dir(&own).unwrap();
     fs::set_permissions(&own, Permissions::from_mode(0o700)).unwrap();
-    if geteuid().is_root() && std::os::unix::fs::chown(&own, Some(65534), None).is_ok() {
-        serve_privately(&temporary, None, "refused");
+}
+
+/// Another user has what a name of this user's would be.
+#[test]
+fn private_names_cannot_be_kept_from_a_user() {
+    let _watchdog = watchdog();
+    if !geteuid().is_root() {
+        // No other user can be played.
+        return;
     }
+    let directory = Directory::new();
+    let temporary = directory.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let own = temporary.join(format!("strait-{}", geteuid().as_raw()));
+    let own_name = own.to_str().unwrap();
+    let squat = |path: &Path| {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+        chown(path, Some(65534), None).is_ok()
+    };
+    if !squat(&own) {
+        // There is no such user in this user namespace.
+        return;
+    }
+    let function = "names::client_without_server";
+    let mut client = harness::command(function, &[]);
+    client.env("TMPDIR", &temporary).env_remove("XDG_RUNTIME_DIR");
+    harness::start(function, &mut client).completed();
+    let elsewhere = format!("{own_name}-*");
+    serve_privately(&temporary, None, &elsewhere);
+    let made = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| *path != own).collect()
+    };
+    let first = made();
+    assert_eq!(first.len(), 1);
+    // The second time it is there, also if nothing is in its way any more.
+    serve_privately(&temporary, None, &elsewhere);
+    fs::remove_dir(&own).unwrap();
+    serve_privately(&temporary, None, &elsewhere);
+    assert_eq!(made(), first);
+    assert!(!own.exists());
+    // Another one that looks like it.
+    assert!(squat(&own));
+    assert!(squat(&temporary.join(format!("{own_name}-00000000"))));
+    serve_privately(&temporary, None, &elsewhere);
+    assert_eq!(made().len(), 2);
+}
+
+#[test]
+fn client_without_server() {
+    harness::child_main(|_| {
+        let error = ipc::connect::<u32, u32>("private").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+    });
 }
 
 #[test]

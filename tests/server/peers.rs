@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process;
 use std::sync::mpsc;
 use std::thread;
@@ -13,9 +15,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Gid, Signal, Uid, geteuid, getgid, pidfd_send_signal};
-use strait::ipc::{self, IpcReceiverSet, IpcServer, ServerName};
+use strait::ipc::{self, IpcOneShotServer, IpcReceiverSet, IpcSender, IpcServer, ServerName};
 use strait::os::unix::{IpcConnectionExt, IpcServerExt, Peer, connect_if};
 
+use super::harness::fork::fork;
 use super::harness::{self, watchdog};
 use super::{connect, fresh_name, server, wait_until_disconnected};
 
@@ -224,4 +227,109 @@ fn a_stranger_with_an_abstract_name_is_not_spoken_to() {
     let heard = rustix::net::accept(&squatter).unwrap();
     assert_eq!(rustix::io::read(&heard, &mut [0; 10]), Ok(0));
     assert!(connect_if::<u32, u32>(&name, None, |peer| peer.uid == 65534).is_ok());
+}
+
+/// Becomes another user, as far as this process may; so that its files in `/proc` are its own.
+#[allow(unsafe_code)]
+fn become_user(number: u32) {
+    if geteuid().is_root() {
+        let (uid, gid) = (Uid::from_raw(number), Gid::from_raw(number));
+        rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        // SAFETY: it reads and writes no memory of this process.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) }, 0);
+    }
+}
+
+/// Has a server in a user namespace that maps one user, to `nobody`. All that are not mapped show as `nobody`, too.
+#[test]
+#[allow(unsafe_code)]
+fn user_namespace_child() {
+    harness::child_main(|arguments| {
+        let path = Path::new(&arguments[0]);
+        let (mut is_bound, mut bound) = UnixStream::pair().unwrap();
+        let server = fork(|| {
+            become_user(1000);
+            let outside = geteuid().as_raw();
+            // SAFETY: it has no conditions.
+            if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0
+                || fs::write("/proc/self/uid_map", format!("65534 {outside} 1")).is_err()
+            {
+                // There are no user namespaces here.
+                bound.write_all(b"0").unwrap();
+                return;
+            }
+            assert_eq!(geteuid().as_raw(), 65534);
+            // What only this user can reach is as anywhere.
+            let mut private = IpcServer::<u32, u32>::bind("private").unwrap();
+            let _client = ipc::connect::<u32, u32>("private").unwrap();
+            let client = private.accept().unwrap();
+            assert!(!client.peer().unwrap().is_same_user());
+            let (one_shot, name) = IpcOneShotServer::<u32>::new().unwrap();
+            IpcSender::connect(name).unwrap().send(1).unwrap();
+            assert_eq!(one_shot.accept().unwrap().1, 1);
+
+            let mut server = IpcServer::<u32, u32>::bind(path).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+            bound.write_all(b"1").unwrap();
+            for client in server.incoming() {
+                client.unwrap().sender.send(1).unwrap();
+            }
+        });
+        drop(bound);
+        let mut answer = [0];
+        is_bound.read_exact(&mut answer).unwrap();
+        if answer == *b"0" {
+            return server.completed();
+        }
+        let (mut answers, mut answered) = UnixStream::pair().unwrap();
+        fork(|| {
+            become_user(2000);
+            let refused = match ipc::connect::<u32, u32>(path) {
+                Ok((_sender, receiver)) => {
+                    receiver.recv().is_err_and(|error| error.is_disconnected())
+                }
+                // It was turned away before it could say anything.
+                Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+            };
+            answered.write_all(&[refused.into()]).unwrap();
+        })
+        .completed();
+        answers.read_exact(&mut answer).unwrap();
+        server.killed();
+        assert_eq!(answer, [1], "it was admitted");
+    });
+}
+
+#[test]
+fn in_a_user_namespace_nobody_is_the_same_user_as_no_other_process() {
+    let _watchdog = watchdog();
+    let temporary = std::env::temp_dir().join(fresh_name());
+    fs::create_dir(&temporary).unwrap();
+    fs::set_permissions(&temporary, Permissions::from_mode(0o1777)).unwrap();
+    let path = temporary.join("x");
+    let function = "peers::user_namespace_child";
+    let mut command = harness::command(function, &[path.to_str().unwrap()]);
+    command.env("TMPDIR", &temporary).env_remove("XDG_RUNTIME_DIR");
+    harness::start(function, &mut command).completed();
+    fs::remove_dir_all(&temporary).unwrap();
+}
+
+/// Outside of user namespaces it is a user like others.
+#[test]
+fn processes_of_nobody_are_of_the_same_user() {
+    let _watchdog = watchdog();
+    if !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295") {
+        // This is one of those.
+        return;
+    }
+    let name = ServerName::Abstract(fresh_name());
+    let served = as_somebody_else(|| {
+        let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();
+        let (sender, _receiver) = ipc::connect::<u32, u32>(&name).unwrap();
+        sender.send(1).unwrap();
+        server.accept().unwrap().receiver.recv().unwrap()
+    });
+    // Only root can play it.
+    assert!(served.is_none_or(|number| number == 1));
 }

@@ -1,10 +1,11 @@
 //! Servers as streams.
 
+use std::task::Poll;
 use std::thread;
 
 use futures_core::FusedStream;
 use futures_lite::StreamExt;
-use futures_lite::future::{block_on, poll_once};
+use futures_lite::future::{block_on, or, poll_fn, poll_once};
 
 use super::{connect, server, watchdog};
 
@@ -49,6 +50,32 @@ fn who_came_before_is_there_and_a_dropped_future_loses_nobody() {
         let _client = connect(&name);
         assert!(stream.next().await.unwrap().is_ok());
     });
+}
+
+/// There is always another client: each is followed by the next.
+#[test]
+fn a_stream_of_a_crowd_of_clients_lets_other_tasks_run() {
+    const CLIENTS: usize = 1000;
+
+    let _watchdog = watchdog();
+    let (server, name) = server();
+    let mut stream = server.to_stream();
+    let mut turns = 0;
+    let counting = poll_fn(|context| {
+        turns += 1;
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    });
+    let serving = async {
+        let mut client = connect(&name);
+        for _ in 0..CLIENTS {
+            stream.next().await.unwrap().unwrap();
+            client = connect(&name);
+        }
+        drop(client);
+    };
+    block_on(or(serving, counting));
+    assert!(turns >= CLIENTS / 128, "the other task ran {turns} times");
 }
 
 #[test]

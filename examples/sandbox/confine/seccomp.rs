@@ -57,6 +57,9 @@ mod filter {
         libc::SYS_mremap,
         libc::SYS_munmap,
         libc::SYS_madvise,
+        libc::SYS_mincore,
+        // What a sender shares and this process does not map.
+        libc::SYS_pread64,
         // Time, locks, random seeds for hash tables.
         libc::SYS_clock_gettime,
         libc::SYS_futex,

@@ -13,14 +13,11 @@ use super::producer::State;
 use super::record::{
     self, Code, FRAGMENT_BYTES, HEADER_BYTES, Header, JUMP_BODY_BYTES, Kind, TOTAL_BYTES,
 };
-use super::{CLOSED, MAX_POSITION, POSITION, SLEEPING};
+use super::{CLOSED, MAX_POSITION, MAX_UNREAD, POSITION, SLEEPING};
 
 /// What a fragment costs at least of what one call may do, so that a flood of tiny ones does not hold the caller: less than an
 /// honest one, which has [`FRAGMENT_BYTES`].
 const LEAST_COST: u64 = FRAGMENT_BYTES as u64 / 8;
-
-/// What a message may cost beyond its length.
-const SPARE_COST: u64 = 32 * LEAST_COST;
 
 /// Takes records.
 pub struct Consumer<M: Memory> {
@@ -55,6 +52,8 @@ pub struct ConsumerLimits {
     /// How many JUMPs one call follows. An honest message needs at most ten and one for every
     /// [`MAX_SEGMENT`](super::MAX_SEGMENT) of its bytes.
     pub max_jumps: u32,
+    /// How many bytes of fragments one call takes in, about. What is longer takes several calls.
+    pub max_bytes: u64,
 }
 
 /// What a consumer knows, so that another process can go on.
@@ -131,6 +130,7 @@ impl<M: Memory> Consumer<M> {
             && base <= position
             && position <= visible
             && visible <= MAX_POSITION
+            && visible - position <= MAX_UNREAD
             && [base, position, visible].iter().all(|position| is_aligned(*position))
             && partial.as_ref().is_none_or(|partial| partial.is_sound(limits.max_message));
         if !is_sound {
@@ -197,7 +197,7 @@ impl<M: Memory> Consumer<M> {
         if !self.is_retired {
             // Acquire: the bytes before the position are there.
             let tail = self.memory.tail().load(Ordering::Acquire);
-            self.see(tail, true)?;
+            self.see(tail)?;
             // By a forked process that had the same receiver. It has read the final position in the same operation.
             self.is_retired = tail & CLOSED != 0;
             // The producer takes the bit away itself when it wakes us.
@@ -210,7 +210,7 @@ impl<M: Memory> Consumer<M> {
     /// not necessarily the last. Takes in the fragments and JUMPs before it.
     ///
     /// How much it does in one call is limited. If it stops therefore, it returns `None`, [`arm`](Consumer::arm) refuses, and the next
-    /// call goes on. An honest producer never makes it stop, if the limits are right.
+    /// call goes on.
     ///
     /// # Errors
     ///
@@ -228,6 +228,13 @@ impl<M: Memory> Consumer<M> {
             Some(Next::Assembled { stamp }) if self.position <= visible => Some(stamp),
             _ => None,
         })
+    }
+
+    /// The stamp of the message that [`front`](Consumer::front) has stopped in although more is published before `visible`; zero if it has
+    /// stopped between messages. What is later than that is not next.
+    pub fn stopped_at(&self, visible: u64) -> Option<u64> {
+        let has_stopped = self.next.is_none() && self.position < visible.min(self.visible);
+        has_stopped.then(|| self.partial.as_ref().map_or(0, |partial| partial.stamp))
     }
 
     /// Appends the next message to `out`, or gives its own memory for that of `out`, if there is nothing in it.
@@ -324,7 +331,7 @@ impl<M: Memory> Consumer<M> {
         self.check()?;
         if !self.is_retired {
             let tail = self.close();
-            self.see(tail, true)?;
+            self.see(tail)?;
             self.is_retired = true;
             self.is_armed = false;
         }
@@ -384,10 +391,12 @@ impl<M: Memory> Consumer<M> {
 
     /// Believes a tail, if it can be.
     #[inline]
-    fn see(&mut self, tail: u64, is_sound: bool) -> Result<(), Poisoned> {
+    fn see(&mut self, tail: u64) -> Result<(), Poisoned> {
         let position = tail & POSITION;
-        let can_be = (self.visible..=MAX_POSITION).contains(&position) && is_aligned(position);
-        if !is_sound || !can_be {
+        let can_be = (self.visible..=MAX_POSITION).contains(&position)
+            && position - self.position <= MAX_UNREAD
+            && is_aligned(position);
+        if !can_be {
             return Err(self.poison(Why::Tail));
         }
         self.visible = position;
@@ -397,9 +406,7 @@ impl<M: Memory> Consumer<M> {
     /// Takes in what is before `visible`, up to the next message. Always takes in something, if there is anything.
     fn advance(&mut self, visible: u64) -> Result<(), Why> {
         let mut jumps = self.limits.max_jumps.max(1);
-        // What is given up counts as well, and short fragments count as longer ones: hence twice the longest message, and a few.
-        let mut budget =
-            (self.limits.max_message as u64).saturating_mul(2).saturating_add(SPARE_COST);
+        let mut budget = self.limits.max_bytes;
         while self.next.is_none() && self.position < visible {
             let record = self.record()?;
             match record.header.code {
@@ -508,8 +515,10 @@ impl<M: Memory> Consumer<M> {
         if !place.is_valid() {
             return Err(Why::Jump);
         }
-        self.segment = self.memory.segment(place).map_err(|_| Why::Memory)?;
-        self.place = place;
+        if place != self.place {
+            self.segment = self.memory.segment(place).map_err(|_| Why::Memory)?;
+            self.place = place;
+        }
         self.base = record.end;
         self.consume(record.end);
         Ok(())

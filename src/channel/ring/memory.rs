@@ -5,10 +5,10 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The unit in which places are aligned. The words stand on the first page.
-pub const PAGE: u64 = 4096;
+/// The unit in which places are aligned: no system maps at offsets that are finer than that. The words stand in the first unit.
+pub const UNIT: u64 = 64 << 10;
 
-/// The length of the first segment, which follows the first page.
+/// The length of the first segment, which follows the first unit.
 pub const FIRST_LEN: u32 = 64 << 10;
 
 /// The length of the longest segment.
@@ -58,12 +58,11 @@ pub trait Memory {
     /// What the consumer makes of the ring, as a [`State`](super::State). Zero at first.
     fn state(&self) -> &Self::Word;
 
-    /// Makes part of the memory accessible. `place` [is valid](Place::is_valid). The producer's memory becomes as long as
-    /// that needs; the consumer's is as long as it is.
+    /// Makes part of the memory accessible. `place` [is valid](Place::is_valid).
     ///
     /// # Errors
     ///
-    /// If the part is not all there and cannot be made, or not be made accessible.
+    /// If the memory is not that long, or the part cannot be made accessible.
     fn segment(&self, place: Place) -> io::Result<Self::Segment>;
 
     /// Gives back the pages of a part that neither side uses any more. The same place may become a segment again. Failure costs memory
@@ -96,15 +95,15 @@ pub struct Place {
 
 impl Place {
     /// Where every ring begins.
-    pub const FIRST: Place = Place { offset: PAGE, len: FIRST_LEN };
+    pub const FIRST: Place = Place { offset: UNIT, len: FIRST_LEN };
 
-    /// Whether there can be a segment: not on the first page, aligned, and of a length that is a power of two, from one page to
+    /// Whether there can be a segment: not in the first unit, aligned, and of a length that is a power of two, from one unit to
     /// [`MAX_SEGMENT`].
     pub fn is_valid(&self) -> bool {
-        self.offset >= PAGE
-            && self.offset % PAGE == 0
+        self.offset >= UNIT
+            && self.offset % UNIT == 0
             && self.len.is_power_of_two()
-            && (PAGE..=u64::from(MAX_SEGMENT)).contains(&u64::from(self.len))
+            && (UNIT..=u64::from(MAX_SEGMENT)).contains(&u64::from(self.len))
             && self.offset.checked_add(u64::from(self.len)).is_some()
     }
 
@@ -163,24 +162,27 @@ impl Word for AtomicU64 {
 mod tests {
     use super::*;
 
+    const LEN: u32 = UNIT as u32;
+
     #[test]
     fn places_are_checked() {
         assert!(Place::FIRST.is_valid());
         for (offset, len) in
-            [(PAGE, 4096), (1 << 40, MAX_SEGMENT), (0_u64.wrapping_sub(8192), 4096)]
+            [(UNIT, LEN), (1 << 40, MAX_SEGMENT), (0_u64.wrapping_sub(2 * UNIT), LEN)]
         {
             assert!(Place { offset, len }.is_valid(), "{offset} {len}");
         }
         for (offset, len) in [
-            (0, 4096),
-            (PAGE + 16, 4096),
-            (PAGE, 0),
-            (PAGE, 2048),
-            (PAGE, 4096 + 16),
-            (PAGE, 3 * 4096),
-            (PAGE, 2 * MAX_SEGMENT),
-            (0_u64.wrapping_sub(4096), 4096),
-            (u64::MAX, 4096),
+            (0, LEN),
+            (UNIT + 16, LEN),
+            (UNIT + 4096, LEN),
+            (UNIT, 0),
+            (UNIT, LEN / 2),
+            (UNIT, LEN + 16),
+            (UNIT, 3 * LEN),
+            (UNIT, 2 * MAX_SEGMENT),
+            (0_u64.wrapping_sub(UNIT), LEN),
+            (u64::MAX, LEN),
         ] {
             assert!(!Place { offset, len }.is_valid(), "{offset} {len}");
         }

@@ -43,7 +43,7 @@ mod producer;
 mod record;
 
 pub use consumer::{Consumer, ConsumerLimits, ConsumerState, Taken};
-pub use memory::{FIRST_LEN, MAX_SEGMENT, Memory, PAGE, Place, Segment, Word};
+pub use memory::{FIRST_LEN, MAX_SEGMENT, Memory, Place, Segment, UNIT, Word};
 pub use partial::Partial;
 pub use poison::{Poisoned, Why};
 pub use producer::{Producer, PushError, Pushed, State};
@@ -57,6 +57,10 @@ pub const CLOSED: u64 = 1 << 62;
 
 /// In `tail`: the position.
 pub const POSITION: u64 = CLOSED - 1;
+
+/// How far what was published is ahead of what was read at most: no memory of a ring is as long, and no segment is used twice before it was
+/// read.
+pub const MAX_UNREAD: u64 = 1 << 33;
 
 /// Where no honest ring ever gets: at 10 GB/s in seven years.
 pub const MAX_POSITION: u64 = 1 << 61;

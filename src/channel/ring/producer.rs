@@ -180,7 +180,14 @@ impl<M: Memory> Producer<M> {
         }
     }
 
-    /// Its memory, for who is to consume.
+    /// Ends the ring: nothing is published any more. What was, is still consumed.
+    pub fn retire(&mut self) {
+        if !self.is_closed {
+            self.close();
+        }
+    }
+
+    /// Its memory, for the side that is to consume.
     pub fn memory(&self) -> &M {
         &self.memory
     }
@@ -261,7 +268,7 @@ impl<M: Memory> Producer<M> {
     #[cold]
     fn close(&mut self) -> PushError {
         self.is_closed = true;
-        // The consumer has its final position already. This is for those who look at the word later.
+        // If the consumer has set it, it has its final position already, and this is for consumers that look at the word later.
         self.memory.tail().fetch_or(CLOSED, Ordering::Relaxed);
         PushError::Closed
     }

@@ -3,8 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Memory, PacketReceiver, PacketSender, PermitIssuer, PermitTaker, RingMemory};
-use crate::platform::OsHandle;
+use super::{
+    Memory, MemoryReader, MemoryWriter, PacketReceiver, PacketSender, PermitIssuer, PermitTaker,
+    RingMemory, Spool, SpoolWriter,
+};
+use crate::platform::{self, OsHandle};
 
 /// One object in transit.
 #[derive(Debug)]
@@ -15,12 +18,18 @@ pub enum Attachment {
     Receiver(PacketReceiver),
     /// Shared memory.
     Memory(Memory),
+    /// Shared memory that is written.
+    MemoryWriter(MemoryWriter),
+    /// Shared memory that others write.
+    MemoryReader(MemoryReader),
     /// A handle of the operating system.
     Handle(OsHandle),
     /// What permits are taken from.
     Taker(Arc<PermitTaker>),
     /// What issues permits.
     Issuer(PermitIssuer),
+    /// Bytes beside a message.
+    Spool(Vec<u8>),
 }
 
 impl Attachment {
@@ -68,6 +77,39 @@ impl Attachment {
         }
     }
 
+    /// Shares memory that this process writes.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if it has a reader.
+    pub fn from_memory_writer(memory: &MemoryWriter) -> io::Result<Attachment> {
+        if memory.has_readers() {
+            return Err(platform::writer_has_readers());
+        }
+        Ok(Attachment::MemoryWriter(memory.clone()))
+    }
+
+    /// Takes it as memory of `len` bytes to write to.
+    pub fn into_memory_writer(self, len: u64) -> io::Result<MemoryWriter> {
+        match self {
+            Attachment::MemoryWriter(memory) if memory.size() as u64 == len => Ok(memory),
+            _ => Err(wrong_kind("writer of shared memory of that length")),
+        }
+    }
+
+    /// Shares memory to read only.
+    pub fn from_memory_reader(memory: &MemoryReader) -> Attachment {
+        Attachment::MemoryReader(memory.clone())
+    }
+
+    /// Takes it as memory of `len` bytes that others write.
+    pub fn into_memory_reader(self, len: u64) -> io::Result<MemoryReader> {
+        match self {
+            Attachment::MemoryReader(memory) if memory.size() as u64 == len => Ok(memory),
+            _ => Err(wrong_kind("reader of shared memory of that length")),
+        }
+    }
+
     /// Shares the memory of a ring.
     pub fn from_shared_ring(memory: &RingMemory) -> Attachment {
         memory.never()
@@ -79,8 +121,21 @@ impl Attachment {
     }
 
     /// Takes it as the memory of a ring.
-    pub fn into_ring(self) -> io::Result<RingMemory> {
-        Err(wrong_kind("ring"))
+    pub fn into_ring(self) -> Result<RingMemory, (io::Error, Attachment)> {
+        Err((wrong_kind("ring"), self))
+    }
+
+    /// Sends bytes beside a message.
+    pub fn from_spool(spool: SpoolWriter) -> io::Result<Attachment> {
+        spool.finish().map(Attachment::Spool)
+    }
+
+    /// Takes it as bytes beside a message.
+    pub fn into_spool(self) -> io::Result<Spool> {
+        match self {
+            Attachment::Spool(bytes) => Ok(Spool::new(bytes)),
+            _ => Err(wrong_kind("spool")),
+        }
     }
 
     /// Lets somebody else take permits, too.

@@ -1,52 +1,133 @@
-//! Shared memory of one process: a heap region that clones share.
-//!
-//! # Safety
-//!
-//! A [`Region`] owns one boxed slice by its raw pointer, from when it is made until it is dropped. It is never turned
-//! into a reference here: who may read and write when is the public contract of shared memory.
+//! Shared memory of one process: heap that clones share.
 
-#![allow(unsafe_code)]
-
+use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Memory that clones share. It is never empty.
-#[derive(Clone, Debug)]
-pub struct Memory(Arc<Region>);
+use crate::platform::words;
+
+/// Memory whose content never changes. Clones share it. It is never empty.
+#[derive(Clone)]
+pub struct Memory(Arc<Vec<u8>>);
 
 impl Memory {
-    /// Makes `len` bytes, zeroed. `len` is not zero.
+    /// Makes `len` zeroed bytes. `len` is not zero.
     pub fn new(len: usize) -> io::Result<Memory> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        bytes.resize(len, 0);
-        Ok(Memory(Arc::new(Region { bytes: Box::into_raw(bytes.into_boxed_slice()) })))
+        Memory::from_byte(0, len)
+    }
+
+    /// Makes a copy of `bytes`, which are not empty.
+    pub fn from_bytes(bytes: &[u8]) -> io::Result<Memory> {
+        let mut copy = with_capacity(bytes.len())?;
+        copy.extend_from_slice(bytes);
+        Ok(Memory(Arc::new(copy)))
+    }
+
+    /// Makes `len` bytes that are all `byte`. `len` is not zero.
+    pub fn from_byte(byte: u8, len: usize) -> io::Result<Memory> {
+        let mut bytes = with_capacity(len)?;
+        bytes.resize(len, byte);
+        Ok(Memory(Arc::new(bytes)))
     }
 
     /// How many bytes it has.
     pub fn size(&self) -> usize {
-        self.0.bytes.len()
+        self.0.len()
     }
 
-    /// Where it is. Valid for reads and writes of [`size`](Memory::size) bytes while `self` lives.
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.0.bytes.cast()
+    /// Its content.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
     }
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+/// Memory that can be written while others read it. Clones share it. It is never empty.
+#[derive(Clone, Debug)]
+pub struct MemoryWriter(Written);
+
+/// The same memory, read-only. Clones share it.
+#[derive(Clone, Debug)]
+pub struct MemoryReader(Written);
+
+impl MemoryWriter {
+    /// Makes `len` zeroed bytes. `len` is not zero.
+    pub fn new(len: usize) -> io::Result<MemoryWriter> {
+        let count = words::count(len).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut words = with_capacity(count)?;
+        words.resize_with(count, AtomicUsize::default);
+        let region = Region { words, has_readers: AtomicBool::new(false) };
+        Ok(MemoryWriter(Written { region: Arc::new(region), len }))
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.0.len
+    }
+
+    /// Fills `out` with the bytes that start at `offset`. They are within the memory.
+    pub fn read(&self, offset: usize, out: &mut [u8]) {
+        words::read(&self.0.region.words, offset, out);
+    }
+
+    /// Copies `bytes` to `offset`. They fit into the memory.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        words::write(&self.0.region.words, offset, bytes);
+    }
+
+    /// Returns a reader. From now on its writers cannot be sent, as on systems that seal it.
+    ///
+    /// # Errors
+    ///
+    /// None here.
+    pub fn reader(&self) -> io::Result<MemoryReader> {
+        self.0.region.has_readers.store(true, Ordering::Relaxed);
+        Ok(MemoryReader(self.0.clone()))
+    }
+
+    /// Whether `reader` has been called.
+    pub(super) fn has_readers(&self) -> bool {
+        self.0.region.has_readers.load(Ordering::Relaxed)
+    }
+}
+
+impl MemoryReader {
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.0.len
+    }
+
+    /// Fills `out` with the bytes that start at `offset`. They are within the memory.
+    pub fn read(&self, offset: usize, out: &mut [u8]) {
+        words::read(&self.0.region.words, offset, out);
+    }
+}
+
+#[derive(Clone)]
+struct Written {
+    region: Arc<Region>,
+    len: usize,
+}
+
 struct Region {
-    bytes: *mut [u8],
+    words: Vec<AtomicUsize>,
+    has_readers: AtomicBool,
 }
 
-// SAFETY: the region is plain memory that belongs to no thread; freeing it may happen on any.
-unsafe impl Send for Region {}
-// SAFETY: a shared `Region` only hands out a raw pointer.
-unsafe impl Sync for Region {}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from `Box::into_raw`, and this is the only place that turns it back, once.
-        drop(unsafe { Box::from_raw(self.bytes) });
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written").field("len", &self.len).finish_non_exhaustive()
     }
+}
+
+fn with_capacity<T>(count: usize) -> io::Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    Ok(values)
 }

@@ -13,15 +13,17 @@ mod poller;
 mod queue;
 mod rendezvous;
 mod ring_memory;
+mod spool;
 
 pub use attachment::Attachment;
 pub use inherit::{inherited, spawn_with, wait_for_exit};
-pub use memory::Memory;
+pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};
 pub use rendezvous::{Listener, Peer, unique_id};
 pub use ring_memory::{RingMemory, RingPart, clock_domain, now, roughly_now};
+pub use spool::{Spool, SpoolWriter};
 
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;
@@ -37,8 +39,13 @@ pub fn process_mark() -> u64 {
     std::process::id().into()
 }
 
-/// Attachments are in a vector, too.
-pub const MAX_PACKET_ATTACHMENTS: usize = u16::MAX as usize;
+/// Where the stack of this thread is: nobody asks the system.
+pub fn stack() -> Option<std::ops::Range<usize>> {
+    None
+}
+
+/// Attachments are in a vector, too. A header has one byte for their number.
+pub const MAX_PACKET_ATTACHMENTS: usize = u8::MAX as usize;
 
 /// How many clients of a server may be connected without having said anything: nobody here means any harm.
 pub fn max_silent_clients() -> usize {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -45,12 +46,13 @@ impl PacketSender {
         Ok(Peer)
     }
 
-    /// Sends one packet made of `head` and `body`.
+    /// Sends one packet made of `head` and `body`. There is always room.
     pub fn send(
         &self,
         head: &[u8],
         body: &[u8],
         attachments: Vec<Attachment>,
+        _: Wait,
     ) -> Result<(), (SendError, Vec<Attachment>)> {
         let packet = Packet { bytes: [head, body].concat(), attachments };
         self.packets.push(packet).map_err(|packet| (SendError::Closed, packet.attachments))
@@ -58,11 +60,6 @@ impl PacketSender {
 }
 
 impl PacketSender {
-    /// Waits until there may be room for a packet: there always is.
-    pub fn wait_for_room(&self) -> io::Result<()> {
-        Ok(())
-    }
-
     /// Sends one small packet although there is no room.
     pub fn send_past_limit(
         &self,
@@ -70,12 +67,12 @@ impl PacketSender {
         body: &[u8],
         attachments: Vec<Attachment>,
     ) -> Result<(), (SendError, Vec<Attachment>)> {
-        self.send(head, body, attachments)
+        self.send(head, body, attachments, Wait::Never)
     }
 
-    /// Whether the receiver is gone, as far as is known before something is sent.
+    /// Whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
-        false
+        self.packets.is_closed()
     }
 
     /// What its queue is known by.
@@ -111,7 +108,10 @@ pub struct PacketReceiver {
 
 thread_local! {
     /// What is still to be dropped of what undelivered packets carried, while this thread is dropping such.
-    static DROPPING: RefCell<Option<Vec<Attachment>>> = const { RefCell::new(None) };
+    ///
+    /// Never dropped where it stands, so that it is there while a thread that is ending drops its other thread-locals; it is empty then.
+    static DROPPING: RefCell<ManuallyDrop<Option<Vec<Attachment>>>> =
+        const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 /// Receivers may be in packets of receivers that are in packets, and so on: one after another instead of one within another, so that
@@ -125,7 +125,7 @@ impl Drop for PacketReceiver {
 }
 
 fn drop_in_turn(attachments: Vec<Attachment>) {
-    // A thread that is ending may have lost the list already; then there is still the stack.
+    // Where all thread-locals have destructors, a thread that is ending may have lost the list; then there is still the stack.
     let is_first = DROPPING.try_with(|dropping| {
         let mut dropping = dropping.borrow_mut();
         let is_first = dropping.is_none();
@@ -136,17 +136,18 @@ fn drop_in_turn(attachments: Vec<Attachment>) {
         while let Some(next) = DROPPING.with_borrow_mut(|dropping| dropping.as_mut()?.pop()) {
             drop(next);
         }
-        DROPPING.set(None);
+        drop(ManuallyDrop::into_inner(DROPPING.replace(ManuallyDrop::new(None))));
     }
 }
 
 impl PacketReceiver {
-    /// Receives one packet and adds its attachments to `attachments`.
+    /// Receives one packet and adds its attachments to `attachments`, all of them.
     pub fn recv(
         &self,
         landing: Landing<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
+        _: impl Fn(&[u8]) -> bool,
     ) -> Result<Arrival, RecvError> {
         let mut packet = self.packets.pop(wait)?;
         let (head, body) = packet.bytes.split_at(packet.bytes.len().min(landing.head.len()));

@@ -26,9 +26,10 @@ pub struct PermitTaker(Arc<Place>);
 #[derive(Debug)]
 pub struct PermitIssuer(Arc<Place>);
 
-/// Makes a place for permits, and none in it.
-pub fn permits(_: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
-    let place = Arc::<Place>::default();
+/// Makes a place for permits, with so many in it.
+pub fn permits(count: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
+    let state = Mutex::new(State { permits: count, is_closed: false });
+    let place = Arc::new(Place { state, ..Place::default() });
     Ok((PermitTaker(Arc::clone(&place)), PermitIssuer(place)))
 }
 
@@ -55,7 +56,7 @@ impl PermitTaker {
         })
     }
 
-    /// Whether there is one, or who takes it is told that there will be none.
+    /// Whether there is one, or it is known that there will be none.
     pub fn is_any(&self) -> bool {
         let state = self.0.lock();
         state.permits > 0 || state.is_closed
@@ -85,7 +86,7 @@ impl PermitIssuer {
         usize::MAX
     }
 
-    /// Issues permits, and returns how many there was no room for.
+    /// Issues permits, and returns how many are to be issued later.
     pub fn issue(&self, count: usize) -> usize {
         let mut state = self.0.lock();
         state.permits = state.permits.saturating_add(count);
@@ -94,12 +95,12 @@ impl PermitIssuer {
         0
     }
 
-    /// How many nobody has taken.
-    pub fn unclaimed(&self) -> usize {
-        self.0.lock().permits
+    /// How many no sender has taken, if that can be told.
+    pub fn unclaimed(&self) -> Option<usize> {
+        Some(self.0.lock().permits)
     }
 
-    /// Takes one back, if nobody else has taken it.
+    /// Takes one back, if no sender has taken it.
     pub fn take_back(&self) -> bool {
         self.0.take()
     }

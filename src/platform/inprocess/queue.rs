@@ -40,6 +40,11 @@ impl<T> Producer<T> {
         NonZeroU64::new(Arc::as_ptr(&self.shared).addr() as u64)
     }
 
+    /// Whether the consumer is gone, or takes nothing more.
+    pub(super) fn is_closed(&self) -> bool {
+        lock(&self.shared).is_refusing
+    }
+
     /// Adds an item, or gives it back if the consumer is gone.
     pub(super) fn push(&self, item: T) -> Result<(), T> {
         let state = lock(&self.shared);
@@ -97,6 +102,12 @@ impl<T> Consumer<T> {
         let old = std::mem::replace(&mut lock(&self.shared).observer, interest);
         drop(old);
         notify(&self.shared);
+    }
+}
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        self.refuse();
     }
 }
 

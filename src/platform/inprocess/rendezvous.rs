@@ -1,7 +1,7 @@
 //! Names: a map that the whole process shares.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use super::queue::{Consumer, Producer, queue};
 use super::{PacketReceiver, PacketSender, channel};
 use crate::platform::{RecvError, ServerName, Wait};
 
-type Names = HashMap<Name, Arc<Producer<PacketReceiver>>>;
+type Names = BTreeMap<Name, Arc<Producer<PacketReceiver>>>;
 
-static NAMES: Mutex<Option<Names>> = Mutex::new(None);
+static NAMES: Mutex<Names> = Mutex::new(BTreeMap::new());
 
 /// What a listener is found by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     /// One that was made for it.
     Fresh(String),
@@ -59,7 +59,7 @@ impl Listener {
 
     fn at(name: Name) -> io::Result<Listener> {
         let (producer, connections) = queue();
-        match names().get_or_insert_default().entry(name.clone()) {
+        match names().entry(name.clone()) {
             Entry::Vacant(place) => place.insert(Arc::new(producer)),
             Entry::Occupied(_) => {
                 let error = format!("a server has the name already: {name}");
@@ -89,7 +89,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let removed = names().as_mut().and_then(|names| names.remove(&self.name));
+        let removed = names().remove(&self.name);
         // Outside the lock: it drops the connections nobody accepted.
         drop(removed);
     }
@@ -102,6 +102,11 @@ pub struct Peer;
 impl Peer {
     /// Whether it runs as the user that this process runs as.
     pub fn is_same_user(&self) -> bool {
+        true
+    }
+
+    /// As [`is_same_user`](Peer::is_same_user).
+    pub fn shows_as_same_user(&self) -> bool {
         true
     }
 }
@@ -126,13 +131,12 @@ pub(super) fn connect_to(name: &ServerName) -> io::Result<PacketSender> {
 fn find(name: &Name) -> io::Result<PacketSender> {
     let no_such_server =
         || io::Error::new(io::ErrorKind::NotFound, format!("no server has the name {name}"));
-    let producer =
-        names().as_ref().and_then(|names| names.get(name).cloned()).ok_or_else(no_such_server)?;
+    let producer = names().get(name).cloned().ok_or_else(no_such_server)?;
     let (sender, receiver) = channel()?;
     producer.push(receiver).map_err(|_| no_such_server())?;
     Ok(sender)
 }
 
-fn names() -> MutexGuard<'static, Option<Names>> {
+fn names() -> MutexGuard<'static, Names> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -44,11 +44,6 @@ impl RingMemory {
     pub fn give_back(&self, _: u64, _: u64) {
         match self.0 {}
     }
-
-    /// Gives all parts back.
-    pub fn give_back_all(&self) {
-        match self.0 {}
-    }
 }
 
 /// A part of the memory of a ring.

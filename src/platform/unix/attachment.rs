@@ -4,13 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
 
+use super::closing;
 use super::memory::Shared;
 use super::permits;
-use super::{Memory, PacketReceiver, PacketSender, PermitIssuer, PermitTaker, RingMemory};
+use super::{
+    Memory, MemoryReader, MemoryWriter, PacketReceiver, PacketSender, PermitIssuer, PermitTaker,
+    RingMemory, Spool, SpoolWriter,
+};
+use crate::platform;
 
 /// One object in transit. On its way out it shares what the sending process goes on using; what came in is just a
 /// descriptor, and its kind is what the peer says until it has been checked.
@@ -20,7 +24,10 @@ pub struct Attachment(Object);
 #[derive(Debug)]
 enum Object {
     Sender(Arc<PacketSender>),
-    Memory(Arc<Shared>),
+    /// The memory, and its descriptor.
+    Memory(Memory, Arc<Shared>),
+    MemoryWriter(MemoryWriter, Arc<Shared>),
+    MemoryReader(MemoryReader, Arc<Shared>),
     Ring(RingMemory),
     RingFile(Arc<OwnedFd>),
     Permits(Arc<PermitTaker>),
@@ -28,8 +35,7 @@ enum Object {
     Received(Received),
 }
 
-/// A descriptor that a peer sent, and nobody has asked for yet. To drop it takes no time, whatever it is of: a peer may have sent a
-/// socket whose last descriptor waits on close until all data are sent.
+/// A descriptor that a peer sent, and that was not asked for yet. Dropping it does not wait, [whatever it is of](closing).
 #[derive(Debug)]
 pub(super) struct Received(Option<OwnedFd>);
 
@@ -50,9 +56,8 @@ impl AsFd for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(fd) = &self.0 {
-            // Of anything but a socket this is an error, and changes nothing.
-            let _ = sockopt::set_socket_linger(fd, None);
+        if let Some(fd) = self.0.take() {
+            closing::close(fd);
         }
     }
 }
@@ -75,7 +80,7 @@ impl Attachment {
 
     /// Shares memory.
     pub fn from_memory(memory: &Memory) -> Attachment {
-        Attachment(Object::Memory(memory.shared()))
+        Attachment(Object::Memory(memory.clone(), memory.shared()))
     }
 
     /// Shares the memory of a ring with who is to read it.
@@ -103,23 +108,79 @@ impl Attachment {
 
     /// Takes it as a receiver.
     pub fn into_receiver(self) -> io::Result<PacketReceiver> {
-        packet_socket(self.0).map(PacketReceiver::from)
+        packet_socket(self.0).map(PacketReceiver::from_received)
     }
 
     /// Takes it as shared memory of `len` bytes.
     pub fn into_memory(self, len: u64) -> io::Result<Memory> {
         match self.0 {
             Object::Received(fd) => Memory::from_received(fd, len),
+            // It has not left this process.
+            Object::Memory(memory, _) if memory.size() as u64 == len => Ok(memory),
+            _ => Err(wrong_kind("shared memory")),
+        }
+    }
+
+    /// Shares memory that this process writes.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if it has a reader: it is sealed, and no other process could write to it.
+    pub fn from_memory_writer(memory: &MemoryWriter) -> io::Result<Attachment> {
+        if memory.has_readers() {
+            return Err(platform::writer_has_readers());
+        }
+        Ok(Attachment(Object::MemoryWriter(memory.clone(), memory.shared())))
+    }
+
+    /// Takes it as memory of `len` bytes to write to.
+    pub fn into_memory_writer(self, len: u64) -> io::Result<MemoryWriter> {
+        match self.0 {
+            Object::Received(fd) => MemoryWriter::from_received(fd, len),
+            Object::MemoryWriter(memory, _) if memory.size() as u64 == len => Ok(memory),
+            _ => Err(wrong_kind("shared memory")),
+        }
+    }
+
+    /// Shares memory to read only.
+    pub fn from_memory_reader(memory: &MemoryReader) -> Attachment {
+        Attachment(Object::MemoryReader(memory.clone(), memory.shared()))
+    }
+
+    /// Takes it as memory of `len` bytes that others write.
+    pub fn into_memory_reader(self, len: u64) -> io::Result<MemoryReader> {
+        match self.0 {
+            Object::Received(fd) => MemoryReader::from_received(fd, len),
+            Object::MemoryReader(memory, _) if memory.size() as u64 == len => Ok(memory),
             _ => Err(wrong_kind("shared memory")),
         }
     }
 
     /// Takes it as the memory of a ring.
-    pub fn into_ring(self) -> io::Result<RingMemory> {
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not; else it is one that cannot be used now, and comes back.
+    pub fn into_ring(self) -> Result<RingMemory, (io::Error, Attachment)> {
         match self.0 {
             Object::Ring(memory) => Ok(memory),
-            Object::Received(fd) => RingMemory::from_received(fd),
-            _ => Err(wrong_kind("ring")),
+            Object::Received(fd) => RingMemory::from_received(fd)
+                .map_err(|(error, fd)| (error, Attachment(Object::Received(fd)))),
+            object => Err((wrong_kind("ring"), Attachment(object))),
+        }
+    }
+
+    /// Sends bytes beside a message.
+    pub fn from_spool(spool: SpoolWriter) -> io::Result<Attachment> {
+        Ok(Attachment(Object::Descriptor(spool.finish()?)))
+    }
+
+    /// Takes it as bytes beside a message.
+    pub fn into_spool(self) -> io::Result<Spool> {
+        match self.0 {
+            Object::Received(fd) => Spool::from_received(fd),
+            Object::Descriptor(fd) => Spool::from_written(fd),
+            _ => Err(wrong_kind("spool")),
         }
     }
 
@@ -132,21 +193,21 @@ impl Attachment {
     pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
         match self.0 {
             Object::Permits(taker) => Ok(taker),
-            object => Ok(Arc::new(PermitTaker::from(pipe_end(object, OFlags::RDONLY)?))),
+            object => Ok(Arc::new(PermitTaker::from(place_for_permits(object)?))),
         }
     }
 
     /// Moves what issues permits.
     pub fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
-        issuer.into_fds().map(|fd| Attachment(Object::Descriptor(fd))).into()
+        vec![Attachment(Object::Descriptor(issuer.into()))]
     }
 
     /// Takes them as what issues permits.
-    pub fn into_issuer(attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
-        let [write, read] = <[Attachment; 2]>::try_from(attachments)
-            .map_err(|_| wrong_kind("place for permits"))?;
-        let write = pipe_end(write.0, OFlags::WRONLY)?;
-        PermitIssuer::from_fds([write, pipe_end(read.0, OFlags::RDONLY)?])
+    pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
+        match (attachments.pop(), attachments.pop()) {
+            (Some(place), None) => place_for_permits(place.0).map(PermitIssuer::from),
+            _ => Err(wrong_kind("place for permits")),
+        }
     }
 
     /// Takes it as a descriptor of any kind.
@@ -163,7 +224,9 @@ impl AsFd for Attachment {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             Object::Sender(sender) => sender.as_fd(),
-            Object::Memory(memory) => memory.as_fd(),
+            Object::Memory(_, descriptor)
+            | Object::MemoryWriter(_, descriptor)
+            | Object::MemoryReader(_, descriptor) => descriptor.as_fd(),
             Object::Ring(memory) => memory.as_fd(),
             Object::RingFile(file) => file.as_fd(),
             Object::Permits(taker) => taker.as_fd(),
@@ -185,9 +248,9 @@ fn packet_socket(object: Object) -> io::Result<OwnedFd> {
     }
 }
 
-fn pipe_end(object: Object, access: OFlags) -> io::Result<OwnedFd> {
+fn place_for_permits(object: Object) -> io::Result<OwnedFd> {
     match object {
-        Object::Received(fd) if permits::is_end(fd.as_fd(), access)? => Ok(fd.accept()),
+        Object::Received(fd) if permits::is_place(fd.as_fd()) => Ok(fd.accept()),
         Object::Descriptor(fd) => Ok(fd),
         _ => Err(wrong_kind("place for permits")),
     }

@@ -2,8 +2,9 @@
 //!
 //! A socket's file outlives a process that was killed, so its being there says nothing. Whoever wants the path takes the lock on a file
 //! next to it, which the kernel gives back when its holder is gone, and keeps it for as long as the server lives: of
-//! several who find the same stale socket, one goes on. Only then the socket is asked, by connecting to it, because not everybody who
-//! may have it takes locks: one that refuses belongs to nobody, and is removed; one that answers is left alone.
+//! several who find the same stale socket, one goes on. Only then the kernel is asked whether a process has the socket, because other
+//! programs take no locks. It is asked by connecting a datagram socket: that fails with `ECONNREFUSED` if no socket is bound to the file, and
+//! with `EPROTOTYPE` if one is, whether it listens yet or not. A server never sees it.
 //!
 //! The lock's file is removed with the socket. Somebody may have opened it just before and get the lock on a file that has no
 //! name any more, while the next one makes another: so whoever has got the lock looks whether it is still on the file of that name.
@@ -57,10 +58,10 @@ impl Drop for Claim {
     }
 }
 
-/// Removes a socket that nobody listens at.
+/// Removes a socket's file that no process is bound to.
 fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(there) if there.file_type().is_socket() => {}
+    let found = match fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => FileId::of(&there),
         Ok(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
@@ -69,16 +70,18 @@ fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-    }
-    // Nobody else has this one, so that it may be made non-blocking.
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let asking = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let asking = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     match rustix::net::connect(&asking, address) {
-        Err(Errno::CONNREFUSED) => fs::remove_file(path),
+        // Unless it was replaced meanwhile, by a program that takes no locks.
+        Err(Errno::CONNREFUSED) if found.is_at(path) => fs::remove_file(path),
         Err(Errno::NOENT) => Ok(()),
-        // Who listens there has many clients, or does not speak to such as this.
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(in_use(path)),
-        Err(errno) => Err(errno.into()),
+        // Whether it is in use stays unknown, so it is left alone, and the error says why.
+        Err(errno @ Errno::ACCESS) => Err(errno.into()),
+        // Everything else comes from a socket that is bound: `EPROTOTYPE`, success if it takes datagrams, `EPERM` if it is
+        // connected elsewhere.
+        _ => Err(in_use(path)),
     }
 }
 

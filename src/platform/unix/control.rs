@@ -44,19 +44,14 @@ impl ControlBuffer {
     }
 }
 
-/// Takes the descriptors out of the control messages of a packet that was received, and returns whether there were any control
-/// messages.
+/// Takes the descriptors out of the control messages of a packet that was received.
 ///
 /// # Safety
 ///
 /// `recvmsg` has succeeded with `message`, whose control buffer still exists, and this is called once for it.
-pub(super) unsafe fn take_descriptors(
-    message: &libc::msghdr,
-    attachments: &mut Vec<Attachment>,
-) -> bool {
+pub(super) unsafe fn take_descriptors(message: &libc::msghdr, attachments: &mut Vec<Attachment>) {
     // SAFETY: the caller's promise: the kernel filled the control buffer of `message`.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-    let any = !next.is_null();
     while !next.is_null() {
         // SAFETY: not null, so it is a whole header within the buffer, aligned as the buffer is.
         let header = unsafe { &*next };
@@ -89,5 +84,4 @@ pub(super) unsafe fn take_descriptors(
         // SAFETY: `next` came from this message.
         next = unsafe { libc::CMSG_NXTHDR(message, next) };
     }
-    any
 }

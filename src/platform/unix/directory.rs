@@ -1,7 +1,8 @@
-//! The directory of a user's own names, which nobody else can enter.
+//! The directory of a user's own names, which no other user can enter.
 //!
-//! Somebody else may have made one of that name first, where everybody may: then it is not used, and what is wrong with it is said.
-//! Once it is this user's, nobody else can replace it, as directories for temporary files are sticky.
+//! Among the temporary files it is `strait-<uid>`. Another user may have made something of that name first: then it is one whose name begins
+//! like that and goes on with random digits, so that it cannot be taken in advance. Servers and clients find it by its owner. Once it is
+//! this user's, no other user can replace it, as directories for temporary files are sticky.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -9,9 +10,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketAddrUnix;
 
-use super::rendezvous::SHORT_DIRECTORY;
+use super::peer::is_ambiguous;
+use super::rendezvous::{self, SHORT_DIRECTORY};
 
 /// What is to be done if there is no such directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,11 @@ pub(super) enum Missing {
     IsAnError,
 }
 
-/// The path of the socket with this name. It depends on nothing but the environment and the user, so both sides come to the same.
+/// How many characters a directory's name has if the usual one is taken, beyond that one's.
+const SUFFIX_LEN: usize = "-01234567".len();
+
+/// The path of the socket with this name. It depends on nothing but the environment, the user, and which directories are there, so both
+/// sides come to the same.
 pub(super) fn path_of(name: &str, missing: Missing) -> io::Result<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
     let socket = format!("{name}.socket");
@@ -28,25 +35,94 @@ pub(super) fn path_of(name: &str, missing: Missing) -> io::Result<PathBuf> {
         .map(PathBuf::from)
         .filter(|runtime| runtime.is_absolute() && is_private(runtime, user).is_ok())
         .map(|runtime| runtime.join("strait"));
-    let directory = match of_runtime {
-        Some(directory) => directory,
-        None => std::path::absolute(env::temp_dir())?.join(format!("strait-{user}")),
-    };
-    let directory = if SocketAddrUnix::new(directory.join(&socket)).is_ok() {
-        directory
-    } else {
-        Path::new(SHORT_DIRECTORY).join(format!("strait-{user}"))
-    };
-    if missing == Missing::IsMade {
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(about(&directory, &error));
-            }
-            _ => {}
+    if let Some(directory) = of_runtime.filter(|directory| fits(directory, &socket)) {
+        if missing == Missing::IsMade {
+            make(&directory)?;
+        }
+        is_private(&directory, user).map_err(|error| about(&directory, &error))?;
+        return Ok(directory.join(socket));
+    }
+    let own = format!("strait-{user}");
+    let mut parent = std::path::absolute(env::temp_dir())?;
+    if !fits(&parent.join(format!("{own}{}", "-".repeat(SUFFIX_LEN))), &socket) {
+        parent = PathBuf::from(SHORT_DIRECTORY);
+    }
+    among_temporary(&parent, &own, user, &socket, missing).map(|directory| directory.join(socket))
+}
+
+fn fits(directory: &Path, socket: &str) -> bool {
+    SocketAddrUnix::new(directory.join(socket)).is_ok()
+}
+
+/// Makes it, unless there is something of that name.
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(about(directory, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// The directory of this user among the temporary files, for a socket of that name.
+fn among_temporary(
+    parent: &Path,
+    own: &str,
+    user: u32,
+    socket: &str,
+    missing: Missing,
+) -> io::Result<PathBuf> {
+    let usual = parent.join(own);
+    let Err(problem) = is_private(&usual, user) else { return Ok(usual) };
+    if is_of(&usual, user) {
+        return Err(about(&usual, &problem));
+    }
+    let mut found = owned(parent, own, user)?;
+    if found.is_empty() {
+        if missing == Missing::IsAnError {
+            // Without a directory there is no server.
+            let problem = io::Error::new(io::ErrorKind::NotFound, problem.to_string());
+            return Err(about(&usual, &problem));
+        }
+        make(&usual)?;
+        if is_private(&usual, user).is_ok() {
+            return Ok(usual);
+        }
+        let random = rendezvous::unique_id()?.simple().to_string();
+        let made = parent.join(format!("{own}-{}", &random[..SUFFIX_LEN - 1]));
+        make(&made)?;
+        found = owned(parent, own, user)?;
+        if found.first() != Some(&made) {
+            let _ = fs::remove_dir(&made);
         }
     }
-    is_private(&directory, user).map_err(|error| about(&directory, &error))?;
-    Ok(directory.join(socket))
+    // There are two if two servers have made theirs at the same time.
+    let found_there = found.iter().position(|directory| directory.join(socket).exists());
+    if found.is_empty() {
+        return Err(about(&usual, &problem));
+    }
+    Ok(found.swap_remove(found_there.unwrap_or(0)))
+}
+
+/// Whether there is something that this user has made.
+fn is_of(directory: &Path, user: u32) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|there| there.uid() == user && !is_ambiguous(user))
+}
+
+/// All directories with such names that are this user's alone, in order.
+fn owned(parent: &Path, own: &str, user: u32) -> io::Result<Vec<PathBuf>> {
+    let prefix = format!("{own}-");
+    let entries = fs::read_dir(parent).map_err(|error| about(parent, &error))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name();
+            let is_one = name.as_encoded_bytes().starts_with(prefix.as_bytes());
+            is_one && name.len() == own.len() + SUFFIX_LEN
+        })
+        .map(|entry| entry.path())
+        .filter(|directory| is_private(directory, user).is_ok())
+        .collect();
+    found.sort();
+    Ok(found)
 }
 
 fn about(directory: &Path, error: &io::Error) -> io::Error {
@@ -59,11 +135,20 @@ fn is_private(directory: &Path, user: u32) -> io::Result<()> {
     let problem = if !there.is_dir() {
         "it is not a directory"
     } else if there.uid() != user {
-        "it is somebody else's directory"
+        "it is another user's directory"
     } else if there.mode() & 0o077 != 0 {
         "others may enter the directory"
+    } else if is_ambiguous(user) && !may_change_mode(directory) {
+        "it may be another user's directory, which this user namespace does not tell"
     } else {
         return Ok(());
     };
     Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
+}
+
+/// Whether this process owns a directory that only its owner may enter: no other user may change the mode.
+fn may_change_mode(directory: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::empty());
+    opened.is_ok_and(|directory| rustix::fs::fchmod(&directory, Mode::RWXU).is_ok())
 }

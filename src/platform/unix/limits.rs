@@ -22,7 +22,7 @@ pub(super) fn descriptors() -> u64 {
 pub(super) fn file_size() -> Option<u64> {
     // SAFETY: the pointer is good for writes.
     let limit = read(|limit| unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit) });
-    limit.filter(|&limit| limit != libc::RLIM_INFINITY)
+    limit.filter(|&limit| limit != widened(libc::RLIM_INFINITY))
 }
 
 /// The soft limit that `get` fetches, if it succeeds; the pointer that it is given is good for writes.
@@ -32,5 +32,10 @@ fn read(get: impl FnOnce(*mut libc::rlimit) -> libc::c_int) -> Option<u64> {
         return None;
     }
     // SAFETY: any bytes are an `rlimit`, and they were zeroed.
-    Some(unsafe { limit.assume_init() }.rlim_cur)
+    Some(widened(unsafe { limit.assume_init() }.rlim_cur))
+}
+
+/// A limit as 64 bits: glibc's have 32 where pointers do.
+fn widened(limit: impl Into<u64>) -> u64 {
+    limit.into()
 }

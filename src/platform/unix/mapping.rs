@@ -13,8 +13,10 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
+use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::process_mark;
@@ -22,6 +24,9 @@ use super::process_mark;
 /// How much address space may be mapped at the same time to what peers sent: their files have holes, so that a terabyte costs
 /// them nothing, and would cost us the room for everything else.
 const MAX_RECEIVED_BYTES: usize = if usize::BITS >= 64 { (1_u64 << 44) as usize } else { 1 << 30 };
+
+/// No kernel has smaller pages.
+const SMALLEST_PAGE: usize = 4096;
 
 /// A share of that, given back on drop.
 #[derive(Debug)]
@@ -51,7 +56,14 @@ impl Drop for Share {
 
 static RECEIVED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Part of a file, mapped for reading and writing.
+/// How large the kernel's pages are.
+pub(super) fn page_size() -> usize {
+    // SAFETY: it only reads a number that libc knows.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(SMALLEST_PAGE)
+}
+
+/// Part of a file, mapped.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
@@ -76,15 +88,35 @@ impl Mapping {
         len: usize,
         share: Option<Share>,
     ) -> io::Result<Mapping> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        Mapping::with(fd, offset, len, protection, MapFlags::SHARED, share)
+    }
+
+    /// Maps the first `len` bytes of a file read-only: a write through it is a fault.
+    pub(super) fn read_only(
+        fd: BorrowedFd<'_>,
+        len: usize,
+        flags: MapFlags,
+        share: Option<Share>,
+    ) -> io::Result<Mapping> {
+        Mapping::with(fd, 0, len, ProtFlags::READ, flags, share)
+    }
+
+    fn with(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        protection: ProtFlags,
+        flags: MapFlags,
+        share: Option<Share>,
+    ) -> io::Result<Mapping> {
         // What is made of it is slices, which are not longer than that.
         if isize::try_from(len).is_err() {
-            return Err(rustix::io::Errno::OVERFLOW.into());
+            return Err(Errno::OVERFLOW.into());
         }
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-        let start = unsafe {
-            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, fd, offset)?
-        };
+        let start =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), len, protection, flags, fd, offset)? };
         let start = NonNull::new(start.cast::<u8>())
             .ok_or_else(|| io::Error::other("the kernel mapped memory at address zero"))?;
         Ok(Mapping { start, len, owner: None, _share: share })
@@ -104,14 +136,66 @@ impl Mapping {
         Ok(())
     }
 
+    /// Allocates all pages now, so that a lack of memory is an error here and not a signal at an access. Takes no lock of the file.
+    pub(super) fn populate(&self) -> io::Result<()> {
+        let start = self.start.as_ptr().cast::<c_void>();
+        loop {
+            // SAFETY: the region is a whole mapping of this process's; its bytes stay as they are.
+            match unsafe { rustix::mm::madvise(start, self.len, Advice::LinuxPopulateWrite) } {
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(()) => return Ok(()),
+                // Before Linux 5.14, or in a sandbox: pages are then allocated at the first access.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
+                    self.touch();
+                    return Ok(());
+                }
+                // The kernel reports memory that cannot be had for a file as a bad address.
+                Err(Errno::FAULT) => return Err(io::ErrorKind::OutOfMemory.into()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Writes to each page without changing what is there, which allocates it.
+    fn touch(&self) {
+        for at in (0..self.len).step_by(SMALLEST_PAGE) {
+            self.word(at).fetch_or(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all its pages are in memory, so that reading allocates none: a page that this process allocates in a peer's file is
+    /// charged to this process for as long as the peer keeps the file. `None` if a sandbox forbids the question.
+    pub(super) fn is_resident(&self) -> Option<bool> {
+        // More than there are where pages are larger.
+        let mut pages = vec![0_u8; self.len.div_ceil(SMALLEST_PAGE)];
+        let start = self.start.as_ptr().cast::<c_void>();
+        // SAFETY: the region is a whole mapping of this process's, and there is a byte for each of its pages.
+        let asked = unsafe { libc::mincore(start, self.len, pages.as_mut_ptr().cast()) };
+        let count = self.len.div_ceil(page_size());
+        (asked == 0).then(|| pages[..count].iter().all(|page| page & 1 != 0))
+    }
+
     /// How many bytes it has.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Where it is. Valid for reads and writes of [`len`](Mapping::len) bytes while it lives.
+    /// Where it is. Valid for reads of [`len`](Mapping::len) bytes while it lives, and for writes
+    /// unless it is [read-only](Mapping::read_only).
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
+    }
+
+    /// The words that are entirely in it. In a [read-only](Mapping::read_only) mapping only relaxed
+    /// loads are allowed.
+    #[inline]
+    pub(super) fn words(&self) -> &[AtomicUsize] {
+        let start = self.start.cast::<AtomicUsize>().as_ptr();
+        // SAFETY: the region begins at a page, so this is aligned; so many words are in it, and it
+        // is mapped while `self` is borrowed; any bytes are a number, and this process accesses
+        // them as atomics only. `std::sync::atomic` allows relaxed loads of this size from
+        // read-only memory.
+        unsafe { slice::from_raw_parts(start, self.len / size_of::<AtomicUsize>()) }
     }
 
     /// The word at a multiple of 8.

@@ -9,6 +9,7 @@ mod attachment;
 mod beacon;
 mod claim;
 mod clock;
+mod closing;
 mod control;
 mod directory;
 mod exit;
@@ -22,13 +23,17 @@ mod poller;
 mod process;
 mod rendezvous;
 mod ring_memory;
+mod semaphore;
 mod socket;
+mod spare;
+mod spool;
+mod stack;
 
 pub use attachment::Attachment;
 pub use clock::{clock_domain, now, roughly_now};
 pub use exit::wait_for_exit;
 pub use inherit::{inherited, spawn_with};
-pub use memory::Memory;
+pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use peer::{Peer, peer_process};
 pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};
@@ -38,6 +43,8 @@ pub use ring_memory::{RingMemory, RingPart};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
 };
+pub use spool::{Spool, SpoolWriter};
+pub use stack::stack;
 
 /// The largest packet that is received. It fits into a socket buffer, 208 KiB by default, less the kernel's own overhead.
 pub const MAX_PACKET_BYTES: usize = 200 * 1024;

@@ -8,12 +8,21 @@
 
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Who connected, as the kernel noted it at that moment.
+use super::spare;
+
+/// The credentials of the process at the other end of a connection, as the kernel noted them when
+/// the two were connected.
+///
+/// # Examples
+///
+/// See [`IpcConnectionExt`](https://docs.rs/strait/latest/strait/os/unix/trait.IpcConnectionExt.html).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Peer {
     /// The process id; zero if the process cannot be seen from this PID namespace.
     pub pid: u32,
@@ -36,8 +45,51 @@ impl Peer {
     }
 
     /// Whether it runs as the user that this process runs as, or as root.
+    ///
+    /// In a user namespace that does not map all users, those that it does not map show as the overflow uid (65534, `nobody`). If this process
+    /// runs as that, no other one is known to run as the same user, so this is `false` there, as it is where `/proc` does not tell. A process
+    /// that runs as `nobody` outside of such namespaces is the same user as others that do.
     pub fn is_same_user(&self) -> bool {
+        self.shows_as_same_user() && (self.uid == 0 || !is_ambiguous(self.uid))
+    }
+
+    /// As [`is_same_user`](Peer::is_same_user), where the file system has made sure that the uid means this user.
+    pub(crate) fn shows_as_same_user(&self) -> bool {
         self.uid == rustix::process::geteuid().as_raw() || self.uid == 0
+    }
+}
+
+/// Whether processes or files with this uid may belong to different users, since this user namespace does not map all.
+pub(super) fn is_ambiguous(uid: u32) -> bool {
+    uid == overflow_uid() && !maps_all_users()
+}
+
+/// What shows instead of a user that is not mapped.
+fn overflow_uid() -> u32 {
+    const USUAL: u32 = 65534;
+
+    let uid = read_proc("/proc/sys/kernel/overflowuid");
+    uid.ok().and_then(|uid| uid.trim().parse().ok()).unwrap_or(USUAL)
+}
+
+/// Whether this user namespace has a number for each user, as the initial one has. Without `/proc` it counts as one that has not.
+fn maps_all_users() -> bool {
+    let Ok(map) = read_proc("/proc/self/uid_map") else { return false };
+    // Each line is a range: its start inside, its start outside, its length. Ranges do not overlap.
+    let lengths =
+        map.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+    lengths.sum::<u64>() >= u64::from(u32::MAX)
+}
+
+/// Reads a file of the kernel's, with the descriptor in reserve if there is no other.
+fn read_proc(path: &str) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EMFILE) && spare::release() => {
+            let read = fs::read_to_string(path);
+            spare::keep();
+            read
+        }
+        read => read,
     }
 }
 

@@ -5,27 +5,28 @@
 //!
 //! # Safety
 //!
-//! One page is mapped and never unmapped, so the reference to the number at its start is good for ever. The kernel fills the
+//! One page is published and never unmapped, so the reference to the number at its start is good for ever. The kernel fills the
 //! page with zeros in a forked child, and zeros are a valid number.
 
 #![allow(unsafe_code)]
 
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// The size of the mapping: at least a page is mapped.
 const LEN: usize = size_of::<AtomicU64>();
 
+/// Stands for a page where the kernel has none that a fork clears.
+static NO_PAGE: AtomicU64 = AtomicU64::new(0);
+
 /// A number that a process and its forked children, and theirs, do not share.
 pub fn mark() -> u64 {
     /// Copied by a fork, so that a child goes on counting where its parent was.
     static LAST: AtomicU64 = AtomicU64::new(0);
-    static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
 
-    let Some(mark) = MARK.get_or_init(wiped_on_fork) else {
+    let Some(mark) = page() else {
         return std::process::id().into();
     };
     match mark.load(Ordering::Relaxed) {
@@ -40,8 +41,40 @@ pub fn mark() -> u64 {
     }
 }
 
+/// The page of this process, if the kernel has such. No thread waits for another one here, as with a `OnceLock`: in a forked child
+/// that other one would be missing.
+#[inline]
+fn page() -> Option<&'static AtomicU64> {
+    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+
+    let mut page = PAGE.load(Ordering::Acquire);
+    if page.is_null() {
+        let new = wiped_on_fork().map_or(ptr::from_ref(&NO_PAGE).cast_mut(), NonNull::as_ptr);
+        match PAGE.compare_exchange(page, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => page = new,
+            Err(published) => {
+                page = published;
+                unmap(new);
+            }
+        }
+    }
+    if ptr::eq(page, &raw const NO_PAGE) {
+        return None;
+    }
+    // SAFETY: it was published, so it is a page that stays mapped; that is aligned for, as large as and initialised as the number.
+    Some(unsafe { &*page })
+}
+
+/// Unmaps a page that was not published.
+fn unmap(page: *mut AtomicU64) {
+    if !ptr::eq(page, &raw const NO_PAGE) {
+        // SAFETY: it was just mapped, and no reference to it was made.
+        let _ = unsafe { rustix::mm::munmap(page.cast(), LEN) };
+    }
+}
+
 /// A number that is zero in a forked child; `None` before Linux 4.14, and where a sandbox forbids it.
-fn wiped_on_fork() -> Option<&'static AtomicU64> {
+fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
     let page = unsafe {
@@ -53,7 +86,5 @@ fn wiped_on_fork() -> Option<&'static AtomicU64> {
         let _ = unsafe { rustix::mm::munmap(page, LEN) };
         return None;
     }
-    let mark = NonNull::new(page)?.cast::<AtomicU64>();
-    // SAFETY: a page is aligned for, as large as and initialised as the number, and stays mapped.
-    Some(unsafe { mark.as_ref() })
+    NonNull::new(page.cast())
 }

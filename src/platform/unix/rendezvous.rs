@@ -20,6 +20,7 @@ use super::claim::Claim;
 use super::directory::{self, Missing};
 use super::process_mark;
 use super::socket::{self, PacketReceiver};
+use super::spare;
 use crate::platform::{RecvError, ServerName, Wait};
 
 /// How many clients may be waiting to be accepted.
@@ -105,6 +106,8 @@ impl Listener {
     fn listen(fd: OwnedFd, place: Place) -> io::Result<Listener> {
         rustix::net::listen(&fd, BACKLOG)?;
         let reserve = Mutex::new(Some(fd.try_clone()?));
+        // To find out who a client is takes one more.
+        spare::keep();
         Ok(Listener { _place: place, fd, reserve })
     }
 
@@ -227,6 +230,7 @@ fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
+    socket::enlarge_queue(fd.as_fd());
     loop {
         // Not by making the socket non-blocking: the server gets to share what it is made of.
         if let Some(left) = wait.remaining() {

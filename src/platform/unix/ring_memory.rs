@@ -1,11 +1,15 @@
-//! The memory of rings: memfds that grow, mapped piece by piece.
+//! The memory of rings: sparse memfds of a fixed length, mapped piece by piece.
+//!
+//! A ring's file is as long as it will ever be, and sealed against every change of that, before a peer has it. So no call here takes
+//! the lock of a file that a peer has, which the peer could keep for as long as it likes: pages are allocated through mappings, and
+//! memory goes back to the system when both sides have closed the file.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use rustix::fs::{FallocateFlags, SealFlags};
+use rustix::fs::SealFlags;
 use rustix::io::Errno;
 
 use super::attachment::Received;
@@ -14,6 +18,16 @@ use super::{limits, memory};
 
 /// How much is mapped for the words.
 const WORDS_BYTES: usize = 4096;
+
+/// How long a ring's file is at most. It has holes: what is not used costs nothing.
+const RESERVE_BYTES: u64 = 4 << 30;
+
+/// The unit of the length, and the least of it that is worth a ring: the words and a first segment.
+const UNIT_BYTES: u64 = 64 << 10;
+
+/// Up to where a peer's file is mapped; what is behind is read by calls. A peer can punch holes into what was mapped, and reading them
+/// allocates pages that are charged to the reader: no more than this for each ring.
+const MAPPED_BYTES: u64 = 64 << 20;
 
 /// How many a process has for speed alone. Each is mapped in two pieces, so that this is half of what Linux usually lets a
 /// process map: a heap and threads need some, too.
@@ -42,6 +56,7 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub struct RingMemory {
     file: Arc<OwnedFd>,
+    len: u64,
     words: Mapping,
     is_maker: bool,
     _counted: Counted,
@@ -52,28 +67,46 @@ impl RingMemory {
     ///
     /// # Errors
     ///
-    /// Those of the operating system.
+    /// Those of the operating system, and if this process may not make files that are long enough.
     pub fn new() -> io::Result<RingMemory> {
-        let file = memory::new_file("strait-ring", WORDS_BYTES as u64)?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)?;
-        reserve(file.as_fd(), 0, WORDS_BYTES as u64)?;
+        // A memfd counts as a file, and one that exceeds the limit on files is answered with a deadly signal.
+        let len = limits::file_size().unwrap_or(u64::MAX).min(RESERVE_BYTES);
+        let len = len / UNIT_BYTES * UNIT_BYTES;
+        if len < 2 * UNIT_BYTES {
+            return Err(Errno::FBIG.into());
+        }
+        let file = memory::new_file("strait-ring", len)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&file, seals)?;
         let mut words = Mapping::new(file.as_fd(), 0, WORDS_BYTES, None)?;
+        words.populate()?;
         words.keep_to_this_process()?;
-        Ok(RingMemory { file: Arc::new(file), words, is_maker: true, _counted: Counted::new() })
+        Ok(RingMemory {
+            file: Arc::new(file),
+            len,
+            words,
+            is_maker: true,
+            _counted: Counted::new(),
+        })
     }
 
     /// Maps what a peer has made.
-    pub(super) fn from_received(file: Received) -> io::Result<RingMemory> {
-        memory::check_file(file.as_fd())?;
-        memory::check_length(file.as_fd(), WORDS_BYTES as u64)?;
-        let share = Share::claim(WORDS_BYTES)?;
-        let words = Mapping::new(file.as_fd(), 0, WORDS_BYTES, Some(share))?;
-        Ok(RingMemory {
-            file: Arc::new(file.accept()),
-            words,
-            is_maker: false,
-            _counted: Counted::new(),
-        })
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not such memory, or can never be mapped; else it cannot be mapped now. It comes
+    /// back.
+    pub(super) fn from_received(file: Received) -> Result<RingMemory, (io::Error, Received)> {
+        match check(file.as_fd()) {
+            Ok((len, words)) => Ok(RingMemory {
+                file: Arc::new(file.accept()),
+                len,
+                words,
+                is_maker: false,
+                _counted: Counted::new(),
+            }),
+            Err(error) => Err((refuse_for_good(error), file)),
+        }
     }
 
     /// Whether this process can have it for speed alone: whether it leaves enough for what there is no other way for.
@@ -93,41 +126,44 @@ impl RingMemory {
         self.words.word(at)
     }
 
-    /// Maps a part, which begins at a page. Whoever made the memory makes it long enough.
+    /// Makes a part accessible. It begins at a multiple of 64 KiB.
     ///
     /// # Errors
     ///
-    /// There is no room for it in memory, or, for who has not made the memory, it is not there.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if the memory is not that long; others of the operating system.
     pub fn part(&self, offset: u64, len: usize) -> io::Result<RingPart> {
         let end = offset.checked_add(len as u64).ok_or(Errno::OVERFLOW)?;
+        if end > self.len {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let file = self.file.as_fd();
-        if !self.is_maker {
-            memory::check_length(file, end)?;
-            return Mapping::new(file, offset, len, Some(Share::claim(len)?)).map(RingPart);
+        if self.is_maker {
+            let mut mapping = Mapping::new(file, offset, len, None)?;
+            mapping.populate()?;
+            mapping.keep_to_this_process()?;
+            return Ok(RingPart(Access::Mapped(mapping)));
         }
-        if memory::check_length(file, end).is_err() {
-            memory::lengthen(file, end)?;
+        let by_call = FilePart { file: Arc::clone(&self.file), offset, len };
+        if end > MAPPED_BYTES && by_call.is_readable() {
+            return Ok(RingPart(Access::ByCall(by_call)));
         }
-        reserve(file, offset, len as u64)?;
-        let mut mapping = Mapping::new(file, offset, len, None)?;
-        mapping.keep_to_this_process()?;
-        Ok(RingPart(mapping))
+        let mapping = Share::claim(len).and_then(|share| {
+            // The peer has made sure that its pages are there.
+            Mapping::new(file, offset, len, Some(share))
+        });
+        let is_resident = mapping.as_ref().map_or(Some(false), Mapping::is_resident);
+        if is_resident != Some(false) {
+            return mapping.map(Access::Mapped).map(RingPart);
+        }
+        if by_call.is_readable() {
+            return Ok(RingPart(Access::ByCall(by_call)));
+        }
+        // A sandbox forbids it.
+        mapping.map(Access::Mapped).map(RingPart)
     }
 
-    /// Gives the memory of a part back to the system. It is as it was made, then.
-    pub fn give_back(&self, offset: u64, len: u64) {
-        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // If it stays where it is, it can be used again all the same.
-        let _ = rustix::fs::fallocate(&self.file, hole, offset, len);
-    }
-
-    /// Gives all memory back but that of the words, for both sides: neither will use it any more.
-    pub fn give_back_all(&self) {
-        if let Ok(file) = rustix::fs::fstat(&self.file) {
-            let words = WORDS_BYTES as u64;
-            self.give_back(words, (file.st_size as u64).saturating_sub(words));
-        }
-    }
+    /// Would give the memory of a part back to the system. That takes the lock of the file, so it goes back with the whole ring.
+    pub fn give_back(&self, _: u64, _: u64) {}
 }
 
 impl AsFd for RingMemory {
@@ -136,40 +172,105 @@ impl AsFd for RingMemory {
     }
 }
 
-/// A part of the memory of a ring, mapped.
+/// Makes sure that a file that a peer sent is the memory of a ring, and maps its words. Only seals tell of a file what no file system
+/// is asked for; whatever else is done, is done to what has such seals.
+fn check(file: BorrowedFd<'_>) -> io::Result<(u64, Mapping)> {
+    memory::check_file(file)?;
+    let len = memory::length(file)?;
+    if len < 2 * UNIT_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the memory of a ring is too short",
+        ));
+    }
+    let words = Mapping::new(file, 0, WORDS_BYTES, None)?;
+    // Should its maker have left a hole there, no access is to find the system without memory.
+    words.populate()?;
+    Ok((len, words))
+}
+
+/// Makes an error one of the file unless it is for want of memory: what a peer has sealed or opened in such a way that it cannot be
+/// mapped, or a sandbox does not let this process map, never will be.
+fn refuse_for_good(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOMEM | Errno::AGAIN) => error,
+        _ => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}
+
+/// A part of the memory of a ring.
 #[derive(Debug)]
-pub struct RingPart(Mapping);
+pub struct RingPart(Access);
+
+#[derive(Debug)]
+enum Access {
+    Mapped(Mapping),
+    ByCall(FilePart),
+}
+
+/// A part of a peer's file that is not mapped, because there is no room for it, or because it has holes: to read a hole by a call
+/// allocates no page, while an access to a mapped one would.
+#[derive(Debug)]
+struct FilePart {
+    file: Arc<OwnedFd>,
+    offset: u64,
+    len: usize,
+}
+
+impl FilePart {
+    /// Whether this process may read it.
+    fn is_readable(&self) -> bool {
+        rustix::io::pread(&self.file, &mut [0; 1], self.offset).is_ok()
+    }
+
+    /// Fills `to` from `at` on. What cannot be read is zero, which no record is.
+    fn read(&self, at: usize, to: &mut [u8]) {
+        assert!(at.checked_add(to.len()).is_some_and(|end| end <= self.len));
+        let mut done = 0;
+        while done < to.len() {
+            let from = self.offset + (at + done) as u64;
+            match rustix::io::pread(&self.file, &mut to[done..], from) {
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => return,
+                Ok(read) => done += read,
+            }
+        }
+    }
+}
 
 impl RingPart {
     /// Copies `bytes` to `at`.
     #[inline]
     pub fn write(&self, at: usize, bytes: &[u8]) {
-        self.0.write(at, bytes);
+        match &self.0 {
+            Access::Mapped(mapping) => mapping.write(at, bytes),
+            Access::ByCall(_) => unreachable!("parts of one's own memory are mapped"),
+        }
     }
 
     /// Appends `len` bytes from `at` on to `out`, each read once.
     #[inline]
     pub fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
-        self.0.read(at, len, out);
+        match &self.0 {
+            Access::Mapped(mapping) => mapping.read(at, len, out),
+            Access::ByCall(part) => {
+                let before = out.len();
+                out.resize(before + len, 0);
+                part.read(at, &mut out[before..]);
+            }
+        }
     }
 
     /// The `N` bytes from `at` on, each read once.
     #[inline]
     pub fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
-        self.0.read_array(at)
-    }
-}
-
-/// Has the pages of a part made now, where there may be an error and not a signal because there are none.
-fn reserve(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
-    loop {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len) {
-            Err(Errno::INTR) => {}
-            // Where a sandbox forbids it, they are made when they are needed.
-            Ok(()) | Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
-                return Ok(());
+        match &self.0 {
+            Access::Mapped(mapping) => mapping.read_array(at),
+            Access::ByCall(part) => {
+                let mut bytes = [0; N];
+                part.read(at, &mut bytes);
+                bytes
             }
-            Err(errno) => return Err(errno.into()),
         }
     }
 }

@@ -15,8 +15,7 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::{DupFlags, Errno};
@@ -29,15 +28,17 @@ use super::beacon::Beacon;
 use super::control::{self, ControlBuffer};
 use super::limits;
 use super::rendezvous;
+use super::spare;
 use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer};
-use crate::platform::{Arrival, Landing, RecvError, SendError, ServerName, Wait};
+use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, ServerName, Wait};
 
-/// How long a packet with descriptors waits for the kernel's limit on descriptors in flight, which is per user and has
-/// nothing to wait on. Past it the receiver is not taking any, and the sender is better told than held.
-const IN_FLIGHT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a sender sleeps at first, and at most, before it tries again while the user has too many descriptors in flight: the kernel
+/// does not tell when that changes.
+const MIN_PAUSE: Duration = Duration::from_micros(100);
+const MAX_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often a packet that goes past the limit is tried, when others are doing the same.
-const ATTEMPTS_PAST_LIMIT: usize = 64;
+/// How much of a packet is looked at before it is received.
+const PEEKED_BYTES: usize = 32;
 
 /// Makes a connected pair.
 pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
@@ -47,6 +48,7 @@ pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
+    enlarge_queue(sender.as_fd());
     Ok((PacketSender::from(sender), PacketReceiver::from(receiver)))
 }
 
@@ -54,8 +56,44 @@ pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
 #[derive(Debug)]
 pub struct PacketSender {
     fd: OwnedFd,
-    /// How large the kernel lets the queue become, once that was asked for.
-    usual_room: AtomicUsize,
+}
+
+/// How much of the queue a packet may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// The quarter that is for packets that may wait.
+    Ordinary,
+    /// All of it.
+    Whole,
+}
+
+/// Makes the queue of a socket that this process has made, and has alone, large enough for what may not wait. Later that would take a lock
+/// of the socket, which another process that has it can keep for as long as it likes.
+pub(super) fn enlarge_queue(socket: BorrowedFd<'_>) {
+    /// The limit to ask for, found out with a socket that is for nothing else. No lock: a forked child could find it locked.
+    static LIMIT: AtomicUsize = AtomicUsize::new(UNKNOWN);
+    const UNKNOWN: usize = 0;
+    const NONE: usize = usize::MAX;
+
+    let find = || {
+        let family = AddressFamily::UNIX;
+        let scratch =
+            rustix::net::socket_with(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let scratch = scratch.ok()?;
+        let usual = sockopt::socket_send_buffer_size(&scratch).ok()?;
+        // The kernel doubles what it is told, up to twice what the system allows (`wmem_max`), which may be less than the usual.
+        sockopt::set_socket_send_buffer_size(&scratch, 2 * usual).ok()?;
+        let limit = sockopt::socket_send_buffer_size(&scratch).ok()?;
+        (limit > usual).then_some(limit / 2)
+    };
+    let mut limit = LIMIT.load(Ordering::Relaxed);
+    if limit == UNKNOWN {
+        limit = find().unwrap_or(NONE);
+        LIMIT.store(limit, Ordering::Relaxed);
+    }
+    if limit != NONE {
+        let _ = sockopt::set_socket_send_buffer_size(socket, limit);
+    }
 }
 
 impl PacketSender {
@@ -74,22 +112,34 @@ impl PacketSender {
         Peer::of(&self.fd)
     }
 
-    /// Sends one packet made of `head` and `body`, if there is room for it.
+    /// Sends one packet made of `head` and `body`. While there is no room for it, waits as `wait` says; then the attachments come back.
     pub fn send(
         &self,
         head: &[u8],
         body: &[u8],
         attachments: Vec<Attachment>,
+        wait: Wait,
+    ) -> Result<(), (SendError, Vec<Attachment>)> {
+        self.send_within(head, body, attachments, Limit::Ordinary, wait)
+    }
+
+    fn send_within(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        attachments: Vec<Attachment>,
+        limit: Limit,
+        wait: Wait,
     ) -> Result<(), (SendError, Vec<Attachment>)> {
         let sent = if attachments.is_empty() {
-            self.send_with(head, body, &mut SendAncillaryBuffer::default())
+            self.send_with(head, body, &mut SendAncillaryBuffer::default(), limit, wait)
         } else {
             let fds: Vec<BorrowedFd<'_>> = attachments.iter().map(AsFd::as_fd).collect();
             let mut space =
                 [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             if control.push(SendAncillaryMessage::ScmRights(&fds)) {
-                self.send_with(head, body, &mut control)
+                self.send_with(head, body, &mut control, limit, wait)
             } else {
                 Err(SendError::TooLarge)
             }
@@ -102,31 +152,41 @@ impl PacketSender {
         head: &[u8],
         body: &[u8],
         control: &mut SendAncillaryBuffer<'_, '_, '_>,
+        limit: Limit,
+        wait: Wait,
     ) -> Result<(), SendError> {
         let packet = [IoSlice::new(head), IoSlice::new(body)];
-        let mut patience = None;
+        let mut pause = MIN_PAUSE;
         loop {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match rustix::net::sendmsg(&self.fd, &packet, control, flags) {
+            let sent = if limit == Limit::Whole || self.has_room() {
+                rustix::net::sendmsg(&self.fd, &packet, control, flags)
+            } else {
+                Err(Errno::AGAIN)
+            };
+            match sent {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Err(SendError::Full),
+                Err(Errno::AGAIN) if self.is_closed() => return Err(SendError::Closed),
+                Err(Errno::AGAIN) if wait.is_over() => return Err(SendError::Full),
+                Err(Errno::AGAIN) => {
+                    poll(self.fd.as_fd(), PollFlags::OUT, wait).map_err(SendError::Io)?;
+                }
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED) => {
                     return Err(SendError::Closed);
                 }
                 Err(Errno::MSGSIZE) => return Err(SendError::TooLarge),
+                // The kernel looks at the descriptors before it looks at the receiver.
+                Err(Errno::TOOMANYREFS) if self.is_closed() => return Err(SendError::Closed),
+                Err(Errno::TOOMANYREFS) if wait.is_over() => {
+                    return Err(SendError::TooManyInFlight);
+                }
                 Err(Errno::TOOMANYREFS) => {
-                    // The kernel looks at the descriptors before it looks at the receiver.
-                    if self.is_closed() {
-                        return Err(SendError::Closed);
-                    }
-                    let (since, pause) =
-                        patience.get_or_insert((Instant::now(), Duration::from_micros(100)));
-                    if since.elapsed() >= IN_FLIGHT_PATIENCE {
-                        return Err(SendError::Io(Errno::TOOMANYREFS.into()));
-                    }
-                    thread::sleep(*pause);
-                    *pause = (*pause * 2).min(Duration::from_millis(20));
+                    let next = Wait::at_most(pause);
+                    let next = if wait.is_before(next) { wait } else { next };
+                    // Without events it returns early only if the receiver hangs up.
+                    poll(self.fd.as_fd(), PollFlags::empty(), next).map_err(SendError::Io)?;
+                    pause = (2 * pause).min(MAX_PAUSE);
                 }
                 Err(errno) => return Err(SendError::Io(errno.into())),
             }
@@ -135,46 +195,23 @@ impl PacketSender {
 }
 
 impl PacketSender {
-    /// Waits until there may be room for a packet, or the receiver is gone.
-    pub fn wait_for_room(&self) -> io::Result<()> {
-        poll(self.fd.as_fd(), PollFlags::OUT, Wait::Forever).map(drop)
-    }
-
-    /// Sends one small packet although there is no room: a few get in beyond the limit that others keep to.
+    /// Sends one small packet although there is no room for others: a quarter of the queue is for those, the rest for these. It never
+    /// waits.
     pub fn send_past_limit(
         &self,
         head: &[u8],
         body: &[u8],
-        mut attachments: Vec<Attachment>,
+        attachments: Vec<Attachment>,
     ) -> Result<(), (SendError, Vec<Attachment>)> {
-        for _ in 0..ATTEMPTS_PAST_LIMIT {
-            match self.send(head, body, attachments) {
-                Err((SendError::Full, unsent)) => attachments = unsent,
-                sent => return sent,
-            }
-            let Ok(usual) = self.usual_room() else { break };
-            // The kernel doubles what it is told, up to twice what the system allows.
-            let _ = sockopt::set_socket_send_buffer_size(&self.fd, usual);
-            let sent = self.send(head, body, attachments);
-            let _ = sockopt::set_socket_send_buffer_size(&self.fd, usual / 2);
-            match sent {
-                // Somebody else has just restored the limit.
-                Err((SendError::Full, unsent)) => attachments = unsent,
-                sent => return sent,
-            }
-        }
-        Err((SendError::Full, attachments))
+        self.send_within(head, body, attachments, Limit::Whole, Wait::Never)
     }
 
-    fn usual_room(&self) -> rustix::io::Result<usize> {
-        match self.usual_room.load(Ordering::Relaxed) {
-            0 => {
-                let usual = sockopt::socket_send_buffer_size(&self.fd)?;
-                self.usual_room.store(usual, Ordering::Relaxed);
-                Ok(usual)
-            }
-            known => Ok(known),
-        }
+    /// Whether the queue has room for a packet that may wait: while it is a quarter full at most, which is when the kernel calls the socket
+    /// writable.
+    fn has_room(&self) -> bool {
+        let seen = poll(self.fd.as_fd(), PollFlags::OUT, Wait::Never);
+        // A socket that cannot be written to says that it is not writable, too.
+        seen.map_or(true, |seen| seen.contains(PollFlags::OUT)) || self.is_drained()
     }
 
     /// Whether the receiver is gone.
@@ -200,10 +237,15 @@ impl PacketSender {
 
     /// Whether everything that was sent was received.
     pub fn is_drained(&self) -> bool {
+        self.queued() == Some(0)
+    }
+
+    /// How much of the queue's limit the packets take up that were not received.
+    fn queued(&self) -> Option<usize> {
         let mut queued: libc::c_int = 0;
         // SAFETY: this request writes one `c_int`, which the pointer is good for.
         let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) };
-        asked == 0 && queued == 0
+        if asked == 0 { usize::try_from(queued).ok() } else { None }
     }
 }
 
@@ -217,7 +259,7 @@ impl From<OwnedFd> for PacketSender {
     fn from(fd: OwnedFd) -> PacketSender {
         // It will be asked for once the channel is busy, and a sandbox may not answer then.
         super::clock::clock_domain();
-        PacketSender { fd, usual_room: AtomicUsize::new(0) }
+        PacketSender { fd }
     }
 }
 
@@ -250,26 +292,56 @@ pub struct PacketReceiver {
 }
 
 impl PacketReceiver {
-    /// Receives one packet and adds its attachments to `attachments`. What `body` has no capacity for goes into `rest`.
+    /// Receives one packet and adds its attachments to `attachments`. What `body` has no capacity for goes into `rest`. A packet that
+    /// begins with what `is_vital` recognises does not lose attachments for want of descriptors: it stays where it is.
     pub fn recv(
         &self,
         landing: Landing<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
+        is_vital: impl Fn(&[u8]) -> bool,
     ) -> Result<Arrival, RecvError> {
         let Landing { head, body, rest } = landing;
         let ahead = head.len() + body.capacity() - body.len();
         rest.reserve(MAX_PACKET_BYTES.saturating_sub(ahead));
-        let mut flags = libc::MSG_CMSG_CLOEXEC;
-        if wait != Wait::Forever {
-            flags |= libc::MSG_DONTWAIT;
-        }
+        let mut is_end = false;
         loop {
-            match recv_scattered(&self.fd, head, [body, rest], flags, attachments) {
-                Ok(received) => {
-                    if received.len == 0 && !received.any_control && self.is_drained()? {
+            let mut start = [0; PEEKED_BYTES];
+            let mut flags = libc::MSG_PEEK | libc::MSG_CMSG_CLOEXEC;
+            if wait != Wait::Forever || is_end {
+                flags |= libc::MSG_DONTWAIT;
+            }
+            let received = match peek(&self.fd, &mut start, flags) {
+                // Linux also says that when it finds that all senders have left after it found nothing: what they have sent in
+                // between is there at the second look.
+                Ok(0) if !is_end => {
+                    is_end = self.is_at_end()?;
+                    if is_end && self.backlog() == 0 {
+                        self.take_empty_packets();
                         return Err(RecvError::Closed);
                     }
+                    if is_end {
+                        continue;
+                    }
+                    self.take(head, [body, rest], Some(attachments))
+                }
+                Ok(len) if is_vital(&start[..len]) => {
+                    match self.peek_attachments().map_err(RecvError::Io)? {
+                        Some(mut peeked) => {
+                            let taken = self.take(head, [body, rest], None);
+                            if taken.is_ok() {
+                                attachments.append(&mut peeked);
+                            }
+                            taken
+                        }
+                        None => self.take(head, [body, rest], Some(attachments)),
+                    }
+                }
+                Ok(_) => self.take(head, [body, rest], Some(attachments)),
+                Err(errno) => Err(errno),
+            };
+            match received {
+                Ok(received) => {
                     return Ok(Arrival {
                         len: received.len,
                         truncated: received.flags & libc::MSG_TRUNC != 0
@@ -277,7 +349,7 @@ impl PacketReceiver {
                         attachments_lost: received.flags & libc::MSG_CTRUNC != 0,
                     });
                 }
-                // Reset: a sender left without reading what somebody wrote in the wrong direction. It is
+                // Reset: a sender left without reading what came in the wrong direction. It is
                 // reported once, before the packets that are still there.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 // Also where `wait` has no end: the description may have been made non-blocking, or given a timeout.
@@ -297,15 +369,79 @@ impl PacketReceiver {
         }
     }
 
-    /// Tells the end from an empty packet, which strait never sends but a peer can: both read as zero bytes.
-    fn is_drained(&self) -> Result<bool, RecvError> {
+    /// Takes the packet that is there out of the socket, without its attachments if these are to go nowhere.
+    fn take(
+        &self,
+        head: &mut [u8],
+        vectors: [&mut Vec<u8>; 2],
+        attachments: Option<&mut Vec<Attachment>>,
+    ) -> Result<Received, Errno> {
+        recv_scattered(&self.fd, head, vectors, libc::MSG_DONTWAIT, attachments)
+    }
+
+    /// Makes it of a socket that was another process's, which may have left it so that what is peeked at is not what comes next.
+    pub(super) fn from_received(fd: OwnedFd) -> PacketReceiver {
+        let mut offset: libc::c_int = -1;
+        let mut len = size_of_val(&offset) as libc::socklen_t;
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_PEEK_OFF);
+        // SAFETY: `offset` is writable for the length given, which is its own.
+        unsafe {
+            libc::getsockopt(fd.as_raw_fd(), level, option, (&raw mut offset).cast(), &raw mut len)
+        };
+        // To set it takes the lock of the socket, which its former owner may keep: only where that has done something.
+        if offset != -1 {
+            let none: libc::c_int = -1;
+            // SAFETY: `none` is readable for the length given, which is its own.
+            unsafe {
+                libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const none).cast(), len)
+            };
+        }
+        PacketReceiver::from(fd)
+    }
+
+    /// Closes the descriptors that came in packets without bytes, when nothing else is left and nothing is added any more.
+    fn take_empty_packets(&self) {
+        let mut attachments = Vec::new();
+        loop {
+            let none = [&mut Vec::new(), &mut Vec::new()];
+            let taken = self.take(&mut [0], none, Some(&mut attachments));
+            // The end is received like a packet that has nothing at all.
+            if taken.is_err() || attachments.is_empty() {
+                return;
+            }
+            attachments.clear();
+        }
+    }
+
+    /// Duplicates of the descriptors that the next packet has, which stays where it is; `None` if this process may not have them.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for them in its table.
+    fn peek_attachments(&self) -> io::Result<Option<Vec<Attachment>>> {
+        spare::keep();
+        loop {
+            let mut attachments = Vec::new();
+            let none = [&mut Vec::new(), &mut Vec::new()];
+            let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+            match recv_scattered(&self.fd, &mut [0], none, flags, Some(&mut attachments)) {
+                Ok(seen) if seen.flags & libc::MSG_CTRUNC == 0 => return Ok(Some(attachments)),
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(_) => return Ok(None),
+            }
+            drop(attachments);
+            if !spare::release() {
+                return spare::check_room().map(|()| None);
+            }
+        }
+    }
+
+    /// Whether nothing can be added any more. An empty packet, which strait never sends but a peer can, is received as if it were so.
+    fn is_at_end(&self) -> Result<bool, RecvError> {
         // Not only a hang-up: a peer can also shut the shared socket down for all senders.
         let seen = poll(self.fd.as_fd(), PollFlags::RDHUP, Wait::Never).map_err(RecvError::Io)?;
-        if !seen.intersects(PollFlags::RDHUP | PollFlags::HUP) {
-            return Ok(false);
-        }
-        // Nothing can be added any more, so what is left is countable.
-        Ok(self.backlog() == 0)
+        Ok(seen.intersects(PollFlags::RDHUP | PollFlags::HUP))
     }
 
     /// Has all that is sent from now on fail, as if the receiver were gone. What was sent stays to be received.
@@ -424,6 +560,7 @@ impl AsFd for PacketReceiver {
 
 impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
+        spare::keep();
         PacketReceiver { fd, beacon: None, is_exposed: false, numbers: Vec::new() }
     }
 }
@@ -431,16 +568,29 @@ impl From<OwnedFd> for PacketReceiver {
 struct Received {
     len: usize,
     flags: i32,
-    any_control: bool,
 }
 
-/// Calls `recvmsg`: the first bytes into `head`, those that follow into the unused capacity of each of `vectors` in turn.
+/// Calls `recvmsg` for the start of the next packet, without its descriptors. A sandbox may allow no other call that receives.
+fn peek(fd: &OwnedFd, start: &mut [u8], flags: i32) -> Result<usize, Errno> {
+    let mut region = libc::iovec { iov_base: start.as_mut_ptr().cast(), iov_len: start.len() };
+    // SAFETY: a `msghdr` of zeros is a valid one without regions.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut region;
+    message.msg_iovlen = 1;
+    // SAFETY: `message` refers to a region that is valid for writes of its length and borrowed by this function.
+    let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
+    usize::try_from(len)
+        .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
+}
+
+/// Calls `recvmsg`: the first bytes into `head`, those that follow into the unused capacity of each of `vectors` in turn. The kernel drops
+/// the descriptors if there is no place for them.
 fn recv_scattered(
     fd: &OwnedFd,
     head: &mut [u8],
     vectors: [&mut Vec<u8>; 2],
     flags: i32,
-    attachments: &mut Vec<Attachment>,
+    attachments: Option<&mut Vec<Attachment>>,
 ) -> Result<Received, Errno> {
     let region = |bytes: &mut [MaybeUninit<u8>]| libc::iovec {
         iov_base: bytes.as_mut_ptr().cast(),
@@ -458,14 +608,21 @@ fn recv_scattered(
     message.msg_iov = regions.as_mut_ptr();
     // The last region is often empty, and each costs the kernel some time.
     message.msg_iovlen = if regions[2].iov_len == 0 { 2 } else { 3 };
-    control.attach_to(&mut message);
+    if attachments.is_some() {
+        control.attach_to(&mut message);
+    }
+    let flags = flags | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed by this function.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     let len = usize::try_from(len)
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))?;
 
-    // SAFETY: `recvmsg` has just succeeded with it, and `control` is alive.
-    let any_control = unsafe { control::take_descriptors(&message, attachments) };
+    if let Some(attachments) = attachments {
+        // SAFETY: `recvmsg` has just succeeded with it, and `control` is alive.
+        unsafe { control::take_descriptors(&message, attachments) };
+    } else {
+        message.msg_flags &= !libc::MSG_CTRUNC;
+    }
 
     let mut left = len.saturating_sub(head.len());
     for vector in [first, second] {
@@ -474,18 +631,20 @@ fn recv_scattered(
         unsafe { vector.set_len(vector.len() + here) };
         left -= here;
     }
-    Ok(Received { len, flags: message.msg_flags, any_control })
+    Ok(Received { len, flags: message.msg_flags })
 }
 
 /// A descriptor that stands for a receiver that was moved away. It is always readable, so whoever polls it wakes up and
 /// learns from `recv` what happened.
 pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
-    static PLACEHOLDER: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(fd) = PLACEHOLDER.get() {
+    static PLACEHOLDER: PerProcess<OnceLock<OwnedFd>> = PerProcess::of_nobody(OnceLock::new());
+
+    let placeholder = PLACEHOLDER.get();
+    if let Some(fd) = placeholder.get() {
         return Ok(fd.as_fd());
     }
     let fd = always_readable()?;
-    Ok(PLACEHOLDER.get_or_init(|| fd).as_fd())
+    Ok(placeholder.get_or_init(|| fd).as_fd())
 }
 
 fn always_readable() -> io::Result<OwnedFd> {

@@ -28,6 +28,14 @@ fn a_memory() -> Attachment {
     Attachment::from_memory(&Memory::new(100).unwrap())
 }
 
+fn a_memory_writer() -> Attachment {
+    Attachment::from_memory_writer(&MemoryWriter::new(100).unwrap()).unwrap()
+}
+
+fn a_memory_reader() -> Attachment {
+    Attachment::from_memory_reader(&MemoryWriter::new(100).unwrap().reader().unwrap())
+}
+
 #[test]
 fn senders_work() {
     let _watchdog = watchdog();
@@ -66,14 +74,30 @@ fn of_another_kind_are_an_error() {
     assert!(pass(a_sender().0).into_memory(1).is_err());
     assert!(pass(a_receiver().0).into_memory(1).is_err());
     assert!(pass(a_handle()).into_memory(1).is_err());
+    // Memory that can still be written is never borrowed, a reader does not become a writer, and
+    // memory that could get another writer has no readers.
+    assert!(pass(a_memory_writer()).into_memory(100).is_err());
+    assert!(pass(a_memory_reader()).into_memory(100).is_err());
+    assert!(pass(a_memory_writer()).into_memory_reader(100).is_err());
+    assert!(pass(a_memory_reader()).into_memory_writer(100).is_err());
+    assert!(pass(a_memory()).into_memory_writer(100).is_err());
+    assert!(pass(a_memory()).into_memory_reader(100).is_err());
+    assert!(pass(a_sender().0).into_memory_writer(1).is_err());
+    assert!(pass(a_handle()).into_memory_reader(1).is_err());
 }
 
 #[test]
 fn memory_is_as_long_as_announced() {
     let _watchdog = watchdog();
     assert_eq!(pass(a_memory()).into_memory(100).unwrap().size(), 100);
+    assert_eq!(pass(a_memory_writer()).into_memory_writer(100).unwrap().size(), 100);
+    assert_eq!(pass(a_memory_reader()).into_memory_reader(100).unwrap().size(), 100);
     for lie in [0, 101, 4097, 1 << 40, u64::MAX] {
         assert!(pass(a_memory()).into_memory(lie).is_err(), "{lie}");
+        // Byte 101 is in the last word.
+        let lie = if lie == 101 { 105 } else { lie };
+        assert!(pass(a_memory_writer()).into_memory_writer(lie).is_err(), "{lie}");
+        assert!(pass(a_memory_reader()).into_memory_reader(lie).is_err(), "{lie}");
     }
 }
 
@@ -85,7 +109,7 @@ fn are_closed_when_dropped() {
     expect_closed(&receiver);
     let (attachment, sender) = a_receiver();
     drop(pass(attachment));
-    let result = sender.send(b"x", b"", Vec::new());
+    let result = sender.send(b"x", b"", Vec::new(), Wait::Never);
     assert!(matches!(result, Err((SendError::Closed, _))));
     // Unsent ones, too.
     let (attachment, receiver) = a_sender();

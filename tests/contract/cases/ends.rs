@@ -71,7 +71,7 @@ fn a_dead_receiver_is_closed_and_the_attachments_come_back() {
     let mut attachments =
         vec![Attachment::from_receiver(precious), Attachment::from_memory(&memory)];
     for _ in 0..3 {
-        let result = sender.send(b"head", b"body", attachments);
+        let result = sender.send(b"head", b"body", attachments, Wait::Never);
         let Err((SendError::Closed, unsent)) = result else {
             panic!("{result:?}");
         };
@@ -81,7 +81,8 @@ fn a_dead_receiver_is_closed_and_the_attachments_come_back() {
     let precious = attachments.remove(0).into_receiver().unwrap();
     expect(&precious, b"precious");
     drop(precious);
-    let (SendError::Closed, unsent) = precious_sender.send(b"x", b"", Vec::new()).unwrap_err()
+    let (SendError::Closed, unsent) =
+        precious_sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap_err()
     else {
         panic!("the receiver that came back was the only one");
     };

@@ -1,7 +1,5 @@
 //! The cases that every backend runs. `backend` is the one that is tested.
 
-#![allow(unsafe_code, reason = "the bytes of shared memory are behind a raw pointer")]
-
 mod attachments;
 mod ends;
 mod memory;
@@ -21,13 +19,19 @@ use std::time::{Duration, Instant};
 use strait::internals::{Arrival, Landing, OsHandle, RecvError, SendError, WAKE_ID, Wait};
 
 use super::backend::{
-    self, Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, PacketReceiver,
-    PacketSender, Poller,
+    self, Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryWriter,
+    PacketReceiver, PacketSender, Poller,
 };
-use crate::harness::watchdog;
+use crate::harness::{self, watchdog};
 
 /// Long enough for anything that happens at all.
 const LONG: Duration = Duration::from_secs(60);
+
+/// Runs `body` in a process of its own. The same test is in several modules, one for each backend.
+fn alone_in(module: &str, test: &str, body: impl FnOnce()) {
+    let (_crate, module) = module.split_once("::").unwrap();
+    harness::alone(&format!("{module}::{test}"), body);
+}
 
 fn soon() -> Wait {
     Wait::at_most(LONG)
@@ -49,7 +53,7 @@ pub(super) fn receive(
         let mut head = [0; 16];
         let mut body = Vec::with_capacity(100);
         let landing = Landing { head: &mut head, body: &mut body, rest };
-        let arrival = receiver.recv(landing, attachments, wait)?;
+        let arrival = receiver.recv(landing, attachments, wait, |_| false)?;
         let head = &head[..arrival.len.min(head.len())];
         Ok((arrival, [head, &body, rest].concat()))
     })
@@ -99,28 +103,14 @@ fn send(sender: &PacketSender, bytes: &[u8]) {
 
 /// Sends a packet, and waits for room if there is none.
 fn send_all(sender: &PacketSender, head: &[u8], body: &[u8]) {
-    while let Err((error, _)) = sender.send(head, body, Vec::new()) {
-        assert!(matches!(error, SendError::Full), "{error:?}");
-        sender.wait_for_room().expect("it can be waited for");
-    }
+    sender.send(head, body, Vec::new(), Wait::Forever).expect("it is sent");
 }
 
 fn send_with(sender: &PacketSender, bytes: &[u8], attachment: Attachment) {
-    sender.send(bytes, &[], vec![attachment]).expect("it is sent");
+    sender.send(bytes, &[], vec![attachment], Wait::Never).expect("it is sent");
 }
 
 /// Bytes of which each tells its place.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|place| (place % 251) as u8).collect()
-}
-
-fn write(memory: &Memory, bytes: &[u8]) {
-    assert!(bytes.len() <= memory.size());
-    // SAFETY: the pointer is valid for that many bytes, and no test writes while another thread reads.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.as_ptr(), bytes.len()) }
-}
-
-fn read(memory: &Memory) -> Vec<u8> {
-    // SAFETY: the pointer is valid for that many bytes, and no test writes while another thread reads.
-    unsafe { std::slice::from_raw_parts(memory.as_ptr(), memory.size()) }.to_vec()
 }

@@ -102,7 +102,7 @@ fn disappear_with_their_listener() {
     let waiting = PacketSender::connect(&name).unwrap();
     drop(listener);
     expect_unknown(&name);
-    let result = waiting.send(b"x", b"", Vec::new());
+    let result = waiting.send(b"x", b"", Vec::new(), Wait::Never);
     assert!(matches!(result, Err((SendError::Closed, _))));
 }
 
@@ -162,18 +162,13 @@ fn chosen_ones_belong_to_one_at_a_time() {
         // It was not disturbed.
         let waiting = PacketSender::connect_to(&name, Wait::Forever).unwrap();
         send(&waiting, b"x");
-        loop {
-            // Who asked whether it is alive is there, too.
-            let (receiver, _) = listener.accept(soon()).unwrap();
-            if packet_from(&receiver, Wait::Never).is_ok() {
-                break;
-            }
-        }
-        drop(listener);
+        let (receiver, _) = listener.accept(soon()).unwrap();
+        expect(&receiver, b"x");
+        drop((receiver, listener));
         // Not at once: a child process that another test starts has copies of everything until its `exec`.
         let gone = eventually(|| PacketSender::connect_to(&name, Wait::Never).err());
         assert_eq!(gone.kind(), missing.kind(), "{gone}");
-        let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new()).err());
+        let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new(), Wait::Never).err());
         assert!(matches!(error, SendError::Closed), "{error:?}");
         drop(eventually(|| Listener::bind_to(&name).ok()));
     }
@@ -217,9 +212,8 @@ fn who_is_refused_knows() {
         let thread = thread::spawn(move || {
             let mut sent = 0;
             loop {
-                match sender.send(b"x", b"", Vec::new()) {
+                match sender.send(b"x", b"", Vec::new(), Wait::Forever) {
                     Ok(()) => sent += 1,
-                    Err((SendError::Full, _)) => sender.wait_for_room().unwrap(),
                     Err((error, _)) => {
                         assert!(matches!(error, SendError::Closed), "{error:?}");
                         return sent;

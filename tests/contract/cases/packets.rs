@@ -31,8 +31,8 @@ fn arrive_whole_and_in_order() {
 fn are_head_and_body_in_one() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
-    sender.send(b"head ", b"and body", Vec::new()).unwrap();
-    sender.send(b"", b"body", Vec::new()).unwrap();
+    sender.send(b"head ", b"and body", Vec::new(), Wait::Never).unwrap();
+    sender.send(b"", b"body", Vec::new(), Wait::Never).unwrap();
     expect(&receiver, b"head and body");
     expect(&receiver, b"body");
 }
@@ -51,7 +51,7 @@ fn land_where_there_is_room() {
             body.reserve_exact(room);
             let mut rest = b"rest:".to_vec();
             let landing = Landing { head: &mut head, body: &mut body, rest: &mut rest };
-            let arrival = receiver.recv(landing, &mut Vec::new(), soon()).unwrap();
+            let arrival = receiver.recv(landing, &mut Vec::new(), soon(), |_| false).unwrap();
             assert_eq!(arrival.len, size);
             let (in_head, after) = packet.split_at(size.min(10));
             assert_eq!(&head[..in_head.len()], in_head);
@@ -161,7 +161,7 @@ fn add_their_attachments_to_those_there_are() {
     let memory = Memory::new(1).unwrap();
     for count in [0, 1, 2, most] {
         let attachments = (0..count).map(|_| Attachment::from_memory(&memory));
-        sender.send(b"h", b"b", attachments.collect()).unwrap();
+        sender.send(b"h", b"b", attachments.collect(), Wait::Never).unwrap();
     }
     let mut attachments = Vec::new();
     for total in [0, 1, 3, 3 + most] {
@@ -176,8 +176,84 @@ fn keep_the_order_of_their_attachments() {
     let (sender, receiver) = backend::channel().unwrap();
     let memories = (1..=20).map(|len| Memory::new(len).unwrap());
     let attachments = memories.map(|memory| Attachment::from_memory(&memory));
-    sender.send(b"x", b"", attachments.collect()).unwrap();
+    sender.send(b"x", b"", attachments.collect(), Wait::Never).unwrap();
     for (attachment, len) in expect(&receiver, b"x").into_iter().zip(1_u64..) {
         assert_eq!(attachment.into_memory(len).unwrap().size() as u64, len);
     }
+}
+
+/// Sends packets of 1000 bytes until there is no room. A backend that always has some gets a few thousand.
+fn fill(sender: &PacketSender) -> (usize, bool) {
+    for sent in 0..5000 {
+        match sender.send(&[0; 1000], b"", Vec::new(), Wait::Never) {
+            Ok(()) => {}
+            Err((SendError::Full, _)) => return (sent, true),
+            Err((error, _)) => panic!("{error:?}"),
+        }
+    }
+    (5000, false)
+}
+
+#[test]
+fn without_room_in_time_come_back_with_their_attachments() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    let (sent, is_full) = fill(&sender);
+    let memory = Memory::new(3).unwrap();
+    let mut attachments = vec![Attachment::from_memory(&memory)];
+    if is_full {
+        let soon = Instant::now() + Duration::from_millis(20);
+        for wait in [Wait::Never, Wait::Until(Instant::now()), Wait::Until(soon), Wait::Never] {
+            let result = sender.send(b"x", b"", attachments, wait);
+            let Err((SendError::Full, unsent)) = result else { panic!("{wait:?}: {result:?}") };
+            attachments = unsent;
+            assert_eq!(attachments.len(), 1);
+        }
+        // The wait has lasted as long as it was to.
+        assert!(Instant::now() >= soon);
+    }
+    for _ in 0..sent {
+        assert_eq!(packet_from(&receiver, soon()).unwrap().0.len(), 1000);
+    }
+    sender.send(b"x", b"", attachments, Wait::Never).unwrap();
+    assert!(expect_one(&receiver, b"x").into_memory(3).is_ok());
+}
+
+#[test]
+fn are_sent_as_soon_as_there_is_room() {
+    let _watchdog = watchdog();
+    for wait in [Wait::Forever, Wait::at_most(LONG)] {
+        let (sender, receiver) = backend::channel().unwrap();
+        let (sent, _) = fill(&sender);
+        let waiting = thread::spawn(move || {
+            let sent = sender.send(b"last", b"", Vec::new(), wait).map_err(|(error, _)| error);
+            (sender, sent)
+        });
+        for _ in 0..sent {
+            assert_eq!(packet_from(&receiver, soon()).unwrap().0.len(), 1000);
+        }
+        expect(&receiver, b"last");
+        waiting.join().unwrap().1.unwrap();
+    }
+}
+
+#[test]
+fn do_not_wait_for_a_receiver_that_goes_away() {
+    let _watchdog = watchdog();
+    let (sender, receiver) = backend::channel().unwrap();
+    assert!(!sender.is_closed());
+    fill(&sender);
+    let (waits, is_waiting) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        waits.send(()).unwrap();
+        // Where there is always room, it is sent.
+        while sender.send(b"x", b"", Vec::new(), Wait::Forever).is_ok() {}
+        sender
+    });
+    is_waiting.recv().unwrap();
+    drop(receiver);
+    let sender = waiting.join().unwrap();
+    assert!(sender.is_closed());
+    let result = sender.send(b"x", b"", Vec::new(), Wait::Never);
+    assert!(matches!(result, Err((SendError::Closed, _))), "{result:?}");
 }

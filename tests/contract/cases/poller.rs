@@ -113,9 +113,15 @@ fn loses_no_packet_between_empty_and_wait() {
 /// However many there are, and however fast they become ready again.
 #[test]
 fn reports_a_bounded_number_at_once() {
-    let _watchdog = watchdog();
+    // For the descriptors of so many.
+    alone_in(module_path!(), "reports_a_bounded_number_at_once", report_a_bounded_number_at_once);
+}
+
+fn report_a_bounded_number_at_once() {
     let mut poller = Poller::new().unwrap();
-    let channels: Vec<_> = (0..1000).map(|_| backend::channel().unwrap()).collect();
+    let channels: Vec<_> = (0..1000.min(harness::room_for_handles() / 3))
+        .map(|_| backend::channel().unwrap())
+        .collect();
     for (id, (sender, receiver)) in (0..).zip(&channels) {
         poller.add(receiver, id).unwrap();
         send(sender, b"x");
@@ -131,7 +137,10 @@ fn reports_a_bounded_number_at_once() {
 
 #[test]
 fn reports_the_ready_ones_of_many() {
-    let _watchdog = watchdog();
+    alone_in(module_path!(), "reports_the_ready_ones_of_many", report_the_ready_ones_of_many);
+}
+
+fn report_the_ready_ones_of_many() {
     let mut poller = Poller::new().unwrap();
     let channels: Vec<_> = (0..300).map(|_| backend::channel().unwrap()).collect();
     for (id, (_, receiver)) in (0..).zip(&channels) {

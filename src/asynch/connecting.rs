@@ -1,0 +1,98 @@
+//! Processes that start, as futures.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::messages::Messages;
+use crate::channel::{Message, Purpose};
+use crate::codec;
+use crate::error::IpcError;
+use crate::ipc::{IpcReceiver, IpcSender};
+use crate::process::{self, Child, Starting};
+
+/// The future that `.await` makes of a [`Starting`]: a process that was started and has not called
+/// [`parent`](crate::process::parent) yet.
+///
+/// Its output is that of [`Starting::connect`]. It has no timeout of its own; use one of the
+/// runtime.
+///
+/// # Cancel safety
+///
+/// Dropping it kills the process and blocks until it has ended, as [`Child::kill_on_drop`]
+/// describes.
+///
+/// # Platform
+///
+/// After a `fork`, the child cannot use the futures of its parent.
+///
+/// # Examples
+///
+/// See [`Starting::into_future`](Starting#method.into_future).
+pub struct Connecting<ToChild, FromChild> {
+    called: Messages,
+    /// `None` once it was ready.
+    ends: Option<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>,
+    outcome: Option<Result<(), IpcError>>,
+}
+
+impl<ToChild, FromChild> IntoFuture for Starting<ToChild, FromChild> {
+    type Output = io::Result<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>;
+    type IntoFuture = Connecting<ToChild, FromChild>;
+
+    /// Makes it a future.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    /// use strait::process::ChannelCommand;
+    ///
+    /// # #[cfg(target_os = "linux")]
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// let starting = Command::new("/usr/lib/my-program/worker").start_with_channel::<u32, ()>()?;
+    /// let (child, to_child, from_child) =
+    ///     tokio::time::timeout(Duration::from_secs(5), starting).await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn into_future(self) -> Connecting<ToChild, FromChild> {
+        let Starting { child, to_child, from_child, called, outcome } = self;
+        let called = Messages::of(called.into_slot());
+        Connecting { called, ends: Some((child, to_child, from_child)), outcome }
+    }
+}
+
+impl<ToChild, FromChild> Future for Connecting<ToChild, FromChild> {
+    type Output = io::Result<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match self.outcome.take() {
+            Some(outcome) => outcome,
+            None => {
+                let take = |message: Message, buffer: &[u8]| {
+                    codec::decode::<()>(message.body.bytes(buffer), message.entries)
+                };
+                match self.called.poll_next(cx, Purpose::Look, take) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(None) => Err(IpcError::Disconnected),
+                    Poll::Ready(Some(called)) => called.map_err(IpcError::SerializationError),
+                }
+            }
+        };
+        let Some((child, to_child, from_child)) = self.ends.take() else {
+            return Poll::Ready(Err(io::Error::other("the process was returned before")));
+        };
+        let child = process::connected(child, outcome);
+        Poll::Ready(child.map(|child| (child, to_child, from_child)))
+    }
+}
+
+impl<ToChild, FromChild> fmt::Debug for Connecting<ToChild, FromChild> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").finish_non_exhaustive()
+    }
+}

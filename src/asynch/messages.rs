@@ -1,0 +1,114 @@
+//! What streams of messages have in common, whatever they make of a message.
+
+use std::io;
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use super::reactor::Watched;
+use super::turn::Turn;
+use crate::channel::{Message, Purpose, Receiver, RecvError, Slot, scratch};
+use crate::error::SerDeError;
+use crate::platform::Wait;
+
+/// The messages of a receiver, to be polled for.
+pub(super) struct Messages {
+    /// A mutex so that the stream is `Sync`; never contended.
+    source: Mutex<Source>,
+    turn: Turn,
+}
+
+enum Source {
+    /// Not polled yet.
+    New(Slot),
+    /// Watched by the reactor.
+    Watched(Box<Watched<Receiver>>),
+    /// Over.
+    Over,
+}
+
+impl Messages {
+    pub(super) fn of(slot: Slot) -> Messages {
+        Messages { source: Mutex::new(Source::New(slot)), turn: Turn::default() }
+    }
+
+    /// What `take` makes of the next message and the buffer that it is in. `None` is the end.
+    pub(super) fn poll_next<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        purpose: Purpose,
+        take: impl FnOnce(Message, &[u8]) -> Result<R, SerDeError>,
+    ) -> Poll<Option<Result<R, SerDeError>>> {
+        if self.turn.is_over(cx) {
+            return Poll::Pending;
+        }
+        let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let item = source.poll_next(cx, purpose, take);
+        self.turn.count(&item);
+        item
+    }
+
+    pub(super) fn are_over(&self) -> bool {
+        matches!(*self.source.lock().unwrap_or_else(PoisonError::into_inner), Source::Over)
+    }
+}
+
+impl Source {
+    fn poll_next<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        purpose: Purpose,
+        take: impl FnOnce(Message, &[u8]) -> Result<R, SerDeError>,
+    ) -> Poll<Option<Result<R, SerDeError>>> {
+        if let Err(error) = self.watch() {
+            return Poll::Ready(Some(Err(lost(error))));
+        }
+        let Source::Watched(watch) = self else {
+            return Poll::Ready(None);
+        };
+        // Before the receiver is looked at, so that what comes in meanwhile wakes the task.
+        watch.wake(cx.waker());
+        let item = scratch::with_receive_buffer(|buffer| {
+            let message = watch.source.receive(buffer, purpose, Wait::Never)?;
+            Ok(take(message, buffer).map_err(|error| error.sent_as(watch.source.sent_type())))
+        });
+        match item {
+            Ok(item) => Poll::Ready(Some(item)),
+            Err(RecvError::Empty) => Poll::Pending,
+            Err(RecvError::Unfinished) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(RecvError::Lost(problem)) => Poll::Ready(Some(Err(problem.into()))),
+            Err(RecvError::Io(error)) => Poll::Ready(Some(Err(lost(error)))),
+            Err(RecvError::Broken(error)) => {
+                *self = Source::Over;
+                Poll::Ready(Some(Err(lost(error))))
+            }
+            Err(RecvError::Disconnected) => {
+                *self = Source::Over;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// Has the receiver watched, if it is not yet. What fails may succeed later, except for a
+    /// receiver that is not there any more: that is the end.
+    fn watch(&mut self) -> io::Result<()> {
+        match mem::replace(self, Source::Over) {
+            Source::New(slot) => match Watched::new(slot.into_receiver()?) {
+                Ok(watch) => *self = Source::Watched(Box::new(watch)),
+                Err((error, receiver)) => {
+                    *self = Source::New(Slot::from(receiver));
+                    return Err(error);
+                }
+            },
+            source => *self = source,
+        }
+        Ok(())
+    }
+}
+
+fn lost(error: io::Error) -> SerDeError {
+    SerDeError::of_receiving(Box::new(error))
+}

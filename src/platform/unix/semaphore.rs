@@ -1,0 +1,315 @@
+//! A counting semaphore that no holder can make others wait with: an eventfd.
+//!
+//! The kernel copies an eventfd's number from and to its users' memory outside the lock. With a pipe or a Unix socket it copies under a
+//! lock that all readers need, and a reader whose memory faults (userfaultfd, FUSE) holds up the others in a sleep that no signal ends.
+//!
+//! Every holder can write to an eventfd, up to its largest number, and can make it blocking for all. So it is read with
+//! `RWF_NOWAIT` (Linux 5.8), and increased as completions of asynchronous I/O do it: that never waits, however large the number is. `write`
+//! has no such flag. It is used where asynchronous I/O is missing or forbidden, if the number is not at its largest; there,
+//! a holder that makes it so at that very moment makes the writer wait until another holder reads.
+//!
+//! # Safety
+//!
+//! The system calls for asynchronous I/O and `kcmp` have no wrappers, so they are called by number. The kernel is given arrays that live for
+//! the call and whose lengths are told, of the types that its interface names, and writes to these alone: a mark into each request,
+//! which has no buffer, and what has completed. The context belongs to the process that made it, which never ends it.
+
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::fs::{AtFlags, StatxFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::socket;
+use crate::platform::{PerProcess, Wait};
+
+/// The most that it can be made with.
+pub(super) const MAX_INITIAL: usize = u32::MAX as usize;
+
+/// How much is added by one call of [`add`](Semaphore::add) at most: each unit takes the kernel some time.
+const MAX_ADDED: usize = 256;
+
+/// How many requests are submitted by one call.
+const REQUESTS: usize = 32;
+
+/// What the link of an eventfd in `/proc` says. Paths begin otherwise, so no file can be called that.
+const KIND: &[u8] = b"anon_inode:[eventfd]";
+
+/// The offset for what has none.
+const NO_OFFSET: u64 = u64::MAX;
+
+/// `fcntl`: whether two descriptors are of one open file (Linux 6.10).
+const F_DUPFD_QUERY: libc::c_int = 1024 + 3;
+
+/// `kcmp`: the same question (Linux 3.5, if it is configured).
+const KCMP_FILE: libc::c_int = 0;
+
+/// A number of units. Duplicates of the descriptor are the same one.
+#[derive(Debug)]
+pub(super) struct Semaphore(OwnedFd);
+
+impl Semaphore {
+    /// Makes one with so many units.
+    pub(super) fn new(units: usize) -> io::Result<Semaphore> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE;
+        Ok(Semaphore(eventfd(units.min(MAX_INITIAL) as u32, flags)?))
+    }
+
+    /// Whether a descriptor that a peer sent is of one. That asks no file system: one that does not answer would hold up this process.
+    pub(super) fn is_one(fd: BorrowedFd<'_>) -> bool {
+        let path = format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
+        match rustix::fs::readlink(path, Vec::new()) {
+            Ok(link) => link.as_bytes() == KIND,
+            // Without `/proc`. What else has that inode fails when it is read, or counts on its own.
+            Err(_) => anonymous_inode().is_some_and(|ours| inode(fd) == Some(ours)),
+        }
+    }
+
+    /// Another descriptor of it.
+    pub(super) fn try_clone(&self) -> io::Result<Semaphore> {
+        self.0.try_clone().map(Semaphore)
+    }
+
+    /// Takes a unit, if there is one.
+    pub(super) fn take(&self) -> Result<bool, Errno> {
+        let mut units = [0; 8];
+        loop {
+            let mut into = [IoSliceMut::new(&mut units)];
+            let read =
+                match rustix::io::preadv2(&self.0, &mut into, NO_OFFSET, ReadWriteFlags::NOWAIT) {
+                    // The call or the flag is unknown to the kernel, or forbidden by a sandbox.
+                    Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
+                        if !self.is_any() {
+                            return Ok(false);
+                        }
+                        rustix::io::read(&self.0, &mut units)
+                    }
+                    read => read,
+                };
+            match read {
+                Ok(_) => return Ok(true),
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Whether there is a unit.
+    pub(super) fn is_any(&self) -> bool {
+        self.is_ready(PollFlags::IN)
+    }
+
+    fn is_ready(&self, events: PollFlags) -> bool {
+        socket::poll(self.0.as_fd(), events, Wait::Never).is_ok_and(|seen| seen.intersects(events))
+    }
+
+    /// How many units there are, if the system tells.
+    pub(super) fn units(&self) -> Option<u64> {
+        if !self.is_any() {
+            return Some(0);
+        }
+        let path = format!("/proc/thread-self/fdinfo/{}", self.0.as_raw_fd());
+        let info = fs::read_to_string(path).ok()?;
+        let units = info.lines().find_map(|line| line.strip_prefix("eventfd-count:"))?;
+        u64::from_str_radix(units.trim(), 16).ok()
+    }
+
+    /// Adds units, and returns how many it did not.
+    pub(super) fn add(&self, units: usize) -> usize {
+        /// Made when the first is needed, by each process that needs one.
+        static COMPLETIONS: PerProcess<OnceLock<Completions>> =
+            PerProcess::of_nobody(OnceLock::new());
+
+        if units == 0 {
+            return 0;
+        }
+        let known = COMPLETIONS.get();
+        // Where it is forbidden, perhaps only this thread may not. Of two that are made at a time, one is never used.
+        let made = || Completions::new().map(|new| known.get_or_init(|| new));
+        match known.get().or_else(made) {
+            Some(completions) => {
+                let mut left = units.min(MAX_ADDED);
+                let later = units - left;
+                while left > 0 {
+                    let signalled = match left {
+                        1 => completions.signal::<1>(&self.0, 1),
+                        _ => completions.signal::<REQUESTS>(&self.0, left.min(REQUESTS)),
+                    };
+                    match signalled {
+                        Ok(0) => break,
+                        Ok(added) => left -= added,
+                        Err(_) => return later + self.write(left),
+                    }
+                }
+                later + left
+            }
+            None => self.write(units),
+        }
+    }
+
+    fn write(&self, units: usize) -> usize {
+        if !self.is_ready(PollFlags::OUT) {
+            // With so many, nobody needs one.
+            return units;
+        }
+        match rustix::io::write(&self.0, &(units as u64).to_ne_bytes()) {
+            Ok(_) => 0,
+            Err(_) => units,
+        }
+    }
+
+    /// Whether both are the same one. Where neither call for that is there, no two are.
+    pub(super) fn is_same(&self, other: &Semaphore) -> bool {
+        let (ours, theirs) = (self.0.as_raw_fd(), other.0.as_raw_fd());
+        // SAFETY: with this command the call compares two descriptors, which are open.
+        match unsafe { libc::fcntl(ours, F_DUPFD_QUERY, theirs) } {
+            0 => return false,
+            1 => return true,
+            _ => {}
+        }
+        let process = rustix::process::getpid().as_raw_nonzero().get();
+        // SAFETY: the call compares two descriptors of this process, and writes nothing.
+        unsafe { libc::syscall(libc::SYS_kcmp, process, process, KCMP_FILE, ours, theirs) == 0 }
+    }
+}
+
+/// What was made here, or has been found to be one.
+impl From<OwnedFd> for Semaphore {
+    fn from(fd: OwnedFd) -> Semaphore {
+        Semaphore(fd)
+    }
+}
+
+impl From<Semaphore> for OwnedFd {
+    fn from(semaphore: Semaphore) -> OwnedFd {
+        semaphore.0
+    }
+}
+
+impl AsFd for Semaphore {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The inode that all eventfds have, with others of their kind.
+fn anonymous_inode() -> Option<(u32, u32, u64)> {
+    let ours = eventfd(0, EventfdFlags::CLOEXEC).ok()?;
+    inode(ours.as_fd())
+}
+
+/// As whatever is known of it without asking the server of a file system.
+fn inode(fd: BorrowedFd<'_>) -> Option<(u32, u32, u64)> {
+    // FUSE and network file systems heed that, too.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let status = rustix::fs::statx(fd, "", flags, StatxFlags::INO).ok()?;
+    Some((status.stx_dev_major, status.stx_dev_minor, status.stx_ino))
+}
+
+/// A context of asynchronous I/O, for requests that are complete at once.
+#[derive(Debug)]
+struct Completions(libc::c_ulong);
+
+/// The kernel's `struct iocb`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Request {
+    data: u64,
+    /// Two fields of 32 bits each, in an order that depends on the processor's; both are zero.
+    key_and_flags: u64,
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    buffer: u64,
+    bytes: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    eventfd: u32,
+}
+
+/// The kernel's `struct io_event`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Completion {
+    data: u64,
+    request: u64,
+    result: i64,
+    result2: i64,
+}
+
+/// The completion is to be signalled to an eventfd.
+const IOCB_FLAG_RESFD: u32 = 1;
+
+/// A read.
+const IOCB_CMD_PREAD: u16 = 0;
+
+impl Completions {
+    /// `None` where it is not configured, forbidden, or used up.
+    fn new() -> Option<Completions> {
+        let mut context: libc::c_ulong = 0;
+        let events: libc::c_long = 1;
+        // SAFETY: the call writes a context where it is told, which is a variable of that type.
+        let made = unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut context) };
+        (made == 0).then_some(Completions(context))
+    }
+
+    /// Has an eventfd signalled up to `MOST` times, and returns how often it was.
+    fn signal<const MOST: usize>(&self, eventfd: &OwnedFd, times: usize) -> io::Result<usize> {
+        let fd = eventfd.as_raw_fd() as u32;
+        // To read less than eight bytes from an eventfd is an error that is found before anything else, and the end of the request.
+        let mut requests = [Request {
+            opcode: IOCB_CMD_PREAD,
+            fd,
+            flags: IOCB_FLAG_RESFD,
+            eventfd: fd,
+            ..Request::default()
+        }; MOST];
+        let mut list = requests.each_mut().map(|request| &raw mut *request);
+        let times = times.min(MOST);
+        for _ in 0..2 {
+            // SAFETY: the list has at least so many pointers, each to a request of its own that lives as long as the call.
+            let submitted = unsafe {
+                libc::syscall(libc::SYS_io_submit, self.0, times as libc::c_long, list.as_mut_ptr())
+            };
+            if submitted >= 0 {
+                return Ok(submitted as usize);
+            }
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::EAGAIN) {
+                return Err(error);
+            }
+            self.forget_completed();
+        }
+        Ok(0)
+    }
+
+    /// Makes room for further requests.
+    fn forget_completed(&self) {
+        let mut completed = [Completion::default(); REQUESTS];
+        let (least, most): (libc::c_long, libc::c_long) = (0, REQUESTS as libc::c_long);
+        let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            // SAFETY: the array has room for so many, and the time is only read.
+            let count = unsafe {
+                libc::syscall(
+                    libc::SYS_io_getevents,
+                    self.0,
+                    least,
+                    most,
+                    completed.as_mut_ptr(),
+                    &raw const no_time,
+                )
+            };
+            if count < most {
+                break;
+            }
+        }
+    }
+}

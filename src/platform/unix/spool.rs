@@ -1,0 +1,105 @@
+//! Bytes that go beside a message, in a memfd that is sealed once it is written.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+
+use super::attachment::Received;
+use super::{limits, memory};
+
+/// The unit in which the kernel counts what a file takes up.
+const BLOCK_BYTES: u64 = 512;
+
+/// A spool that is being written.
+#[derive(Debug)]
+pub struct SpoolWriter {
+    file: OwnedFd,
+    len: u64,
+}
+
+impl SpoolWriter {
+    /// Makes an empty one.
+    pub fn new() -> io::Result<SpoolWriter> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        Ok(SpoolWriter { file: rustix::fs::memfd_create("strait-spool", flags)?, len: 0 })
+    }
+
+    /// Appends bytes.
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.len += bytes.len() as u64;
+        // One that exceeds the limit on files is answered with a deadly signal.
+        if limits::file_size().is_some_and(|limit| self.len > limit) {
+            return Err(Errno::FBIG.into());
+        }
+        while !bytes.is_empty() {
+            match rustix::io::write(&self.file, bytes) {
+                Err(Errno::INTR) => {}
+                written => bytes = &bytes[written?..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals it, so that it stays as it is for every process that gets it.
+    pub fn finish(self) -> io::Result<OwnedFd> {
+        rustix::fs::fcntl_add_seals(&self.file, SEALS)?;
+        Ok(self.file)
+    }
+}
+
+const SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
+
+/// A spool that is read. It is read by calls, so that nothing is mapped.
+#[derive(Debug)]
+pub struct Spool {
+    file: OwnedFd,
+    len: u64,
+    position: u64,
+}
+
+impl Spool {
+    pub(super) fn from_received(file: Received) -> io::Result<Spool> {
+        memory::check_file(file.as_fd())?;
+        let sealed = rustix::fs::fcntl_get_seals(file.as_fd())?.contains(SEALS);
+        let len = memory::length(file.as_fd())?;
+        // One with holes would take more memory to be read than it took to be sent.
+        let is_whole = rustix::fs::fstat(file.as_fd())
+            .map_or(true, |status| len <= status.st_blocks as u64 * BLOCK_BYTES);
+        if !sealed || !is_whole {
+            let text = "what comes with a receiver is not sealed or not whole";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Spool { file: file.accept(), len, position: 0 })
+    }
+
+    /// What was written here.
+    pub(super) fn from_written(file: OwnedFd) -> io::Result<Spool> {
+        let len = memory::length(file.as_fd())?;
+        Ok(Spool { file, len, position: 0 })
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.len
+    }
+
+    /// Reads the next bytes.
+    pub fn read(&mut self, to: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < to.len() {
+            match rustix::io::pread(&self.file, &mut to[done..], self.position) {
+                Err(Errno::INTR) => {}
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    let read = read?;
+                    done += read;
+                    self.position += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+}

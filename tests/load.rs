@@ -1,0 +1,364 @@
+//! Many processes send to one receiver, and every message whose `send` returned `Ok` is received, in its sender's order.
+//!
+//! Each sender is a process of its own, started by `exec`, and all of them exist and begin at the same time. Each counts the sends
+//! that returned `Ok`, and writes the count to a file when it is done, so not through what is tested. What a receiver gets must be
+//! exactly that. A sender that is refused for want of room stops there; one that waits for ever runs into the watchdog.
+
+#![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::pipe::PipeFlags;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::{Deserialize, Serialize};
+use strait::ipc::{
+    self, ChannelOptions, IpcError, IpcReceiver, IpcSender, IpcServer, IpcSyncSender, Limits,
+    TryRecvError,
+};
+use strait::mpsc;
+
+use harness::Child;
+
+/// How many processes send: more than a receiver keeps rings for, by default, and in an optimised build as many as it can be
+/// told to keep, about.
+const PROCESSES: u32 = if cfg!(debug_assertions) { 200 } else { 1000 };
+
+/// ... and how many if the channel has a bound: each place that becomes free wakes all that wait for one.
+const BOUNDED_PROCESSES: u32 = 200;
+
+/// How many messages each of them sends: more than make a channel hot, and all of them together many times what a socket holds.
+const MESSAGES: u32 = 100;
+
+/// ... and how many if the channel has a bound, for the same reason.
+const FEW_MESSAGES: u32 = 10;
+
+/// How long it may take: so many processes on few processors, beside whatever else runs there.
+const PATIENCE: Duration = Duration::from_secs(500);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Letter {
+    process: u32,
+    number: u32,
+    padding: String,
+}
+
+impl Letter {
+    fn new(process: u32, number: u32) -> Letter {
+        let len = match number % 4 {
+            // More than a packet takes, of some.
+            0 if number == 60 && process % 16 == 0 => 300_000,
+            0 => 4000,
+            1 => 700,
+            _ => 10,
+        };
+        let letter = char::from(b'a' + (process.wrapping_add(number) % 26) as u8);
+        Letter { process, number, padding: String::from(letter).repeat(len) }
+    }
+}
+
+/// By what it is sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Sender {
+    Ipc(IpcSender<Letter>),
+    Bounded(IpcSyncSender<Letter>),
+    Mpsc(mpsc::Sender<Letter>),
+    MpscBounded(mpsc::SyncSender<Letter>),
+}
+
+impl Sender {
+    /// Whether it was `Ok`.
+    fn send(&self, letter: Letter) -> bool {
+        let refused = match self {
+            Sender::Ipc(sender) => sender.send(letter).map_err(|error| error.to_string()),
+            Sender::Bounded(sender) => sender.send(letter).map_err(|error| error.to_string()),
+            Sender::Mpsc(sender) => sender.send(letter).map_err(|error| error.to_string()),
+            Sender::MpscBounded(sender) => sender.send(letter).map_err(|error| error.to_string()),
+        };
+        if let Err(error) = &refused {
+            eprintln!("refused: {error}");
+        }
+        refused.is_ok()
+    }
+}
+
+/// Gets a sender from the server, begins when its standard input ends, and says how many were `Ok`.
+#[test]
+fn sending_child() {
+    harness::child_main_for(PATIENCE, |arguments| {
+        let [server, process, messages, report] = &arguments[..] else { panic!("{arguments:?}") };
+        let process: u32 = process.parse().unwrap();
+        let (_nothing, senders) = ipc::connect::<(), Sender>(server.as_str()).unwrap();
+        let sender = senders.recv().unwrap();
+        let (mut report, mut nothing) = (open(Path::new(report)), Vec::new());
+        io::stdin().read_to_end(&mut nothing).unwrap();
+        let sent = (0..messages.parse().unwrap())
+            .take_while(|&number| sender.send(Letter::new(process, number)))
+            .count();
+        // One small write to the end of a file is whole.
+        let line = format!("{process} {sent}\n");
+        assert_eq!(report.write(line.as_bytes()).unwrap(), line.len());
+    });
+}
+
+fn open(report: &Path) -> File {
+    OpenOptions::new().append(true).create(true).open(report).unwrap()
+}
+
+/// The processes that send.
+struct Senders {
+    children: Vec<Child>,
+    report: PathBuf,
+}
+
+impl Senders {
+    /// Starts them all, and has them begin.
+    fn start(sender: Sender) -> Senders {
+        let (processes, messages) = match sender {
+            Sender::Ipc(_) | Sender::Mpsc(_) => (PROCESSES, MESSAGES),
+            Sender::Bounded(_) | Sender::MpscBounded(_) => (BOUNDED_PROCESSES, FEW_MESSAGES),
+        };
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let name = format!("strait-load-{}-{number}", std::process::id());
+        let report = std::env::temp_dir().join(&name);
+        drop(open(&report));
+        let mut server = IpcServer::<Sender, ()>::bind(name.as_str()).unwrap();
+        let (gate, opened) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut children = Vec::new();
+        // Not all at once: a server has room for so many that have only connected.
+        for process in 0..processes {
+            let (process, messages) = (process.to_string(), messages.to_string());
+            let arguments = [name.as_str(), &process, &messages, report.to_str().unwrap()];
+            let mut command = harness::command("sending_child", &arguments);
+            command.stdin(Stdio::from(gate.try_clone().unwrap()));
+            children.push(harness::start("sending_child", &mut command));
+            let (to_child, _) = server.accept().unwrap().split();
+            to_child.send(sender.clone()).unwrap();
+        }
+        drop(opened);
+        Senders { children, report }
+    }
+
+    /// Waits until all have ended, and returns how many messages of each were `Ok`.
+    fn end(self) -> BTreeMap<u32, u32> {
+        let processes = self.children.len();
+        for child in self.children {
+            child.completed();
+        }
+        let text = fs::read_to_string(&self.report).unwrap();
+        fs::remove_file(&self.report).unwrap();
+        let counts: BTreeMap<u32, u32> = text
+            .lines()
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(process, sent)| (process.parse().unwrap(), sent.parse().unwrap()))
+            .collect();
+        assert_eq!(counts.len(), processes);
+        counts
+    }
+}
+
+/// What was received.
+#[derive(Default)]
+struct Received {
+    counts: BTreeMap<u32, u32>,
+    errors: Vec<String>,
+}
+
+impl Received {
+    #[track_caller]
+    fn note(&mut self, letter: &Letter) {
+        let next = self.counts.entry(letter.process).or_default();
+        assert_eq!(letter.number, *next, "of process {}", letter.process);
+        let expected = Letter::new(letter.process, letter.number);
+        assert!(letter.padding == expected.padding, "number {} is damaged", letter.number);
+        *next += 1;
+    }
+
+    #[track_caller]
+    fn is(mut self, sent: BTreeMap<u32, u32>) {
+        let messages: u32 = sent.values().sum();
+        let received: u32 = self.counts.values().sum();
+        // Those that were never received from are not in there.
+        sent.keys().for_each(|&process| _ = self.counts.entry(process).or_default());
+        assert!(
+            self.counts == sent && self.errors.is_empty(),
+            "{received} of {messages} messages were received, and {} errors: {:?}",
+            self.errors.len(),
+            self.errors.first()
+        );
+        println!("{messages} messages of {} processes", sent.len());
+    }
+}
+
+/// Receives everything while it is sent, or when all senders have ended.
+fn receive_all(receiver: &IpcReceiver<Letter>, senders: Senders, is_late: bool) {
+    let mut received = Received::default();
+    let mut receive = || {
+        loop {
+            match receiver.recv() {
+                Ok(letter) => received.note(&letter),
+                Err(IpcError::Disconnected) => break,
+                Err(error) => received.errors.push(error.to_string()),
+            }
+        }
+    };
+    let sent = if is_late {
+        let sent = senders.end();
+        receive();
+        sent
+    } else {
+        receive();
+        senders.end()
+    };
+    received.is(sent);
+}
+
+/// Runs it in a process of its own, with as many descriptors as there may be.
+#[track_caller]
+fn load(test: &str, body: impl FnOnce()) {
+    harness::alone_for(PATIENCE, test, || {
+        harness::room_for_handles();
+        body();
+    });
+}
+
+fn tiny() -> Limits {
+    let mut limits = Limits::default();
+    limits.shared_memories = 2;
+    limits
+}
+
+#[test]
+fn nothing_is_lost_that_is_received_while_it_is_sent() {
+    load("nothing_is_lost_that_is_received_while_it_is_sent", || {
+        let (sender, receiver) = ipc::channel().unwrap();
+        receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
+    });
+}
+
+#[test]
+fn nothing_is_lost_of_senders_that_have_ended() {
+    load("nothing_is_lost_of_senders_that_have_ended", || {
+        let (sender, receiver) = ipc::channel().unwrap();
+        receive_all(&receiver, Senders::start(Sender::Ipc(sender)), true);
+    });
+}
+
+#[test]
+fn nothing_is_lost_with_few_rings() {
+    load("nothing_is_lost_with_few_rings", || {
+        for is_late in [false, true] {
+            let (sender, receiver) = ChannelOptions::new().limits(tiny()).channel().unwrap();
+            receive_all(&receiver, Senders::start(Sender::Ipc(sender)), is_late);
+        }
+    });
+}
+
+#[test]
+fn nothing_is_lost_without_shared_memory() {
+    load("nothing_is_lost_without_shared_memory", || {
+        let (sender, receiver) = ChannelOptions::new().shared_memory(false).channel().unwrap();
+        receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
+    });
+}
+
+#[test]
+fn nothing_is_lost_of_bounded_channels() {
+    load("nothing_is_lost_of_bounded_channels", || {
+        for bound in [1, 1000] {
+            let (sender, receiver) = ipc::sync_channel(bound).unwrap();
+            receive_all(&receiver, Senders::start(Sender::Bounded(sender)), false);
+        }
+        let limits = ChannelOptions::new().limits(tiny());
+        let (sender, receiver) = limits.sync_channel(10).unwrap();
+        receive_all(&receiver, Senders::start(Sender::Bounded(sender)), false);
+    });
+}
+
+#[test]
+fn nothing_is_lost_of_channels_like_those_of_std() {
+    load("nothing_is_lost_of_channels_like_those_of_std", || {
+        for is_bounded in [false, true] {
+            let (sender, receiver) = if is_bounded {
+                let (sender, receiver) = mpsc::sync_channel(100);
+                (Sender::MpscBounded(sender), receiver)
+            } else {
+                let (sender, receiver) = mpsc::channel();
+                (Sender::Mpsc(sender), receiver)
+            };
+            let senders = Senders::start(sender);
+            let mut received = Received::default();
+            receiver.iter().for_each(|letter| received.note(&letter));
+            received.is(senders.end());
+        }
+    });
+}
+
+/// What there is no descriptor for is received when there is one.
+#[test]
+fn nothing_is_lost_while_there_are_no_descriptors() {
+    load("nothing_is_lost_while_there_are_no_descriptors", || {
+        let (sender, receiver) = ipc::channel().unwrap();
+        let senders = Senders::start(Sender::Ipc(sender));
+        let sent = senders.end();
+        let taken = take_descriptors();
+        let mut received = Received::default();
+        // What it says for want of a descriptor is no loss.
+        let mut patience = 50;
+        while patience > 0 {
+            match receiver.try_recv() {
+                Ok(letter) => received.note(&letter),
+                Err(TryRecvError::IpcError(IpcError::Disconnected)) => break,
+                Err(_) => {
+                    patience -= 1;
+                    thread::sleep(Duration::from_millis(2));
+                }
+            }
+        }
+        drop(taken);
+        loop {
+            match receiver.recv() {
+                Ok(letter) => received.note(&letter),
+                Err(IpcError::Disconnected) => break,
+                Err(error) => received.errors.push(error.to_string()),
+            }
+        }
+        received.is(sent);
+    });
+}
+
+/// Takes all descriptors that are left, under a limit that is soon reached.
+fn take_descriptors() -> Vec<OwnedFd> {
+    let stdin = io::stdin();
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(harness::handles().len() as u64 + 50);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    std::iter::from_fn(|| stdin.as_fd().try_clone_to_owned().ok()).collect()
+}
+
+/// All processes take turns on one.
+#[test]
+fn nothing_is_lost_on_one_processor() {
+    load("nothing_is_lost_on_one_processor", || {
+        let all = sched_getaffinity(None).unwrap();
+        let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
+        let mut one = CpuSet::new();
+        one.set(first);
+        sched_setaffinity(None, &one).unwrap();
+        for is_late in [false, true] {
+            let (sender, receiver) = ipc::channel().unwrap();
+            receive_all(&receiver, Senders::start(Sender::Ipc(sender)), is_late);
+        }
+    });
+}
