@@ -5,6 +5,7 @@
 mod harness;
 
 use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,13 @@ struct Load {
     memories: Vec<IpcSharedMemory>,
     files: Vec<Handle<File>>,
     text: String,
+}
+
+/// Hundreds of descriptors are in flight at once in most of these tests, which is about what a user without privileges may have: one
+/// test at a time.
+fn use_descriptors() -> MutexGuard<'static, ()> {
+    static IN_USE: Mutex<()> = Mutex::new(());
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn file() -> Handle<File> {
@@ -100,8 +108,10 @@ fn cases() -> Vec<(Counts, bool)> {
         (Counts { files: 4, ..none }, true),
         (Counts { files: 5, ..none }, false),
         (Counts { receivers: 1, ..most }, false),
-        (Counts { senders: 300, ..none }, false),
-        (Counts { files: 300, text: TEXT, ..none }, false),
+        (Counts { senders: 260, ..none }, false),
+        (Counts { files: 260, text: TEXT, ..none }, false),
+        // What shows no errors is past them by now.
+        (none, true),
     ]
 }
 
@@ -149,6 +159,7 @@ fn every_way() -> Vec<(&'static str, Way<Load>, bool)> {
 
 #[test]
 fn limits_by_kind_hold_in_every_way_to_receive() {
+    let _in_use = use_descriptors();
     let _watchdog = watchdog();
     for (name, way, shows) in every_way() {
         let (sender, receiver) = channel(false);
@@ -162,6 +173,7 @@ fn limits_by_kind_hold_in_every_way_to_receive() {
 
 #[test]
 fn limits_by_kind_hold_for_a_channel_in_memory_that_leaves_it() {
+    let _in_use = use_descriptors();
     let _watchdog = watchdog();
     for (name, way, shows) in every_way() {
         for leaves in [false, true] {
@@ -178,6 +190,7 @@ fn limits_by_kind_hold_for_a_channel_in_memory_that_leaves_it() {
 
 #[test]
 fn limits_by_kind_go_with_a_receiver_and_hold_for_what_it_brings() {
+    let _in_use = use_descriptors();
     let _watchdog = watchdog();
     for (name, way, shows) in every_way() {
         // What it has read ahead, with a ring.
@@ -200,6 +213,7 @@ fn limits_by_kind_go_with_a_receiver_and_hold_for_what_it_brings() {
 
 #[test]
 fn limits_by_kind_hold_from_when_they_are_set() {
+    let _in_use = use_descriptors();
     let _watchdog = watchdog();
     let name = format!("strait-kinds-{}", std::process::id());
     let mut server = IpcServer::<u8, Load>::bind(name.as_str()).unwrap();
@@ -242,10 +256,14 @@ fn what_a_refused_message_carries_is_closed() {
 /// What a message says of its handles is no part of its length, in one piece or in parts.
 #[test]
 fn a_message_with_handles_that_is_as_long_as_it_may_be_is_received() {
+    let _in_use = use_descriptors();
     let _watchdog = watchdog();
     // As long as two packets, and a little more: the table is in the third.
     let in_packets = 2 * 65_488 - 8 - 8 - 4;
-    let sizes = [(10, 600), (100_000, 1), (100_000, 253), (100_000, 254), (100_000, 600)];
+    // Two messages' worth are open here, and one is received.
+    let many = 600.min(harness::room_for_handles() / 3 - 10);
+    assert!(many > 254, "{many}");
+    let sizes = [(10, many), (100_000, 1), (100_000, 253), (100_000, 254), (100_000, many)];
     for (bytes, handles) in sizes.into_iter().chain([(in_packets, 1), (in_packets - 20, 1)]) {
         let mut limits = Limits::default();
         limits.message_bytes = 8 + bytes + 8 + 4 * handles;
