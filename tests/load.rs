@@ -34,13 +34,10 @@ use harness::Child;
 /// told to keep, about.
 const PROCESSES: u32 = if cfg!(debug_assertions) { 200 } else { 1000 };
 
-/// ... and how many if the channel has a bound: each place that becomes free wakes all that wait for one.
-const BOUNDED_PROCESSES: u32 = 200;
-
 /// How many messages each of them sends: more than make a channel hot, and all of them together many times what a socket holds.
 const MESSAGES: u32 = 100;
 
-/// ... and how many if the channel has a bound, for the same reason.
+/// ... and how many if the channel has a bound: with a small one, the processes take turns.
 const FEW_MESSAGES: u32 = 10;
 
 /// How long it may take: so many processes on few processors, beside whatever else runs there.
@@ -124,9 +121,9 @@ struct Senders {
 impl Senders {
     /// Starts them all, and has them begin.
     fn start(sender: Sender) -> Senders {
-        let (processes, messages) = match sender {
-            Sender::Ipc(_) | Sender::Mpsc(_) => (PROCESSES, MESSAGES),
-            Sender::Bounded(_) | Sender::MpscBounded(_) => (BOUNDED_PROCESSES, FEW_MESSAGES),
+        let messages = match sender {
+            Sender::Ipc(_) | Sender::Mpsc(_) => MESSAGES,
+            Sender::Bounded(_) | Sender::MpscBounded(_) => FEW_MESSAGES,
         };
         static LAST: AtomicU32 = AtomicU32::new(0);
         let number = LAST.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +134,7 @@ impl Senders {
         let (gate, opened) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         let mut children = Vec::new();
         // Not all at once: a server has room for so many that have only connected.
-        for process in 0..processes {
+        for process in 0..PROCESSES {
             let (process, messages) = (process.to_string(), messages.to_string());
             let arguments = [name.as_str(), &process, &messages, report.to_str().unwrap()];
             let mut command = harness::command("sending_child", &arguments);

@@ -7,7 +7,7 @@ mod harness;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -332,5 +332,47 @@ fn c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later()
             assert_eq!(receiver.recv().unwrap().0, 300);
             assert!(receiver.try_recv().unwrap_err().is_empty());
         }
+    });
+}
+
+/// How often threads of this process have stopped to wait, those that have ended left out.
+fn voluntary_switches() -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let statuses = threads.map(|thread| thread.unwrap().path().join("status"));
+    statuses
+        .filter_map(|path| {
+            let status = std::fs::read_to_string(path).ok()?;
+            let count =
+                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            count.expect("Linux counts them").trim().parse::<u64>().ok()
+        })
+        .sum()
+}
+
+/// Or each would wake up all that wait, and all but one in vain.
+#[test]
+fn c2_a_place_that_becomes_free_wakes_one_of_many_senders() {
+    const SENDERS: u64 = 64;
+    const EACH: u64 = 20;
+
+    harness::alone("c2_a_place_that_becomes_free_wakes_one_of_many_senders", || {
+        let (sender, receiver) = ipc::sync_channel(1).unwrap();
+        // They are counted as long as they live.
+        let counted = Barrier::new(SENDERS as usize + 1);
+        thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| {
+                    (0..EACH).for_each(|number| sender.send(number).unwrap());
+                    counted.wait();
+                });
+            }
+            let before = voluntary_switches();
+            for _ in 0..SENDERS * EACH {
+                receiver.recv().unwrap();
+            }
+            let switches = voluntary_switches() - before;
+            counted.wait();
+            assert!(switches < 30 * SENDERS * EACH, "{switches} for {} messages", SENDERS * EACH);
+        });
     });
 }

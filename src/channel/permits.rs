@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::frame::{Head, Kind, Malformed};
@@ -23,6 +23,9 @@ pub(super) const STARVED: Duration = Duration::from_millis(100);
 
 /// How often it says so at least, if nothing changes.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// After how long a wait others wait, too: a receiver that is at work lets one sender go on much sooner.
+const CROWDED: Duration = Duration::from_micros(200);
 
 /// For how long a permit to meet the receiver is good.
 const STALE: Duration = Duration::from_millis(50);
@@ -53,6 +56,8 @@ pub(crate) struct Permits {
     is_rendezvous: bool,
     /// Those that were taken in vain. Of what is its parent's a forked child has nothing.
     spare: PerProcess<AtomicUsize>,
+    /// Whether the last sender that waited for one waited as long as if many others do.
+    is_crowded: AtomicBool,
     /// Since when those who do not wait have found none, or have said so; zero if they have not.
     in_vain: AtomicU64,
 }
@@ -131,7 +136,7 @@ pub(super) fn permits(bound: usize, used: usize) -> io::Result<(Permits, Issuer)
 impl Permits {
     fn new(taker: Arc<PermitTaker>, is_rendezvous: bool) -> Permits {
         let (spare, in_vain) = (PerProcess::default(), AtomicU64::new(0));
-        Permits { taker, is_rendezvous, spare, in_vain }
+        Permits { taker, is_rendezvous, spare, is_crowded: AtomicBool::new(false), in_vain }
     }
 
     /// Takes what arrived as this.
@@ -180,6 +185,7 @@ impl Permits {
         let less = |spare: usize| spare.checked_sub(1);
         let mut pause = if self.is_rendezvous { Duration::ZERO } else { STARVED };
         let mut until_told = None;
+        let mut waited_since = None;
         loop {
             // Also those that another thread gives back meanwhile.
             if self.spare.get().fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
@@ -188,7 +194,12 @@ impl Permits {
             // Before it is taken, so that it is not older than it looks.
             let since = self.is_rendezvous.then(Instant::now);
             match self.taker.take().map_err(SendError::Io)? {
-                Permit::Taken => return Ok(Leave { permits: self, since }),
+                Permit::Taken => {
+                    if let Some(waited) = waited_since.as_ref().map(Instant::elapsed) {
+                        self.is_crowded.store(waited >= CROWDED, Ordering::Relaxed);
+                    }
+                    return Ok(Leave { permits: self, since });
+                }
                 Permit::Closed => return Err(SendError::Closed),
                 Permit::None if packets.is_closed() => return Err(SendError::Closed),
                 Permit::None if wait.is_over() => return Err(SendError::Full),
@@ -202,7 +213,9 @@ impl Permits {
                 until_told = Some(until);
             }
             let now = if until.is_before(wait) { until } else { wait };
-            self.taker.wait(packets, now).map_err(SendError::Io)?;
+            let is_in_queue = waited_since.is_some() || self.is_crowded.load(Ordering::Relaxed);
+            waited_since.get_or_insert_with(Instant::now);
+            self.taker.wait(packets, now, is_in_queue).map_err(SendError::Io)?;
         }
     }
 }

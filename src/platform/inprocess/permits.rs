@@ -67,8 +67,8 @@ impl PermitTaker {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Waits until there may be a permit, or the receiver is gone.
-    pub fn wait(&self, _: &PacketSender, wait: Wait) -> io::Result<()> {
+    /// Waits until there may be a permit, or the receiver is gone. All are in the queue.
+    pub fn wait(&self, _: &PacketSender, wait: Wait, _is_in_queue: bool) -> io::Result<()> {
         let state = self.0.lock();
         let is_waiting = |state: &mut State| state.permits == 0 && !state.is_closed;
         let news = &self.0.news;
@@ -91,7 +91,8 @@ impl PermitIssuer {
         let mut state = self.0.lock();
         state.permits = state.permits.saturating_add(count);
         drop(state);
-        self.0.news.notify_all();
+        // One that this wakes and that another one is faster than has nothing to do, and waits again.
+        (0..count).for_each(|_| self.0.news.notify_one());
         0
     }
 

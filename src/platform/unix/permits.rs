@@ -2,8 +2,10 @@
 //! delivers.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
@@ -43,16 +45,40 @@ impl PermitTaker {
     }
 
     /// Waits until there may be a permit, or the receiver of what `packets` sends is gone.
-    pub fn wait(&self, packets: &PacketSender, wait: Wait) -> io::Result<()> {
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(packets.as_fd(), PollFlags::empty()),
-        ];
-        match rustix::event::poll(&mut fds, socket::timeout(wait).as_ref()) {
+    ///
+    /// In the queue, a permit wakes the one that has waited longest; outside, all. It takes five system calls to be in the queue. If the
+    /// one that a permit wakes is killed before it takes it, another finds the permit when it looks again or the next is issued.
+    pub fn wait(&self, packets: &PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()> {
+        let timeout = socket::timeout(wait);
+        let waited = match is_in_queue.then(|| self.queue(packets)) {
+            Some(Ok(queue)) => {
+                let mut events = [const { MaybeUninit::<Event>::uninit() }; 1];
+                epoll::wait(&queue, &mut events, timeout.as_ref()).map(drop)
+            }
+            // Also without a descriptor, or where a sandbox forbids it.
+            None | Some(Err(_)) => {
+                let mut fds = [
+                    PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN),
+                    PollFd::from_borrowed_fd(packets.as_fd(), PollFlags::empty()),
+                ];
+                rustix::event::poll(&mut fds, timeout.as_ref()).map(drop)
+            }
+        };
+        match waited {
             // The caller looks again.
-            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Ok(()) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
+    }
+
+    /// A place at the end of the queue of those that wait for permits. One that was kept would stay ahead of those that came later.
+    fn queue(&self, packets: &PacketSender) -> Result<OwnedFd, Errno> {
+        let queue = epoll::create(CreateFlags::CLOEXEC)?;
+        let event = EventFlags::IN | EventFlags::EXCLUSIVE;
+        epoll::add(&queue, &self.0, EventData::new_u64(0), event)?;
+        // That the other side is gone wakes all.
+        epoll::add(&queue, packets, EventData::new_u64(1), EventFlags::empty())?;
+        Ok(queue)
     }
 }
 

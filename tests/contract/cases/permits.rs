@@ -86,7 +86,7 @@ fn several_threads_take_and_issue() {
                     while taken < 1000 {
                         match taker.take().unwrap() {
                             Permit::Taken => taken += 1,
-                            Permit::None => taker.wait(&sender, soon()).unwrap(),
+                            Permit::None => taker.wait(&sender, soon(), false).unwrap(),
                             Permit::Closed => panic!("its issuer lives"),
                         }
                     }
@@ -110,16 +110,18 @@ fn who_waits_learns_of_permits_and_of_the_end() {
     let (taker, issuer) = permits(0).unwrap();
     let (sender, receiver) = channel();
     let started = Instant::now();
-    taker.wait(&sender, Wait::at_most(Duration::from_millis(20))).unwrap();
-    assert!(started.elapsed() >= Duration::from_millis(20));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while taker.take().unwrap() != Permit::Taken {
-                taker.wait(&sender, Wait::Forever).unwrap();
-            }
+    for (milliseconds, is_in_queue) in [(20, false), (40, true)] {
+        taker.wait(&sender, Wait::at_most(Duration::from_millis(20)), is_in_queue).unwrap();
+        assert!(started.elapsed() >= Duration::from_millis(milliseconds));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while taker.take().unwrap() != Permit::Taken {
+                    taker.wait(&sender, Wait::Forever, is_in_queue).unwrap();
+                }
+            });
+            issuer.issue(1);
         });
-        issuer.issue(1);
-    });
+    }
     // A backend need not say of the place that there will be none, because the channel ends with it.
     let is_over = |taker: &PermitTaker| match taker.take().unwrap() {
         Permit::Closed => true,
@@ -127,11 +129,14 @@ fn who_waits_learns_of_permits_and_of_the_end() {
         Permit::Taken => panic!("none was issued"),
     };
     thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over(&taker) {
-                taker.wait(&sender, Wait::Forever).unwrap();
-            }
-        });
+        for is_in_queue in [false, true, true] {
+            let (taker, sender, is_over) = (&taker, &sender, &is_over);
+            scope.spawn(move || {
+                while !is_over(taker) {
+                    taker.wait(sender, Wait::Forever, is_in_queue).unwrap();
+                }
+            });
+        }
         drop((receiver, issuer));
     });
     // That is something to be taken note of, so that it is not taken for a full channel.
