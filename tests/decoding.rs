@@ -312,6 +312,39 @@ mod types {
         assert_not_awaited((1, within(Whatever(3))));
     }
 
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Sparse {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<u16>,
+        second: Option<u16>,
+    }
+
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Flattened {
+        number: u32,
+        #[serde(flatten)]
+        sparse: Sparse,
+    }
+
+    /// Of the first field, what is read would be the second, without an error.
+    #[test]
+    fn with_a_field_that_is_left_out_are_an_error_where_they_are_sent() {
+        let _watchdog = harness::watchdog();
+        let (sender, receiver) = ipc::channel().unwrap();
+        let sparse = Sparse { first: None, second: Some(1) };
+        assert_says::<Sparse>(sender.send(sparse.clone()).unwrap_err(), "field `first`");
+        let whole = Sparse { first: Some(2), ..sparse.clone() };
+        sender.send(whole.clone()).unwrap();
+        assert_eq!(receiver.recv().unwrap(), whole);
+        let (sender, receiver) = mpsc::channel();
+        assert_eq!(sender.send(vec![whole.clone(), sparse.clone()]).unwrap_err().0[1], sparse);
+        sender.send(vec![whole.clone()]).unwrap();
+        assert_eq!(receiver.recv().unwrap(), [whole]);
+        let (sender, _receiver) = ipc::channel().unwrap();
+        let flattened = Flattened { number: 3, sparse };
+        assert_says::<Flattened>(sender.send(flattened).unwrap_err(), "how many elements");
+    }
+
     #[test]
     fn are_named_where_a_message_is_not_one() {
         let _watchdog = harness::watchdog();

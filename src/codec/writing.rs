@@ -1,6 +1,7 @@
 //! Keeps values that no receiver takes from being sent, and byte sequences from costing more than a copy.
 //!
 //! A serializer that passes everything on to the format's own one, and
+//! - refuses to leave out a field of a structure, which no receiver would notice;
 //! - counts how deeply values are nested, and the elements of sequences and maps, as [`reading`](super::reading) does;
 //! - writes a sequence of `u8` into the message in one piece, instead of one byte after the other.
 
@@ -78,6 +79,16 @@ impl<T: Serialize + ?Sized> Serialize for Whole<'_, '_, '_, T> {
 #[inline(never)]
 fn refused<E: Error>(why: OutOfBounds) -> E {
     E::custom(why)
+}
+
+/// The format does not say which fields there are: one that is only sometimes there would be read from what follows it.
+#[cold]
+#[inline(never)]
+fn left_out<E: Error>(field: &str) -> E {
+    E::custom(format_args!(
+        "the field `{field}` is left out (`skip_serializing_if`), and the format has no names of fields by which \
+         a receiver could tell"
+    ))
 }
 
 macro_rules! forward {
@@ -311,7 +322,7 @@ macro_rules! structure {
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), S::Error> {
-                self.inner.skip_field(key)
+                Err(left_out(key))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {

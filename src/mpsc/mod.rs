@@ -35,9 +35,10 @@
 //!   never received, strait closes the endpoints and handles; it does not run their `Drop` again.
 //! - Serde has to read back what it has written, in a format that does not describe itself. `tag`,
 //!   `untagged`, `flatten`, `skip_serializing_if` and types such as `serde_json::Value` do not work
-//!   with such formats. Receiving a value of a type that needs a self-describing format is an error
-//!   as if the channel were disconnected; [`IpcReceiver`](crate::ipc::IpcReceiver) reports which
-//!   type it is.
+//!   with such formats. Sending a value with `flatten`, or without a field that
+//!   `skip_serializing_if` leaves out, is an error. Receiving a value of one of the other types is
+//!   an error as if the channel were disconnected;
+//!   [`IpcReceiver`](crate::ipc::IpcReceiver) reports which type it is.
 //! - [`SendError`] can also mean that the value could not be sent: its `Serialize` impl failed, it
 //!   is larger than [the limits](crate#what-is-not-guaranteed), or the operating system refused.
 //!   [`Sender::send_ref`] returns the reason.
