@@ -746,6 +746,8 @@ mod between_processes {
             libc::SYS_preadv2,
             libc::SYS_io_setup,
             libc::SYS_io_submit,
+            libc::SYS_epoll_create1,
+            libc::SYS_epoll_ctl,
             libc::SYS_readlinkat,
             #[cfg(target_arch = "x86_64")]
             libc::SYS_readlink,
@@ -766,10 +768,13 @@ mod between_processes {
                     let (sender, receiver) = ipc::sync_channel(0).unwrap();
                     expect_full(sender.try_send(&0), "in a sandbox");
                     // The thread inherits the sandbox.
-                    let sending =
-                        thread::spawn(move || (0..10).for_each(|n| sender.send(n).unwrap()));
-                    assert_eq!(receiver.iter().collect::<Vec<u64>>(), (0..10).collect::<Vec<_>>());
-                    sending.join().unwrap();
+                    let sending = [(); 3].map(|()| {
+                        let sender = sender.clone();
+                        thread::spawn(move || (0..10).for_each(|n| sender.send(n).unwrap()))
+                    });
+                    drop(sender);
+                    assert_eq!(receiver.iter().sum::<u64>(), 3 * 45);
+                    sending.into_iter().for_each(|sending| sending.join().unwrap());
                 });
                 in_sandbox.join().unwrap();
             }

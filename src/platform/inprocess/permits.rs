@@ -91,8 +91,12 @@ impl PermitIssuer {
         let mut state = self.0.lock();
         state.permits = state.permits.saturating_add(count);
         drop(state);
-        // One that this wakes and that another one is faster than has nothing to do, and waits again.
-        (0..count).for_each(|_| self.0.news.notify_one());
+        match count {
+            0 => {}
+            // If another sender takes the permit first, the one that this wakes waits again.
+            1 => self.0.news.notify_one(),
+            _ => self.0.news.notify_all(),
+        }
         0
     }
 

@@ -153,15 +153,14 @@ impl Semaphore {
         }
     }
 
+    /// Adds up to [`MAX_ADDED`] units one by one, because each addition wakes only one of those that wait in a queue.
     fn write(&self, units: usize) -> usize {
-        if !self.is_ready(PollFlags::OUT) {
-            // With so many, nobody needs one.
-            return units;
-        }
-        match rustix::io::write(&self.0, &(units as u64).to_ne_bytes()) {
-            Ok(_) => 0,
-            Err(_) => units,
-        }
+        // If there are so many that there is no room for another one, no sender needs it.
+        let add_one = || {
+            self.is_ready(PollFlags::OUT)
+                && rustix::io::write(&self.0, &1_u64.to_ne_bytes()).is_ok()
+        };
+        units - (0..units.min(MAX_ADDED)).take_while(|_| add_one()).count()
     }
 
     /// Whether both are the same one. Where neither call for that is there, no two are.

@@ -145,6 +145,26 @@ fn who_waits_learns_of_permits_and_of_the_end() {
 }
 
 #[test]
+fn permits_that_are_issued_at_once_wake_one_sender_each() {
+    let _watchdog = watchdog();
+    let (taker, issuer) = permits(0).unwrap();
+    let (sender, _receiver) = channel();
+    for _ in 0..20 {
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while taker.take().unwrap() != Permit::Taken {
+                        taker.wait(&sender, Wait::Forever, true).unwrap();
+                    }
+                });
+            }
+            thread::sleep(Duration::from_millis(5));
+            assert_eq!(issuer.issue(8), 0);
+        });
+    }
+}
+
+#[test]
 fn both_sides_travel() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
