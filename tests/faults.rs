@@ -21,8 +21,8 @@ use rustix::process::{WaitOptions, WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc::{
-    self, IpcError, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender, IpcServer,
-    IpcSharedMemory, ServerName, TryRecvError, TrySelectError,
+    self, ChannelOptions, IpcError, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender,
+    IpcServer, IpcSharedMemory, ServerName, TryRecvError, TrySelectError,
 };
 use strait::router::RouterProxy;
 
@@ -474,6 +474,35 @@ fn meeting() {
     client.join().unwrap();
 }
 
+/// Each message is sent when the one before it was answered, so that nothing but itself wakes its receiver, which sleeps.
+fn answered() {
+    let channel = || insist(|| ChannelOptions::new().spin(Duration::ZERO).channel::<u32>());
+    let ((sender, receiver), (answer, answers)) = (channel(), channel());
+    let answering = thread::spawn(move || {
+        loop {
+            match receiver.recv() {
+                Ok(number) => insist(|| answer.send(number)),
+                Err(IpcError::Disconnected) => break,
+                Err(_) => {}
+            }
+        }
+    });
+    let mut errors = 0;
+    for number in 0..150 {
+        insist(|| sender.send(number));
+        loop {
+            match answers.try_recv_timeout(Duration::from_secs(20)) {
+                Ok(answered) => break assert_eq!(answered, number),
+                Err(TryRecvError::Empty) => panic!("{number} is not answered"),
+                Err(_) => errors += 1,
+            }
+            assert!(errors < PATIENCE, "errors for ever");
+        }
+    }
+    drop(sender);
+    answering.join().unwrap();
+}
+
 const PROGRAMS: &[(&str, fn())] = &[
     ("recv", by_recv),
     ("late", late),
@@ -482,6 +511,7 @@ const PROGRAMS: &[(&str, fn())] = &[
     ("bounded", bounded),
     ("moving", moving),
     ("meeting", meeting),
+    ("answered", answered),
 ];
 
 // ---- Every run ----
@@ -526,10 +556,15 @@ fn end_at_panic() {
 
 #[track_caller]
 fn run_all(what: &str, program: fn()) {
+    run_kinds(what, program, |_| true);
+}
+
+#[track_caller]
+fn run_kinds(what: &str, program: fn(), is_meant: fn(&Kind) -> bool) {
     let _watchdog = harness::watchdog_for(Duration::from_secs(500));
     let mut failed = 0;
     let mut complaints = Vec::new();
-    for &kind in KINDS {
+    for &kind in KINDS.iter().filter(|kind| is_meant(kind)) {
         for &errno in kind.errnos {
             for place in 0.. {
                 match run(program, kind, errno, place) {
@@ -580,6 +615,11 @@ fn of_receivers_that_move() {
 #[test]
 fn of_servers() {
     run_all("meeting", meeting);
+}
+
+#[test]
+fn of_messages_that_wake_their_receiver() {
+    run_kinds("answered", answered, |kind| kind.name == "sendmsg");
 }
 
 /// What is not a call of strait's, or cannot fail with valid arguments: memory and threads of this process, time, and the end of

@@ -4,6 +4,7 @@
 //! those with attachments always do. All get their stamps here, under one lock, so that a ring has one writer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{hint, io, mem, thread};
 
 use super::frame::{Head, Kind};
@@ -27,6 +28,12 @@ const PATIENCE_NANOS: u64 = 50_000;
 
 /// ... and so many nanoseconds more for each byte of the message: a receiver that takes longer is slower than new memory.
 const PATIENCE_NANOS_PER_BYTE: u64 = 1;
+
+/// How often a sender tries to wake a receiver for which the kernel has no memory, ...
+const WAKE_ATTEMPTS: u32 = 6;
+
+/// ... and for how long it sleeps after the first attempt; twice as long after each further one: 31 ms in all.
+const WAKE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Up to this size a ring grows at once, and stays as large: what was used before is used again, and that in the cache.
 const WORKING_SET: u32 = 1 << 20;
@@ -460,14 +467,22 @@ impl Link {
     #[cold]
     fn wake(&mut self, packets: &PacketSender) -> Result<(), Unsent> {
         let head = Head::new(Kind::Bell, 0, 0);
-        let sent = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
-        self.owes_bell = false;
-        match sent {
-            // If the socket is full, there is something in it to wake up for.
-            Ok(()) | Err((SendError::Full, _)) => {}
-            Err((SendError::Closed, _)) => return Err(Unsent::Gone),
-            // The message counts as sent, so what is missing is made up for with the next.
-            Err(_) => self.owes_bell = true,
+        let mut pause = WAKE_PAUSE;
+        for attempt in 1..=WAKE_ATTEMPTS {
+            let sent = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
+            self.owes_bell = false;
+            match sent {
+                // If the socket is full, there is something in it to wake up for.
+                Ok(()) | Err((SendError::Full, _)) => break,
+                Err((SendError::Closed, _)) => return Err(Unsent::Gone),
+                // The kernel has no memory for now. The message counts as sent, and nothing else may follow it.
+                Err(_) if attempt < WAKE_ATTEMPTS => {
+                    thread::sleep(pause);
+                    pause *= 2;
+                }
+                // What is missing is made up for with the next.
+                Err(_) => self.owes_bell = true,
+            }
         }
         Ok(())
     }
