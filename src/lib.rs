@@ -47,9 +47,9 @@
 //!
 //! # Connecting by name
 //!
-//! Processes that did not start each other connect by a name, as with ipc-channel. The server
-//! binds the name. The client connects to it and sends the first message: usually the sender of a
-//! channel for the way back.
+//! Processes that did not start each other connect by a name, as with ipc-channel. One process
+//! makes a server, which has a name. The client connects to that name and sends the first
+//! message: usually the sender of a channel for the way back.
 //!
 //! ```
 //! use strait::ipc::{self, IpcOneShotServer, IpcSender};
@@ -373,9 +373,9 @@
 //! - A message has at most [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536
 //!   handles](ipc::MAX_MESSAGE_ATTACHMENTS). Values may be nested 128 structs and enums deep, and
 //!   256 sequences, maps, tuples and options. A thread without enough stack for that refuses
-//!   deeper values (Linux; elsewhere its stack overflows). Without optimisation, the usual 2 MiB
-//!   of a thread are too few to receive values nested that deep, if the type itself has much more
-//!   than half a KiB.
+//!   deeper values (Linux; elsewhere its stack overflows). Without optimisation, a thread's usual
+//!   2 MiB are too few to receive values nested that deep. That concerns types that themselves
+//!   have much more than half a KiB.
 //! - All sequences and maps of a message together have at most 1,048,576 elements more than the
 //!   message has bytes: a longer `Vec<()>` is not sent. At most 65,536 elements that have no
 //!   bytes but take up memory, such as structs with only skipped fields, are received.
