@@ -289,8 +289,8 @@
 //!
 //! With the feature `async`, receivers and servers are streams, and a starting process is a
 //! future, on any runtime. Sending has no future: `try_send` never blocks, and the task sleeps
-//! while the channel is full. [The table](crate#what-may-block) lists the calls that block a
-//! task's thread.
+//! while the channel is full. [The table](crate#what-may-block) lists the calls that a task
+//! must not make.
 //!
 //! ```standalone_crate
 //! # #[cfg(not(all(target_os = "linux", feature = "async", not(feature = "force-inprocess"))))]
