@@ -231,11 +231,11 @@
 //! }
 //! ```
 //!
-//! A channel for each response costs some 20 µs and, while the request is open, two file
-//! descriptors in the client and one in the service. One channel for all responses to a client,
-//! with a number in each request and response, costs none of that. If the service ends without
-//! having received a request, the sender in the request is dropped with it. So the client does
-//! not block forever.
+//! A channel for each response costs some 20 µs. While the request is open, it also costs two
+//! file descriptors in the client and one in the service. One channel for all responses to a
+//! client, with a number in each request and response, costs none of that. If the service ends
+//! without having received a request, the sender in the request is dropped with it. So the client
+//! does not block forever.
 //!
 //! Processes that did not start each other find a service by its name. See
 //! [`IpcServer`](crate::ipc::IpcServer), which makes a channel in each direction for each client.
