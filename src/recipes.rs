@@ -1,6 +1,6 @@
 //! Whole programs for common tasks, to copy. This module has no items.
 //!
-//! A crate that sends values of its own types needs serde with its derives:
+//! A crate that sends values of its own types needs serde with its derive macros:
 //!
 //! ```toml
 //! [dependencies]
@@ -8,20 +8,20 @@
 //! strait = "0.1"
 //! ```
 //!
-//! Each program starts itself again as its child, with an argument that says so. A child can as
-//! well be another program.
+//! Each program starts itself again as its child, with an argument for that. A child can also be
+//! another program.
 //!
 //! - [A worker pool](#a-worker-pool)
-//! - [A supervisor](#a-supervisor) that restarts a crashed child
+//! - [A supervisor](#a-supervisor) that replaces a crashed child
 //! - [Request and response](#request-and-response)
 //! - [A bounded channel to a child](#a-bounded-channel-to-a-child)
 //! - [tokio](#tokio)
 //!
 //! # A worker pool
 //!
-//! Each worker has a channel for its jobs, and all send their results into one channel. A worker
-//! gets its next job when it has finished one, so that slow jobs do not hold up the others; a
-//! second job keeps it busy until then.
+//! Each worker has a channel for its jobs, and all workers send their results into one channel. A
+//! worker gets its next job when it has finished one, so that slow jobs do not delay the others.
+//! A second job in its channel keeps the worker busy until then.
 //!
 //! ```standalone_crate
 //! use std::env;
@@ -31,7 +31,7 @@
 //! use strait::ipc::{self, IpcReceiver, IpcSender};
 //! use strait::process::{self, ChannelCommand};
 //!
-//! /// What a worker gets: its number, its jobs, and where its results go.
+//! /// What a worker receives: its number, its jobs, and the sender for its results.
 //! type Setup = (usize, IpcReceiver<u64>, IpcSender<(usize, u64)>);
 //!
 //! fn work() -> Result<(), Box<dyn Error>> {
@@ -87,14 +87,14 @@
 //! }
 //! ```
 //!
-//! `send` to a worker that has crashed is [`Disconnected`](crate::IpcError::Disconnected), and the
-//! jobs that it had are lost. Keep a copy of each job until its result is there, as the next recipe
-//! does.
+//! `send` to a worker that has crashed fails with
+//! [`Disconnected`](crate::IpcError::Disconnected), and the jobs that the worker had are lost.
+//! Keep a copy of each job until its result has arrived, as the next recipe does.
 //!
 //! # A supervisor
 //!
-//! The supervisor keeps the job until the child has answered. If the child ends before, `recv`
-//! returns `Disconnected`; if it hangs, `recv_timeout` returns `Empty`. In both cases the
+//! The supervisor keeps the job until the child has answered. If the child ends before that,
+//! `recv_timeout` fails with `Disconnected`; if it hangs, with `Empty`. In both cases the
 //! supervisor starts another child and sends the job again, three times at most.
 //!
 //! ```standalone_crate
@@ -125,7 +125,7 @@
 //!     fn start() -> io::Result<Worker> {
 //!         let mut command = Command::new(env::current_exe()?);
 //!         let (mut child, jobs, squares) = command.arg("worker").spawn_with_channel()?;
-//!         // Also a child that hangs ends when the supervisor replaces it.
+//!         // A child that hangs is killed when the supervisor replaces it.
 //!         child.kill_on_drop(true);
 //!         Ok(Worker { child, jobs, squares })
 //!     }
@@ -177,8 +177,8 @@
 //!
 //! # Request and response
 //!
-//! A request carries the sender for its response. Any number of clients, in any processes, can send
-//! requests into one channel.
+//! A request contains the sender for its response. Any number of clients, in any processes, can
+//! send requests into one channel.
 //!
 //! ```standalone_crate
 //! use std::env;
@@ -206,7 +206,7 @@
 //! fn serve() -> Result<(), Box<dyn Error>> {
 //!     let (_, requests) = process::parent::<(), Request>()?;
 //!     for Request { text, reply } in requests {
-//!         // An error if the client has ended. The service goes on.
+//!         // Fails if the client has ended. The service continues.
 //!         let _ = reply.send(text.parse().map_err(|error| format!("{error}")));
 //!     }
 //!     Ok(())
@@ -231,19 +231,20 @@
 //! }
 //! ```
 //!
-//! A channel for each response costs some 20 µs and, while the request is open, two file
-//! descriptors in the client and one in the service. One channel for all responses to a client,
-//! with a number in each request and response, costs none of that. If the service ends without
-//! having received a request, its sender is dropped with the request, so that the client never
-//! waits in vain.
+//! A channel for each response costs some 20 µs. While the request is open, it also costs two
+//! file descriptors in the client and one in the service. One channel for all responses to a
+//! client, with a number in each request and response, costs none of that. If the service ends
+//! without having received a request, the sender in the request is dropped with it. So the client
+//! does not block forever.
 //!
-//! Processes that did not start each other find a service by its name: see
+//! Processes that did not start each other find a service by its name. See
 //! [`IpcServer`](crate::ipc::IpcServer), which makes a channel in each direction for each client.
 //!
 //! # A bounded channel to a child
 //!
-//! The channels of [`spawn_with_channel`](crate::process::ChannelCommand::spawn_with_channel) have
-//! no bound. Make a channel that has one, and send its receiver as the first message.
+//! The channels of [`spawn_with_channel`](crate::process::ChannelCommand::spawn_with_channel) are
+//! unbounded. For backpressure, make a bounded channel and send its receiver as the first
+//! message.
 //!
 //! ```standalone_crate
 //! use std::env;
@@ -286,9 +287,10 @@
 //!
 //! # tokio
 //!
-//! With the feature `async`, receivers and servers are streams, and a starting process is a future,
-//! on any runtime. Sending has no future: `try_send` never blocks, and the task sleeps while the
-//! channel is full. [The table](crate#what-may-block) lists what must not be called in a task.
+//! With the feature `async`, receivers and servers are streams, and a starting process is a
+//! future, on any runtime. Sending has no future: `try_send` never blocks, and the task sleeps
+//! while the channel is full. [The table](crate#what-may-block) lists the calls that a task
+//! must not make.
 //!
 //! ```standalone_crate
 //! # #[cfg(not(all(target_os = "linux", feature = "async", not(feature = "force-inprocess"))))]
@@ -361,5 +363,5 @@
 //! # use program::main;
 //! ```
 //!
-//! Without the feature `async`, a receiver goes into tokio's `AsyncFd`: `strait::os::unix` has a
+//! Without the feature `async`, put a receiver into tokio's `AsyncFd`: `strait::os::unix` has a
 //! program for that.
