@@ -167,7 +167,8 @@ impl<T> IpcSender<T> {
     ///     loop {
     ///         match requests.try_send(&reply) {
     ///             Ok(()) => return Ok(()),
-    ///             // With tokio, `tokio::task::yield_now`, or `tokio::time::sleep` for a millisecond.
+    ///             // With tokio: `tokio::task::yield_now`, or `tokio::time::sleep` for one
+    ///             // millisecond.
     ///             Err(TrySendError::Full) => yield_now().await,
     ///             Err(TrySendError::IpcError(error)) => return Err(error),
     ///         }
