@@ -168,7 +168,7 @@ impl From<postcard::Error> for SerDeError {
 /// loop {
 ///     match receiver.recv() {
 ///         Ok(number) => sum += number,
-///         // One message is lost; the channel works.
+///         // One message is discarded; the channel stays connected.
 ///         Err(IpcError::SerializationError(error)) => eprintln!("{error}"),
 ///         // All senders have been dropped.
 ///         Err(IpcError::Disconnected) => break,

@@ -32,8 +32,8 @@ impl Messages {
         Messages { source: Mutex::new(Source::New(slot)), turn: Turn::default() }
     }
 
-    /// Polls for the next message, and converts it with `take`, which also gets the buffer that it
-    /// is in. `None` is the end.
+    /// Polls for the next message, and converts it and its buffer with `take`. Returns `None` at
+    /// the end of the stream.
     pub(super) fn poll_next<R>(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,5 +1,5 @@
-//! Limits on the memory and the handles that a peer can make this process hold, and on the time for
-//! which a peer can block it.
+//! Limits on the memory and the handles that a peer can make this process hold, and on how long it
+//! can block this process.
 
 use std::time::Duration;
 

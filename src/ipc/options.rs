@@ -75,8 +75,8 @@ impl ChannelOptions {
     /// time reduces the latency of answers from slower peers, and costs processor time.
     ///
     /// The receiver spins only while spinning has been successful lately, and only on a machine
-    /// with more than one processor. A receiver set spins for the shortest time of those members
-    /// that it spins for.
+    /// with more than one processor. In a receiver set, the shortest time among the members with
+    /// something to spin for applies.
     #[must_use]
     pub fn spin(mut self, limit: Duration) -> ChannelOptions {
         self.options.spin_nanos = nanos(limit);
@@ -89,16 +89,15 @@ impl ChannelOptions {
     /// If disabled, all messages go through the operating system's channel: each message costs a
     /// system call in both processes. [`send`](super::IpcSender#blocking) blocks for up to ten
     /// seconds while that channel is full (on Linux, with some 200 KiB). A sender that has learned
-    /// that the receiver shares no memory does not share memory with this channel again, even if it
-    /// is enabled later.
+    /// about this does not share memory with this channel again, even if it is enabled later.
     #[must_use]
     pub fn shared_memory(mut self, is_used: bool) -> ChannelOptions {
         self.options.shares_memory = is_used;
         self
     }
 
-    /// Sets how long idle shared memory is kept before it is released: about a second by default,
-    /// at least a millisecond. `Duration::MAX` keeps it for as long as the channel exists.
+    /// Sets how long idle shared memory is kept: about a second by default, at least a millisecond.
+    /// `Duration::MAX` keeps it for as long as the channel exists.
     ///
     /// After that time, a receiver that blocks or is busy stops using the memory. A blocked
     /// receiver wakes up once or twice for that, and a receiver set once a second while it uses

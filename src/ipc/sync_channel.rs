@@ -24,8 +24,8 @@ use crate::platform::Wait;
 /// channel](super::channel).
 ///
 /// A process that takes permits and dies, or does not send, blocks the other senders for some
-/// tenths of a second: then the receiver issues these permits again. A message that is sent late
-/// nevertheless exceeds the bound.
+/// tenths of a second: then the receiver issues these permits again. If the process sends its
+/// message late nevertheless, that message exceeds the bound.
 ///
 /// # Errors
 ///
@@ -39,8 +39,9 @@ use crate::platform::Wait;
 ///
 /// The receiver uses the kernel's asynchronous I/O (`io_setup`, `io_submit`, `io_getevents`), so
 /// that no sender can block it. A process that has used it takes some tens of milliseconds longer
-/// to exit. A sandbox can make these calls fail, but must not kill the process for them. In such a
-/// sandbox, and before Linux 5.8, a process that has a sender can block the receiver or other
+/// to exit. A sandbox can make these calls fail, but must not kill the process for them.
+///
+/// In such a sandbox, and before Linux 5.8, a process with a sender can block the receiver or other
 /// senders, by tampering with the permits.
 ///
 /// # Examples

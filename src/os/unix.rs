@@ -228,15 +228,15 @@ fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
     let left = || slot.with_remains(|remains| Some(remains.lent()?.as_raw_fd()));
     match lent.or_else(|| left()?) {
         // SAFETY: the slot is borrowed, and a lent file descriptor stays open under its number
-        // while the slot exists. This holds also when the receiver is moved, and when it comes
-        // back.
+        // while the slot exists. This also holds for a receiver that is moved, or that returns
+        // because its message was not sent.
         Some(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
         None => stand_in(io::Error::other("the receiver was moved")),
     }
 }
 
-/// The file descriptor to lend for an endpoint that has none, for this reason. It is always
-/// readable.
+/// Returns a file descriptor that is always readable, for an endpoint that has none for this
+/// reason.
 fn stand_in(reason: io::Error) -> BorrowedFd<'static> {
     unix::placeholder().unwrap_or_else(|error| {
         panic!("{reason}, and there is no descriptor left to stand for the endpoint: {error}")
