@@ -13,7 +13,7 @@ use crate::error::IpcError;
 use crate::ipc::{IpcReceiver, IpcSender};
 use crate::process::{self, Child, Starting};
 
-/// The future of a [`Starting`]: of a process that was started and has not called
+/// The future of a [`Starting`], a process that was started and has not called
 /// [`parent`](crate::process::parent) yet. `.await` converts a [`Starting`] into it.
 ///
 /// Its output is that of [`Starting::connect`]. The future has no timeout; use one of the runtime.

@@ -104,7 +104,8 @@ impl ChannelOptions {
     /// shared memory.
     ///
     /// The sender then uses the operating system's channel, and shares memory again when it sends
-    /// much. The memory is released when its sender has sent again or has been dropped.
+    /// many or large messages. The memory is released when its sender has sent again or has been
+    /// dropped.
     #[must_use]
     pub fn keep_memory(mut self, duration: Duration) -> ChannelOptions {
         self.options.idle_nanos = nanos(duration);

@@ -41,8 +41,8 @@ use crate::platform::Wait;
 /// that no sender can block it. A process that has used it takes some tens of milliseconds longer
 /// to exit. A sandbox can make these calls fail, but must not kill the process for them.
 ///
-/// In such a sandbox, and before Linux 5.8, a process with a sender can block the receiver or other
-/// senders, by tampering with the permits.
+/// In a sandbox that makes these calls fail, and before Linux 5.8, a process with a sender can
+/// block the receiver or other senders, by tampering with the permits.
 ///
 /// # Examples
 ///
@@ -106,9 +106,9 @@ impl<T: Serialize> IpcSyncSender<T> {
     /// # Errors
     ///
     /// - Any error of [`IpcSender::send`](super::IpcSender::send), except as follows.
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) only if this user has had too many handles in
-    ///   unreceived messages, of all channels, for [`SEND_PATIENCE`](super::SEND_PATIENCE): as many
-    ///   as the system allows.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) only if, for
+    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), this user has had as many handles in unreceived
+    ///   messages, of all channels, as the system allows.
     ///
     /// # Examples
     ///
