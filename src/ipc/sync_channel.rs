@@ -41,8 +41,8 @@ use crate::platform::Wait;
 /// that no sender can block it. A process that has used it takes some tens of milliseconds longer
 /// to exit. A sandbox can make these calls fail, but must not kill the process for them.
 ///
-/// In a sandbox that makes these calls fail, and before Linux 5.8, a process with a sender can
-/// block the receiver or other senders, by tampering with the permits.
+/// A process with a sender can block the receiver or other senders by tampering with the permits in
+/// two cases: before Linux 5.8, and in a sandbox that makes these calls fail.
 ///
 /// # Examples
 ///
