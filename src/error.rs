@@ -1,6 +1,7 @@
-//! The errors of the `ipc` face: the enums of ipc-channel, variants and all. None is
-//! `non_exhaustive`: programs for ipc-channel match them exhaustively. `TrySendError` has the form
-//! of `TryRecvError`, so that what can still go wrong becomes an `IpcError`.
+//! The errors of the `ipc` module: the enums of ipc-channel, with the same variants. None of them
+//! is `non_exhaustive`, because programs written for ipc-channel match them exhaustively.
+//! `TrySendError` has the form of `TryRecvError`, so that all errors except `Full` become an
+//! `IpcError`.
 
 use std::any::type_name;
 use std::fmt;
@@ -12,18 +13,19 @@ use thiserror::Error;
 
 use crate::codec::{FormatError, NotSelfDescribing};
 
-/// A value that could not be made into a message, or a message that could not be made into a value.
+/// The error of encoding a value into a message, or of decoding a message into a value.
 ///
-/// It names the type of the value that was sent, or of the value to be received. It names the type
-/// that a received message had where it was sent, too, if the sender's process has told it when the
-/// two met: a parent and its [child](crate::process), a [server](crate::ipc::IpcServer) and its
-/// client, a client of a [one-shot server](crate::ipc::IpcOneShotServer). A receiver that moves to
-/// another process does not take that name along.
+/// The error names the type of the value that was sent, or of the value to be received. For a
+/// received message it also names the type in the sender's program, if the two processes exchanged
+/// a handshake. Such processes are a parent and its [child](crate::process), a
+/// [server](crate::ipc::IpcServer) and its client, and a client of a [one-shot
+/// server](crate::ipc::IpcOneShotServer). A receiver that moves to another process does not take
+/// that name along.
 ///
-/// Processes that do not speak the same version of strait's protocol, or have different codecs,
-/// exchange nothing. The first error then names the version and codec of both.
+/// Processes that have different versions of strait's protocol or different codecs exchange no
+/// messages. The first error then names the versions and codecs of both processes.
 ///
-/// [`source`](std::error::Error::source) returns the cause: the error of the format, handles that
+/// [`source`](std::error::Error::source) returns the cause: an error of the format, handles that
 /// are missing or of the wrong kind, or a packet that breaks the protocol.
 ///
 /// # Examples
@@ -45,14 +47,15 @@ pub struct SerDeError {
     source: FormatError,
 }
 
-/// What was being done with a message, with the name of the type of its value.
+/// The operation that failed, with the name of the value's type.
 #[derive(Clone, Debug)]
 enum Stage {
     Encoding(&'static str),
     Meeting,
     Receiving,
     Decoding(&'static str),
-    /// Decoding, with what the sender calls its type. What is rare is in a box: results have room for an error.
+    /// Decoding, with the sender's name of the type. The names are boxed because this is rare, and
+    /// because every result has room for an error.
     DecodingOf(Box<(Arc<str>, &'static str)>),
     #[cfg(feature = "postcard")]
     Converting,
@@ -75,36 +78,37 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Nothing that it holds can be left half changed by a panic; as in ipc-channel.
+/// A panic cannot leave any part of the error half modified. ipc-channel has these implementations,
+/// too.
 impl UnwindSafe for SerDeError {}
 impl RefUnwindSafe for SerDeError {}
 
 impl SerDeError {
-    /// A `T` was not made into a message.
+    /// A `T` could not be encoded.
     #[cold]
     pub(crate) fn of_encoding<T: ?Sized>(source: FormatError) -> SerDeError {
         SerDeError { stage: Stage::Encoding(type_name::<T>()), source }
     }
 
-    /// A message did not arrive.
+    /// A message could not be received.
     #[cold]
     pub(crate) fn of_receiving(source: FormatError) -> SerDeError {
         SerDeError { stage: Stage::Receiving, source }
     }
 
-    /// No `T` was made of a message.
+    /// A message could not be decoded into a `T`.
     #[cold]
     pub(crate) fn of_decoding<T>(source: FormatError) -> SerDeError {
         SerDeError { stage: Stage::Decoding(type_name::<T>()), source }
     }
 
-    /// A peer speaks another protocol, or has another codec.
+    /// A peer has another version of the protocol, or another codec.
     #[cold]
     pub(crate) fn of_meeting(source: FormatError) -> SerDeError {
         SerDeError { stage: Stage::Meeting, source }
     }
 
-    /// If a message was not decoded: what its sender calls the type of what it sends.
+    /// Adds the sender's name of the type, if the error is one of decoding.
     #[cold]
     pub(crate) fn sent_as(self, sent: Option<&Arc<str>>) -> SerDeError {
         match (self.stage, sent) {
@@ -116,14 +120,14 @@ impl SerDeError {
         }
     }
 
-    /// Whether it is the type that has no values which could be received, whatever the message.
+    /// Whether the error is due to the type: no message can be decoded into it.
     pub(crate) fn is_of_type(&self) -> bool {
         self.source.is::<NotSelfDescribing>()
     }
 }
 
-/// As in ipc-channel, for code that encodes or decodes with postcard beside its channels. Strait
-/// itself does not.
+/// Converts an error of postcard, as ipc-channel does, for programs that use postcard beside their
+/// channels. Strait itself does not use postcard.
 ///
 /// # Examples
 ///
@@ -146,9 +150,9 @@ impl From<postcard::Error> for SerDeError {
 
 /// The error of an operation on a channel.
 ///
-/// As an [`io::Error`], which `?` makes of it, [`Disconnected`](IpcError::Disconnected) is of kind
-/// [`ConnectionReset`](io::ErrorKind::ConnectionReset), and
-/// [`SerializationError`](IpcError::SerializationError) of kind
+/// The operator `?` converts it to an [`io::Error`]: [`Disconnected`](IpcError::Disconnected)
+/// becomes one of kind [`ConnectionReset`](io::ErrorKind::ConnectionReset), and
+/// [`SerializationError`](IpcError::SerializationError) one of kind
 /// [`InvalidData`](io::ErrorKind::InvalidData).
 ///
 /// # Examples
@@ -164,7 +168,7 @@ impl From<postcard::Error> for SerDeError {
 /// loop {
 ///     match receiver.recv() {
 ///         Ok(number) => sum += number,
-///         // One message is lost; the channel works.
+///         // One message is discarded; the channel stays connected.
 ///         Err(IpcError::SerializationError(error)) => eprintln!("{error}"),
 ///         // All senders have been dropped.
 ///         Err(IpcError::Disconnected) => break,
@@ -177,21 +181,21 @@ impl From<postcard::Error> for SerDeError {
 /// ```
 #[derive(Debug, Error)]
 pub enum IpcError {
-    /// The value could not be encoded or decoded, or a message that arrived is malformed. That
-    /// message is lost; the channel works on.
+    /// The value could not be encoded or decoded, or a received message is malformed. That message
+    /// is discarded; the channel stays connected.
     #[error("a value could not be exchanged: {0}")]
     SerializationError(#[from] SerDeError),
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("the operating system refused a channel operation: {0}")]
     Io(#[source] io::Error),
-    /// All senders have been dropped and all messages were received, or the receiver has been
-    /// dropped, in whatever process.
+    /// All senders have been dropped and all messages have been received, or the receiver has been
+    /// dropped, in any process.
     #[error("the other side of the channel is gone")]
     Disconnected,
 }
 
-/// The error of a receive operation that has a limit on its time: `try_recv`, `recv_timeout`,
-/// `accept_timeout`.
+/// The error of receive operations that do not block, or have a timeout or a deadline: `try_recv`,
+/// `recv_timeout`, `accept_timeout`.
 ///
 /// # Examples
 ///
@@ -211,16 +215,15 @@ pub enum TryRecvError {
     /// The operation failed.
     #[error("no message could be received: {0}")]
     IpcError(#[from] IpcError),
-    /// No message arrived in time.
+    /// No message arrived before the timeout or deadline, or none was available.
     #[error("no message came in time")]
     Empty,
 }
 
-/// The error of a send operation that has a limit on its time: `try_send`, `send_timeout`,
-/// `send_deadline`.
+/// The error of send operations that do not block, or have a timeout or a deadline: `try_send`,
+/// `send_timeout`, `send_deadline`.
 ///
-/// The value stays with the caller. [`mpsc::TrySendError`](crate::mpsc::TrySendError) gives it
-/// back.
+/// The caller keeps the value. [`mpsc::TrySendError`](crate::mpsc::TrySendError) returns it.
 ///
 /// # Examples
 ///
@@ -244,9 +247,11 @@ pub enum TrySendError {
     /// The operation failed.
     #[error("no message could be sent: {0}")]
     IpcError(#[from] IpcError),
-    /// There was no room in time: the channel has a bound and is full, the operating system's
-    /// channel is full, or this user has as many handles in unreceived messages as the system
-    /// allows.
+    /// There was no room before the timeout or deadline, for one of these reasons:
+    ///
+    /// - The channel is bounded and full.
+    /// - The operating system's channel is full.
+    /// - This user has as many handles in unreceived messages as the system allows.
     #[error("the channel was full")]
     Full,
 }
@@ -276,35 +281,35 @@ pub enum TrySendError {
 /// ```
 #[derive(Debug, Error)]
 pub enum TrySelectError {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("the operating system refused a selection: {0}")]
     IoError(#[from] io::Error),
-    /// No member had a message, a client or a disconnection in time.
+    /// No member had a message, a client or a disconnection before the timeout.
     #[error("nothing was received and nothing was closed in time")]
     Empty,
 }
 
 impl IpcError {
-    /// Returns whether it is [`Disconnected`](IpcError::Disconnected).
+    /// Returns whether the error is [`Disconnected`](IpcError::Disconnected).
     pub fn is_disconnected(&self) -> bool {
         matches!(self, IpcError::Disconnected)
     }
 }
 
 impl TryRecvError {
-    /// Returns whether no message arrived in time.
+    /// Returns whether the error is [`Empty`](TryRecvError::Empty): no message arrived in time.
     pub fn is_empty(&self) -> bool {
         matches!(self, TryRecvError::Empty)
     }
 
-    /// Returns whether all senders have been dropped and all messages were received.
+    /// Returns whether all senders have been dropped and all messages have been received.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TryRecvError::IpcError(IpcError::Disconnected))
     }
 }
 
 impl TrySendError {
-    /// Returns whether there was no room in time.
+    /// Returns whether the error is [`Full`](TrySendError::Full): there was no room in time.
     pub fn is_full(&self) -> bool {
         matches!(self, TrySendError::Full)
     }
@@ -316,7 +321,8 @@ impl TrySendError {
 }
 
 impl TrySelectError {
-    /// Returns whether nothing happened in time.
+    /// Returns whether the error is [`Empty`](TrySelectError::Empty): no member had a result in
+    /// time.
     pub fn is_empty(&self) -> bool {
         matches!(self, TrySelectError::Empty)
     }
@@ -338,7 +344,7 @@ impl From<IpcError> for io::Error {
     }
 }
 
-/// An error that was made of an [`IpcError`] becomes that again.
+/// An [`io::Error`] that was converted from an [`IpcError`] is converted back to it.
 impl From<io::Error> for IpcError {
     fn from(error: io::Error) -> IpcError {
         let error = match error.downcast::<SerDeError>() {

@@ -1,6 +1,6 @@
 //! Operating system handles in messages: files, sockets, pipes.
 //!
-//! A message carries a handle in a [`Handle`], or in a field with `#[serde(with =
+//! A message contains a handle as a [`Handle`], or as a field with `#[serde(with =
 //! "strait::handle")]`:
 //!
 //! ```
@@ -29,18 +29,19 @@
 //! ```
 //!
 //! Sending duplicates the handle before `send` returns. The received handle is the same open file,
-//! with the same position. Strait does not check that it is what the type says: a peer that is not
-//! trusted can send a pipe for a file.
+//! with the same position. Strait does not check that the handle is of the kind that the type
+//! implies: a peer that is not trusted can send a pipe instead of a file.
 //!
-//! Closing a received handle can block the thread that drops it: the last copy of a TCP socket with
-//! `SO_LINGER`, or of a file on a file system that the peer serves (FUSE). Strait closes handles
-//! that the type of a message has no place for, and does not block: a thread of its own closes
-//! those that could.
+//! Closing a received handle can block the thread that drops it. Examples are the last copy of a
+//! TCP socket with `SO_LINGER`, and of a file on a file system that the peer serves (FUSE). Strait
+//! itself closes handles for which the type of a message has no place. It does not block for that:
+//! a thread of its own closes the handles that could block.
 //!
 //! # Platform
 //!
-//! On Unix, everything that is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html) can be
-//! sent, and received as everything that is `From<OwnedFd>`. On Windows it is `AsHandle` and
+//! On Unix, every type that implements
+//! [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html) can be sent, and every type that
+//! implements `From<OwnedFd>` can be received. On Windows the traits are `AsHandle` and
 //! `From<OwnedHandle>`, within one process so far. Other systems have no such types.
 
 use std::ops::{Deref, DerefMut};
@@ -52,7 +53,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::codec::endpoint;
 use crate::platform::{self, AsOsHandle, Attachment, OsHandle};
 
-/// An object with an operating system handle, for a message.
+/// An object with an operating system handle, which can be sent in a message.
 ///
 /// # Examples
 ///
@@ -116,13 +117,13 @@ impl<'de, T: From<OsHandle>> Deserialize<'de> for Handle<T> {
     }
 }
 
-/// Puts a duplicate of the handle of `object` into the message that is being sent. Serde calls it
-/// for a field with `#[serde(with = "strait::handle")]`.
+/// Adds a duplicate of the handle of `object` to the message that is being sent. Serde calls it for
+/// a field with `#[serde(with = "strait::handle")]`.
 ///
 /// # Errors
 ///
-/// - No message of a strait channel is being sent on this thread.
-/// - This process has no handle left for the duplicate.
+/// - An error if no message of a strait channel is being sent on this thread.
+/// - An error if this process has no handle left for the duplicate.
 ///
 /// # Examples
 ///
@@ -131,18 +132,18 @@ pub fn serialize<T: AsOsHandle, S: Serializer>(
     object: &T,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    // A duplicate, because `object` may be gone before the message is.
+    // A duplicate, because `object` may be dropped before the message is.
     let handle = platform::duplicate(object).map_err(S::Error::custom)?;
     endpoint::serialize_handle(Attachment::from_handle(handle), serializer)
 }
 
-/// Takes a handle out of the message that is being received. Serde calls it for a field with
+/// Removes a handle from the message that is being received. Serde calls it for a field with
 /// `#[serde(with = "strait::handle")]`.
 ///
 /// # Errors
 ///
-/// - No message of a strait channel is being received on this thread.
-/// - The message has no such handle.
+/// - An error if no message of a strait channel is being received on this thread.
+/// - An error if the message has no such handle.
 ///
 /// # Examples
 ///

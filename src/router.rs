@@ -1,7 +1,7 @@
-//! Callbacks for messages, which a thread calls.
+//! A router calls callbacks for received messages, on a thread of its own.
 //!
 //! A [`RouterProxy`] has a thread that owns a receiver set. Adding a route never blocks, and
-//! callbacks can add routes. A callback that panics loses its own route and nothing else.
+//! callbacks can add routes. If a callback panics, only its own route is closed.
 //!
 //! # Examples
 //!
@@ -26,41 +26,41 @@ use crate::error::SerDeError;
 use crate::ipc::{IpcBytesReceiver, IpcMessage, IpcReceiver, OpaqueIpcReceiver};
 use crate::platform::{PerProcess, PollWaker, Wait};
 
-/// The router of this process. Its thread starts with its first route.
+/// The router of this process. Its thread starts when the first route is added.
 ///
 /// # Examples
 ///
 /// See [`RouterProxy`].
 pub static ROUTER: LazyLock<RouterProxy> = LazyLock::new(RouterProxy::new);
 
-/// How long the thread rests when the operating system refuses to tell it what happened.
+/// The time for which the thread sleeps when the operating system fails to report events.
 const REST: Duration = Duration::from_millis(10);
 
-/// A callback for every message of a route, before it is decoded.
+/// A callback that is called with each message of a route, undecoded.
 ///
 /// # Examples
 ///
 /// See [`IpcMessage::to`].
 pub type RouterMultiHandler = Box<dyn FnMut(IpcMessage) + Send>;
-/// A callback for the first message of a route, before it is decoded.
+/// A callback that is called with the first message of a route, undecoded.
 ///
 /// # Examples
 ///
 /// See [`IpcMessage::to`].
 pub type RouterOneShotHandler = Box<dyn FnOnce(IpcMessage) + Send>;
-/// A callback for every message of a route, decoded.
+/// A callback that is called with each message of a route, decoded.
 ///
 /// # Examples
 ///
 /// See [`RouterProxy::add_typed_route`].
 pub type TypedRouterMultiHandler<T> = Box<dyn FnMut(Result<T, SerDeError>) + Send>;
-/// A callback for the first message of a route, decoded.
+/// A callback that is called with the first message of a route, decoded.
 ///
 /// # Examples
 ///
 /// See [`RouterProxy::add_typed_one_shot_route`].
 pub type TypedRouterOneShotHandler<T> = Box<dyn FnOnce(Result<T, SerDeError>) + Send>;
-/// A callback for every message of a route of bytes.
+/// A callback that is called with each message of a route of bytes.
 ///
 /// # Examples
 ///
@@ -74,22 +74,22 @@ pub type RouterHandler = RouterMultiHandler;
 #[deprecated(note = "use `TypedRouterMultiHandler`")]
 pub type TypedRouterHandler<T> = TypedRouterMultiHandler<T>;
 
-/// What a route does with a message; `Break` ends the route.
+/// Handles a message of a route. `Break` closes the route.
 type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 
-/// A router: a thread that calls callbacks for the messages of many receivers.
+/// A router: a thread that calls callbacks with the messages of many receivers.
 ///
 /// The callbacks of one router run one after another on its thread, which also decodes the
 /// messages. A callback that blocks delays all routes of its router: use another router, or another
 /// thread, for work that takes long. When a channel is disconnected or its callback panics, the
-/// router drops the callback and closes the route.
+/// router closes the route and drops the callback.
 ///
-/// If a receiver cannot be watched, because this process has no handle left or because the receiver
-/// was moved into a message, the router drops it with its callback. Its senders find it
-/// disconnected.
+/// The router drops a receiver and its callback if it cannot poll the receiver: because this
+/// process has no handles left, or because the receiver was moved into a message. The channel is
+/// disconnected then.
 ///
-/// After a `fork` the child has no thread of the parent: the first route that it adds starts a new
-/// thread, and the parent keeps its routes.
+/// After a `fork`, the child has no thread of the parent: the first route that the child adds
+/// starts a new thread. The parent keeps its routes.
 ///
 /// # Examples
 ///
@@ -107,23 +107,24 @@ type Handler = Box<dyn FnMut(IpcMessage) -> ControlFlow<()> + Send>;
 /// ```
 #[derive(Default)]
 pub struct RouterProxy {
-    /// `None` until there is something to do. Never dropped in a forked child, whose threads its
-    /// channels are not for.
+    /// `None` until there is a route. Never dropped in a forked child, because its channels belong
+    /// to the threads of the parent.
     worker: PerProcess<Mutex<Option<ManuallyDrop<Worker>>>>,
     /// Written before `worker` is locked, and read under its lock.
     is_shut_down: AtomicBool,
 }
 
 impl RouterProxy {
-    /// Makes a router with a thread of its own, which starts with the first route.
+    /// Creates a router with a thread of its own, which starts when the first route is added.
     ///
-    /// If the operating system has no thread or handle for it, the router drops that route, so that
-    /// its senders find it disconnected. The next route tries again.
+    /// If the operating system cannot provide the thread or a handle, the router drops the route's
+    /// receiver, so the channel is disconnected. The next route tries again.
     pub fn new() -> RouterProxy {
         RouterProxy::default()
     }
 
-    /// Calls `callback` for every message of `receiver`, or with the error if it cannot be decoded.
+    /// Calls `callback` with each decoded message of `receiver`, or with the error if it cannot be
+    /// decoded.
     ///
     /// # Examples
     ///
@@ -160,10 +161,10 @@ impl RouterProxy {
         self.add_every(receiver.into_slot(), Box::new(move |message| callback(message.to())));
     }
 
-    /// Calls `callback` for the first message of `receiver`, or with the error if it cannot be
-    /// decoded.
+    /// Calls `callback` with the first decoded message of `receiver`, or with the error if it
+    /// cannot be decoded.
     ///
-    /// The router drops later messages. The channel stays connected until its senders have been
+    /// The router discards later messages. The channel stays connected until its senders have been
     /// dropped.
     ///
     /// # Examples
@@ -201,7 +202,7 @@ impl RouterProxy {
         );
     }
 
-    /// Calls `callback` for every message of `receiver`, or with the error if it is malformed.
+    /// Calls `callback` with each message of `receiver`, or with the error if it is malformed.
     ///
     /// # Examples
     ///
@@ -228,17 +229,17 @@ impl RouterProxy {
         );
     }
 
-    /// Calls `callback` for every message of `receiver`, undecoded.
+    /// Calls `callback` with each message of `receiver`, undecoded.
     #[deprecated(note = "use `add_typed_route`")]
     pub fn add_route(&self, receiver: OpaqueIpcReceiver, callback: RouterMultiHandler) {
         self.add_every(receiver.into_slot(), callback);
     }
 
-    /// Sends the messages of `receiver` on into a crossbeam channel, and skips messages that cannot
+    /// Forwards the messages of `receiver` into a crossbeam channel, and skips messages that cannot
     /// be decoded.
     ///
-    /// After the crossbeam channel was disconnected, the next message closes the route. While a
-    /// bounded crossbeam channel is full, all routes of this router wait.
+    /// After the crossbeam channel has been disconnected, the next message closes the route. While
+    /// a bounded crossbeam channel is full, the router blocks, with all its routes.
     ///
     /// # Examples
     ///
@@ -274,10 +275,11 @@ impl RouterProxy {
         );
     }
 
-    /// Sends the messages of `receiver` on into a new, unbounded crossbeam channel, and returns its
-    /// receiver. It works as
-    /// [`route_ipc_receiver_to_crossbeam_sender`](Self::route_ipc_receiver_to_crossbeam_sender)
-    /// does.
+    /// Forwards the messages of `receiver` into a new unbounded crossbeam channel, and returns its
+    /// receiver.
+    ///
+    /// Messages are forwarded as by
+    /// [`route_ipc_receiver_to_crossbeam_sender`](Self::route_ipc_receiver_to_crossbeam_sender).
     ///
     /// # Examples
     ///
@@ -296,12 +298,13 @@ impl RouterProxy {
 
     /// Closes all routes, stops the thread, and blocks until the thread has ended.
     ///
-    /// Called by a callback of this router, it does not block; the thread ends when the callback
-    /// returns. Routes that are added later are dropped at once. A second call does nothing.
+    /// If a callback of this router calls `shutdown`, it does not block; the thread ends when the
+    /// callback returns. Routes that are added later are dropped at once. A second call does
+    /// nothing.
     pub fn shutdown(&self) {
         self.is_shut_down.store(true, Ordering::Release);
         let worker = mem::take(&mut *self.worker());
-        // Outside the lock: callbacks that run meanwhile may add routes.
+        // Outside the lock: callbacks that run meanwhile can add routes.
         if let Some(worker) = worker {
             ManuallyDrop::into_inner(worker).stop();
         }
@@ -327,7 +330,7 @@ impl RouterProxy {
             Some(worker) => worker.add(route).err(),
             None => Some(route),
         };
-        // In this order: dropping the callback runs foreign code.
+        // In this order: dropping the callback runs code of the user.
         drop(worker);
         drop(refused);
     }
@@ -354,7 +357,7 @@ struct Route {
     handler: Handler,
 }
 
-/// The thread, as others see it.
+/// The thread, as other threads see it.
 struct Worker {
     routes: Sender<Route>,
     waker: PollWaker,
@@ -372,7 +375,8 @@ impl Worker {
         let is_over = Arc::new(AtomicBool::new(false));
         let router =
             Router { set, handlers: BTreeMap::new(), new_routes, is_over: Arc::clone(&is_over) };
-        // Not a `JoinHandle`: in a forked child, dropping one detaches a thread that is not there, or another one.
+        // Not a `JoinHandle`: in a forked child, dropping one detaches a thread that does not
+        // exist, or another thread.
         let (running, ended) = crossbeam_channel::bounded::<()>(0);
         let thread = thread::Builder::new().name("router-proxy".to_string()).spawn(move || {
             router.run();
@@ -382,10 +386,10 @@ impl Worker {
         Ok(Worker { routes, waker, is_over, thread, ended })
     }
 
-    /// Hands a route to the thread, or back if that is gone.
+    /// Passes a route to the thread. Returns the route if the thread has ended.
     fn add(&self, route: Route) -> Result<(), Route> {
         self.routes.send(route).map_err(|refused| refused.0)?;
-        // The thread is there, and so is what it waits on.
+        // The thread exists, and so does the set that it blocks on.
         let _ = self.waker.wake();
         Ok(())
     }
@@ -394,13 +398,13 @@ impl Worker {
         self.is_over.store(true, Ordering::Release);
         let _ = self.waker.wake();
         if self.thread != thread::current().id() {
-            // Nothing is ever sent: this returns when the thread ends.
+            // No message is ever sent: this returns when the thread ends.
             let _ = self.ended.recv();
         }
     }
 }
 
-/// The thread, as it sees itself.
+/// The state of the thread.
 struct Router {
     set: ReceiverSet,
     handlers: BTreeMap<u64, Handler>,
@@ -438,7 +442,7 @@ impl Router {
 
     fn add_new_routes(&mut self) {
         while let Ok(Route { slot, handler }) = self.new_routes.try_recv() {
-            // A receiver that was moved away or cannot be watched has no messages to route.
+            // A receiver that was moved or cannot be polled has no messages to route.
             match slot.into_receiver().and_then(|receiver| self.set.add(receiver)) {
                 Ok(id) => drop(self.handlers.insert(id, handler)),
                 Err(_) => discard(handler),
@@ -476,9 +480,10 @@ impl Router {
     }
 }
 
-/// Drops a value of the user's. Its `Drop` may panic.
+/// Drops a value of the user. Its `Drop` may panic.
 fn discard<T>(value: T) {
-    // A panic of that panic's own drop is the one thing left; there is no end to such a chain but this.
+    // Dropping the payload of that panic may panic, too, which is caught here. Such a chain has no
+    // end, so its further panics are not caught.
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
     }

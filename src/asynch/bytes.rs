@@ -11,7 +11,8 @@ use crate::channel::Purpose;
 use crate::error::SerDeError;
 use crate::ipc::IpcBytesReceiver;
 
-/// The stream of the messages of a receiver of bytes. As [`IpcStream`](super::IpcStream).
+/// A stream of the messages of a receiver of bytes. It works as [`IpcStream`](super::IpcStream)
+/// does.
 ///
 /// # Examples
 ///
@@ -21,7 +22,7 @@ pub struct IpcBytesStream {
 }
 
 impl IpcBytesReceiver {
-    /// Makes a stream of the messages of this receiver.
+    /// Converts the receiver into a stream of its messages.
     ///
     /// # Examples
     ///

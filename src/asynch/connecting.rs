@@ -1,4 +1,4 @@
-//! Processes that start, as futures.
+//! Starting processes as futures.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -13,16 +13,15 @@ use crate::error::IpcError;
 use crate::ipc::{IpcReceiver, IpcSender};
 use crate::process::{self, Child, Starting};
 
-/// The future that `.await` makes of a [`Starting`]: a process that was started and has not called
-/// [`parent`](crate::process::parent) yet.
+/// The future of a [`Starting`], a process that was started and has not called
+/// [`parent`](crate::process::parent) yet. `.await` converts a [`Starting`] into it.
 ///
-/// Its output is that of [`Starting::connect`]. It has no timeout of its own; use one of the
-/// runtime.
+/// Its output is that of [`Starting::connect`]. The future has no timeout; use one of the runtime.
 ///
 /// # Cancel safety
 ///
-/// Dropping it kills the process and blocks until it has ended, as [`Child::kill_on_drop`]
-/// describes.
+/// Dropping the future kills the process and blocks until the process has ended, as
+/// [`Child::kill_on_drop`] describes.
 ///
 /// # Platform
 ///
@@ -33,7 +32,7 @@ use crate::process::{self, Child, Starting};
 /// See [`Starting::into_future`](Starting#method.into_future).
 pub struct Connecting<ToChild, FromChild> {
     called: Messages,
-    /// `None` once it was ready.
+    /// `None` after the future was ready.
     ends: Option<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>,
     outcome: Option<Result<(), IpcError>>,
 }
@@ -42,7 +41,7 @@ impl<ToChild, FromChild> IntoFuture for Starting<ToChild, FromChild> {
     type Output = io::Result<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>;
     type IntoFuture = Connecting<ToChild, FromChild>;
 
-    /// Makes it a future.
+    /// Converts the starting process into a future.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! What streams of messages have in common, whatever they make of a message.
+//! The common part of all streams of messages, whatever they convert a message to.
 
 use std::io;
 use std::mem;
@@ -11,9 +11,9 @@ use crate::channel::{Message, Purpose, Receiver, RecvError, Slot, scratch};
 use crate::error::SerDeError;
 use crate::platform::Wait;
 
-/// The messages of a receiver, to be polled for.
+/// The messages of a receiver, for polling.
 pub(super) struct Messages {
-    /// A mutex so that the stream is `Sync`; never contended.
+    /// A mutex, so that the stream is `Sync`. It is never contended.
     source: Mutex<Source>,
     turn: Turn,
 }
@@ -21,9 +21,9 @@ pub(super) struct Messages {
 enum Source {
     /// Not polled yet.
     New(Slot),
-    /// Watched by the reactor.
+    /// Registered with the reactor.
     Watched(Box<Watched<Receiver>>),
-    /// Over.
+    /// The stream has ended.
     Over,
 }
 
@@ -32,7 +32,8 @@ impl Messages {
         Messages { source: Mutex::new(Source::New(slot)), turn: Turn::default() }
     }
 
-    /// What `take` makes of the next message and the buffer that it is in. `None` is the end.
+    /// Polls for the next message, and converts it and its buffer with `take`. Returns `None` at
+    /// the end of the stream.
     pub(super) fn poll_next<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -66,7 +67,7 @@ impl Source {
         let Source::Watched(watch) = self else {
             return Poll::Ready(None);
         };
-        // Before the receiver is looked at, so that what comes in meanwhile wakes the task.
+        // Before the receiver is checked, so that a message that arrives meanwhile wakes the task.
         watch.wake(cx.waker());
         let item = scratch::with_receive_buffer(|buffer| {
             let message = watch.source.receive(buffer, purpose, Wait::Never)?;
@@ -92,8 +93,8 @@ impl Source {
         }
     }
 
-    /// Has the receiver watched, if it is not yet. What fails may succeed later, except for a
-    /// receiver that is not there any more: that is the end.
+    /// Registers the receiver with the reactor, if it is not yet. An attempt after a failure may
+    /// succeed. If the receiver was moved, the stream has ended.
     fn watch(&mut self) -> io::Result<()> {
         match mem::replace(self, Source::Over) {
             Source::New(slot) => match Watched::new(slot.into_receiver()?) {

@@ -1,8 +1,8 @@
 //! Receivers and servers as streams, and starting processes as futures, on any runtime.
 //!
-//! Messages stay in the channel, and clients in the server's queue, until the stream is polled. One
-//! thread of this process, which starts with the first stream that waits, watches them all and
-//! wakes the tasks; it holds no messages.
+//! Messages stay in the channel, and clients in the server's backlog, until the stream is polled.
+//! One thread of this process waits for events of all streams and wakes the tasks. It starts with
+//! the first stream that is pending, and holds no messages.
 //!
 //! # Examples
 //!
@@ -33,25 +33,25 @@ use crate::codec;
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
 
-/// The stream of the messages of a receiver.
+/// A stream of the messages of a receiver.
 ///
-/// It ends when the channel is disconnected. A message that cannot be decoded is one `Err` item.
-/// Dropping the stream drops the receiver, and disconnects its senders.
+/// The stream ends when the channel is disconnected. A message that cannot be decoded is an `Err`
+/// item. Dropping the stream drops the receiver, and disconnects the channel.
 ///
-/// A stream that is not polled receives nothing: messages take up memory of their senders, as with
-/// any receiver.
+/// A stream that is not polled receives nothing: unreceived messages take up memory of the senders'
+/// processes, as with any receiver.
 ///
-/// After 128 items in a row the stream is pending once and wakes its task at once, so that other
-/// tasks of the runtime run during a backlog.
+/// After 128 items in a row the stream is pending once and wakes its task at once. So other tasks
+/// of the runtime run even while there are always more messages.
 ///
 /// # Cancel safety
 ///
-/// A message leaves the channel when the stream returns it: dropping a future that waits for the
-/// next item loses no message.
+/// A message leaves the channel when the stream returns it. Dropping a future that waits for the
+/// next item discards no message.
 ///
 /// # Platform
 ///
-/// After a `fork`, the child cannot use the streams of its parent; it can make its own.
+/// After a `fork`, the child cannot use the streams of its parent; it can create its own.
 ///
 /// # Examples
 ///
@@ -65,7 +65,7 @@ impl<T> IpcReceiver<T>
 where
     T: for<'de> Deserialize<'de>,
 {
-    /// Makes a stream of the messages of this receiver.
+    /// Converts the receiver into a stream of its messages.
     ///
     /// # Examples
     ///

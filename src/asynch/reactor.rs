@@ -1,4 +1,4 @@
-//! The thread that watches what streams wait for.
+//! The thread that waits for events of all streams.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use crate::channel::{Receiver, Server};
 use crate::platform::{PerProcess, Poller, Registry, Wait, process_mark};
 
-/// How long the thread rests when the operating system refuses to tell it what happened.
+/// The time for which the thread sleeps when the operating system fails to report events.
 const REST: Duration = Duration::from_millis(10);
 
-/// What can be watched.
+/// A source of events, which can be registered.
 pub(super) trait Watch {
-    /// Has it reported as `id`.
+    /// Registers the source, which is reported as `id`.
     fn join(&mut self, registry: &Registry, id: u64) -> io::Result<()>;
 
-    /// Has it reported no more.
+    /// Deregisters the source.
     fn leave(&self, registry: &Registry) -> io::Result<()>;
 }
 
@@ -43,7 +43,7 @@ impl Watch for Server {
     }
 }
 
-/// Something that is watched.
+/// A registered source.
 pub(super) struct Watched<S: Watch> {
     pub(super) source: S,
     id: u64,
@@ -52,7 +52,7 @@ pub(super) struct Watched<S: Watch> {
 }
 
 impl<S: Watch> Watched<S> {
-    /// Has it watched, or gives it back.
+    /// Registers `source`, or returns it with the error.
     pub(super) fn new(mut source: S) -> Result<Watched<S>, (io::Error, S)> {
         let reactor = match Reactor::of_this_process() {
             Ok(reactor) => reactor,
@@ -69,7 +69,7 @@ impl<S: Watch> Watched<S> {
         }
     }
 
-    /// Wakes this task when something happens.
+    /// Wakes this task at the next event.
     pub(super) fn wake(&self, waker: &Waker) {
         self.task.set(waker);
     }
@@ -77,7 +77,8 @@ impl<S: Watch> Watched<S> {
 
 impl<S: Watch> Drop for Watched<S> {
     fn drop(&mut self) {
-        // In a forked child the registry is still the parent's, and a thread that is not there may hold the lock.
+        // In a forked child the registry is still the parent's, and a thread that does not exist
+        // here may hold the lock.
         if self.reactor.process != process_mark() {
             return;
         }
@@ -95,14 +96,15 @@ impl Task {
         if lock(&self.0).as_ref().is_some_and(|known| known.will_wake(waker)) {
             return;
         }
-        // Cloning and dropping wakers runs the runtime's code: outside the lock.
+        // Outside the lock, because cloning and dropping wakers runs code of the runtime.
         let new = waker.clone();
         let old = lock(&self.0).replace(new);
         drop(old);
     }
 
     fn wake(&self) {
-        // Outside the lock, since it runs the runtime's code; that it panics is the runtime's affair.
+        // Outside the lock, because waking runs code of the runtime. If that code panics, the panic
+        // is ignored here.
         let waker = lock(&self.0).take();
         if let Some(waker) = waker {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -110,7 +112,7 @@ impl Task {
     }
 }
 
-/// The thread that watches, as others see it.
+/// The thread, as other threads see it.
 struct Reactor {
     registry: Registry,
     tasks: Mutex<Tasks>,

@@ -16,19 +16,20 @@ use crate::error::IpcError;
 use crate::ipc::{IpcConnection, IpcServer};
 use crate::platform::Wait;
 
-/// The stream of the clients of a server.
+/// A stream of the clients of a server.
 ///
-/// It never ends, and an `Err` item need not be the last. After an error of the operating system the
-/// client waits until the stream is polled again. The other error is a client that speaks another
-/// version of the protocol: see [`IpcServer::accept`]. Dropping the stream drops the server.
+/// The stream never ends, and can return further clients after an `Err` item. After an error of the
+/// operating system, the client stays in the backlog until the stream is polled again. The other
+/// error is that of a client with another version of the protocol: see [`IpcServer::accept`].
+/// Dropping the stream drops the server.
 ///
-/// After 128 items in a row the stream is pending once and wakes its task at once, so that other
-/// tasks of the runtime run while many clients connect.
+/// After 128 items in a row the stream is pending once and wakes its task at once. So other tasks
+/// of the runtime run even while many clients connect.
 ///
 /// # Cancel safety
 ///
-/// A client is accepted when the stream returns it: dropping a future that waits for the next item
-/// loses no client.
+/// A client is accepted when the stream returns it. Dropping a future that waits for the next item
+/// disconnects no client.
 ///
 /// # Platform
 ///
@@ -46,9 +47,9 @@ pub struct IpcServerStream<Out, In> {
 enum Source {
     /// Not polled yet.
     New(Box<Server>),
-    /// Watched by the reactor.
+    /// Registered with the reactor.
     Watched(Box<Watched<Server>>),
-    /// For the moment that it takes to become the other.
+    /// While `New` becomes `Watched`.
     Between,
 }
 
@@ -57,7 +58,7 @@ where
     Out: for<'de> Deserialize<'de> + Serialize,
     In: for<'de> Deserialize<'de> + Serialize,
 {
-    /// Makes a stream of the clients of this server.
+    /// Converts the server into a stream of its clients.
     ///
     /// # Examples
     ///
@@ -134,7 +135,7 @@ impl Source {
             Ok(watch) => watch,
             Err(error) => return Poll::Ready(Some(Err(error))),
         };
-        // Before the server is asked, so that clients that come meanwhile wake the task.
+        // Before the server is checked, so that a client that connects meanwhile wakes the task.
         watch.wake(cx.waker());
         let next = scratch::with_receive_buffer(|buffer| watch.source.step(buffer, Wait::Never));
         match next {
@@ -153,7 +154,8 @@ impl Source {
         }
     }
 
-    /// Has the server watched, if it is not yet. What fails may succeed later.
+    /// Registers the server with the reactor, if it is not yet. An attempt after a failure may
+    /// succeed.
     fn watched(&mut self) -> Result<&mut Watched<Server>, IpcError> {
         match mem::replace(self, Source::Between) {
             Source::New(server) => match Watched::new(*server) {

@@ -1,8 +1,8 @@
-//! How long a stream that always has another item keeps its task running.
+//! Limits for how many items in a row a stream keeps its task running.
 
 use std::task::{Context, Poll};
 
-/// The most items in a row.
+/// The maximum number of items in a row.
 const ITEMS: u32 = 128;
 
 /// Counts the items that a stream has yielded since it was pending.
@@ -12,7 +12,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Whether other tasks are to run first. If so the stream must return `Pending`; its task was
+    /// Whether other tasks are to run first. If so, the stream must return `Pending`; its task was
     /// woken already.
     pub(super) fn is_over(&mut self, cx: &Context<'_>) -> bool {
         if self.items < ITEMS {
@@ -23,7 +23,7 @@ impl Turn {
         true
     }
 
-    /// Counts what the stream is about to return.
+    /// Counts the item that the stream is about to return.
     pub(super) fn count<T>(&mut self, polled: &Poll<Option<T>>) {
         match polled {
             Poll::Ready(_) => self.items += 1,

@@ -1,45 +1,48 @@
-//! How much a peer can make this process hold, and for how long it can hold this process.
+//! Limits on the memory and the handles that a peer can make this process hold, and on how long it
+//! can block this process.
 
 use std::time::Duration;
 
 use super::table;
 
-/// The largest number of bytes of a message in its encoded form: 1 GiB.
+/// The maximum size of a message in its encoded form: 1 GiB.
 ///
-/// A longer message is an error where it is sent, and where it is received. Large data is better put
-/// into [shared memory](crate::ipc::IpcSharedMemory).
+/// Sending a longer message fails, and so does receiving one. [Shared
+/// memory](crate::ipc::IpcSharedMemory) suits large data better.
 ///
 /// # Examples
 ///
 /// See [`Limits`].
 pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
-/// The longest time for which [`send`](crate::ipc::IpcSender#blocking) blocks: 10 seconds.
+/// The maximum time for which [`send`](crate::ipc::IpcSender#blocking) blocks: 10 seconds.
 ///
-/// Then it returns an error of kind [`TimedOut`](std::io::ErrorKind::TimedOut). With a
-/// [bound](crate::ipc::sync_channel), `send` blocks until the receiver makes room.
+/// After that, `send` fails with an error of kind [`TimedOut`](std::io::ErrorKind::TimedOut). On a
+/// [bounded channel](crate::ipc::sync_channel), `send` blocks until there is room.
 ///
 /// # Examples
 ///
 /// See [`IpcSender::send_timeout`](crate::ipc::IpcSender::send_timeout) for a shorter time.
 pub const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many bytes of unfinished messages one receiver keeps of those that come by socket, and of those that come by shared memory.
+/// The maximum number of bytes of incomplete messages that one receiver keeps: of those from the
+/// socket, and as many of those from shared memory.
 pub const MAX_UNFINISHED_BYTES: usize = MAX_MESSAGE_BYTES;
 
-/// How many unfinished messages one receiver keeps.
+/// The maximum number of incomplete messages that one receiver keeps.
 pub const MAX_UNFINISHED_MESSAGES: usize = 1024;
 
-/// How many sending processes one receiver reads the shared memory of.
+/// The default number of sending processes whose shared memory one receiver reads.
 pub const DEFAULT_SHARED_MEMORIES: usize = 64;
 
-/// How many of them it can be made to.
+/// The maximum of that number.
 pub const MAX_SHARED_MEMORIES: usize = 1024;
 
-/// How much a receiver accepts from its senders.
+/// Limits on what a receiver accepts from its senders.
 ///
-/// A message beyond a limit is lost and is one error of [`recv`](crate::ipc::IpcReceiver::recv); the
-/// channel goes on. A value above the largest of a limit counts as that.
+/// A message that exceeds a limit is discarded, and one call of
+/// [`recv`](crate::ipc::IpcReceiver::recv) returns an error for it. The channel stays connected. A
+/// value above the maximum of a limit counts as that maximum.
 ///
 /// # Examples
 ///
@@ -61,50 +64,55 @@ pub const MAX_SHARED_MEMORIES: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest number of bytes of a message in its encoded form. By default and at most
+    /// The maximum size of a message in its encoded form, in bytes. By default and at most
     /// [`MAX_MESSAGE_BYTES`].
     ///
-    /// What the message says of its endpoints, shared memories and handles does not count, here and
-    /// in [`unfinished_bytes`](Limits::unfinished_bytes): up to 24 bytes for each handle and 8 more;
-    /// or, unless [`message_receivers`](Limits::message_receivers) is 0, up to 2 KiB for each handle
-    /// and 1 MiB more.
+    /// A message's table of its endpoints, shared memories and handles does not count, here and in
+    /// [`unfinished_bytes`](Limits::unfinished_bytes). It has up to 24 bytes for each handle and 8
+    /// more; or, unless [`message_receivers`](Limits::message_receivers) is 0, up to 2 KiB for each
+    /// handle and 1 MiB more.
     pub message_bytes: usize,
-    /// The largest number of endpoints, shared memories and handles in a message, taken together. By
-    /// default and at most [`MAX_MESSAGE_ATTACHMENTS`].
+    /// The maximum number of endpoints, shared memories and handles in a message, taken together.
+    /// By default and at most [`MAX_MESSAGE_ATTACHMENTS`].
     ///
-    /// Each counts once, whatever it consists of: on Unix, a sender into a channel with a bound is two
-    /// file descriptors. What a receiver in the message has received and not delivered does not count:
-    /// up to 2048 file descriptors for all receivers in the message, and none if
+    /// Each one counts once, whatever it consists of: on Unix, a sender of a bounded channel is two
+    /// file descriptors.
+    ///
+    /// The unreceived messages of a receiver in the message do not count. They have up to 2048 file
+    /// descriptors for all receivers in the message, and none if
     /// [`message_receivers`](Limits::message_receivers) is 0.
     pub message_handles: usize,
-    /// The largest number of senders in a message. By default and at most as many as
-    /// [`message_handles`](Limits::message_handles); 0 refuses every message with a sender.
+    /// The maximum number of senders in a message. By default and at most
+    /// [`message_handles`](Limits::message_handles); 0 rejects every message with a sender.
     pub message_senders: usize,
-    /// The largest number of receivers in a message. As
-    /// [`message_senders`](Limits::message_senders).
+    /// The maximum number of receivers in a message. Default and maximum are as for
+    /// [`message_senders`](Limits::message_senders); 0 rejects every message with a receiver.
     pub message_receivers: usize,
-    /// The largest number of shared memories in a message, readers and writers of shared memory
-    /// included. As [`message_senders`](Limits::message_senders).
+    /// The maximum number of shared memories in a message, including readers and writers of shared
+    /// memory. Default and maximum are as for [`message_senders`](Limits::message_senders); 0
+    /// rejects every message with shared memory.
     pub message_memories: usize,
-    /// The largest number of handles of the operating system, such as files, in a message. As
-    /// [`message_senders`](Limits::message_senders).
+    /// The maximum number of operating system handles, such as files, in a message. Default and
+    /// maximum are as for [`message_senders`](Limits::message_senders); 0 rejects every message
+    /// with such a handle.
     pub message_os_handles: usize,
-    /// The largest number of bytes that the receiver keeps of incomplete messages: of those that come
-    /// by socket, and as many of those that come by shared memory. By default and at most 1 GiB.
+    /// The maximum number of bytes of incomplete messages that the receiver keeps: of those from
+    /// the socket, and as many of those from shared memory. By default and at most 1 GiB.
     ///
-    /// Beyond it, the receiver drops the incomplete message whose sender was silent for longest, if
-    /// that is at least one second, else the new one; or it sends the sender from shared memory back
-    /// to the socket. A message longer than this is lost, unless it comes in one piece.
+    /// Beyond this, the receiver discards the incomplete message whose sender has been silent for
+    /// longest, if that is at least one second. Otherwise it discards the new message, or makes a
+    /// sender that uses shared memory fall back to the socket. A message longer than this is
+    /// discarded, unless it arrives in one piece.
     pub unfinished_bytes: usize,
-    /// The largest number of incomplete messages that the receiver keeps of those that come by
-    /// socket. By default and at most 1024.
+    /// The maximum number of incomplete messages from the socket that the receiver keeps. By
+    /// default and at most 1024.
     pub unfinished_messages: usize,
-    /// The largest number of sending processes that the receiver shares memory with at a time. By
-    /// default 64, at most 1024; 0 is as
+    /// The maximum number of sending processes that the receiver shares memory with at a time. By
+    /// default 64, at most 1024; 0 has the effect of
     /// [`shared_memory(false)`](crate::ipc::ChannelOptions::shared_memory).
     ///
-    /// Each costs one file descriptor and up to 64 MiB of address space; the memory itself is the
-    /// sender's. Messages of further processes come by socket.
+    /// Each of them takes one file descriptor and up to 64 MiB of address space; the memory itself
+    /// counts as the sender's. Messages of further processes go through the socket.
     pub shared_memories: usize,
 }
 
@@ -115,7 +123,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The most that there can be.
+    /// The maximum of each limit.
     pub(crate) const LARGEST: Limits = Limits {
         message_bytes: MAX_MESSAGE_BYTES,
         message_handles: MAX_MESSAGE_ATTACHMENTS,
@@ -128,12 +136,12 @@ impl Limits {
         shared_memories: MAX_SHARED_MEMORIES,
     };
 
-    /// How many numbers there are.
+    /// The number of limits.
     pub(super) const COUNT: usize = 9;
 
-    /// All of them, in the order in which they are sent.
+    /// All limits, in the order in which they are sent.
     pub(super) fn fields(&mut self) -> [&mut usize; Limits::COUNT] {
-        // So that there is a compile error when one is added.
+        // Destructured, so that a new field is a compile error here.
         let Limits {
             message_bytes,
             message_handles,
@@ -158,7 +166,7 @@ impl Limits {
         ]
     }
 
-    /// The lesser of each.
+    /// The smaller value of each limit.
     pub(crate) fn at_most(mut self, mut most: Limits) -> Limits {
         for (own, most) in self.fields().into_iter().zip(most.fields()) {
             *own = (*own).min(*most);
@@ -166,8 +174,8 @@ impl Limits {
         self
     }
 
-    /// Whether a message may have so many bytes, its [table](super::table) included, and so many attachments. Nothing more is known of
-    /// one that is not complete.
+    /// Whether a message may have this many bytes, including its [table](super::table), and this
+    /// many attachments. Nothing more is known of an incomplete message.
     #[inline]
     pub(crate) fn admit(&self, bytes: u64, attachments: usize) -> bool {
         if attachments == 0 {
@@ -177,20 +185,21 @@ impl Limits {
         attachments <= self.max_attachments() && bytes <= most_bytes as u64
     }
 
-    /// How many bytes may be waiting in unfinished messages, [tables](super::table) included, while one with so many attachments comes:
-    /// its table is not to keep out a message that is as long as it may be.
+    /// The maximum number of bytes in incomplete messages, including their [tables](super::table),
+    /// while a message with this many attachments arrives. Its table must not keep out a message of
+    /// the maximum length.
     pub(crate) fn max_unfinished_bytes(&self, attachments: usize) -> usize {
         self.with_table(self.unfinished_bytes, attachments)
     }
 
-    /// So many bytes, and the most of the table of a message with so many attachments.
+    /// `bytes`, plus the maximum size of the table of a message with this many attachments.
     fn with_table(&self, bytes: usize, attachments: usize) -> usize {
         let has_receivers = self.message_receivers > 0;
         let table = if attachments == 0 { 0 } else { table::max_bytes(attachments, has_receivers) };
         bytes.saturating_add(table)
     }
 
-    /// How many attachments a message has at most that carries as much as it may.
+    /// The maximum number of attachments of a message that has as much of everything as it may.
     fn max_attachments(&self) -> usize {
         let own = self.message_handles.saturating_mul(MAX_ATTACHMENTS_OF_SENDER);
         let is_alone = self.message_receivers == 0 || self.message_handles == 0;
@@ -199,50 +208,60 @@ impl Limits {
     }
 }
 
-/// Of how many attachments anything but a receiver is made at most.
+/// The maximum number of platform attachments that an attachment other than a receiver consists of.
 const MAX_ATTACHMENTS_OF_SENDER: usize = 2;
 
-/// How many attachments the receivers in a message bring along at most, where the limit on handles is lower.
+/// The maximum number of attachments that the receivers in a message take along, where the limit on
+/// handles is lower.
 const MAX_BROUGHT_ATTACHMENTS: usize = 2048;
 
-/// How many bytes of unfinished messages one message carries for the receivers in it.
+/// The maximum number of bytes of incomplete messages that one message takes along for the
+/// receivers in it.
 pub(crate) const MAX_MOVED_BYTES: usize = 64 << 20;
 
-/// How many bytes the spools of the receivers in one message have at most, taken together. What one receiver has is never as much.
+/// The maximum number of bytes in the spools of the receivers in one message, taken together. One
+/// receiver never has as much.
 pub(crate) const MAX_SPOOLED_BYTES: u64 = 4 << 30;
 
-/// ... and how many records: one for each message, and a few more.
+/// The maximum number of records in these spools: one for each message, and a few more.
 pub(crate) const MAX_SPOOLED_RECORDS: usize = 1 << 24;
 
-/// How many bytes in rings become messages when the receivers in one message move. Each message counts for a few more.
+/// The maximum number of bytes in rings that become messages when the receivers in one message
+/// move. Each message counts for a few bytes more.
 pub(crate) const MAX_DRAINED_BYTES: usize = 256 << 20;
 
-/// How many attachments of unfinished messages one message carries for the receivers in it.
+/// The maximum number of attachments of incomplete messages that one message takes along for the
+/// receivers in it.
 pub(crate) const MAX_MOVED_ATTACHMENTS: usize = 64;
 
-/// The largest number of handles in a message: 65,536.
+/// The maximum number of handles in a message: 65,536.
 ///
-/// Endpoints and shared memories count as what they consist of: file descriptors on Unix.
+/// Endpoints and shared memories count as the handles that they consist of: file descriptors on
+/// Unix.
 ///
 /// # Examples
 ///
 /// See [`Limits`].
 pub const MAX_MESSAGE_ATTACHMENTS: usize = 1 << 16;
 
-/// How many packets are taken in a row without a message to show for it before the caller is asked again.
+/// The maximum number of packets that are received in a row without a complete message, before
+/// control returns to the caller.
 pub(crate) const MAX_PACKETS_PER_STEP: usize = 1024;
 
-/// How many messages a set takes from one member before the others have their turn.
+/// The maximum number of messages that a set receives from one member before the next member's
+/// turn.
 pub(crate) const MESSAGES_PER_TURN: usize = 32;
 
-/// How many messages one `select` returns at most.
+/// The maximum number of messages that one `select` returns.
 pub(crate) const MAX_EVENTS_PER_SELECT: usize = 1024;
 
-/// After how many bytes of messages one `select` returns.
+/// The number of bytes of messages after which one `select` returns.
 pub(crate) const BYTES_PER_SELECT: usize = 8 << 20;
 
-/// How many clients a server lets in before it looks at the clock and at those who are in.
+/// The maximum number of clients that a server admits before it checks the clock and the admitted
+/// clients.
 pub(crate) const CLIENTS_PER_TURN: usize = 16;
 
-/// After how many handles one `select` returns, so that the caller can close some before more come.
+/// The number of handles after which one `select` returns, so that the caller can close some before
+/// more arrive.
 pub(crate) const ATTACHMENTS_PER_SELECT: usize = 64;

@@ -12,11 +12,12 @@ use crate::codec::{self, endpoint};
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::platform::Wait;
 
-/// Makes a channel for bytes, which arrive as they were sent.
+/// Creates an unbounded channel for byte messages, which arrive as they were sent, without
+/// encoding.
 ///
 /// # Errors
 ///
-/// As [`channel`](super::channel).
+/// - Any error of [`channel`](super::channel).
 ///
 /// # Examples
 ///
@@ -32,7 +33,8 @@ pub fn bytes_channel() -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> 
     ChannelOptions::new().bytes_channel()
 }
 
-/// The sending end of a [channel of bytes](bytes_channel). As [`IpcSender`](super::IpcSender).
+/// The sender of a [channel of bytes](bytes_channel). It works as [`IpcSender`](super::IpcSender)
+/// does.
 ///
 /// # Examples
 ///
@@ -43,28 +45,28 @@ pub struct IpcBytesSender {
 }
 
 impl IpcBytesSender {
-    /// Connects to the [`IpcOneShotServer`](super::IpcOneShotServer) of that name, for a first
-    /// message of bytes.
+    /// Connects to the [`IpcOneShotServer`](super::IpcOneShotServer) with this name, to send byte
+    /// messages.
     ///
     /// # Errors
     ///
-    /// As [`IpcSender::connect`](super::IpcSender::connect).
+    /// - Any error of [`IpcSender::connect`](super::IpcSender::connect).
     pub fn connect(name: String) -> Result<IpcBytesSender, io::Error> {
         let introduction = codec::introduction_of_sender::<[u8]>();
         rendezvous::connect(&name, &introduction).map(IpcBytesSender::from)
     }
 
-    /// Sends one message. It blocks where [`IpcSender::send`](super::IpcSender#blocking) blocks.
+    /// Sends one message, and blocks where [`IpcSender::send`](super::IpcSender#blocking) blocks.
     ///
     /// # Errors
     ///
-    /// - [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the receiver has been dropped. As
-    ///   an [`IpcError`], which `?` makes of it, it is [`Disconnected`](IpcError::Disconnected).
+    /// - [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the receiver has been dropped. The
+    ///   operator `?` converts this error to [`IpcError::Disconnected`].
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the message is larger than
     ///   [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) if it has blocked for
-    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, in vain.
-    /// - Others of the operating system.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) if `send` has blocked for
+    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, without success.
+    /// - Any other error of the operating system.
     ///
     /// # Examples
     ///
@@ -89,25 +91,30 @@ impl IpcBytesSender {
         self.send_within(data, Wait::Forever).map_err(|error| IpcError::from(error).into())
     }
 
-    /// Sends one message, if that is possible at once. As
-    /// [`IpcSender::try_send`](super::IpcSender::try_send).
+    /// Sends one message if there is room for it. Never blocks.
+    ///
+    /// [`IpcSender::try_send`](super::IpcSender::try_send) describes when there is room.
     ///
     /// # Errors
     ///
-    /// - [`Full`](TrySendError::Full) where [`send`](IpcBytesSender::send) would block.
+    /// - [`Full`](TrySendError::Full) if [`send`](IpcBytesSender::send) would block.
     /// - [`Disconnected`](IpcError::Disconnected) if the receiver has been dropped.
-    /// - [`Io`](IpcError::Io) of the other kinds that [`send`](IpcBytesSender::send) returns.
+    /// - [`Io`](IpcError::Io) of another kind for any other error of
+    ///   [`send`](IpcBytesSender::send).
     pub fn try_send(&self, data: &[u8]) -> Result<(), TrySendError> {
         self.send_within(data, Wait::Never)
     }
 
     /// Sends one message, and blocks for at most `timeout` where [`send`](IpcBytesSender::send)
-    /// blocks. As [`IpcSender::send_timeout`](super::IpcSender::send_timeout).
+    /// blocks.
+    ///
+    /// A timeout beyond the range of the clock is treated as in
+    /// [`IpcSender::send_timeout`](super::IpcSender::send_timeout).
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) if it could not be sent in time; otherwise as
-    /// [`try_send`](IpcBytesSender::try_send).
+    /// - [`Full`](TrySendError::Full) if the message could not be sent within `timeout`.
+    /// - Any error of [`try_send`](IpcBytesSender::try_send).
     pub fn send_timeout(&self, data: &[u8], timeout: Duration) -> Result<(), TrySendError> {
         self.send_within(data, Wait::at_most(timeout))
     }
@@ -117,7 +124,8 @@ impl IpcBytesSender {
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](IpcBytesSender::send_timeout).
+    /// - [`Full`](TrySendError::Full) if the message could not be sent before `deadline`.
+    /// - Any error of [`try_send`](IpcBytesSender::try_send).
     pub fn send_deadline(&self, data: &[u8], deadline: Instant) -> Result<(), TrySendError> {
         self.send_within(data, Wait::Until(deadline))
     }
@@ -127,13 +135,13 @@ impl IpcBytesSender {
         sent.map_err(|failure| TrySendError::from(failure.error))
     }
 
-    /// Returns whether the receiver has been dropped. As
-    /// [`IpcSender::is_closed`](super::IpcSender::is_closed).
+    /// Returns whether the receiver has been dropped, as
+    /// [`IpcSender::is_closed`](super::IpcSender::is_closed) does.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// Makes it a sender of messages of an unknown type.
+    /// Converts the sender into one for messages of an unknown type.
     pub fn to_opaque(self) -> OpaqueIpcSender {
         OpaqueIpcSender::from(self.sender)
     }
@@ -162,8 +170,8 @@ impl<'de> Deserialize<'de> for IpcBytesSender {
     }
 }
 
-/// The receiving end of a [channel of bytes](bytes_channel). As
-/// [`IpcReceiver`](super::IpcReceiver).
+/// The receiver of a [channel of bytes](bytes_channel). It works as
+/// [`IpcReceiver`](super::IpcReceiver) does.
 ///
 /// # Examples
 ///
@@ -174,67 +182,77 @@ pub struct IpcBytesReceiver {
 }
 
 impl IpcBytesReceiver {
-    /// Receives the next message, and blocks until one arrives or the channel is disconnected. The
-    /// vector is as large as the message.
+    /// Receives the next message, blocking until one arrives or the channel is disconnected.
+    ///
+    /// The vector is exactly as large as the message.
     ///
     /// # Errors
     ///
-    /// As [`IpcReceiver::recv`](super::IpcReceiver::recv).
+    /// - Any error of [`IpcReceiver::recv`](super::IpcReceiver::recv).
     pub fn recv(&self) -> Result<Vec<u8>, IpcError> {
-        // Without a limit `Empty` does not happen.
+        // Without a timeout `Empty` cannot occur.
         self.receive(Wait::Forever).map_err(|error| match error {
             TryRecvError::IpcError(error) => error,
             TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
         })
     }
 
-    /// Receives the next message if it is there. Never blocks.
+    /// Receives the next message if one is available. Never blocks.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if no message is there; otherwise as
-    /// [`recv`](IpcBytesReceiver::recv).
+    /// - [`Empty`](TryRecvError::Empty) if no message is available.
+    /// - Any error of [`recv`](IpcBytesReceiver::recv).
     pub fn try_recv(&self) -> Result<Vec<u8>, TryRecvError> {
         self.receive(Wait::Never)
     }
 
-    /// Receives the next message, and blocks until one arrives or the channel is disconnected, for
-    /// at most `duration`. As
+    /// Receives the next message, blocking for at most `duration` until one arrives or the channel
+    /// is disconnected.
+    ///
+    /// The timeout is as exact as that of
     /// [`IpcReceiver::try_recv_timeout`](super::IpcReceiver::try_recv_timeout).
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if no message arrived in time; otherwise as
-    /// [`recv`](IpcBytesReceiver::recv).
+    /// - [`Empty`](TryRecvError::Empty) if no message arrived within `duration`.
+    /// - Any error of [`recv`](IpcBytesReceiver::recv).
     pub fn try_recv_timeout(&self, duration: Duration) -> Result<Vec<u8>, TryRecvError> {
         self.receive(Wait::at_most(duration))
     }
 
-    /// As [`try_recv_timeout`](IpcBytesReceiver::try_recv_timeout), under the name that
-    /// `std::sync::mpsc` has.
+    /// Receives the next message, blocking for at most `timeout` until one arrives or the channel
+    /// is disconnected.
+    ///
+    /// This is [`try_recv_timeout`](IpcBytesReceiver::try_recv_timeout) under the name that
+    /// `std::sync::mpsc` has for it.
     ///
     /// # Errors
     ///
-    /// As [`try_recv_timeout`](IpcBytesReceiver::try_recv_timeout).
+    /// - Any error of [`try_recv_timeout`](IpcBytesReceiver::try_recv_timeout).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Vec<u8>, TryRecvError> {
         self.try_recv_timeout(timeout)
     }
 
-    /// Receives the next message, blocking until `deadline` at most. As
+    /// Receives the next message, blocking until one arrives or the channel is disconnected, until
+    /// `deadline` at most.
+    ///
+    /// A message that is available is returned even if the deadline has passed, as by
     /// [`IpcReceiver::recv_deadline`](super::IpcReceiver::recv_deadline).
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcBytesReceiver::recv).
+    /// - [`Empty`](TryRecvError::Empty) if no message arrived before `deadline`.
+    /// - Any error of [`recv`](IpcBytesReceiver::recv).
     pub fn recv_deadline(&self, deadline: Instant) -> Result<Vec<u8>, TryRecvError> {
         self.receive(Wait::Until(deadline))
     }
 
-    /// Returns an iterator over the messages. It blocks until each arrives, and ends when the
-    /// channel is disconnected.
+    /// Returns an iterator over the messages, which blocks until the next one arrives. It ends when
+    /// the channel is disconnected.
     ///
-    /// It skips messages that break the protocol; [`recv`](IpcBytesReceiver::recv) returns them as
-    /// errors.
+    /// The iterator skips messages that break the protocol; [`recv`](IpcBytesReceiver::recv)
+    /// returns an error for each of them.
     ///
     /// # Examples
     ///
@@ -253,9 +271,9 @@ impl IpcBytesReceiver {
         BytesIter { receiver: self }
     }
 
-    /// Returns an iterator over the messages that are there. It never blocks.
+    /// Returns an iterator over the available messages, which never blocks.
     ///
-    /// It skips messages that break the protocol.
+    /// The iterator skips messages that break the protocol.
     ///
     /// # Examples
     ///
@@ -264,26 +282,26 @@ impl IpcBytesReceiver {
         BytesTryIter { receiver: self }
     }
 
-    /// Changes how the channel behaves from now on. As
-    /// [`IpcReceiver::set_options`](super::IpcReceiver::set_options).
+    /// Sets the options of the channel from now on, as
+    /// [`IpcReceiver::set_options`](super::IpcReceiver::set_options) does.
     ///
     /// # Errors
     ///
-    /// An error if this receiver was moved into a message.
+    /// - An error if this receiver was moved into a message.
     pub fn set_options(&self, options: &ChannelOptions) -> Result<(), io::Error> {
         options.apply(&self.slot)
     }
 
-    /// Returns how the channel behaves.
+    /// Returns the options of the channel.
     ///
     /// # Errors
     ///
-    /// An error if this receiver was moved into a message.
+    /// - An error if this receiver was moved into a message.
     pub fn options(&self) -> Result<ChannelOptions, io::Error> {
         ChannelOptions::of(&self.slot)
     }
 
-    /// Makes it a receiver of messages of an unknown type.
+    /// Converts the receiver into one for messages of an unknown type.
     pub fn to_opaque(self) -> OpaqueIpcReceiver {
         OpaqueIpcReceiver::from(self.slot)
     }
@@ -352,8 +370,8 @@ impl Iterator for BytesTryIter<'_> {
     }
 }
 
-/// The iterator that a `for` loop over an [`IpcBytesReceiver`] uses. As [`BytesIter`], and owns the
-/// receiver.
+/// The iterator that a `for` loop over an [`IpcBytesReceiver`] uses. It works as [`BytesIter`]
+/// does, and owns the receiver.
 ///
 /// # Examples
 ///

@@ -14,20 +14,20 @@ use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, SerDeError, TryRecvError, TrySendError};
 use crate::platform::Wait;
 
-/// Makes a channel for messages of type `T`.
+/// Creates an unbounded channel for messages of type `T`.
 ///
-/// Both ends can be sent in messages of other channels, also to other processes. The channel is an
-/// object of the operating system from the start, so a forked child inherits it.
+/// Both endpoints can be sent in messages of other channels, also to other processes. The channel
+/// is an object of the operating system from the start, so a forked child inherits it.
 ///
 /// # Errors
 ///
-/// Those of the operating system, if it has no more handles for this process, say.
+/// - Any error of the operating system, for example if this process has no handles left.
 ///
 /// # Platform
 ///
-/// On Linux a channel is a pair of sockets: two file descriptors, which are closed on `exec`. Each
-/// process that sends much, or large messages, shares memory with the receiver: one descriptor more
-/// on either side. See [the table of costs](crate#costs).
+/// On Linux a channel is a pair of sockets: two file descriptors, which are closed on `exec`. A
+/// process that sends many or large messages shares memory with the receiver. This takes one more
+/// file descriptor in each of the two processes. See [the table of costs](crate#costs).
 ///
 /// # Examples
 ///
@@ -46,11 +46,11 @@ where
     ChannelOptions::new().channel()
 }
 
-/// The sending end of a [`channel`].
+/// The sender of a [`channel`].
 ///
 /// Clones send into the same channel. Sending a sender in a message clones it, too. The channel is
-/// disconnected when the last sender has been dropped, in whatever process. Senders in messages
-/// that were not received count.
+/// disconnected when the last sender in any process has been dropped. Senders in unreceived
+/// messages keep the channel connected.
 ///
 /// # Examples
 ///
@@ -87,23 +87,25 @@ where
 /// ```
 pub struct IpcSender<T> {
     sender: Sender,
-    /// Has no values, and is covariant: one of `&'static str` will do for one of `&'a str`.
+    /// Holds no values, and is covariant: a sender of `&'static str` coerces to a sender of `&'a
+    /// str`.
     values: PhantomData<fn() -> T>,
 }
 
 impl<T> IpcSender<T> {
-    /// Connects to the [`IpcOneShotServer`](super::IpcOneShotServer) of that name.
+    /// Connects to the [`IpcOneShotServer`](super::IpcOneShotServer) with this name.
     ///
-    /// A server that speaks another version of strait's protocol, or has another codec, has an error that says so, and this side
-    /// gets [`Disconnected`](IpcError::Disconnected) when it sends.
+    /// If the server has another version of strait's protocol or another codec, its `accept`
+    /// returns an error that says so. This sender then fails with
+    /// [`Disconnected`](IpcError::Disconnected).
     ///
     /// # Errors
     ///
-    /// - [`NotFound`](io::ErrorKind::NotFound) if there is no such server.
-    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if the server was killed and left
-    ///   its name behind.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not the name of a server.
-    /// - Others of the operating system.
+    /// - [`NotFound`](io::ErrorKind::NotFound) if no server has this name.
+    /// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if the server was killed and its
+    ///   name was left behind.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `name` is not the name of a server.
+    /// - Any other error of the operating system.
     ///
     /// # Examples
     ///
@@ -116,11 +118,11 @@ impl<T> IpcSender<T> {
         rendezvous::connect(&name, &introduction).map(IpcSender::from)
     }
 
-    /// Sends a value.
+    /// Sends a value into the channel, without blocking except in [two cases](IpcSender#blocking).
     ///
-    /// After it returned `Ok` the message survives this process. Messages of one sender arrive in
-    /// the order they were sent in. If one `send` returned before another began, on whichever
-    /// sender, its message arrives first.
+    /// After `send` has returned `Ok`, the message survives the end of this process. Messages of
+    /// one sender arrive in the order in which they were sent. If one `send` returned before
+    /// another `send` began, on any two senders of the channel, its message arrives first.
     ///
     /// # Errors
     ///
@@ -132,27 +134,27 @@ impl<T> IpcSender<T> {
     ///   [`MAX_MESSAGE_ATTACHMENTS`](super::MAX_MESSAGE_ATTACHMENTS) handles, or is [nested too
     ///   deeply](crate#what-is-not-guaranteed).
     /// - [`Io`](IpcError::Io) of kind [`TimedOut`](io::ErrorKind::TimedOut) if `send` has blocked
-    ///   for [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, in vain.
-    /// - [`Io`](IpcError::Io) of other kinds if the operating system refused.
+    ///   for [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, without success.
+    /// - [`Io`](IpcError::Io) of another kind for any other error of the operating system.
     ///
     /// # Blocking
     ///
-    /// `send` does not block on the receiver: messages that the receiver has not taken wait in
+    /// `send` does not block until the receiver receives: unreceived messages are buffered in
     /// memory of this process. There are two exceptions, in which `send` blocks for at most
     /// [`SEND_PATIENCE`](super::SEND_PATIENCE):
     ///
     /// - A message with handles (endpoints, files, shared memory) goes through the operating
-    ///   system's channel. `send` blocks while that is full, or while this user has as many handles
-    ///   in unreceived messages, of all channels, as the system allows.
-    /// - If the sender and the receiver share no memory, every message goes that way. The receiver
-    ///   decides that with [`ChannelOptions::shared_memory`], and a sandbox can forbid it on either
-    ///   side. Another process that has the sender can fill the operating system's channel, with
-    ///   the same effect.
+    ///   system's channel. `send` blocks while that channel is full. It also blocks while this user
+    ///   has as many handles in unreceived messages, of all channels, as the system allows.
+    /// - If the sender and the receiver share no memory, every message goes through the operating
+    ///   system's channel. The receiver decides that with [`ChannelOptions::shared_memory`], and a
+    ///   sandbox can forbid shared memory in either process. Another process that has the sender
+    ///   can fill the operating system's channel, with the same effect.
     ///
     /// [`try_send`](IpcSender::try_send) never blocks, and
-    /// [`send_timeout`](IpcSender::send_timeout) not longer than its caller says. An asynchronous
-    /// task, which must not block the other tasks of its thread, calls `try_send` until there is
-    /// room:
+    /// [`send_timeout`](IpcSender::send_timeout) blocks for at most the timeout of its caller. An
+    /// asynchronous task must not block the other tasks of its thread. Such a task calls `try_send`
+    /// until there is room:
     ///
     /// ```
     /// use futures_lite::future::{block_on, yield_now, zip};
@@ -165,7 +167,8 @@ impl<T> IpcSender<T> {
     ///     loop {
     ///         match requests.try_send(&reply) {
     ///             Ok(()) => return Ok(()),
-    ///             // With tokio, `tokio::task::yield_now`, or `tokio::time::sleep` for a millisecond.
+    ///             // With tokio: `tokio::task::yield_now`, or `tokio::time::sleep` for one
+    ///             // millisecond.
     ///             Err(TrySendError::Full) => yield_now().await,
     ///             Err(TrySendError::IpcError(error)) => return Err(error),
     ///         }
@@ -202,8 +205,8 @@ impl<T> IpcSender<T> {
     ///
     /// # Platform
     ///
-    /// On Linux the operating system's channel is a socket. It takes 278 messages with handles, or
-    /// some 200 KiB.
+    /// On Linux the operating system's channel is a socket. It has room for 278 messages with
+    /// handles, or for some 200 KiB.
     pub fn send(&self, data: T) -> Result<(), IpcError>
     where
         T: Serialize,
@@ -211,16 +214,18 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Sends a value without taking it.
+    /// Sends a value by reference, and blocks as [`send`](IpcSender#blocking) does.
     ///
-    /// Receivers in the value move to the process that receives it: what stays here of them is
-    /// empty and returns errors. If the message is not sent, they stay as they were. A receiver
-    /// takes along what it has received of incomplete messages, up to 64 MiB of them, so a message
-    /// with a receiver can be large.
+    /// Receivers in the value are moved to the process that receives the message. The receivers
+    /// that stay in `data` are empty, and every operation on them returns an error. If the message
+    /// is not sent, they are unchanged.
+    ///
+    /// A moved receiver takes along the incomplete messages that it has received, up to 64 MiB of
+    /// them. So a message with a receiver can be large.
     ///
     /// # Errors
     ///
-    /// As [`send`](IpcSender::send).
+    /// - Any error of [`send`](IpcSender::send).
     ///
     /// # Examples
     ///
@@ -240,20 +245,19 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, data, Fate::Kept, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Sends a value without taking it, if that is possible at once. Never blocks on the receiver.
+    /// Sends a value by reference if there is room for it. Never blocks.
     ///
-    /// Receivers in the value move as with [`send_ref`](IpcSender::send_ref). If the value is not
-    /// sent, they stay as they were.
+    /// Receivers in the value are moved as with [`send_ref`](IpcSender::send_ref). If the value is
+    /// not sent, they are unchanged.
     ///
     /// # Errors
     ///
-    /// - [`Full`](TrySendError::Full) where [`send`](IpcSender#blocking) would block.
-    /// - Otherwise as [`send`](IpcSender::send).
+    /// - [`Full`](TrySendError::Full) if [`send`](IpcSender#blocking) would block.
+    /// - Any error of [`send`](IpcSender::send).
     ///
-    /// A sender and a receiver that share no memory cannot exchange a message by `try_send` which
-    /// is larger than all that the operating system's channel takes: it is always `Full`. Such a
-    /// message needs [`send_timeout`](IpcSender::send_timeout), and a receiver that receives
-    /// meanwhile.
+    /// If the sender and the receiver share no memory, a message that is larger than the capacity
+    /// of the operating system's channel is always `Full`. Send such a message with
+    /// [`send_timeout`](IpcSender::send_timeout), while the receiver receives.
     ///
     /// # Examples
     ///
@@ -284,14 +288,16 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, data, Fate::Kept, Wait::Never)
     }
 
-    /// Sends a value without taking it, and blocks for at most `timeout` where
-    /// [`send`](IpcSender#blocking) blocks. A duration beyond the range of the clock is no limit;
-    /// [`SEND_PATIENCE`](super::SEND_PATIENCE) holds in any case.
+    /// Sends a value by reference, and blocks for at most `timeout` where
+    /// [`send`](IpcSender#blocking) blocks.
+    ///
+    /// A timeout beyond the range of the clock counts as none. In this case
+    /// [`SEND_PATIENCE`](super::SEND_PATIENCE) applies, as in [`send`](IpcSender::send).
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) if it could not be sent in time; otherwise as
-    /// [`send`](IpcSender::send).
+    /// - [`Full`](TrySendError::Full) if the message could not be sent within `timeout`.
+    /// - Any error of [`send`](IpcSender::send).
     ///
     /// # Examples
     ///
@@ -312,9 +318,15 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, data, Fate::Kept, Wait::at_most(timeout))
     }
 
-    /// Sends a value without taking it, and blocks until `deadline` at most where
-    /// [`send`](IpcSender#blocking) blocks. As [`send_timeout`](IpcSender::send_timeout), also in
-    /// its errors.
+    /// Sends a value by reference, and blocks until `deadline` at most where
+    /// [`send`](IpcSender#blocking) blocks.
+    ///
+    /// [`send_timeout`](IpcSender::send_timeout) describes the rest.
+    ///
+    /// # Errors
+    ///
+    /// - [`Full`](TrySendError::Full) if the message could not be sent before `deadline`.
+    /// - Any error of [`send`](IpcSender::send).
     pub fn send_deadline(&self, data: &T, deadline: Instant) -> Result<(), TrySendError>
     where
         T: Serialize,
@@ -322,11 +334,11 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, data, Fate::Kept, Wait::Until(deadline))
     }
 
-    /// Returns whether the receiver has been dropped, in whatever process. If it has, no message
-    /// that is sent from now on arrives.
+    /// Returns whether the receiver has been dropped, in any process. If so, the channel is
+    /// disconnected, and messages that are sent from now on do not arrive.
     ///
-    /// The receiver can be dropped at the next moment: only the result of [`send`](IpcSender::send)
-    /// counts.
+    /// The receiver can be dropped immediately after this call: only the result of
+    /// [`send`](IpcSender::send) is reliable.
     ///
     /// # Examples
     ///
@@ -343,7 +355,7 @@ impl<T> IpcSender<T> {
         self.sender.is_closed()
     }
 
-    /// Makes it a sender of messages of an unknown type.
+    /// Converts the sender into one for messages of an unknown type.
     ///
     /// # Examples
     ///
@@ -392,18 +404,18 @@ impl<'de, T> Deserialize<'de> for IpcSender<T> {
     }
 }
 
-/// The receiving end of a [`channel`].
+/// The receiver of a [`channel`].
 ///
-/// It can be sent in a message, and takes along all messages that it has not delivered. The
-/// receiver that stays behind is empty: every operation on it returns an error that says so.
+/// A receiver can be sent in a message. All messages that it has not returned move with it. The
+/// receiver that stays is empty: every operation on it returns an error that says so.
 ///
-/// A message that cannot be decoded or breaks the protocol is one error; the next call receives the
-/// next message.
+/// If a message cannot be decoded or breaks the protocol, one call returns an error. The next call
+/// receives the next message.
 ///
 /// # Platform
 ///
-/// On Linux it is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html): its descriptor is
-/// readable while there may be something to receive. See [`os`](crate::os).
+/// On Linux a receiver implements [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html):
+/// its file descriptor is readable while there may be something to receive. See [`os`](crate::os).
 ///
 /// # Examples
 ///
@@ -430,21 +442,21 @@ impl<'de, T> Deserialize<'de> for IpcSender<T> {
 /// ```
 pub struct IpcReceiver<T> {
     slot: Slot,
-    /// Gives values, has none.
+    /// Returns values, holds none.
     values: PhantomData<fn() -> T>,
 }
 
 impl<T> IpcReceiver<T> {
-    /// Receives the next message, and blocks until one arrives or the channel is disconnected.
+    /// Receives the next message, blocking until one arrives or the channel is disconnected.
     ///
     /// # Errors
     ///
     /// - [`Disconnected`](IpcError::Disconnected) if all senders have been dropped and all messages
-    ///   were received.
-    /// - [`SerializationError`](IpcError::SerializationError) if a message arrived that is
-    ///   malformed or not a `T`. It is lost.
-    /// - [`Io`](IpcError::Io) if the operating system refused, or this receiver was moved into a
-    ///   message.
+    ///   have been received.
+    /// - [`SerializationError`](IpcError::SerializationError) if the message is malformed or is not
+    ///   a `T`. The message is discarded.
+    /// - [`Io`](IpcError::Io) if this receiver was moved into a message.
+    /// - [`Io`](IpcError::Io) for any error of the operating system.
     ///
     /// # Examples
     ///
@@ -453,19 +465,19 @@ impl<T> IpcReceiver<T> {
     where
         T: for<'de> Deserialize<'de>,
     {
-        // Without a limit `Empty` does not happen.
+        // Without a timeout `Empty` cannot occur.
         self.receive(Wait::Forever).map_err(|error| match error {
             TryRecvError::IpcError(error) => error,
             TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
         })
     }
 
-    /// Receives the next message if it is there. Never blocks.
+    /// Receives the next message if one is available. Never blocks.
     ///
     /// # Errors
     ///
-    /// - [`Empty`](TryRecvError::Empty) if no message is there.
-    /// - Otherwise as [`recv`](IpcReceiver::recv).
+    /// - [`Empty`](TryRecvError::Empty) if no message is available.
+    /// - Any error of [`recv`](IpcReceiver::recv).
     ///
     /// # Examples
     ///
@@ -477,17 +489,17 @@ impl<T> IpcReceiver<T> {
         self.receive(Wait::Never)
     }
 
-    /// Receives the next message, and blocks until one arrives or the channel is disconnected, for
-    /// at most `duration`.
+    /// Receives the next message, blocking for at most `duration` until one arrives or the channel
+    /// is disconnected.
     ///
-    /// The limit is as exact as the system's clock. Signals do not shorten it, and a peer that
-    /// stops in the middle of a message does not prolong it. A duration beyond the range of the
-    /// clock is no limit.
+    /// The timeout is as exact as the system's clock. Signals do not shorten it. A peer that stops
+    /// in the middle of a message does not prolong it. A duration beyond the range of the clock
+    /// counts as no timeout.
     ///
     /// # Errors
     ///
-    /// - [`Empty`](TryRecvError::Empty) if no message arrived in time.
-    /// - Otherwise as [`recv`](IpcReceiver::recv).
+    /// - [`Empty`](TryRecvError::Empty) if no message arrived within `duration`.
+    /// - Any error of [`recv`](IpcReceiver::recv).
     ///
     /// # Examples
     ///
@@ -499,12 +511,15 @@ impl<T> IpcReceiver<T> {
         self.receive(Wait::at_most(duration))
     }
 
-    /// As [`try_recv_timeout`](IpcReceiver::try_recv_timeout), under the name that
-    /// `std::sync::mpsc` has.
+    /// Receives the next message, blocking for at most `timeout` until one arrives or the channel
+    /// is disconnected.
+    ///
+    /// This is [`try_recv_timeout`](IpcReceiver::try_recv_timeout) under the name that
+    /// `std::sync::mpsc` has for it.
     ///
     /// # Errors
     ///
-    /// As [`try_recv_timeout`](IpcReceiver::try_recv_timeout).
+    /// - Any error of [`try_recv_timeout`](IpcReceiver::try_recv_timeout).
     ///
     /// # Examples
     ///
@@ -516,16 +531,19 @@ impl<T> IpcReceiver<T> {
         self.try_recv_timeout(timeout)
     }
 
-    /// Receives the next message, blocking until `deadline` at most. A message that is there is received, also if the
-    /// deadline has passed.
+    /// Receives the next message, blocking until one arrives or the channel is disconnected, until
+    /// `deadline` at most.
+    ///
+    /// A message that is available is returned even if the deadline has passed.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`recv`](IpcReceiver::recv).
+    /// - [`Empty`](TryRecvError::Empty) if no message arrived before `deadline`.
+    /// - Any error of [`recv`](IpcReceiver::recv).
     ///
     /// # Examples
     ///
-    /// One limit for several messages:
+    /// One deadline for several messages:
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -550,11 +568,11 @@ impl<T> IpcReceiver<T> {
         self.receive(Wait::Until(deadline))
     }
 
-    /// Returns an iterator over the messages. It blocks until each arrives, and ends when the
-    /// channel is disconnected.
+    /// Returns an iterator over the messages, which blocks until the next one arrives. It ends when
+    /// the channel is disconnected.
     ///
-    /// It skips messages that cannot be decoded; [`recv`](IpcReceiver::recv) returns them as
-    /// errors.
+    /// The iterator skips messages that cannot be decoded; [`recv`](IpcReceiver::recv) returns an
+    /// error for each of them.
     ///
     /// # Examples
     ///
@@ -576,10 +594,10 @@ impl<T> IpcReceiver<T> {
         Iter { receiver: self }
     }
 
-    /// Returns an iterator over the messages that are there. It never blocks.
+    /// Returns an iterator over the available messages, which never blocks.
     ///
-    /// It skips messages that cannot be decoded. After it returned `None` it goes on when another
-    /// message has arrived.
+    /// The iterator skips messages that cannot be decoded. After it has returned `None`, it
+    /// continues when another message has arrived.
     ///
     /// # Examples
     ///
@@ -599,11 +617,11 @@ impl<T> IpcReceiver<T> {
         TryIter { receiver: self }
     }
 
-    /// Changes how the channel behaves from now on.
+    /// Sets the options of the channel from now on.
     ///
     /// # Errors
     ///
-    /// An error if this receiver was moved into a message.
+    /// - An error if this receiver was moved into a message.
     ///
     /// # Examples
     ///
@@ -625,16 +643,16 @@ impl<T> IpcReceiver<T> {
         options.apply(&self.slot)
     }
 
-    /// Returns how the channel behaves.
+    /// Returns the options of the channel.
     ///
     /// # Errors
     ///
-    /// An error if this receiver was moved into a message.
+    /// - An error if this receiver was moved into a message.
     pub fn options(&self) -> Result<ChannelOptions, io::Error> {
         ChannelOptions::of(&self.slot)
     }
 
-    /// Makes it a receiver of messages of an unknown type.
+    /// Converts the receiver into one for messages of an unknown type.
     ///
     /// # Examples
     ///
@@ -664,7 +682,7 @@ impl<T> IpcReceiver<T> {
         self.slot
     }
 
-    /// Adds to the error of a message what its sender calls the type.
+    /// Adds the sender's name of the type to a message's error.
     #[cold]
     fn name_sent(&self, error: SerDeError) -> SerDeError {
         let sent = self.slot.with(|receiver| receiver.sent_type().cloned());
@@ -672,7 +690,7 @@ impl<T> IpcReceiver<T> {
     }
 }
 
-/// Receives one message from the receiver in `slot` and makes something of it.
+/// Receives one message from the receiver in `slot` and converts it with `take`.
 pub(super) fn receive<R>(
     slot: &Slot,
     purpose: Purpose,
@@ -769,7 +787,8 @@ impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
     }
 }
 
-/// The iterator that a `for` loop over an [`IpcReceiver`] uses. As [`Iter`], and owns the receiver.
+/// The iterator that a `for` loop over an [`IpcReceiver`] uses. It works as [`Iter`] does, and owns
+/// the receiver.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Messages that have not been decoded yet.
+//! Received messages that have not been decoded yet.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,24 +12,26 @@ use crate::codec;
 use crate::error::SerDeError;
 use crate::platform::Attachment;
 
-/// How many bytes `Debug` shows.
+/// The maximum number of bytes that `Debug` shows.
 const SHOWN_BYTES: usize = 256;
 
-/// A message that has not been decoded, as sets and routers return it.
+/// A message that has been received and not decoded. Receiver sets and routers return such
+/// messages.
 ///
-/// [`to`](IpcMessage::to) makes a value of it. Dropping it closes the endpoints and handles in it.
+/// [`to`](IpcMessage::to) decodes the message into a value. Dropping the message closes the
+/// endpoints and handles in it.
 ///
 /// # Examples
 ///
 /// See [`to`](IpcMessage::to).
 pub struct IpcMessage {
-    /// An error if something arrived that is not a message.
+    /// An error if the receiver received something that is not a message.
     content: Result<Content, SerDeError>,
 }
 
 /// The numbers of endpoints, shared memories and handles in a [message](IpcMessage::carries).
 ///
-/// Each counts once, however often the value has it.
+/// Each one counts once, even if the value contains it several times.
 ///
 /// # Examples
 ///
@@ -41,22 +43,22 @@ pub struct Carries {
     pub senders: usize,
     /// The number of receivers.
     pub receivers: usize,
-    /// The number of shared memories, readers and writers of them included.
+    /// The number of shared memories, including readers and writers of shared memory.
     pub memories: usize,
-    /// The number of handles of the operating system.
+    /// The number of operating system handles.
     pub os_handles: usize,
 }
 
 struct Content {
     bytes: Vec<u8>,
     entries: Vec<Entry<Attachment>>,
-    /// What the sender calls the type, if it has said so.
+    /// The sender's name of the type, if the sender has announced it.
     sent_type: Option<Arc<str>>,
 }
 
 impl IpcMessage {
-    /// Makes a message of `data`: the encoded form of a value without endpoints and handles, or the
-    /// bytes of a message of a [channel of bytes](super::bytes_channel).
+    /// Creates a message from `data`: the encoded form of a value without endpoints and handles, or
+    /// the bytes of a message of a [channel of bytes](super::bytes_channel).
     ///
     /// # Examples
     ///
@@ -78,7 +80,7 @@ impl IpcMessage {
         IpcMessage { content: Ok(Content { bytes, entries, sent_type: None }) }
     }
 
-    /// Takes note of what the sender calls the type.
+    /// Stores the sender's name of the type.
     pub(crate) fn sent_as(mut self, sent_type: Option<Arc<str>>) -> IpcMessage {
         if let Ok(content) = &mut self.content {
             content.sent_type = sent_type;
@@ -86,7 +88,7 @@ impl IpcMessage {
         self
     }
 
-    /// Makes a message of a client that came to a server.
+    /// Creates a message from a client that has connected to a server.
     pub(crate) fn of_client(client: Connection) -> IpcMessage {
         match codec::pack(&IpcConnection::<(), ()>::from(client)) {
             Ok((bytes, entries)) => IpcMessage::new(bytes, entries),
@@ -94,16 +96,17 @@ impl IpcMessage {
         }
     }
 
-    /// Makes a message that is only its error.
+    /// Creates a message that consists of an error only.
     pub(crate) fn lost(error: SerDeError) -> IpcMessage {
         IpcMessage { content: Err(error) }
     }
 
-    /// Returns the numbers of endpoints, shared memories and handles in the message; zeros if it is
-    /// malformed.
+    /// Returns the numbers of endpoints, shared memories and handles in the message. All are zero
+    /// if the message is malformed.
     ///
-    /// It needs no type, so a program that routes messages can refuse some before it decodes them.
-    /// The [`Limits`](super::Limits) of a receiver refuse them before they are delivered.
+    /// This needs no type, so a program that routes messages can refuse some of them before it
+    /// decodes them. The [`Limits`](super::Limits) of a receiver refuse messages before the
+    /// receiver returns them.
     ///
     /// # Examples
     ///
@@ -138,11 +141,11 @@ impl IpcMessage {
         carries
     }
 
-    /// Decodes the message.
+    /// Decodes the message into a `T`.
     ///
     /// # Errors
     ///
-    /// [`SerDeError`] if the message is malformed or not a `T`.
+    /// - [`SerDeError`] if the message is malformed or is not a `T`.
     ///
     /// # Examples
     ///
@@ -174,7 +177,7 @@ impl IpcMessage {
     ///
     /// # Errors
     ///
-    /// [`SerDeError`] if the message is malformed.
+    /// - [`SerDeError`] if the message is malformed.
     pub fn into_bytes(self) -> Result<Vec<u8>, SerDeError> {
         Ok(self.content?.bytes)
     }

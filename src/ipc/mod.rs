@@ -1,18 +1,19 @@
-//! Channels between processes, with the API of ipc-channel and what `std::sync::mpsc` has beyond
-//! it.
+//! Channels between processes. The API is that of ipc-channel, and adds what `std::sync::mpsc` has
+//! beyond it.
 //!
 //! - [`channel`]: typed messages; [`IpcSender`], [`IpcReceiver`]
-//! - [`bytes_channel`]: bytes as they are; [`IpcBytesSender`], [`IpcBytesReceiver`]
-//! - [`sync_channel`]: a channel with a bound; [`IpcSyncSender`]
-//! - [`ChannelOptions`]: the behaviour of a channel, such as its order, its limits, shared memory
-//! - [`IpcReceiverSet`]: many receivers at once
+//! - [`bytes_channel`]: byte messages, without serde; [`IpcBytesSender`], [`IpcBytesReceiver`]
+//! - [`sync_channel`]: bounded channels; [`IpcSyncSender`]
+//! - [`ChannelOptions`]: options of a channel, such as its ordering, its limits, and shared memory
+//! - [`IpcReceiverSet`]: a set of receivers, and one call that receives from all of them
 //! - [`IpcOneShotServer`]: the first connection between two processes
-//! - [`IpcServer`] and [`connect`]: a service that many processes find by its [name](ServerName)
-//! - [`IpcSharedMemory`]: memory that several processes read, and none changes
-//! - [`SharedMemoryWriter`] and [`SharedMemoryReader`]: memory that one process writes while others
-//!   read
-//! - [`OpaqueIpcSender`], [`OpaqueIpcSyncSender`], [`OpaqueIpcReceiver`]: endpoints of unknown
-//!   types
+//! - [`IpcServer`] and [`connect`]: a server that many client processes find by its
+//!   [name](ServerName)
+//! - [`IpcSharedMemory`]: shared memory that several processes read and no process modifies
+//! - [`SharedMemoryWriter`] and [`SharedMemoryReader`]: shared memory that one process writes while
+//!   others read it
+//! - [`OpaqueIpcSender`], [`OpaqueIpcSyncSender`], [`OpaqueIpcReceiver`]: endpoints of channels
+//!   whose message type is unknown
 //!
 //! # Examples
 //!

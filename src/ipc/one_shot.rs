@@ -15,16 +15,17 @@ use crate::codec;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::{Peer, Wait};
 
-/// A server with a name that one client connects to, for the first message: usually the sender of
-/// another channel.
+/// A server with a name, which accepts one client and receives its first message. That message
+/// usually contains the sender of another channel.
 ///
-/// Tell the client the name by its command line, its environment or a pipe. The name disappears
-/// when the server has accepted or is dropped.
+/// Pass the name to the client by its command line, its environment or a pipe. The name disappears
+/// when the server has accepted a client or is dropped.
 ///
 /// # Platform
 ///
-/// On Linux the name is the path of a socket in a new directory that only this user can enter, in
-/// the directory for temporary files. Clients of other users, except root, are refused.
+/// On Linux the name is the path of a socket in the directory for temporary files. The socket is in
+/// a new directory there, which only this user can enter. The server refuses clients of other
+/// users, except root.
 ///
 /// # Examples
 ///
@@ -33,7 +34,7 @@ use crate::platform::{Peer, Wait};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (server, name) = IpcOneShotServer::<String>::new()?;
-/// // Usually in another process, which was told the name.
+/// // Usually in another process, which has received the name.
 /// let client = std::thread::spawn(move || -> Result<(), strait::IpcError> {
 ///     let sender = IpcSender::connect(name)?;
 ///     sender.send("hello".to_string())
@@ -50,11 +51,12 @@ pub struct IpcOneShotServer<T> {
 }
 
 impl<T> IpcOneShotServer<T> {
-    /// Makes a server, and returns it with its name.
+    /// Creates a server, and returns it with its name.
     ///
     /// # Errors
     ///
-    /// Those of the operating system, if the directory for temporary files does not exist, say.
+    /// - Any error of the operating system, for example if the directory for temporary files does
+    ///   not exist.
     pub fn new() -> Result<(IpcOneShotServer<T>, String), io::Error>
     where
         T: for<'de> Deserialize<'de>,
@@ -63,23 +65,25 @@ impl<T> IpcOneShotServer<T> {
         Ok((IpcOneShotServer { server, values: PhantomData }, name))
     }
 
-    /// Blocks until a client has connected and sent its first message. Returns the message, and a
-    /// receiver for the following ones.
+    /// Accepts a client, blocking until one has connected and sent its first message. Returns the
+    /// message, and a receiver for the following ones.
     ///
-    /// It skips clients that send nothing, leave, or send something that is not a message, and
-    /// waits for the next one.
+    /// The server skips clients that send nothing, disconnect, or send something that is not a
+    /// message, and continues to wait.
     ///
     /// # Errors
     ///
-    /// - [`SerializationError`](IpcError::SerializationError) if the message is not a `T`, or if the
-    ///   client speaks another version of strait's protocol or has another codec. The error names
-    ///   both types, or the versions and codecs of both processes.
-    /// - [`Io`](IpcError::Io) if the operating system refused.
+    /// - [`SerializationError`](IpcError::SerializationError) if the message is not a `T`. The
+    ///   error names both types.
+    /// - [`SerializationError`](IpcError::SerializationError) if the client has another version of
+    ///   strait's protocol or another codec. The error names the versions and codecs of both
+    ///   processes.
+    /// - [`Io`](IpcError::Io) for any error of the operating system.
     pub fn accept(self) -> Result<(IpcReceiver<T>, T), IpcError>
     where
         T: for<'de> Deserialize<'de>,
     {
-        // Without a limit `Empty` does not happen.
+        // Without a timeout `Empty` cannot occur.
         self.accept_if_admitted(Wait::Forever, Peer::shows_as_same_user).map_err(
             |error| match error {
                 TryRecvError::IpcError(error) => error,
@@ -88,12 +92,13 @@ impl<T> IpcOneShotServer<T> {
         )
     }
 
-    /// As [`accept`](IpcOneShotServer::accept), and blocks for at most `duration`.
+    /// Accepts a client as [`accept`](IpcOneShotServer::accept) does, blocking for at most
+    /// `duration`.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if no client sent anything in time; else as
-    /// [`accept`](IpcOneShotServer::accept).
+    /// - [`Empty`](TryRecvError::Empty) if no client has sent a message within `duration`.
+    /// - Any error of [`accept`](IpcOneShotServer::accept).
     pub fn accept_timeout(self, duration: Duration) -> Result<(IpcReceiver<T>, T), TryRecvError>
     where
         T: for<'de> Deserialize<'de>,

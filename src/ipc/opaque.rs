@@ -1,4 +1,4 @@
-//! Endpoints of channels of unknown types.
+//! Endpoints of channels whose message type is unknown.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -8,8 +8,7 @@ use crate::codec::endpoint;
 
 /// A sender of messages of an unknown type.
 ///
-/// The type that [`to`](OpaqueIpcSender::to) gives it is not checked; messages of another type fail
-/// to decode.
+/// [`to`](OpaqueIpcSender::to) does not check the type. Messages of another type fail to decode.
 ///
 /// # Examples
 ///
@@ -31,7 +30,7 @@ pub struct OpaqueIpcSender {
 }
 
 impl OpaqueIpcSender {
-    /// Makes it a sender of `T`.
+    /// Converts the sender into one for messages of type `T`.
     pub fn to<T>(self) -> IpcSender<T>
     where
         T: Serialize,
@@ -39,12 +38,12 @@ impl OpaqueIpcSender {
         IpcSender::from(self.sender)
     }
 
-    /// Makes it a sender of bytes.
+    /// Converts the sender into one for byte messages.
     pub fn to_bytes(self) -> IpcBytesSender {
         IpcBytesSender::from(self.sender)
     }
 
-    /// Returns whether the receiver has been dropped. As [`IpcSender::is_closed`].
+    /// Returns whether the receiver has been dropped, as [`IpcSender::is_closed`] does.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
@@ -73,10 +72,10 @@ impl<'de> Deserialize<'de> for OpaqueIpcSender {
     }
 }
 
-/// A sender of messages of an unknown type into a [channel with a bound](super::sync_channel).
+/// A sender of messages of an unknown type into a [bounded channel](super::sync_channel).
 ///
-/// The type that [`to`](OpaqueIpcSyncSender::to) gives it is not checked; messages of another type
-/// fail to decode.
+/// [`to`](OpaqueIpcSyncSender::to) does not check the type. Messages of another type fail to
+/// decode.
 ///
 /// # Examples
 ///
@@ -100,7 +99,7 @@ pub struct OpaqueIpcSyncSender {
 }
 
 impl OpaqueIpcSyncSender {
-    /// Makes it a sender of `T`.
+    /// Converts the sender into one for messages of type `T`.
     pub fn to<'de, T>(self) -> IpcSyncSender<T>
     where
         T: Deserialize<'de> + Serialize,
@@ -108,7 +107,7 @@ impl OpaqueIpcSyncSender {
         IpcSyncSender::from(self.sender)
     }
 
-    /// Returns whether the receiver has been dropped. As [`IpcSender::is_closed`].
+    /// Returns whether the receiver has been dropped, as [`IpcSender::is_closed`] does.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
@@ -139,8 +138,7 @@ impl<'de> Deserialize<'de> for OpaqueIpcSyncSender {
 
 /// A receiver of messages of an unknown type.
 ///
-/// The type that [`to`](OpaqueIpcReceiver::to) gives it is not checked; messages of another type
-/// fail to decode.
+/// [`to`](OpaqueIpcReceiver::to) does not check the type. Messages of another type fail to decode.
 ///
 /// # Examples
 ///
@@ -153,7 +151,7 @@ impl<'de> Deserialize<'de> for OpaqueIpcSyncSender {
 /// let id = set.add_opaque(receiver.to_opaque())?;
 /// sender.send(1)?;
 ///
-/// // Sets give receivers back as opaque ones.
+/// // A set returns its receivers as opaque ones.
 /// let receiver = set.remove(id).ok_or("no such receiver")?.to::<u32>();
 /// assert_eq!(receiver.recv()?, 1);
 /// # Ok(())
@@ -165,7 +163,7 @@ pub struct OpaqueIpcReceiver {
 }
 
 impl OpaqueIpcReceiver {
-    /// Makes it a receiver of `T`.
+    /// Converts the receiver into one for messages of type `T`.
     pub fn to<'de, T>(self) -> IpcReceiver<T>
     where
         T: Deserialize<'de>,
@@ -173,7 +171,7 @@ impl OpaqueIpcReceiver {
         IpcReceiver::from(self.slot)
     }
 
-    /// Makes it a receiver of bytes.
+    /// Converts the receiver into one for byte messages.
     pub fn to_bytes(self) -> IpcBytesReceiver {
         IpcBytesReceiver::from(self.slot)
     }

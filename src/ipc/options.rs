@@ -1,4 +1,4 @@
-//! The behaviour of a channel.
+//! Options of a channel.
 
 use std::io;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::channel::{self, Options, Receiver, Sender, Slot};
 
-/// The behaviour of a channel.
+/// The options of a channel: its ordering, its limits, spinning, and shared memory.
 ///
-/// The receiver decides all options. They move with it when it is sent in a message, and hold for
-/// all senders in all processes. [`set_options`](IpcReceiver::set_options) changes those of a
-/// receiver that came from a server or a peer.
+/// The receiver decides all options. They move with the receiver when it is sent in a message, and
+/// apply to all senders in all processes. [`set_options`](IpcReceiver::set_options) changes the
+/// options of a receiver that came from a server or in a message.
 ///
 /// # Examples
 ///
@@ -36,16 +36,16 @@ pub struct ChannelOptions {
 }
 
 impl ChannelOptions {
-    /// Returns the options of [`ipc::channel`](super::channel): causal order, the [default
-    /// limits](Limits), 50 µs of spinning, and shared memory for channels that are busy.
+    /// Returns the options of [`ipc::channel`](super::channel): causal ordering, the [default
+    /// limits](Limits), 50 µs of spinning, and shared memory for busy channels.
     pub fn new() -> ChannelOptions {
         ChannelOptions::default()
     }
 
-    /// Sets the order in which messages of different senders arrive.
+    /// Sets the order in which messages of different senders are received.
     ///
-    /// A change while messages are on their way loses none of them, and messages that were sent
-    /// before it keep their order.
+    /// A change while there are unreceived messages discards none of them. Messages that were sent
+    /// before the change keep their order.
     ///
     /// # Examples
     ///
@@ -56,8 +56,8 @@ impl ChannelOptions {
         self
     }
 
-    /// Sets how much the receiver takes from its senders. Values above the largest of a limit count
-    /// as that.
+    /// Sets how much the receiver accepts from its senders. A value above the maximum of a limit
+    /// counts as that maximum.
     ///
     /// # Examples
     ///
@@ -68,58 +68,71 @@ impl ChannelOptions {
         self
     }
 
-    /// Sets the longest time for which the receiver polls for a message before it sleeps: 50 µs by
-    /// default, 10 ms at most. With zero it sleeps at once.
+    /// Sets the maximum time for which the receiver spins before it sleeps: 50 µs by default, at
+    /// most 10 ms. Zero disables spinning.
     ///
-    /// The default is a little more than a sleeping peer takes to wake up and answer. A longer time
-    /// makes answers from slower peers arrive sooner, and costs processor time. The receiver polls
-    /// only while that has been successful lately, and only on a machine with more than one
-    /// processor. In a set, the shortest time among the members with something to poll for holds.
+    /// The default is slightly longer than a sleeping peer takes to wake up and answer. A longer
+    /// time reduces the latency of answers from slower peers, and costs processor time.
+    ///
+    /// The receiver spins only while spinning has been successful lately, and only on a machine
+    /// with more than one processor. In a receiver set, the shortest time among the members with
+    /// something to spin for applies.
     #[must_use]
     pub fn spin(mut self, limit: Duration) -> ChannelOptions {
         self.options.spin_nanos = nanos(limit);
         self
     }
 
-    /// Sets whether processes that send much, or large messages, share memory with the receiver. By
-    /// default they do, where the platform has it.
+    /// Sets whether processes that send many or large messages share memory with the receiver. By
+    /// default they do, on platforms that have shared memory.
     ///
-    /// Without shared memory all messages go through the operating system's channel: each costs a
-    /// system call on both sides, and [`send`](super::IpcSender#blocking) blocks for up to ten
-    /// seconds while it is full (on Linux, with some 200 KiB). Senders that have been told so do
-    /// not share memory with this channel again, even if it is allowed later.
+    /// If disabled, all messages go through the operating system's channel: each message costs a
+    /// system call in both processes. [`send`](super::IpcSender#blocking) blocks for up to ten
+    /// seconds while that channel is full (on Linux, with some 200 KiB). A sender that has learned
+    /// about this does not share memory with this channel again, even if it is enabled later.
     #[must_use]
     pub fn shared_memory(mut self, is_used: bool) -> ChannelOptions {
         self.options.shares_memory = is_used;
         self
     }
 
-    /// Sets how long unused shared memory is kept: about a second by default, at least a
-    /// millisecond. `Duration::MAX` keeps it for as long as the channel exists.
+    /// Sets how long idle shared memory is kept: about a second by default, at least a millisecond.
+    /// `Duration::MAX` keeps it for as long as the channel exists.
     ///
-    /// After that time, receivers that block or are busy stop using it; a blocked one wakes once or
-    /// twice for that, and a set once a second while there is some. The sender goes on with the
-    /// operating system's channel, and gets shared memory again when it sends much. The memory is
-    /// free when its sender has sent again or has been dropped.
+    /// After that time, a receiver that blocks or is busy stops using the memory. A blocked
+    /// receiver wakes up once or twice for that, and a receiver set once a second while it uses
+    /// shared memory.
+    ///
+    /// The sender then uses the operating system's channel, and shares memory again when it sends
+    /// many or large messages. The memory is released when its sender has sent again or has been
+    /// dropped.
     #[must_use]
     pub fn keep_memory(mut self, duration: Duration) -> ChannelOptions {
         self.options.idle_nanos = nanos(duration);
         self
     }
 
-    /// Sets whether the channel stays in the memory of this process until one of its ends leaves
-    /// it. By default it does not: it is an object of the operating system from the start.
+    /// Sets whether the channel is lazy: whether it stays in the memory of this process until an
+    /// endpoint leaves the process. By default it does not: it is an object of the operating system
+    /// from the start.
     ///
-    /// Such a channel costs no handle and no system call: making it takes a fraction of a
-    /// microsecond, and cannot fail. Between threads it is as fast as `std::sync::mpsc`. Messages
-    /// are encoded and decoded all the same. It becomes an object of the operating system when an
-    /// end is sent in a message, when its descriptor is asked for, and when the receiver becomes a
-    /// stream or a member of a set or a router. That can fail if this process has no handle left.
-    /// Messages that were sent before keep their place.
+    /// Creating a lazy channel takes no handle, no system call and a fraction of a microsecond, and
+    /// cannot fail. Between threads the channel is as fast as `std::sync::mpsc`. Messages are
+    /// encoded and decoded all the same.
     ///
-    /// After a `fork` the ends of such a channel in the child return errors that say so.
+    /// A lazy channel is promoted to a channel of the operating system in these cases:
     ///
-    /// This option is for new channels: [`set_options`](IpcReceiver::set_options) ignores it.
+    /// - An endpoint is sent in a message.
+    /// - The file descriptor of an endpoint is requested.
+    /// - The receiver becomes a stream, or a member of a receiver set or a router.
+    ///
+    /// Promotion can fail if this process has no handles left. Messages that were sent before keep
+    /// their order.
+    ///
+    /// After a `fork`, the endpoints of a lazy channel in the child return errors that say so.
+    ///
+    /// This option applies to new channels only: [`set_options`](IpcReceiver::set_options) ignores
+    /// it.
     ///
     /// # Examples
     ///
@@ -130,7 +143,7 @@ impl ChannelOptions {
     /// let (sender, receiver) = ChannelOptions::new().lazy(true).channel()?;
     /// sender.send(1)?;
     ///
-    /// // Now it may go to another process.
+    /// // Now it can be sent to another process.
     /// let (carrier, elsewhere) = ipc::channel()?;
     /// carrier.send(receiver)?;
     /// sender.send(2)?;
@@ -145,11 +158,11 @@ impl ChannelOptions {
         self
     }
 
-    /// Makes a channel with these options.
+    /// Creates a channel with these options.
     ///
     /// # Errors
     ///
-    /// As [`ipc::channel`](super::channel).
+    /// - Any error of [`ipc::channel`](super::channel).
     pub fn channel<T>(&self) -> Result<(IpcSender<T>, IpcReceiver<T>), io::Error>
     where
         T: for<'de> Deserialize<'de> + Serialize,
@@ -158,12 +171,12 @@ impl ChannelOptions {
         Ok((IpcSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
     }
 
-    /// Makes a channel with a bound, with these options. As
-    /// [`ipc::sync_channel`](super::sync_channel).
+    /// Creates a bounded channel with these options, as [`ipc::sync_channel`](super::sync_channel)
+    /// does.
     ///
     /// # Errors
     ///
-    /// As [`ipc::channel`](super::channel).
+    /// - Any error of [`ipc::channel`](super::channel).
     pub fn sync_channel<T>(
         &self,
         bound: usize,
@@ -175,11 +188,11 @@ impl ChannelOptions {
         Ok((IpcSyncSender::from(sender), IpcReceiver::from(Slot::from(receiver))))
     }
 
-    /// Makes a channel for bytes, with these options.
+    /// Creates a channel for byte messages with these options.
     ///
     /// # Errors
     ///
-    /// As [`ipc::channel`](super::channel).
+    /// - Any error of [`ipc::channel`](super::channel).
     pub fn bytes_channel(&self) -> Result<(IpcBytesSender, IpcBytesReceiver), io::Error> {
         let (sender, receiver) = self.make(None)?;
         Ok((IpcBytesSender::from(sender), IpcBytesReceiver::from(Slot::from(receiver))))
@@ -193,12 +206,12 @@ impl ChannelOptions {
         }
     }
 
-    /// Makes the receiver in `slot` behave like this.
+    /// Sets these options for the receiver in `slot`.
     pub(super) fn apply(&self, slot: &Slot) -> io::Result<()> {
         slot.with(|receiver| receiver.set_options(self.options))
     }
 
-    /// How the receiver in `slot` behaves.
+    /// The options of the receiver in `slot`.
     pub(super) fn of(slot: &Slot) -> io::Result<ChannelOptions> {
         slot.with(|receiver| ChannelOptions { options: receiver.options(), is_lazy: false })
     }

@@ -1,4 +1,4 @@
-//! Servers for many clients.
+//! Servers for many clients, and how clients connect to them.
 
 use std::fmt;
 use std::io;
@@ -14,28 +14,35 @@ use crate::codec;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::{Peer, ServerName, Wait};
 
-/// A server with a name that any number of clients connect to. Each client gets a channel in each
-/// direction: the server sends `Out` to it and receives `In`.
+/// A server with a name, which accepts connections from any number of clients.
 ///
-/// A client is accepted when its [`connect`] has returned, or a little before; what it sends until
-/// then is not lost, even if it ends meanwhile. Connections that stay silent, break the protocol or
-/// close are not accepted, and delay no client: the server keeps some 64 silent connections, and
-/// drops the oldest for the next.
+/// Each client gets a channel in each direction: the server sends `Out` to the client and receives
+/// `In`.
 ///
-/// A server can also be [a member of a set](super::IpcReceiverSet::add_server), and with the
-/// feature `async` a stream.
+/// [`connect`] sends the client's handshake before it returns. From then on, or shortly before,
+/// [`accept`](IpcServer::accept) returns the client. The messages of a client that has ended before
+/// it was accepted are received, too.
+///
+/// The server skips connections that never complete the handshake, break the protocol or are
+/// closed. They delay no client: the server keeps some 64 connections without a handshake, and
+/// drops the oldest for the next one.
+///
+/// A server can also be [a member of a receiver set](super::IpcReceiverSet::add_server), and with
+/// the feature `async` a stream.
 ///
 /// # The name
 ///
-/// A [name](ServerName) belongs to one server at a time. The next server takes over the name of one
-/// that was killed; it asks the operating system whether the owner is alive. The name disappears
-/// when the server is dropped. Clients that have been accepted keep their channels.
+/// A [name](ServerName) belongs to one server at a time. Another server can bind the name of a
+/// server that was killed: it asks the operating system whether the owner is alive. While the owner
+/// is alive, `bind` fails with [`AddrInUse`](io::ErrorKind::AddrInUse).
+///
+/// The name disappears when the server is dropped. The channels of accepted clients stay connected.
 ///
 /// # Bounds
 ///
-/// A connection has no bound: messages that are sent and not received take up memory of the side
-/// that sends. For a connection with bounds, each side makes a channel with a bound and sends its
-/// receiver as the first message:
+/// The channels of a connection are unbounded: messages that are sent and not received take up
+/// memory of the sender's process. For a bounded connection, both processes create a bounded
+/// channel and send its receiver as the first message:
 ///
 /// ```
 /// use strait::ipc::{self, IpcReceiver, IpcServer};
@@ -45,7 +52,7 @@ use crate::platform::{Peer, ServerName, Wait};
 /// # let name = name.as_str();
 /// let mut server = IpcServer::<IpcReceiver<u64>, IpcReceiver<u32>>::bind(name)?;
 ///
-/// // The client waits when eight of its numbers were not received yet.
+/// // The client blocks while eight of its numbers have not been received.
 /// let (numbers, receiver) = ipc::sync_channel::<u32>(8)?;
 /// let (to_server, from_server) = ipc::connect::<IpcReceiver<u32>, IpcReceiver<u64>>(name)?;
 /// to_server.send(receiver)?;
@@ -64,18 +71,20 @@ use crate::platform::{Peer, ServerName, Wait};
 ///
 /// # Platform
 ///
-/// Only processes of this user and of root are accepted, however many can connect: `set_filter` in
-/// [`os`](crate::os) changes that, and tells which process it is. A server that runs as the
-/// overflow uid in a user namespace accepts no client at a path or an abstract name without a
-/// filter, because it cannot tell users apart. On Linux other users may be able to connect to a
-/// path or an abstract name, but not to a private name.
+/// The server accepts only processes of this user and of root, even if other processes can connect.
+/// `set_filter` in [`os`](crate::os) changes that, and shows the credentials of the process to the
+/// filter. A server that runs as the overflow uid in a user namespace cannot tell users apart.
+/// Without a filter it accepts no client at a path or an abstract name.
+///
+/// On Linux other users may be able to connect to a path or an abstract name, but not to a private
+/// name.
 ///
 /// On Linux a server has three file descriptors, and one more for the lock of a name in the file
-/// system. Each client has two. See [the table of costs](crate#costs).
+/// system. Each client takes two. See [the table of costs](crate#costs).
 ///
-/// After a `fork` a server belongs to the parent. The child must not use it, and shares the name
-/// with it: until both have ended or dropped it, or the child has called `exec`, the name counts as
-/// in use if the parent was killed.
+/// After a `fork`, a server belongs to the parent. The child must not use it, and shares the name
+/// with the parent. If the parent is killed, the name counts as in use until the child has ended,
+/// has dropped the server, or has called `exec`.
 ///
 /// # Examples
 ///
@@ -86,7 +95,7 @@ use crate::platform::{Peer, ServerName, Wait};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let name = format!("doubling-{}", std::process::id());
 /// # let name = name.as_str();
-/// // "doubling", say:
+/// // For example "doubling":
 /// let mut server = IpcServer::<u64, u32>::bind(name)?;
 /// let service = thread::spawn(move || -> Result<(), strait::IpcError> {
 ///     for client in server.incoming() {
@@ -103,7 +112,7 @@ use crate::platform::{Peer, ServerName, Wait};
 ///     Ok(())
 /// });
 ///
-/// // In as many other processes as you like:
+/// // In any number of other processes:
 /// let (sender, receiver) = ipc::connect::<u32, u64>(name)?;
 /// sender.send(21)?;
 /// assert_eq!(receiver.recv()?, 42);
@@ -121,17 +130,17 @@ where
     Out: for<'de> Deserialize<'de> + Serialize,
     In: for<'de> Deserialize<'de> + Serialize,
 {
-    /// Makes a server with this name.
+    /// Creates a server with this name.
     ///
     /// # Errors
     ///
-    /// - [`AddrInUse`](io::ErrorKind::AddrInUse): a server that is alive has the name.
-    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists): there is something else at that path. It
-    ///   is left alone.
-    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied): the directory for private names is
-    ///   not this user's alone.
-    /// - [`InvalidInput`](io::ErrorKind::InvalidInput): it cannot be a name.
-    /// - Others of the operating system.
+    /// - [`AddrInUse`](io::ErrorKind::AddrInUse) if a server that is alive has the name.
+    /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the path exists and is not a server's.
+    ///   `bind` leaves it unchanged.
+    /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the directory for private names
+    ///   does not belong to this user alone.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `name` is not a valid name.
+    /// - Any other error of the operating system.
     pub fn bind(name: impl Into<ServerName>) -> Result<IpcServer<Out, In>, io::Error> {
         Server::bind(name.into(), codec::introduction::<Out, In>()).map(IpcServer::from)
     }
@@ -141,38 +150,40 @@ where
         self.server.name()
     }
 
-    /// Returns the next client, and blocks until one connects.
+    /// Accepts the next client, blocking until one connects.
     ///
     /// # Errors
     ///
-    /// - [`SerializationError`](IpcError::SerializationError) if a client speaks another version of
-    ///   strait's protocol, or has another codec. The error names those of both processes, and the
-    ///   client's first [`recv`](IpcReceiver::recv) returns it as well. The next call returns the
-    ///   next client.
-    /// - [`Io`](IpcError::Io) if the operating system refused, for want of handles, say. The client
-    ///   waits until the next call.
+    /// - [`SerializationError`](IpcError::SerializationError) if a client has another version of
+    ///   strait's protocol or another codec. The error names the versions and codecs of both
+    ///   processes, and the client's first [`recv`](IpcReceiver::recv) fails with it as well. The
+    ///   next call returns the next client.
+    /// - [`Io`](IpcError::Io) for any error of the operating system, for example if this process
+    ///   has no handles left. The client stays in the backlog until the next call.
     pub fn accept(&mut self) -> Result<IpcConnection<Out, In>, IpcError> {
-        // Without a limit `Empty` does not happen.
+        // Without a timeout `Empty` cannot occur.
         self.accept_within(Wait::Forever).map_err(|error| match error {
             TryRecvError::IpcError(error) => error,
             TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
         })
     }
 
-    /// Returns the next client if there is one. Never blocks.
+    /// Accepts the next client if one has connected. Never blocks.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if there is none; else as [`accept`](IpcServer::accept).
+    /// - [`Empty`](TryRecvError::Empty) if no client has connected.
+    /// - Any error of [`accept`](IpcServer::accept).
     pub fn try_accept(&mut self) -> Result<IpcConnection<Out, In>, TryRecvError> {
         self.accept_within(Wait::Never)
     }
 
-    /// Returns the next client, and blocks until one connects, for at most `duration`.
+    /// Accepts the next client, blocking for at most `duration` until one connects.
     ///
     /// # Errors
     ///
-    /// [`Empty`](TryRecvError::Empty) if none came in time; else as [`accept`](IpcServer::accept).
+    /// - [`Empty`](TryRecvError::Empty) if no client connected within `duration`.
+    /// - Any error of [`accept`](IpcServer::accept).
     pub fn accept_timeout(
         &mut self,
         duration: Duration,
@@ -180,8 +191,9 @@ where
         self.accept_within(Wait::at_most(duration))
     }
 
-    /// Returns an iterator over the clients, which blocks until each connects. It never ends; after
-    /// an error it can be used again.
+    /// Returns an iterator over the clients, which blocks until the next one connects.
+    ///
+    /// The iterator never returns `None`, and can return further clients after an error.
     pub fn incoming(&mut self) -> Incoming<'_, Out, In> {
         Incoming { server: self }
     }
@@ -243,22 +255,22 @@ impl<Out, In> fmt::Debug for Incoming<'_, Out, In> {
 
 /// The connection of a server to a client: a channel in each direction.
 ///
-/// After the client has ended or dropped its ends, the receiver delivers what the client has sent,
-/// and then returns [`Disconnected`](IpcError::Disconnected). Drop both ends to disconnect a
-/// client.
+/// After the client has ended or dropped its endpoints, the receiver returns the messages that the
+/// client has sent, and then fails with [`Disconnected`](IpcError::Disconnected). To disconnect a
+/// client, drop both endpoints.
 ///
 /// # Examples
 ///
 /// See [`IpcServer`] and [`IpcReceiverSet::add_server`](super::IpcReceiverSet::add_server).
 pub struct IpcConnection<Out, In> {
-    /// To the client.
+    /// The sender of the channel to the client.
     pub sender: IpcSender<Out>,
-    /// From the client.
+    /// The receiver of the channel from the client.
     pub receiver: IpcReceiver<In>,
 }
 
 impl<Out, In> IpcConnection<Out, In> {
-    /// Returns both ends.
+    /// Returns both endpoints.
     pub fn split(self) -> (IpcSender<Out>, IpcReceiver<In>) {
         (self.sender, self.receiver)
     }
@@ -280,7 +292,7 @@ impl<Out, In> From<Connection> for IpcConnection<Out, In> {
     }
 }
 
-/// As the pair of its ends.
+/// Serialized like the pair of its endpoints.
 impl<Out, In> Serialize for IpcConnection<Out, In> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.sender, &self.receiver).serialize(serializer)
@@ -294,29 +306,30 @@ impl<'de, Out, In> Deserialize<'de> for IpcConnection<Out, In> {
     }
 }
 
-/// Connects to the [`IpcServer`] of that name, and returns a sender to it and a receiver from it.
+/// Connects to the [`IpcServer`] with this name, and returns a sender to it and a receiver from it.
+/// Blocks only while the server's backlog is full.
 ///
-/// It does not block until the server accepts the client, and messages can be sent at once. While
-/// very many clients wait to be accepted, it blocks until it is this client's turn. A server that
-/// refuses this process drops its messages, and its ends return
+/// `connect` does not block until the server accepts the client, and messages can be sent at once.
+/// If the server rejects this process, its messages are discarded, and its endpoints fail with
 /// [`Disconnected`](IpcError::Disconnected).
 ///
-/// A server that speaks another version of strait's protocol, or has another codec, does not accept
-/// this process. The first [`recv`](IpcReceiver::recv) then returns a
+/// A server that has another version of strait's protocol or another codec does not accept this
+/// process. The first [`recv`](IpcReceiver::recv) then fails with a
 /// [`SerializationError`](IpcError::SerializationError) that names the versions and codecs of both
-/// processes, and `send` returns `Disconnected` from then on.
+/// processes. `send` fails with `Disconnected` from then on.
 ///
 /// # Errors
 ///
-/// - [`NotFound`](io::ErrorKind::NotFound): there is no such server.
-/// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused): the server was killed, and left its
-///   name behind.
+/// - [`NotFound`](io::ErrorKind::NotFound) if no server has this name.
+/// - [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if the server was killed and its name
+///   was left behind.
 /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the file system does not let this
-///   process connect; or if the name is private or abstract, and the server runs as another user
-///   than this process, and not as root.
-/// - [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the server refuses this process.
-/// - [`InvalidInput`](io::ErrorKind::InvalidInput): it is not the name of a server.
-/// - Others of the operating system.
+///   process connect.
+/// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if the name is private or abstract, and
+///   the server runs neither as the user of this process nor as root.
+/// - [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the server rejects this process.
+/// - [`InvalidInput`](io::ErrorKind::InvalidInput) if `name` is not the name of a server.
+/// - Any other error of the operating system.
 ///
 /// # Examples
 ///
@@ -331,11 +344,13 @@ where
     connect_within(&name.into(), Wait::Forever)
 }
 
-/// As [`connect`], and blocks for at most `duration` while too many clients wait to be accepted.
+/// Connects as [`connect`] does, blocking for at most `duration` while the server's backlog is
+/// full.
 ///
 /// # Errors
 ///
-/// [`TimedOut`](io::ErrorKind::TimedOut) if it was not its turn in time; otherwise as [`connect`].
+/// - [`TimedOut`](io::ErrorKind::TimedOut) if the backlog was full for `duration`.
+/// - Any error of [`connect`].
 ///
 /// # Examples
 ///
@@ -365,7 +380,7 @@ fn connect_within<Out, In>(
     wait: Wait,
 ) -> io::Result<(IpcSender<Out>, IpcReceiver<In>)> {
     connect_if_trusted(name, wait, |peer| match name {
-        // Which processes may make a file at a path is for its owner to say.
+        // The owner of the path's directory decides which processes can create a file there.
         ServerName::Path(_) => true,
         // No other user can enter their directory.
         ServerName::Private(_) => peer.shows_as_same_user(),

@@ -1,4 +1,4 @@
-//! Waiting for many receivers at once.
+//! Receiving from many receivers at once.
 
 use std::io;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use crate::channel::{Event, ReceiverSet, Slot};
 use crate::error::{SerDeError, TrySelectError};
 use crate::platform::Wait;
 
-/// A set of receivers, which receives the messages of all of them.
+/// A set of receivers, which receives the messages of all its members.
 ///
-/// [`select`](IpcReceiverSet::select) serves the members in turn: a flooded member does not delay
-/// the others, and a selection returns after at most some thousand messages or some megabytes. The
-/// cost of a selection depends on the number of members that have messages, not on the number of
-/// members.
+/// [`select`](IpcReceiverSet::select) serves the members in turn, so a flooded member does not
+/// delay the others. A selection returns after at most some thousand messages or some megabytes.
+/// The cost of a selection depends on the number of members that have messages, not on the number
+/// of members.
 ///
 /// # Platform
 ///
-/// On Linux it is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html): its descriptor is
-/// readable while a selection may find something. After a `fork` a set belongs to the parent; the
-/// child must not use it. See [the table of costs](crate#costs) for its descriptors.
+/// On Linux a set implements [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html): its
+/// file descriptor is readable while a selection may return something. After a `fork`, a set
+/// belongs to the parent; the child must not use it. See [the table of costs](crate#costs) for its
+/// file descriptors.
 ///
 /// # Examples
 ///
@@ -54,24 +55,24 @@ pub struct IpcReceiverSet {
 }
 
 impl IpcReceiverSet {
-    /// Makes an empty set.
+    /// Creates an empty set.
     ///
     /// # Errors
     ///
-    /// Those of the operating system, if it has no more handles for this process, say.
+    /// - Any error of the operating system, for example if this process has no handles left.
     pub fn new() -> Result<IpcReceiverSet, io::Error> {
         Ok(IpcReceiverSet { set: ReceiverSet::new()? })
     }
 
-    /// Adds a receiver and returns its id, which the results name. Ids count from zero and are
-    /// never used again.
+    /// Adds a receiver and returns its id, by which the results name it. Ids count from zero and
+    /// are never reused.
     ///
     /// # Errors
     ///
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message.
-    /// - Others of the operating system.
+    /// - Any other error of the operating system.
     ///
-    /// In both cases the receiver is dropped, with all messages that it has not delivered.
+    /// In both cases the receiver is dropped, and its unreceived messages are discarded.
     ///
     /// # Examples
     ///
@@ -80,21 +81,21 @@ impl IpcReceiverSet {
         self.add_slot(receiver.into_slot())
     }
 
-    /// Adds a receiver of messages of an unknown type. As [`add`](IpcReceiverSet::add).
+    /// Adds a receiver of messages of an unknown type, as [`add`](IpcReceiverSet::add) does.
     ///
     /// # Errors
     ///
-    /// As [`add`](IpcReceiverSet::add).
+    /// - Any error of [`add`](IpcReceiverSet::add).
     pub fn add_opaque(&mut self, receiver: OpaqueIpcReceiver) -> Result<u64, io::Error> {
         self.add_slot(receiver.into_slot())
     }
 
-    /// Adds a receiver of bytes. [`IpcMessage::into_bytes`] returns the bytes of its messages. As
-    /// [`add`](IpcReceiverSet::add).
+    /// Adds a receiver of bytes, as [`add`](IpcReceiverSet::add) does. [`IpcMessage::into_bytes`]
+    /// returns the bytes of its messages.
     ///
     /// # Errors
     ///
-    /// As [`add`](IpcReceiverSet::add).
+    /// - Any error of [`add`](IpcReceiverSet::add).
     pub fn add_bytes(&mut self, receiver: IpcBytesReceiver) -> Result<u64, io::Error> {
         self.add_slot(receiver.into_slot())
     }
@@ -103,17 +104,20 @@ impl IpcReceiverSet {
         self.set.add(slot.into_receiver()?)
     }
 
-    /// Adds a server and returns its id, from the same numbers as those of receivers.
+    /// Adds a server and returns its id. The ids of servers and receivers are from the same
+    /// sequence.
     ///
-    /// Each client that connects is a message with that id. [`IpcMessage::to`] makes of it an
-    /// [`IpcConnection`](super::IpcConnection) of the server's types, or a pair of a sender and a
-    /// receiver. Clients do not become members by themselves. A server is a member until it is
-    /// removed. A client that speaks another version of the protocol is a message, too:
-    /// [`IpcMessage::to`] returns the error that [`IpcServer::accept`] would return.
+    /// Each client that connects is a message with that id. [`IpcMessage::to`] decodes it into an
+    /// [`IpcConnection`](super::IpcConnection) of the server's types, or into a pair of a sender
+    /// and a receiver. The set does not add the receivers of clients. A server is a member until it
+    /// is removed.
+    ///
+    /// A client that has another version of strait's protocol is a message, too: [`IpcMessage::to`]
+    /// returns the error that [`IpcServer::accept`] would return.
     ///
     /// # Errors
     ///
-    /// Those of the operating system. The server is dropped then.
+    /// - Any error of the operating system. The server is dropped then.
     ///
     /// # Examples
     ///
@@ -127,7 +131,7 @@ impl IpcReceiverSet {
     /// let server_id = set.add_server(IpcServer::<String, u32>::bind(name)?)?;
     /// # let (sender, receiver) = ipc::connect::<u32, String>(name)?;
     /// # sender.send(5)?;
-    /// // A client comes, and sends 5.
+    /// // A client connects and sends 5.
     /// let mut clients = Vec::new();
     /// while clients.is_empty() {
     ///     for result in set.select()? {
@@ -155,14 +159,14 @@ impl IpcReceiverSet {
         self.set.add_server(server.into_core())
     }
 
-    /// Removes a server and returns it, with the clients that it has not delivered; `None` if the
-    /// set has no server of that id. The types are not checked.
+    /// Removes a server and returns it, with the clients in its backlog. Returns `None` if the set
+    /// has no server with this id. The types are not checked.
     pub fn remove_server<Out, In>(&mut self, id: u64) -> Option<IpcServer<Out, In>> {
         self.set.remove_server(id).map(IpcServer::from)
     }
 
-    /// Removes a receiver and returns it, with all messages that it has not delivered; `None` if
-    /// the set has no receiver of that id.
+    /// Removes a receiver and returns it, with its unreceived messages. Returns `None` if the set
+    /// has no receiver with this id.
     ///
     /// # Examples
     ///
@@ -171,8 +175,8 @@ impl IpcReceiverSet {
         self.set.remove(id).map(|receiver| OpaqueIpcReceiver::from(Slot::from(receiver)))
     }
 
-    /// Returns the number of receivers and servers. A receiver whose channel was reported closed is
-    /// no longer a member.
+    /// Returns the number of receivers and servers. A receiver for which the set has returned
+    /// [`ChannelClosed`](IpcSelectionResult::ChannelClosed) is not a member any more.
     pub fn len(&self) -> usize {
         self.set.len()
     }
@@ -183,11 +187,11 @@ impl IpcReceiverSet {
     }
 
     /// Blocks until a member has a message, a client or a disconnection, and returns at least one
-    /// result. With an empty set it blocks for ever.
+    /// result. On an empty set it blocks forever.
     ///
     /// # Errors
     ///
-    /// Those of the operating system. No received message is lost.
+    /// - Any error of the operating system. No received message is discarded.
     ///
     /// # Examples
     ///
@@ -201,24 +205,26 @@ impl IpcReceiverSet {
         }
     }
 
-    /// Returns the results that are there. Never blocks.
+    /// Returns the available results. Never blocks.
     ///
     /// # Errors
     ///
-    /// - [`Empty`](TrySelectError::Empty) if there is none.
-    /// - Otherwise as [`select`](IpcReceiverSet::select).
+    /// - [`Empty`](TrySelectError::Empty) if no result is available.
+    /// - Any error of [`select`](IpcReceiverSet::select).
     pub fn try_select(&mut self) -> Result<Vec<IpcSelectionResult>, TrySelectError> {
         self.some_results(Wait::Never)
     }
 
     /// Blocks until a member has a message, a client or a disconnection, for at most `duration`,
-    /// and returns the results. Neither floods of messages nor signals prolong or shorten the wait.
-    /// A duration beyond the range of the clock is no limit.
+    /// and returns the results.
+    ///
+    /// Neither floods of messages nor signals prolong or shorten the timeout. A duration beyond the
+    /// range of the clock counts as no timeout.
     ///
     /// # Errors
     ///
-    /// - [`Empty`](TrySelectError::Empty) if nothing happened in time.
-    /// - Otherwise as [`select`](IpcReceiverSet::select).
+    /// - [`Empty`](TrySelectError::Empty) if no member had a result within `duration`.
+    /// - Any error of [`select`](IpcReceiverSet::select).
     ///
     /// # Examples
     ///
@@ -257,14 +263,15 @@ impl IpcReceiverSet {
 /// # Examples
 ///
 /// See [`IpcReceiverSet`].
-// Not `non_exhaustive`: programs for ipc-channel match it exhaustively.
+// Not `non_exhaustive`: programs written for ipc-channel match it exhaustively.
 #[derive(Debug)]
 pub enum IpcSelectionResult {
-    /// The receiver of that id received a message, or the [server](IpcReceiverSet::add_server) of
-    /// that id a client. If the message is malformed, [`IpcMessage::to`] returns the error.
+    /// The receiver with this id received a message, or the [server](IpcReceiverSet::add_server)
+    /// with this id accepted a client. If the message is malformed, [`IpcMessage::to`] returns the
+    /// error.
     MessageReceived(u64, IpcMessage),
-    /// All senders of the receiver of that id have been dropped, and all its messages were
-    /// received. The receiver has left the set.
+    /// All senders of the channel of the receiver with this id have been dropped, and all messages
+    /// have been received. The receiver is not a member of the set any more.
     ChannelClosed(u64),
 }
 
@@ -273,7 +280,7 @@ impl IpcSelectionResult {
     ///
     /// # Panics
     ///
-    /// If it is [`ChannelClosed`](IpcSelectionResult::ChannelClosed).
+    /// Panics if the result is [`ChannelClosed`](IpcSelectionResult::ChannelClosed).
     pub fn unwrap(self) -> (u64, IpcMessage) {
         match self {
             IpcSelectionResult::MessageReceived(id, message) => (id, message),

@@ -1,8 +1,8 @@
-//! Memory that several processes read, and none changes.
+//! Shared memory that several processes read and no process modifies.
 //!
 //! # Safety
 //!
-//! There is no unsafe operation here. One method is declared `unsafe`, because ipc-channel's is.
+//! This file has no unsafe operation. One method is declared `unsafe`, because ipc-channel's is.
 
 #![allow(unsafe_code)]
 
@@ -18,13 +18,12 @@ use serde::{Deserialize, Serialize};
 use crate::codec::endpoint;
 use crate::platform::Memory;
 
-/// Bytes that are shared with the processes they are sent to, instead of being copied.
+/// Bytes in shared memory, which are not copied when they are sent to another process.
 ///
-/// It derefs to its bytes. They do not change while they are borrowed, whatever any other process
-/// does. For memory that one process writes while others read it, use
-/// [`SharedMemoryWriter`](super::SharedMemoryWriter).
+/// It derefs to its bytes. No process can modify them while they are borrowed. For memory that one
+/// process writes while others read it, use [`SharedMemoryWriter`](super::SharedMemoryWriter).
 ///
-/// Clones and received values share the same memory. An empty value has neither memory nor a
+/// Clones and received values share the same memory. An empty value takes neither memory nor a
 /// handle.
 ///
 /// # Costs
@@ -38,14 +37,15 @@ use crate::platform::Memory;
 /// | [`take`](Self::take) | one |
 ///
 /// To share bytes that are yet to be computed, compute them in a `Vec` and call `from_bytes`.
-/// Writing them to new shared memory directly would take longer, since each page would fault.
+/// Writing them directly to new shared memory would take longer, because of a page fault for each
+/// page.
 ///
 /// # Platform
 ///
-/// On Linux it is a memfd that is sealed against writing, growing and shrinking. A received one is
-/// mapped read-only, and is refused if it is not sealed: no peer can change it, or make an access
-/// to it fail. `from_byte(0, length)` allocates no pages. The process that reads them first does,
-/// and they count as its memory.
+/// On Linux it is a memfd that is sealed against writing, growing and shrinking. A received memfd
+/// is mapped read-only, and is rejected if it is not sealed. So no peer can modify it, or make an
+/// access to it fail. `from_byte(0, length)` allocates no pages: the first process that reads them
+/// does, and they count as that process's memory.
 ///
 /// On other systems, and with the feature `force-inprocess`, it is memory of this process.
 ///
@@ -71,50 +71,50 @@ enum Content {
     Own(Arc<Own>),
 }
 
-/// Bytes that this process alone has, shared by clones.
+/// Bytes that only this process has, shared by clones.
 struct Own {
     bytes: Vec<u8>,
-    /// The sealed copy, if they have been sent.
+    /// The sealed copy, if the bytes have been sent.
     sent: OnceLock<Memory>,
 }
 
 impl IpcSharedMemory {
-    /// Makes shared memory with a copy of `bytes`.
+    /// Creates shared memory with a copy of `bytes`.
     ///
     /// # Panics
     ///
-    /// If the operating system has no memory or handles for it; see
-    /// [`try_from_bytes`](IpcSharedMemory::try_from_bytes).
+    /// Panics if the operating system has no memory or handles left.
+    /// [`try_from_bytes`](IpcSharedMemory::try_from_bytes) returns an error instead.
     pub fn from_bytes(bytes: &[u8]) -> IpcSharedMemory {
         IpcSharedMemory::try_from_bytes(bytes)
             .unwrap_or_else(|error| panic!("cannot make shared memory: {error}"))
     }
 
-    /// Makes shared memory of `length` bytes that are all `byte`.
+    /// Creates shared memory of `length` bytes that are all `byte`.
     ///
     /// # Panics
     ///
-    /// If the operating system has no memory or handles for it; see
-    /// [`try_from_byte`](IpcSharedMemory::try_from_byte).
+    /// Panics if the operating system has no memory or handles left.
+    /// [`try_from_byte`](IpcSharedMemory::try_from_byte) returns an error instead.
     pub fn from_byte(byte: u8, length: usize) -> IpcSharedMemory {
         IpcSharedMemory::try_from_byte(byte, length)
             .unwrap_or_else(|error| panic!("cannot make shared memory: {error}"))
     }
 
-    /// Makes shared memory with a copy of `bytes`.
+    /// Creates shared memory with a copy of `bytes`.
     ///
     /// # Errors
     ///
-    /// The operating system's, when it has no memory or handles for it.
+    /// - Any error of the operating system, if it has no memory or handles left.
     pub fn try_from_bytes(bytes: &[u8]) -> io::Result<IpcSharedMemory> {
         IpcSharedMemory::unless_empty(bytes.len(), || Memory::from_bytes(bytes))
     }
 
-    /// Makes shared memory of `length` bytes that are all `byte`.
+    /// Creates shared memory of `length` bytes that are all `byte`.
     ///
     /// # Errors
     ///
-    /// The operating system's, when it has no memory or handles for it.
+    /// - Any error of the operating system, if it has no memory or handles left.
     pub fn try_from_byte(byte: u8, length: usize) -> io::Result<IpcSharedMemory> {
         IpcSharedMemory::unless_empty(length, || Memory::from_byte(byte, length))
     }
@@ -127,15 +127,15 @@ impl IpcSharedMemory {
         Ok(IpcSharedMemory(content))
     }
 
-    /// Borrows the bytes for writing, as [`Arc::make_mut`] does.
+    /// Borrows the bytes mutably, as [`Arc::make_mut`] does.
     ///
-    /// The writes change this value, and later clones and messages of it. Other clones, and values
-    /// that other processes have received, stay as they are. The first call copies the bytes: see
+    /// Writes affect this value, and later clones and messages of it. Other clones, and values that
+    /// other processes have received, are unchanged. The first call copies the bytes: see
     /// [Costs](IpcSharedMemory#costs).
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if there is no memory for the copy.
+    /// - `OutOfMemory` if there is no memory for the copy.
     ///
     /// # Examples
     ///
@@ -166,29 +166,29 @@ impl IpcSharedMemory {
             Content::Empty | Content::Shared(_) => None,
         };
         let own = own.expect("what was just made, or is alone, has no clone");
-        // The caller may change the bytes: the next message needs a new copy.
+        // The caller can change the bytes, so the next message needs a new copy.
         own.sent.take();
         Ok(&mut own.bytes)
     }
 
-    /// Borrows the bytes for writing, as [`make_mut`](IpcSharedMemory::make_mut) does.
+    /// Borrows the bytes mutably, as [`make_mut`](IpcSharedMemory::make_mut) does.
     ///
-    /// ipc-channel asks its callers for a single reader or writer, since there the writes can show
-    /// up in clones and in other processes. Code that meets this condition works here too, with
-    /// copies.
+    /// ipc-channel requires a single reader or writer, because there the writes can be visible in
+    /// clones and in other processes. Code that meets this condition works here too, with copies.
     ///
     /// # Safety
     ///
-    /// No conditions. It is `unsafe` because ipc-channel's is.
+    /// There are no conditions. The method is `unsafe` because ipc-channel's is.
     ///
     /// # Panics
     ///
-    /// If there is no memory for the copy.
+    /// Panics if there is no memory for the copy.
     pub unsafe fn deref_mut(&mut self) -> &mut [u8] {
         self.make_mut().unwrap_or_else(|error| panic!("cannot copy shared memory: {error}"))
     }
 
-    /// Takes the bytes out, as a copy. `Some` on every platform; the `Option` is ipc-channel's.
+    /// Returns a copy of the bytes. The result is `Some` on every platform; the `Option` is
+    /// ipc-channel's.
     pub fn take(self) -> Option<Vec<u8>> {
         Some(self.to_vec())
     }
@@ -202,7 +202,7 @@ impl IpcSharedMemory {
 }
 
 impl Own {
-    /// The bytes as they are sent.
+    /// The memory by which the bytes are sent.
     fn memory(&self) -> io::Result<&Memory> {
         if let Some(memory) = self.sent.get() {
             return Ok(memory);

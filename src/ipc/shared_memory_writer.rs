@@ -1,4 +1,4 @@
-//! Memory that a process writes while others read it.
+//! Shared memory that one process writes while others read it.
 
 use std::fmt;
 use std::io;
@@ -11,31 +11,33 @@ use crate::platform::{MemoryReader, MemoryWriter};
 /// The size of the chunks of [`SharedMemoryReader::copy_to`].
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// The writing side of shared memory that other processes read meanwhile: frames, counters, tables.
+/// A writer of shared memory that other processes read meanwhile: frames, counters, tables.
 ///
 /// Reads and writes copy, and never borrow: the memory can change at any time, a copy cannot. A
-/// read during a write can return old and new bytes (it is torn). To read whole data,
-/// announce them by a message, or keep a counter beside them. These orders hold:
+/// read during a write can be torn: it can return old and new bytes. To read consistent data,
+/// announce the data by a message, or keep a counter beside the data. These orders hold:
 ///
-/// - A write before `send` is seen by every read after the `recv` of that message.
-/// - After a read has seen a byte of one write, later reads see all earlier writes of that writer.
-/// - A write changes no byte outside its range, even if another writer writes to the bytes beside
-///   it, unless that writer does so without pause.
+/// - A write before `send` is visible to every read after the `recv` of that message.
+/// - After a read has returned a byte of one write, later reads see all earlier writes of that
+///   writer.
+/// - A write changes no byte outside its range. This holds even if another writer writes to the
+///   adjacent bytes, unless that writer does so without pause.
 ///
-/// Values that lie within an aligned `usize` are not torn.
+/// Reads of values that lie within an aligned `usize` are not torn.
 ///
 /// A writer can be cloned and sent, and the clones write to the same memory. After the first call
-/// of [`reader`](SharedMemoryWriter::reader) the existing writers keep working, but sending one
-/// fails, and receiving one that was sent before can fail. So send the writer to the process that
-/// is to write, and let that process make and send the readers.
+/// of [`reader`](SharedMemoryWriter::reader) the existing writers keep working. Sending a writer
+/// then fails, and receiving a writer that was sent before can fail. So send the writer to the
+/// process that is to write, and let that process create and send the readers.
 ///
 /// # Platform
 ///
-/// On Linux it is a memfd whose pages are allocated when it is made. `reader` seals it with
+/// On Linux it is a memfd whose pages are allocated on creation. `reader` seals it with
 /// `F_SEAL_FUTURE_WRITE`, which needs Linux 5.1: existing writable mappings stay, and the kernel
-/// refuses new ones. A forked child inherits the writers of its parent. A process that sent a
-/// writer can give pages of the memory back until there is a reader; the next access allocates them
-/// again.
+/// refuses new ones. A forked child inherits the writers of its parent.
+///
+/// Until there is a reader, a process that has sent a writer can release pages of the memory. The
+/// next access allocates them again.
 ///
 /// On other systems, and with the feature `force-inprocess`, it is memory of this process.
 ///
@@ -68,16 +70,16 @@ const CHUNK_BYTES: usize = 1 << 16;
 /// ```
 #[derive(Clone)]
 pub struct SharedMemoryWriter {
-    /// `None` is the empty one.
+    /// `None` if the memory is empty.
     memory: Option<MemoryWriter>,
 }
 
 impl SharedMemoryWriter {
-    /// Makes shared memory of `length` zeroed bytes.
+    /// Creates shared memory of `length` zeroed bytes.
     ///
     /// # Errors
     ///
-    /// Those of the operating system, if it has no memory or handles left.
+    /// - Any error of the operating system, if it has no memory or handles left.
     pub fn new(length: usize) -> io::Result<SharedMemoryWriter> {
         let memory = if length == 0 { None } else { Some(MemoryWriter::new(length)?) };
         Ok(SharedMemoryWriter { memory })
@@ -93,11 +95,11 @@ impl SharedMemoryWriter {
         self.memory.is_none()
     }
 
-    /// Copies `bytes` into the memory, starting at `offset`. It makes no system call.
+    /// Copies `bytes` into the memory, starting at `offset`. Makes no system call.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the range exceeds the memory. Nothing is written then.
+    /// - `InvalidInput` if the range exceeds the memory. Nothing is written then.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         check(offset, bytes.len(), self.len())?;
         if let (Some(memory), false) = (&self.memory, bytes.is_empty()) {
@@ -106,11 +108,11 @@ impl SharedMemoryWriter {
         Ok(())
     }
 
-    /// Fills `out` with a copy of the bytes that start at `offset`. It makes no system call.
+    /// Fills `out` with a copy of the bytes that start at `offset`. Makes no system call.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the range exceeds the memory. `out` is unchanged then.
+    /// - `InvalidInput` if the range exceeds the memory. `out` is unchanged then.
     pub fn read_at(&self, offset: usize, out: &mut [u8]) -> io::Result<()> {
         check(offset, out.len(), self.len())?;
         if let (Some(memory), false) = (&self.memory, out.is_empty()) {
@@ -119,27 +121,27 @@ impl SharedMemoryWriter {
         Ok(())
     }
 
-    /// Returns a reader of this memory, which can be cloned and sent. Afterwards sending a writer
+    /// Creates a reader of this memory, which can be cloned and sent. Afterwards, sending a writer
     /// of this memory fails.
     ///
     /// # Errors
     ///
-    /// `Unsupported` on Linux before 5.1, where the kernel cannot keep a reader from writing.
+    /// - `Unsupported` on Linux before 5.1, where the kernel cannot prevent a reader from writing.
     pub fn reader(&self) -> io::Result<SharedMemoryReader> {
         let memory = self.memory.as_ref().map(MemoryWriter::reader).transpose()?;
         Ok(SharedMemoryReader { memory })
     }
 }
 
-/// The reading side of memory that a [`SharedMemoryWriter`] writes.
+/// A reader of shared memory that a [`SharedMemoryWriter`] writes.
 ///
 /// A process that receives a reader cannot write to the memory, whatever it does with the handle.
-/// It can send the reader on.
+/// It can send the reader to other processes.
 ///
 /// # Platform
 ///
-/// On Linux a received memfd is mapped read-only. It is refused if it is not sealed, or if some of
-/// its pages are not allocated: so no writer can make a read fail, or allocate memory of this
+/// On Linux a received memfd is mapped read-only. It is rejected if it is not sealed, or if some of
+/// its pages are not allocated. So no writer can make a read fail, or allocate memory of this
 /// process.
 ///
 /// # Examples
@@ -157,7 +159,7 @@ impl SharedMemoryWriter {
 /// ```
 #[derive(Clone)]
 pub struct SharedMemoryReader {
-    /// `None` is the empty one.
+    /// `None` if the memory is empty.
     memory: Option<MemoryReader>,
 }
 
@@ -172,11 +174,11 @@ impl SharedMemoryReader {
         self.memory.is_none()
     }
 
-    /// Fills `out` with a copy of the bytes that start at `offset`. It makes no system call.
+    /// Fills `out` with a copy of the bytes that start at `offset`. Makes no system call.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the range exceeds the memory. `out` is unchanged then.
+    /// - `InvalidInput` if the range exceeds the memory. `out` is unchanged then.
     pub fn read_at(&self, offset: usize, out: &mut [u8]) -> io::Result<()> {
         check(offset, out.len(), self.len())?;
         if let (Some(memory), false) = (&self.memory, out.is_empty()) {
@@ -189,7 +191,7 @@ impl SharedMemoryReader {
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` if there is no memory for the copy.
+    /// - `OutOfMemory` if there is no memory for the copy.
     pub fn to_vec(&self) -> io::Result<Vec<u8>> {
         let mut copy = Vec::new();
         copy.try_reserve_exact(self.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -202,7 +204,7 @@ impl SharedMemoryReader {
     ///
     /// # Errors
     ///
-    /// Those of `out`.
+    /// - Any error of `out`.
     pub fn copy_to<W: io::Write + ?Sized>(&self, out: &mut W) -> io::Result<()> {
         let mut chunk = vec![0; self.len().min(CHUNK_BYTES)];
         let mut offset = 0;
@@ -217,7 +219,7 @@ impl SharedMemoryReader {
     }
 }
 
-/// Makes sure that `len` bytes from `offset` on are within `size`.
+/// Checks that `len` bytes from `offset` on are within `size`.
 fn check(offset: usize, len: usize, size: usize) -> io::Result<()> {
     if offset.checked_add(len).is_some_and(|end| end <= size) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Channels with a bound, in which senders wait for the receiver.
+//! Bounded channels, in which senders block while the channel is full.
 
 use std::fmt;
 use std::io;
@@ -13,32 +13,36 @@ use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, TrySendError};
 use crate::platform::Wait;
 
-/// Makes a channel in which at most `bound` messages wait to be received, from all processes
-/// together.
+/// Creates a bounded channel, which buffers at most `bound` messages of all processes together.
 ///
-/// While it is full, `send` blocks until the receiver has received a message. With a bound of zero
-/// (rendezvous) each message goes to a receiver that is waiting for one at that moment, and `send`
-/// blocks until it has taken the message.
+/// While the channel is full, `send` blocks until the receiver has received a message
+/// (backpressure). With a bound of zero (rendezvous), each message goes to a receiver that is
+/// waiting for one at that moment. `send` then blocks until the receiver has taken the message.
 ///
-/// The bound holds for senders that keep to the protocol. A hostile process can send more messages;
-/// they wait in its own memory, as in a [channel without a bound](super::channel). It cannot keep
-/// others from sending: if senders died, or took a permit to send and did not send, the receiver
-/// issues the permit again after some tenths of a second. A message that is sent late nevertheless
-/// exceeds the bound.
+/// The bound is cooperative. A sender needs a permit for each message. A hostile process can send
+/// without permits; these messages are buffered in its own memory, as in an [unbounded
+/// channel](super::channel).
+///
+/// A process that takes permits and dies, or does not send, blocks the other senders for some
+/// tenths of a second: then the receiver issues these permits again. If the process sends its
+/// message late nevertheless, that message exceeds the bound.
 ///
 /// # Errors
 ///
-/// As [`ipc::channel`](super::channel).
+/// - Any error of [`ipc::channel`](super::channel).
 ///
 /// # Platform
 ///
-/// On Linux each side has one file descriptor more than without a bound, and sending and receiving
-/// a message cost a system call more each. The bound is 4,294,967,295 at most; a larger one counts
-/// as that. The receiver uses the kernel's asynchronous I/O (`io_setup`, `io_submit`,
-/// `io_getevents`), so that no sender can make it wait; a process that has used it takes some tens
-/// of milliseconds longer to exit. A sandbox can make these calls fail, but must not kill for them.
-/// There, and before Linux 5.8, a process that has a sender can make the receiver or other senders
-/// wait if it tampers with the permits to send.
+/// On Linux each endpoint has one file descriptor more than without a bound. Sending and receiving
+/// a message take one more system call each. The bound is at most 4,294,967,295; a larger one
+/// counts as that.
+///
+/// The receiver uses the kernel's asynchronous I/O (`io_setup`, `io_submit`, `io_getevents`), so
+/// that no sender can block it. A process that has used it takes some tens of milliseconds longer
+/// to exit. A sandbox can make these calls fail, but must not kill the process for them.
+///
+/// A process with a sender can block the receiver or other senders by tampering with the permits in
+/// two cases: before Linux 5.8, and in a sandbox that makes these calls fail.
 ///
 /// # Examples
 ///
@@ -62,10 +66,10 @@ where
     ChannelOptions::new().sync_channel(bound)
 }
 
-/// The sending end of a [channel with a bound](sync_channel).
+/// The sender of a [bounded channel](sync_channel).
 ///
-/// As an [`IpcSender`](super::IpcSender), it can be cloned and sent in messages. The bound is for
-/// all senders together.
+/// It can be cloned and sent in messages, as an [`IpcSender`](super::IpcSender) can. The bound
+/// applies to all senders together.
 ///
 /// # Examples
 ///
@@ -94,16 +98,17 @@ pub struct IpcSyncSender<T> {
 }
 
 impl<T: Serialize> IpcSyncSender<T> {
-    /// Sends a value, and blocks until there is room for it.
+    /// Sends a value into the channel, blocking until there is room for it.
     ///
-    /// It blocks for as long as the receiver lives and receives nothing. With a bound of zero it
-    /// returns when the receiver has taken the value.
+    /// `send` has no timeout: it blocks while the receiver exists and receives nothing. With a
+    /// bound of zero it returns when the receiver has taken the value.
     ///
     /// # Errors
     ///
-    /// As [`IpcSender::send`](super::IpcSender::send). [`TimedOut`](io::ErrorKind::TimedOut) only
-    /// says that this user had as many handles in unreceived messages, of all channels, as the
-    /// system allows, for [`SEND_PATIENCE`](super::SEND_PATIENCE).
+    /// - Any error of [`IpcSender::send`](super::IpcSender::send), except as follows.
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) only if, for
+    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), this user has had as many handles in unreceived
+    ///   messages, of all channels, as the system allows.
     ///
     /// # Examples
     ///
@@ -112,32 +117,34 @@ impl<T: Serialize> IpcSyncSender<T> {
         codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Sends a value without taking it, and blocks as [`send`](IpcSyncSender::send) does. Receivers
-    /// in the value move as with [`IpcSender::send_ref`](super::IpcSender::send_ref).
+    /// Sends a value by reference, blocking until there is room for it.
+    ///
+    /// Receivers in the value are moved as with
+    /// [`IpcSender::send_ref`](super::IpcSender::send_ref).
     ///
     /// # Errors
     ///
-    /// As [`IpcSender::send`](super::IpcSender::send).
+    /// - Any error of [`send`](IpcSyncSender::send).
     pub fn send_ref(&self, data: &T) -> Result<(), IpcError> {
         self.send_within(data, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Sends a value if there is room for it. Never blocks.
+    /// Sends a value by reference if there is room for it. Never blocks.
     ///
-    /// With a bound of zero there is room while the receiver waits for a message. A set, a stream
-    /// or a router that waits learns of the sender by a `try_send` that fails, and takes the value
-    /// of the next.
+    /// With a bound of zero there is room while the receiver waits for a message. A receiver set, a
+    /// stream or a router that waits learns about the sender when `try_send` fails, and takes the
+    /// value of the next `try_send`.
     ///
-    /// The value stays with the caller, sent or not. `std::sync::mpsc` has another form of this
-    /// method, which takes the value and returns it in the error: that of [`mpsc::SyncSender`],
-    /// which [`From`] makes of this sender.
+    /// The caller keeps the value, whether it was sent or not. The method of this name in
+    /// `std::sync::mpsc` takes the value, and returns it in the error. [`mpsc::SyncSender`] has
+    /// that method, and [`From`] converts this sender to one.
     ///
     /// [`mpsc::SyncSender`]: crate::mpsc::SyncSender
     ///
     /// # Errors
     ///
-    /// [`Full`](TrySendError::Full) if there is no room; otherwise as
-    /// [`send`](IpcSyncSender::send).
+    /// - [`Full`](TrySendError::Full) if there is no room.
+    /// - Any error of [`send`](IpcSyncSender::send).
     ///
     /// # Examples
     ///
@@ -158,13 +165,14 @@ impl<T: Serialize> IpcSyncSender<T> {
         self.send_within(data, Wait::Never)
     }
 
-    /// Sends a value without taking it, and blocks until there is room for it, for at most
-    /// `timeout`. A duration beyond the range of the clock is no limit.
+    /// Sends a value by reference, blocking for at most `timeout` until there is room for it.
+    ///
+    /// A timeout beyond the range of the clock counts as none.
     ///
     /// # Errors
     ///
-    /// - [`Full`](TrySendError::Full) if there was no room in time.
-    /// - Otherwise as [`send`](IpcSyncSender::send).
+    /// - [`Full`](TrySendError::Full) if there was no room within `timeout`.
+    /// - Any error of [`send`](IpcSyncSender::send).
     ///
     /// # Examples
     ///
@@ -184,12 +192,12 @@ impl<T: Serialize> IpcSyncSender<T> {
         self.send_within(data, Wait::at_most(timeout))
     }
 
-    /// Sends a value without taking it, and blocks until there is room for it, until `deadline` at
-    /// most.
+    /// Sends a value by reference, blocking until there is room for it, until `deadline` at most.
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](IpcSyncSender::send_timeout).
+    /// - [`Full`](TrySendError::Full) if there was no room before `deadline`.
+    /// - Any error of [`send`](IpcSyncSender::send).
     pub fn send_deadline(&self, data: &T, deadline: Instant) -> Result<(), TrySendError> {
         self.send_within(data, Wait::Until(deadline))
     }
@@ -200,13 +208,13 @@ impl<T: Serialize> IpcSyncSender<T> {
 }
 
 impl<T> IpcSyncSender<T> {
-    /// Returns whether the receiver has been dropped. As
-    /// [`IpcSender::is_closed`](super::IpcSender::is_closed).
+    /// Returns whether the receiver has been dropped, as
+    /// [`IpcSender::is_closed`](super::IpcSender::is_closed) does.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// Makes it a sender of messages of an unknown type.
+    /// Converts the sender into one for messages of an unknown type.
     ///
     /// # Examples
     ///

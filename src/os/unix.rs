@@ -1,34 +1,39 @@
-//! File descriptors of endpoints, to poll them or to pass them on, and credentials of peers.
+//! File descriptors of endpoints, for polling and for passing them to other processes, and
+//! credentials of peers.
 //!
-//! Poll the descriptor of a receiver to learn when to call [`try_recv`](IpcReceiver::try_recv).
-//! After the first call of `as_fd` it is readable while there may be something to receive: a
-//! message, an error, or the disconnection. It can be readable once too often; then
-//! [`try_recv`](IpcReceiver::try_recv) returns [`Empty`](crate::TryRecvError::Empty).
+//! Poll the file descriptor of a receiver to learn when to call
+//! [`try_recv`](IpcReceiver::try_recv). After the first call of `as_fd` it is readable while there
+//! may be something to receive: a message, an error, or the disconnection. Its readiness can be
+//! spurious; then [`try_recv`](IpcReceiver::try_recv) returns
+//! [`Empty`](crate::TryRecvError::Empty).
 //!
-//! - A level-triggered poller (`poll`, `epoll` by default) needs nothing else: receiving one
-//!   message for each event is enough.
-//! - An edge-triggered poller (`EPOLLET`, mio's `SourceFd`, tokio's `AsyncFd`) reports changes
-//!   only. Call [`try_recv`](IpcReceiver::try_recv) until it returns
+//! - With a level-triggered poller (`poll`, `epoll` by default), receiving one message for each
+//!   event is enough.
+//! - An edge-triggered poller (`EPOLLET`, mio's `SourceFd`, tokio's `AsyncFd`) reports only changes
+//!   of readiness. Call [`try_recv`](IpcReceiver::try_recv) until it returns
 //!   [`Empty`](crate::TryRecvError::Empty), and then wait for the next event.
 //!
-//! Only poll the descriptor: reading from it, writing to it or changing its flags breaks the
-//! receiver. It is not the channel's socket; `OwnedFd::try_from` makes that of a receiver. The
-//! descriptor, and another one that it needs, last until the receiver is dropped or becomes
-//! something else, such as a member of a set.
+//! Only poll the file descriptor: reading from it, writing to it or changing its flags breaks the
+//! receiver. It is not the channel's socket; `OwnedFd::try_from` converts a receiver to that. The
+//! polled file descriptor and its eventfd stay open until the receiver is dropped or converted, for
+//! example by adding it to a set.
 //!
-//! A receiver that is sent in a message leaves the descriptor behind: from then on it is always
-//! readable, and `try_recv` returns the error. It can stay registered in `epoll`, mio or tokio
-//! until then, and be removed after that.
+//! When a receiver is sent in a message, its file descriptor stays with the empty receiver. From
+//! then on it is always readable, and `try_recv` returns the error. The file descriptor can stay
+//! registered in `epoll`, mio or tokio while the receiver is sent, and can be deregistered
+//! afterwards.
 //!
-//! If this process has no descriptor left for it, `as_fd` borrows the channel's socket, and
-//! messages come through that as far as possible. Messages that came through shared memory
-//! nevertheless, before the first `as_fd` or because the socket was full, do not make it readable.
-//! So in this case, call `try_recv` until it returns `Empty`, and remove the receiver from all
-//! `epoll` instances before it is sent in a message: the registration would stay with the channel,
-//! and could not be removed any more. The next `as_fd` tries again.
+//! If this process has no file descriptors left, `as_fd` borrows the channel's socket, and messages
+//! come through the socket as far as possible. Messages in shared memory do not make the socket
+//! readable. There are such messages if they were sent before the first `as_fd`, or if the socket
+//! was full.
 //!
-//! After a `fork`, one of the two processes can go on with the receiver and the descriptor; the
-//! other may only drop them.
+//! In this case, call `try_recv` until it returns `Empty`. Remove the receiver from all `epoll`
+//! instances before it is sent in a message: otherwise the registration stays with the channel, and
+//! cannot be removed any more. The next `as_fd` tries again.
+//!
+//! After a `fork`, one of the two processes can continue to use the receiver and the file
+//! descriptor; the other may only drop them.
 //!
 //! ```
 //! use std::os::fd::AsFd;
@@ -45,10 +50,10 @@
 //! # }
 //! ```
 //!
-//! With tokio, own the `AsyncFd` and use [`readable_mut`]: a receiver is not `Sync`, so a future
+//! With tokio, own the `AsyncFd` and use [`readable_mut`]. A receiver is not `Sync`, so a future
 //! that holds a `&AsyncFd` across an `.await` is not `Send`, and cannot be spawned. A loop that
-//! receives while there are messages blocks the other tasks of its thread during a backlog, so
-//! yield now and then. With the feature `async`, `IpcReceiver::to_stream` does both.
+//! receives while there are messages blocks the other tasks of its thread, so yield now and then.
+//! With the feature `async`, `IpcReceiver::to_stream` does both.
 //!
 //! ```
 //! use strait::{IpcError, TryRecvError};
@@ -91,9 +96,9 @@
 //!
 //! # Safety
 //!
-//! One `borrow_raw` of a receiver's descriptor, which stays open under its number for as long as
-//! the receiver lives: a lent descriptor stays behind, or is replaced, when the receiver moves into
-//! a message.
+//! The one unsafe operation is a `borrow_raw` of a receiver's file descriptor. The file descriptor
+//! stays open under its number while the receiver exists: when the receiver is moved into a
+//! message, a borrowed file descriptor stays behind, or is replaced.
 
 #![allow(unsafe_code)]
 
@@ -117,12 +122,12 @@ use crate::process::Starting;
 macro_rules! sender_fd {
     ($($sender:ident $(<$T:ident>)?),*) => {$(
         impl$(<$T>)? AsFd for $sender$(<$T>)? {
-            /// Borrows the descriptor of the socket.
+            /// Borrows the file descriptor of the channel's socket.
             ///
             /// # Panics
             ///
-            /// If the channel has not left this process, and there are no descriptors left to make
-            /// its socket.
+            /// Panics if the channel has not left this process, and there are no file descriptors
+            /// left to create its socket.
             fn as_fd(&self) -> BorrowedFd<'_> {
                 match self.core().packets() {
                     Ok(packets) => packets.as_fd(),
@@ -131,8 +136,8 @@ macro_rules! sender_fd {
             }
         }
 
-        /// The number of the borrowed descriptor, for interfaces that take numbers, such as tokio's
-        /// `AsyncFd`.
+        /// Returns the number of the borrowed file descriptor, for interfaces that take numbers,
+        /// such as tokio's `AsyncFd`.
         impl$(<$T>)? AsRawFd for $sender$(<$T>)? {
             fn as_raw_fd(&self) -> RawFd {
                 self.as_fd().as_raw_fd()
@@ -144,18 +149,20 @@ macro_rules! sender_fd {
 
 macro_rules! sender {
     ($($sender:ident $(<$T:ident>)?),*) => {$(
-        /// Makes it a sender, after checking that it is a socket of the right kind.
+        /// Converts a file descriptor to a sender, after checking that it is a socket of the right
+        /// kind.
         impl$(<$T>)? TryFrom<OwnedFd> for $sender$(<$T>)? {
             type Error = io::Error;
 
             fn try_from(fd: OwnedFd) -> io::Result<Self> {
-                // With this very descriptor, also if there is a sender of the channel: it was given as one.
+                // With this file descriptor, even if this process has another sender of the
+                // channel: the caller passed it as a sender.
                 let packets = Attachment::received(fd).into_sender()?;
                 Ok($sender::from(Sender::new(packets, None)))
             }
         }
 
-        /// Makes a further descriptor of the sender.
+        /// Converts a sender to a duplicate of its file descriptor.
         impl$(<$T>)? TryFrom<$sender$(<$T>)?> for OwnedFd {
             type Error = io::Error;
 
@@ -169,22 +176,23 @@ macro_rules! sender {
 macro_rules! receiver {
     ($($receiver:ident $(<$T:ident>)?),*) => {$(
         impl$(<$T>)? AsFd for $receiver$(<$T>)? {
-            /// Borrows a descriptor to be polled. If the receiver was moved into a message, it is
-            /// one that is always readable.
+            /// Borrows a file descriptor for polling. If the receiver was moved into a message, the
+            /// file descriptor is always readable.
             fn as_fd(&self) -> BorrowedFd<'_> {
                 receiver_fd(self.slot())
             }
         }
 
-        /// The number of the borrowed descriptor, for interfaces that take numbers, such as tokio's
-        /// `AsyncFd`.
+        /// Returns the number of the borrowed file descriptor, for interfaces that take numbers,
+        /// such as tokio's `AsyncFd`.
         impl$(<$T>)? AsRawFd for $receiver$(<$T>)? {
             fn as_raw_fd(&self) -> RawFd {
                 self.as_fd().as_raw_fd()
             }
         }
 
-        /// Makes it a receiver, after checking that it is a socket of the right kind.
+        /// Converts a file descriptor to a receiver, after checking that it is a socket of the
+        /// right kind.
         impl$(<$T>)? TryFrom<OwnedFd> for $receiver$(<$T>)? {
             type Error = io::Error;
 
@@ -194,9 +202,12 @@ macro_rules! receiver {
             }
         }
 
-        /// Takes the socket out. It fails, and gives the receiver back, if the receiver was moved
-        /// into a message, has received the first part of a large message, or has messages that
-        /// came by shared memory: receive those first.
+        /// Converts a receiver to its socket. The conversion fails, and returns the receiver, in
+        /// these cases:
+        ///
+        /// - The receiver was moved into a message.
+        /// - The receiver has received the first part of a large message.
+        /// - The receiver has messages from shared memory. Receive them first.
         impl$(<$T>)? TryFrom<$receiver$(<$T>)?> for OwnedFd {
             type Error = $receiver$(<$T>)?;
 
@@ -216,40 +227,44 @@ fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
     let lent = lent.and_then(|lent| lent).ok();
     let left = || slot.with_remains(|remains| Some(remains.lent()?.as_raw_fd()));
     match lent.or_else(|| left()?) {
-        // SAFETY: what is lent out stays open under its number while the slot, which is borrowed, lives: it is kept also of a receiver
-        // that leaves, and that comes back.
+        // SAFETY: the slot is borrowed, and a lent file descriptor stays open under its number
+        // while the slot exists. This also holds for a receiver that is moved, or that returns
+        // because its message was not sent.
         Some(fd) => unsafe { BorrowedFd::borrow_raw(fd) },
         None => stand_in(io::Error::other("the receiver was moved")),
     }
 }
 
-/// What is lent out of an endpoint that has no descriptor, for this reason: one that is always
-/// readable.
+/// Returns a file descriptor that is always readable, for an endpoint that has none for this
+/// reason.
 fn stand_in(reason: io::Error) -> BorrowedFd<'static> {
     unix::placeholder().unwrap_or_else(|error| {
         panic!("{reason}, and there is no descriptor left to stand for the endpoint: {error}")
     })
 }
 
-/// The descriptor becomes readable when a selection may find something. The first call makes it;
-/// from then on a selection that leaves something for the next one keeps it readable.
+/// The file descriptor becomes readable when a selection may return something. The first call
+/// creates what it needs. From then on, a selection that leaves results for the next one keeps the
+/// file descriptor readable.
 impl AsFd for IpcReceiverSet {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // Without a handle for it, what is left over shows with the next thing that happens.
+        // Without a handle for it, the remaining results become visible with the next event.
         let _ = self.core().remind();
         self.core().poller().as_fd()
     }
 }
 
-/// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+/// Returns the number of the borrowed file descriptor, for interfaces that take numbers, such as
+/// tokio's `AsyncFd`.
 impl AsRawFd for IpcReceiverSet {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
 }
 
-/// The descriptor becomes readable when the process has called [`parent`](crate::process::parent),
-/// or is known not to: [`wait`](Starting::wait) with a timeout of zero returns true. It is of no
+/// The file descriptor becomes readable when the child has called
+/// [`parent`](crate::process::parent), or when it is certain that the child will not.
+/// [`wait`](Starting::wait) with a timeout of zero then returns true. The file descriptor is of no
 /// use after that.
 impl<ToChild, FromChild> AsFd for Starting<ToChild, FromChild> {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -257,14 +272,15 @@ impl<ToChild, FromChild> AsFd for Starting<ToChild, FromChild> {
     }
 }
 
-/// The number of the borrowed descriptor, for what takes nothing else, as tokio's `AsyncFd`.
+/// Returns the number of the borrowed file descriptor, for interfaces that take numbers, such as
+/// tokio's `AsyncFd`.
 impl<ToChild, FromChild> AsRawFd for Starting<ToChild, FromChild> {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
 }
 
-/// What only Unix one-shot servers can do: choose the clients by their credentials.
+/// Extends one-shot servers on Unix: the server can select clients by their credentials.
 ///
 /// # Examples
 ///
@@ -291,13 +307,15 @@ impl<ToChild, FromChild> AsRawFd for Starting<ToChild, FromChild> {
 /// # }
 /// ```
 pub trait IpcOneShotServerExt<T>: Sized {
-    /// As [`IpcOneShotServer::accept_timeout`], and accepts a client only if `may_enter` returns
-    /// true, before anything is received from it. Without this method, clients of this user and of
-    /// root are accepted. The timeout `None` is no limit.
+    /// Accepts a client as [`IpcOneShotServer::accept_timeout`] does, but only if `may_enter`
+    /// returns true for it. `may_enter` is called before anything is received from the client.
+    ///
+    /// Without this method, the server accepts clients of this user and of root. `None` means no
+    /// timeout.
     ///
     /// # Errors
     ///
-    /// As [`IpcOneShotServer::accept_timeout`].
+    /// - Any error of [`IpcOneShotServer::accept_timeout`].
     fn accept_if(
         self,
         timeout: Option<Duration>,
@@ -319,15 +337,15 @@ where
     }
 }
 
-/// What only Unix servers can do: choose the clients by their credentials.
+/// Extends servers on Unix: the server can select clients by their credentials.
 ///
 /// # Examples
 ///
 /// See [`set_filter`](IpcServerExt::set_filter).
 pub trait IpcServerExt {
-    /// From now on, accepts a client only if `filter` returns true, and drops others before
-    /// anything is received from them. Without a filter, clients of this user and of root are
-    /// accepted.
+    /// Accepts a client from now on only if `filter` returns true for it. Other clients are
+    /// disconnected before anything is received from them. Without a filter, the server accepts
+    /// clients of this user and of root.
     ///
     /// # Examples
     ///
@@ -356,11 +374,11 @@ impl<Out, In> IpcServerExt for IpcServer<Out, In> {
     }
 }
 
-/// What only connections between Unix processes know: the process of the client.
+/// Extends connections on Unix: the server can identify the process of the client.
 ///
-/// Both methods ask the socket of the receiver. If the connection did not come from a server of
-/// this process but in a message, they describe that socket, whatever it is. If the receiver was
-/// moved into a message, both fail.
+/// Both methods query the socket of the receiver. If the connection was not accepted by a server of
+/// this process but received in a message, they describe that socket, whatever it is. If the
+/// receiver was moved into a message, both methods fail.
 ///
 /// # Examples
 ///
@@ -387,18 +405,19 @@ pub trait IpcConnectionExt {
     /// # Errors
     ///
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the receiver was moved into a message.
-    /// - Others of the operating system.
+    /// - Any other error of the operating system.
     fn peer(&self) -> io::Result<Peer>;
 
-    /// Makes a process descriptor (pidfd) of the process that connected: to wait for its end, to
-    /// signal it, or to inspect it. It never names another process that has been given the same
-    /// number. It is closed on `exec`.
+    /// Opens a process file descriptor (pidfd) of the process that connected: to wait for its end,
+    /// to signal it, or to inspect it. The pidfd never refers to another process with the same
+    /// process id. It is closed on `exec`.
     ///
     /// # Errors
     ///
     /// - [`Unsupported`](io::ErrorKind::Unsupported) before Linux 6.5.
-    /// - As [`peer`](IpcConnectionExt::peer).
-    /// - Others of the operating system, if the process has ended and was reaped, say.
+    /// - Any error of [`peer`](IpcConnectionExt::peer).
+    /// - Any other error of the operating system, for example if the process has ended and was
+    ///   reaped.
     fn process_handle(&self) -> io::Result<OwnedFd>;
 }
 
@@ -412,19 +431,21 @@ impl<Out, In> IpcConnectionExt for IpcConnection<Out, In> {
     }
 }
 
-/// The socket of a receiver; an error if it was exchanged for one that has none.
+/// The socket of a receiver. An error if the receiver was replaced by one that has no socket.
 fn socket_of(receiver: &Receiver) -> io::Result<&unix::PacketReceiver> {
     let nobody = || io::Error::new(io::ErrorKind::InvalidInput, "nobody connected to this channel");
     receiver.packets().ok_or_else(nobody)
 }
 
-/// As [`ipc::connect_timeout`](crate::ipc::connect_timeout), and connects only if `is_trusted`
-/// returns true for the server, before anything is sent. The timeout `None` is no limit.
+/// Connects as [`ipc::connect_timeout`](crate::ipc::connect_timeout) does, but only if `is_trusted`
+/// returns true for the server.
+///
+/// `is_trusted` is called before anything is sent. `None` means no timeout.
 ///
 /// # Errors
 ///
 /// - [`PermissionDenied`](io::ErrorKind::PermissionDenied) if `is_trusted` returned false.
-/// - Otherwise as [`ipc::connect_timeout`](crate::ipc::connect_timeout).
+/// - Any error of [`ipc::connect_timeout`](crate::ipc::connect_timeout).
 ///
 /// # Examples
 ///

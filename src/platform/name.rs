@@ -1,18 +1,19 @@
-//! What servers are called.
+//! Names of servers.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The most characters of a private name. Whatever directory it is in, there is room for so many.
+/// The maximum number of characters of a private name. There is room for them in any directory.
 const MAX_PRIVATE_LEN: usize = 64;
 
-/// The most bytes of an abstract name: what a socket's address has room for.
+/// The maximum number of bytes of an abstract name: the capacity of a socket address.
 const MAX_ABSTRACT_LEN: usize = 107;
 
-/// The name of an [`IpcServer`](crate::ipc::IpcServer), by which clients connect.
+/// The name of an [`IpcServer`](crate::ipc::IpcServer), to which clients connect.
 ///
-/// A string becomes a [`Private`](ServerName::Private) name, a path a [`Path`](ServerName::Path).
+/// A string converts to a [`Private`](ServerName::Private) name, a path to a
+/// [`Path`](ServerName::Path).
 ///
 /// # Examples
 ///
@@ -26,29 +27,32 @@ const MAX_ABSTRACT_LEN: usize = 107;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ServerName {
-    /// A name that only processes of this user can connect to: 1 to 64 ASCII letters, digits, dots,
-    /// hyphens and underscores, but neither `.` nor `..`.
+    /// A private name, to which only processes of this user can connect. It consists of 1 to 64
+    /// ASCII letters, digits, dots, hyphens and underscores, and is neither `.` nor `..`.
     ///
     /// # Platform
     ///
-    /// On Linux it is a socket in a directory that only this user can enter: `strait` in
-    /// `$XDG_RUNTIME_DIR` if that directory belongs to this user alone; else `strait-<uid>` in the
-    /// directory for temporary files, or `strait-<uid>-` and random digits if another user has made
-    /// that one first. So server and clients need the same `XDG_RUNTIME_DIR`, or none, and the same
-    /// `TMPDIR`.
+    /// On Linux the name is that of a socket in a directory that only this user can enter:
+    ///
+    /// - `strait` in `$XDG_RUNTIME_DIR`, if `$XDG_RUNTIME_DIR` belongs to this user alone.
+    /// - Otherwise `strait-<uid>` in the directory for temporary files.
+    /// - If another user has created that one first, `strait-<uid>-` and random digits.
+    ///
+    /// So server and clients need the same `XDG_RUNTIME_DIR`, or none, and the same `TMPDIR`.
     Private(String),
     /// A path in the file system. The permissions of the file, and the filter of the server, decide
     /// which processes can connect.
     ///
     /// # Platform
     ///
-    /// On Linux it is the path of a socket, of at most 107 bytes when it is made absolute; a file with
-    /// `.lock` appended to its name is next to it. On other systems it is a name like the others.
+    /// On Linux it is the path of a socket. As an absolute path it has at most 107 bytes. A file
+    /// whose name has `.lock` appended is next to it. On other systems it is a name like the
+    /// others.
     Path(PathBuf),
-    /// A name outside the file system. It ends with its server, also if that is killed.
+    /// A name outside the file system. It disappears with its server, even if the server is killed.
     ///
-    /// The first process that binds it has it, whichever user it runs as, so clients check the user of
-    /// the server before they send anything.
+    /// The first process that binds the name owns it, whichever user that process runs as. So
+    /// clients check the user of the server before they send anything.
     ///
     /// # Platform
     ///
@@ -58,7 +62,7 @@ pub enum ServerName {
 }
 
 impl ServerName {
-    /// Whether it can be a name at all.
+    /// Checks that the name is valid.
     pub(super) fn check(&self) -> io::Result<()> {
         let problem = match self {
             ServerName::Private(name) if name == "." || name == ".." => "is a directory",
