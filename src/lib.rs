@@ -226,8 +226,9 @@
 //! | dropping [handles](handle) from a peer, or a receiver with them in its messages | the file is closed | up to the peer (FUSE, `SO_LINGER`) | a blocking thread |
 //!
 //! `try_recv`, `try_iter`, `try_send`, `try_select`, `try_accept`, `try_wait`, `is_closed` and
-//! [`process::parent`] never block. Encoding and decoding take processor time, in proportion to
-//! the message.
+//! [`process::parent`] do not block; `try_recv`, `try_iter` and `try_select` wait for up to 10 ms
+//! for a sender of a rendezvous that has announced itself. Encoding and decoding take processor
+//! time, in proportion to the message.
 //!
 //! # Costs
 //!
@@ -345,7 +346,7 @@
 //!   seconds](ipc::SEND_PATIENCE); see below.
 //! - **Bounds.** With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait to be
 //!   received, from all processes together. Senders that die, or take a permit and do not send,
-//!   delay the other senders for some tenths of a second at most.
+//!   delay the other senders for about a second at most.
 //! - **Fairness.** A receiver set serves its members in turn, however much some of them send. It
 //!   keeps its deadline under a flood.
 //! - **Servers.** A name belongs to one server at a time, and the name of a killed server to the

@@ -23,8 +23,8 @@ use crate::platform::Wait;
 /// without permits; these messages are buffered in its own memory, as in an [unbounded
 /// channel](super::channel).
 ///
-/// A process that takes permits and dies, or does not send, blocks the other senders for some
-/// tenths of a second: then the receiver issues these permits again. If the process sends its
+/// A process that takes permits and dies, or does not send, blocks the other senders for about
+/// a second at most: then the receiver issues these permits again. If the process sends its
 /// message late nevertheless, that message exceeds the bound.
 ///
 /// # Errors
