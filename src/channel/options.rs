@@ -74,7 +74,7 @@ impl Options {
         self.shares_memory && self.limits.shared_memories > 0
     }
 
-    /// Returns the options with each value reduced to its maximum.
+    /// Returns the options with each value within its bounds.
     pub(super) fn clamped(self) -> Options {
         Options {
             limits: self.limits.at_most(Limits::LARGEST),
@@ -84,7 +84,8 @@ impl Options {
         }
     }
 
-    /// As a peer may set them, who shall not make this process do more than it does of itself.
+    /// Returns the options as far as a peer may set them: a peer must not make this process do more
+    /// than it does by default.
     pub(crate) fn of_peer(self) -> Options {
         Options {
             limits: self.limits.at_most(Limits::default()),
