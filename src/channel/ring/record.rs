@@ -1,7 +1,8 @@
 //! The format of records.
 //!
-//! A header of 16 bytes, the body, and padding to a multiple of 16. Numbers are little-endian. Since a segment is a multiple of
-//! 16 bytes long, only a body can go over its end, and only one longer than 16 bytes.
+//! A header of 16 bytes, the body, and padding to a multiple of 16. Numbers are little-endian.
+//! Since a segment is a multiple of 16 bytes long, only a body can go over its end, and only one
+//! longer than 16 bytes.
 //!
 //! ```text
 //! 0         4       5       6       8         16
