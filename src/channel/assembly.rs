@@ -557,7 +557,7 @@ mod tests {
         Position::First { bytes, attachments }
     }
 
-    /// A count that the test which says this has for itself.
+    /// A counter that no other test shares.
     macro_rules! nobody_else {
         () => {{
             static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -678,7 +678,7 @@ mod tests {
         assert_eq!(waiting.load(Ordering::Relaxed), 0);
     }
 
-    /// That the order says of all messages what a search through them would.
+    /// Checks that the index contains the same as a search through all messages.
     fn assert_in_order(assembly: &Assembly<char>) {
         let places: BTreeSet<Place> = assembly.messages.values().map(Entry::place).collect();
         assert_eq!(assembly.order, places);

@@ -1,9 +1,11 @@
 //! The layout of packets, and the check of received ones.
 //!
 //! ```text
-//! header     version u8, kind u8, codec u8, attachments u8, len u32, stamp u64   16 bytes, little-endian
+//! header     16 bytes, little-endian:
+//!            version u8, kind u8, codec u8, attachments u8, len u32, stamp u64
 //!   MESSAGE  and the whole message
-//! part head  id u128, total bytes u64, total attachments u32, zero u32      32 bytes, the totals in FIRST only
+//! part head  32 bytes, the totals in FIRST only:
+//!            id u128, total bytes u64, total attachments u32, zero u32
 //!   FIRST    and the first part of a large message
 //!   MIDDLE   and a further part
 //!   LAST     and the part that makes it complete
@@ -211,7 +213,8 @@ impl Head {
         head
     }
 
-    /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its message.
+    /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its
+    /// message.
     pub fn new(kind: Kind, attachments: u8, body_len: u32) -> Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
         let (code, id, bytes, total) = match kind {
@@ -378,7 +381,7 @@ mod tests {
         }
     }
 
-    /// The place of what is the same in every version.
+    /// Checks the places of the fields that are the same in every version.
     #[test]
     fn a_hello_begins_with_the_same_bytes_in_every_version() {
         let dialect = Dialect { version: 7, codec: 5 };
@@ -414,7 +417,7 @@ mod tests {
                 other[..3].copy_from_slice(&[dialect.version, code, dialect.codec]);
                 assert_eq!(parse_all(&other, 1), Err(Malformed::Foreign(dialect)));
             }
-            // What its header says has to be true all the same.
+            // Its header has to match the packet all the same.
             let hello = packet(Kind::Hello { dialect }, 1, b"body");
             assert_eq!(parse_all(&hello, 0), Err(Malformed::Attachments));
             assert_eq!(parse_all(&hello[..hello.len() - 1], 1), Err(Malformed::Length));

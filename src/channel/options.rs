@@ -28,8 +28,8 @@ pub enum Ordering {
     #[default]
     Causal,
     /// Any order, except that messages of one sender and its clones in the same process arrive in
-    /// the order in which they were sent. A sender that came in a message is another one, even if it
-    /// came from this process.
+    /// the order in which they were sent. A sender that came in a message is another one, even if
+    /// it came from this process.
     ///
     /// This takes less time where a channel is busy: senders read a cheaper clock, and the receiver
     /// makes fewer system calls.

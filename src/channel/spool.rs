@@ -6,11 +6,11 @@
 //! nor make it fail to arrive. A short spool is sent in the message itself.
 //!
 //! ```text
-//! record      kind u32, attachments u32, a u128, b u64, c u64, len u64        48 bytes, little-endian
-//!   LOST        a: which message          c: whether that was told
-//!   UNFINISHED  a: which message          b: its length    c: its attachments; and the bytes so far
-//!   WAITING     a: its stamp              b: whether it was too long           and the bytes of a message
-//!   PARTIAL     a: its stamp              b: its length    c: how much of it was passed over; and the bytes so far
+//! record    kind u32, attachments u32, a u128, b u64, c u64, len u64    48 bytes, little-endian
+//!   LOST        a: message id  c: whether an error was reported
+//!   UNFINISHED  a: message id  b: its length  c: its attachments        and the bytes so far
+//!   WAITING     a: its stamp   b: whether it was too long               and the bytes of a message
+//!   PARTIAL     a: its stamp   b: its length  c: how much was skipped   and the bytes so far
 //! ```
 //!
 //! `attachments` counts those of this record; all are in order beside the spool. A PARTIAL belongs

@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// A deserializer of bytes for those who let them be collected.
+    /// A deserializer of bytes for visitors that let them be collected.
     struct Lent(Option<&'static [u8]>);
 
     impl<'de> Deserializer<'de> for Lent {

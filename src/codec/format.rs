@@ -1,4 +1,5 @@
-//! The wire format of values: bincode 2, fixed-width and little-endian. To replace it, replace this file.
+//! The wire format of values: bincode 2, fixed-width and little-endian. To replace it, replace this
+//! file.
 //!
 //! The limit on the size of a message is enforced where a message grows. When reading, the length
 //! of the message itself enforces it: whatever could be larger is read under the control of the

@@ -20,7 +20,7 @@
 //!              published                                   not written yet
 //!        ------------------------------------------|----------------------------
 //!        | consumed        | to be read            | room            | JUMP |
-//!                          head                    tail                     head + length of the segment
+//!                          head                    tail                     head + segment length
 //! ```
 //!
 //! The consumer sets `SLEEPING` by a compare-and-swap that fails if there is a record it has not

@@ -7,8 +7,9 @@
 //!
 //! ```text
 //! body     the user's bytes, entries, trailer
-//! trailer  entries u32, bytes of all of them u32                                 8 bytes, little-endian
-//! entry    kind u8, version u8, codec u8, zero u8, attachments u32, len u32       12 bytes, and `len` bytes of its kind
+//! trailer  8 bytes, little-endian: entries u32, bytes of all of them u32
+//! entry    12 bytes, and `len` bytes of its kind:
+//!          kind u8, version u8, codec u8, zero u8, attachments u32, len u32
 //!   SENDER          capabilities u32
 //!   BOUNDED SENDER  capabilities u32
 //!   RECEIVER        see below
@@ -16,10 +17,10 @@
 //!   HANDLE          nothing
 //! RECEIVER
 //!   head     flags u32, rings u32, issuer's attachments u32, undelivered attachments u32
-//!   options  flags u32, zero u32, spin ns u64, idle ns u64, limits 9 x u64       if HAS_OPTIONS
-//!   issuer   bound u64, surplus u64                                              if IS_BOUNDED
-//!   ring     position u64, base u64, offset u64, visible u64, len u32, retired u32   for each
-//!   spool    what was received and not delivered                                 unless SPOOL_IS_BESIDE
+//!   options  flags u32, zero u32, spin ns u64, idle ns u64, limits 9 x u64      if HAS_OPTIONS
+//!   issuer   bound u64, surplus u64                                             if IS_BOUNDED
+//!   ring     position u64, base u64, offset u64, visible u64, len u32, retired u32    for each
+//!   spool    messages that were received and not delivered          unless SPOOL_IS_BESIDE
 //! ```
 //!
 //! `version` and `codec` are those of the channel, as in the [head of a packet](super::frame). The

@@ -87,8 +87,8 @@ fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         Err(Errno::NOENT) => Ok(()),
         // Whether it is in use stays unknown, so it is left alone, and the error says why.
         Err(errno @ Errno::ACCESS) => Err(errno.into()),
-        // Everything else comes from a socket that is bound: `EPROTOTYPE`, success if it takes datagrams, `EPERM` if it is
-        // connected elsewhere.
+        // Every other result comes from a bound socket: `EPROTOTYPE`, success if it takes
+        // datagrams, `EPERM` if it is connected elsewhere.
         _ => Err(in_use(path)),
     }
 }

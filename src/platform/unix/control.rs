@@ -52,7 +52,8 @@ impl ControlBuffer {
 ///
 /// # Safety
 ///
-/// `recvmsg` has succeeded with `message`, whose control buffer still exists, and this is called once for it.
+/// `recvmsg` has succeeded with `message`, whose control buffer still exists, and this is called
+/// once for it.
 pub(super) unsafe fn take_descriptors(message: &libc::msghdr, attachments: &mut Vec<Attachment>) {
     // SAFETY: the caller's promise: the kernel filled the control buffer of `message`.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
@@ -77,7 +78,8 @@ pub(super) unsafe fn take_descriptors(message: &libc::msghdr, attachments: &mut 
                         clippy::disallowed_methods,
                         reason = "this is where descriptors arrive"
                     )]
-                    // SAFETY: the kernel made it for this process, in this call, and it is read once.
+                    // SAFETY: the kernel made it for this process, in this call, and it is read
+                    // once.
                     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                     if is_rights {
                         attachments.push(Attachment::received(fd));

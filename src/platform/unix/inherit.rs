@@ -84,7 +84,8 @@ pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result
     let mut has_closure = command.get_envs().any(|(name, _)| name == HAS_CLOSURE);
     let spawned = loop {
         if !has_closure {
-            // SAFETY: it makes system calls and writes a number: no lock, no allocation, and errors are numbers.
+            // SAFETY: it makes system calls and writes a number: no lock, no allocation, and errors
+            // are numbers.
             unsafe { command.pre_exec(pass_on) };
             command.env_remove(HAS_CLOSURE);
         }
@@ -191,7 +192,8 @@ impl Report {
     }
 
     fn word(&self) -> &AtomicI32 {
-        // SAFETY: it is mapped until this is dropped, aligned as a page is, and zero is a valid number.
+        // SAFETY: it is mapped until this is dropped, aligned as a page is, and zero is a valid
+        // number.
         unsafe { self.0.as_ref() }
     }
 
@@ -341,7 +343,8 @@ impl Bequest {
         if !is_open {
             return false;
         }
-        // SAFETY: it is open. Should its owner close it now, each of these calls tells something wrong or is an error, and no more.
+        // SAFETY: it is open. If its owner closes it now, each of these calls returns a wrong
+        // result or an error, and no more.
         let fd = unsafe { BorrowedFd::borrow_raw(self.number) };
         sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
             && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)

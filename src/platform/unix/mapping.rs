@@ -173,7 +173,8 @@ impl Mapping {
         // More than there are where pages are larger.
         let mut pages = vec![0_u8; self.len.div_ceil(SMALLEST_PAGE)];
         let start = self.start.as_ptr().cast::<c_void>();
-        // SAFETY: the region is a whole mapping of this process's, and there is a byte for each of its pages.
+        // SAFETY: the region is a whole mapping of this process's, and there is a byte for each of
+        // its pages.
         let asked = unsafe { libc::mincore(start, self.len, pages.as_mut_ptr().cast()) };
         let count = self.len.div_ceil(page_size());
         (asked == 0).then(|| pages[..count].iter().all(|page| page & 1 != 0))
@@ -208,8 +209,8 @@ impl Mapping {
         assert!(at % 8 == 0 && at.checked_add(8).is_some_and(|end| end <= self.len));
         // SAFETY: it is within the region, by the assertion.
         let word = unsafe { self.start.add(at) };
-        // SAFETY: the region begins at a page, so this is aligned; it is mapped while `self` is borrowed, any bytes are a number, and
-        // both sides access it as an atomic.
+        // SAFETY: the region begins at a page, so this is aligned; it is mapped while `self` is
+        // borrowed, any bytes are a number, and both sides access it as an atomic.
         unsafe { word.cast::<AtomicU64>().as_ref() }
     }
 
@@ -219,7 +220,8 @@ impl Mapping {
         self.check(at, bytes.len());
         // SAFETY: it is within the region, by the assertion.
         let to = unsafe { self.start.add(at) };
-        // SAFETY: both are valid for so many bytes; `bytes` is a reference, so the peer cannot write to it, and they do not overlap.
+        // SAFETY: both are valid for so many bytes; `bytes` is a reference, so the peer cannot
+        // write to it, and they do not overlap.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
     }
 
@@ -243,7 +245,8 @@ impl Mapping {
         self.check(at, N);
         // SAFETY: it is within the region, by the assertion.
         let from = unsafe { self.start.add(at) };
-        // SAFETY: valid for so many bytes, any of which are such an array, which need not be aligned.
+        // SAFETY: valid for so many bytes, any of which are such an array, which need not be
+        // aligned.
         unsafe { from.cast::<[u8; N]>().as_ptr().read_volatile() }
     }
 
@@ -259,7 +262,8 @@ impl Drop for Mapping {
         if self.owner.is_some_and(|owner| owner != process_mark()) {
             return;
         }
-        // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a dropped `Mapping`.
+        // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a
+        // dropped `Mapping`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
     }
 }

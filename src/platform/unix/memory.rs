@@ -32,8 +32,8 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// The size of the chunks in which [`fill`] writes.
 const FILL_BYTES: usize = 1 << 16;
 
-/// The size of the chunks in which [`reserve`] allocates. A call that a signal interrupts gives back
-/// what it has allocated, so that calls for all pages might never come to an end.
+/// The size of the chunks in which [`reserve`] allocates. A call that a signal interrupts gives
+/// back what it has allocated, so that calls for all pages might never come to an end.
 const RESERVED_BYTES: usize = 1 << 22;
 
 /// How a sealed file is mapped. Linux before 6.7 refuses `MAP_SHARED` for files with

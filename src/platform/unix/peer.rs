@@ -2,9 +2,10 @@
 //!
 //! # Safety
 //!
-//! Two `getsockopt`. The one for credentials, because rustix's type for them has no room for the process id zero, which the kernel
-//! reports for a process outside this PID namespace. The one for a process descriptor, because rustix does not have it; what the
-//! kernel makes is owned in the expression that receives it.
+//! Two calls of `getsockopt` by way of libc. The one for credentials, because rustix's type for
+//! them has no room for the process id zero, which the kernel reports for a process outside this
+//! PID namespace. The one for a pidfd, because rustix does not have it; what the kernel makes is
+//! owned in the expression that receives it.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +21,8 @@ use super::spare;
 ///
 /// # Examples
 ///
-/// See [`IpcConnectionExt`](https://docs.rs/strait/latest/strait/os/unix/trait.IpcConnectionExt.html).
+/// See
+/// [`IpcConnectionExt`](https://docs.rs/strait/latest/strait/os/unix/trait.IpcConnectionExt.html).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
@@ -114,7 +116,7 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // SAFETY: the kernel has just made it for this process, and nobody else knows of it.
+    // SAFETY: the kernel has just made it for this process, and it has no other owner.
     #[expect(clippy::disallowed_methods, reason = "received here")]
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

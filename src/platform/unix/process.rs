@@ -6,8 +6,8 @@
 //!
 //! # Safety
 //!
-//! One page is published and never unmapped, so the reference to the number at its start is good for ever. The kernel fills the
-//! page with zeros in a forked child, and zeros are a valid number.
+//! One page is published and never unmapped, so the reference to the number at its start stays
+//! valid. The kernel fills the page with zeros in a forked child, and zeros are a valid number.
 
 #![allow(unsafe_code)]
 
@@ -62,7 +62,8 @@ fn page() -> Option<&'static AtomicU64> {
     if ptr::eq(page, &raw const NO_PAGE) {
         return None;
     }
-    // SAFETY: it was published, so it is a page that stays mapped; that is aligned for, as large as and initialised as the number.
+    // SAFETY: it was published, so it is a page that stays mapped; that is aligned for, as large as
+    // and initialised as the number.
     Some(unsafe { &*page })
 }
 
@@ -82,7 +83,7 @@ fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
     let page = unsafe {
         rustix::mm::mmap_anonymous(ptr::null_mut(), LEN, protection, MapFlags::PRIVATE).ok()?
     };
-    // SAFETY: it is the page that was just mapped, which nobody has a reference to.
+    // SAFETY: it is the page that was just mapped, to which no reference exists.
     if unsafe { rustix::mm::madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_err() {
         // SAFETY: as before.
         let _ = unsafe { rustix::mm::munmap(page, LEN) };

@@ -283,7 +283,8 @@ impl Completions {
         let mut list = requests.each_mut().map(|request| &raw mut *request);
         let times = times.min(MOST);
         for _ in 0..2 {
-            // SAFETY: the list has at least so many pointers, each to a request of its own that lives as long as the call.
+            // SAFETY: the list has at least so many pointers, each to a request of its own that
+            // lives as long as the call.
             let submitted = unsafe {
                 libc::syscall(libc::SYS_io_submit, self.0, times as libc::c_long, list.as_mut_ptr())
             };

@@ -599,7 +599,8 @@ fn peek(fd: &OwnedFd, start: &mut [u8], flags: i32) -> Result<usize, Errno> {
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = &raw mut region;
     message.msg_iovlen = 1;
-    // SAFETY: `message` refers to a region that is valid for writes of its length and borrowed by this function.
+    // SAFETY: `message` refers to a region that is valid for writes of its length and borrowed by
+    // this function.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     usize::try_from(len)
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
@@ -634,7 +635,8 @@ fn recv_scattered(
         control.attach_to(&mut message);
     }
     let flags = flags | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed by this function.
+    // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed
+    // by this function.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     let len = usize::try_from(len)
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))?;
@@ -649,7 +651,8 @@ fn recv_scattered(
     let mut left = len.saturating_sub(head.len());
     for vector in [first, second] {
         let here = left.min(vector.capacity() - vector.len());
-        // SAFETY: the kernel fills the regions in order, so these bytes of the vector's capacity were written.
+        // SAFETY: the kernel fills the regions in order, so these bytes of the vector's capacity
+        // were written.
         unsafe { vector.set_len(vector.len() + here) };
         left -= here;
     }

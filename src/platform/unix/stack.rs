@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //!
-//! `pthread_getattr_np` and its like, by way of libc. They are given room for what they write, and attributes are destroyed once.
+//! `pthread_getattr_np` and its like, by way of libc. They are given room for what they write, and
+//! attributes are destroyed once.
 
 #![allow(unsafe_code)]
 
@@ -43,7 +44,8 @@ fn find() -> Option<Range<usize>> {
     }
     let (mut address, mut size, mut guard) = (ptr::null_mut(), 0, 0);
     let attributes = attributes.as_mut_ptr();
-    // SAFETY: the attributes were initialised by a call that succeeded, and the pointers are good for writes.
+    // SAFETY: the attributes were initialised by a call that succeeded, and the pointers are good
+    // for writes.
     let stack = unsafe { libc::pthread_attr_getstack(attributes, &raw mut address, &raw mut size) };
     // SAFETY: as before.
     let guarded = unsafe { libc::pthread_attr_getguardsize(attributes, &raw mut guard) };
