@@ -1,9 +1,9 @@
 //! Reassembly of large messages from their parts.
 //!
-//! Parts of several messages may be held here at the same time, so a sender that stops in the
+//! Parts of several messages may be held here at the same time. So a sender that stops in the
 //! middle of a message does not block others. The amount that is held is limited. When the limit is
 //! reached, the message that has been idle longest is discarded, if it has been idle for
-//! [`SILENCE`]; else the new message is refused. In both cases one error is reported for the
+//! [`SILENCE`]. Otherwise the new message is refused. In both cases one error is reported for the
 //! discarded message, and its further parts are dropped without another.
 //!
 //! Memory is allocated only for what has arrived, never for what a part announces.
@@ -467,8 +467,8 @@ impl<A> Assembly<A> {
         }
     }
 
-    /// Discards the open message that has been idle longest, other than `newcomer`, if it is of
-    /// this class or one that gains more and has been idle long enough.
+    /// Discards the open message that has been idle longest, other than `newcomer`. It has to be of
+    /// this class or one that gains more, and has to have been idle long enough.
     fn give_way(&mut self, class: Class, newcomer: Option<u128>) -> bool {
         let candidates = [class, Class::OpenWithAttachments];
         let candidates = candidates.into_iter().filter_map(|class| self.first_of(class, newcomer));

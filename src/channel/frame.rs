@@ -17,7 +17,7 @@
 //! ```
 //!
 //! All numbers are little-endian and of these widths on every processor: processes with pointers of
-//! 32 and of 64 bits can communicate. `version` and `codec` are in every packet, so a packet of a
+//! 32 and of 64 bits can communicate. `version` and `codec` are in every packet. So a packet of a
 //! process with another version or codec causes an error that says so, and is never misread. The
 //! header, the code of HELLO and the layout of the fields in a HELLO stay the same in every later
 //! version.

@@ -16,8 +16,7 @@
 //!
 //! A HELLO may carry endpoints, in every version. The HELLO of a client to its server has the
 //! sender for the opposite direction. The HELLO in the channel that a child inherits has three: the
-//! receiver of what its parent sends, the sender of what its parent receives, and the sender by
-//! which the child reports that it has started.
+//! receiver from its parent, the sender to its parent, and a sender to report that it has started.
 //!
 //! Names only appear in the texts of errors. The names that a peer gives its types decide nothing.
 

@@ -65,8 +65,8 @@ impl Step {
     }
 }
 
-/// How often a call that does not block takes in parts of messages from rings: as often as the
-/// largest message needs, and a few times more.
+/// How often a call that does not block takes in parts of messages from rings. It is as often as
+/// the largest message needs, and a few times more.
 const MAX_ROUNDS: u32 = 300;
 
 /// ... and as a member of a set, where others have their turn.

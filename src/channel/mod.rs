@@ -2,7 +2,7 @@
 //!
 //! A message consists of bytes and attachments. The core turns messages into packets and back
 //! ([`frame`], [`assembly`]). It limits what a peer may cost this process ([`limits`]), decides
-//! which receiver is served next ([`set`]), moves receivers ([`slot`]) and connects processes
+//! which receiver is served next ([`set`]), and moves receivers ([`slot`]). It connects processes
 //! ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor the
 //! operating system.
 //!

@@ -8,7 +8,7 @@ use super::spin::SPIN_NANOS;
 /// The longest time that a receiver may be told to spin, in nanoseconds.
 pub(crate) const MAX_SPIN_NANOS: u64 = 10_000_000;
 
-/// How long an idle ring is kept, in nanoseconds: its memory can be used for something else, and
+/// How long an idle ring is kept, in nanoseconds. Its memory can be used for something else, and
 /// its sender may have died, which does not show.
 pub(super) const IDLE_NANOS: u64 = 1_000_000_000;
 
@@ -23,7 +23,7 @@ const MIN_IDLE_NANOS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ordering {
-    /// The order in which they were sent: if one `send` returned before another was called, in
+    /// The order in which they were sent. If one `send` returned before another was called, in
     /// whatever process and on whichever sender of the channel, its message arrives first.
     #[default]
     Causal,

@@ -368,8 +368,7 @@ impl Issuer {
     /// Offers one permit for a rendezvous, until it is taken back.
     ///
     /// If one is offered already, and another sender notifies the receiver all the same, that
-    /// permit was taken: by a sender that found it stale, if it was long ago, or by one that has
-    /// died.
+    /// permit was taken. If that was long ago, the sender has found it stale or has died.
     pub(super) fn invite(&mut self) {
         match self.invited {
             Some(at) if !self.is_wanted || at.elapsed() < STARVED => return,

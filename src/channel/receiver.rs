@@ -276,8 +276,8 @@ impl Receiver {
         }
     }
 
-    /// Takes the backend's receiver, if that is all there is to the receiver: no message was
-    /// received incompletely or waits to be delivered, and senders need no permit.
+    /// Takes the backend's receiver, if that is all there is to the receiver. This is so if no
+    /// message was received incompletely or waits to be delivered, and senders need no permit.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! One-shot connections between two processes: a name that a server listens on for one client, or a
-//! channel that a child inherits and the HELLO in it.
+//! One-shot connections between two processes. A server listens on a name for one client, or a
+//! child inherits a channel with a HELLO in it.
 
 use std::io;
 use std::sync::Arc;

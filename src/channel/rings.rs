@@ -1,7 +1,7 @@
 //! Rings and a socket as one channel: decides which message is next.
 //!
 //! Each of them is an ordered queue. Between them, the stamps tell what was sent first, as far as
-//! that can be known: if one `send` returned before another was called, its stamp is less. The
+//! that can be known. If one `send` returned before another was called, its stamp is less. The
 //! least visible stamp need not be the next message: an earlier message may have become visible
 //! meanwhile in a place that was checked before. Therefore:
 //!
@@ -13,10 +13,10 @@
 //!    now becomes what was before, and continue with 2.
 //!
 //! As long as step 4 finds a message, nothing is checked again: a batch of messages costs one
-//! check. Of the messages by socket, too, the least is next and not the first, so that a false
-//! stamp only reorders the messages of the sender that wrote it. If the socket has too much to be
-//! read completely, it has to be read again after each message. `tests/ordering.rs` shows that this
-//! is enough, and that no step of it can be left out.
+//! check. Of the messages by socket, too, the least is next and not the first. So a false stamp
+//! only reorders the messages of the sender that wrote it. If the socket has too much to be read
+//! completely, it has to be read again after each message. `tests/ordering.rs` shows that this is
+//! enough, and that no step of it can be left out.
 //!
 //! A receiver that wants [no more than each sender's own order](Ordering::PerSender) takes what is
 //! visible without reading the socket, and need not confirm it. The exception is a record whose

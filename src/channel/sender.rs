@@ -231,8 +231,8 @@ impl Sender {
         self.shared.lane.get().lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a message could be sent without blocking, as far as the bound of the channel
-    /// is concerned and if no other thread sends one.
+    /// Returns whether the bound of the channel allows sending a message without blocking, if no
+    /// other thread sends one.
     pub(crate) fn has_room(&self) -> bool {
         match (self.shared.way.get(), &self.shared.local) {
             (Some(way), _) => {
@@ -518,8 +518,8 @@ fn send_parts(
     loop {
         let (part, after) = rest.split_at(rest.len().min(part_bytes));
         // Sent with the last parts. Until then they can be returned. A sender of this very channel
-        // among them then does not keep the channel connected for a receiver that waits for the
-        // rest after this process was killed.
+        // may be among them. It must not keep the channel connected if this process is killed and
+        // the receiver waits for the rest.
         let leaving =
             if after.is_empty() { attachments.len().min(MAX_PACKET_ATTACHMENTS) } else { 0 };
         let later = attachments.split_off(leaving);

@@ -21,7 +21,7 @@ use crate::platform::{
     Attachment, Listener, PacketSender, Peer, Poller, SendError, ServerName, Wait,
 };
 
-/// How often a client tries again that was dropped before it has sent its HELLO: a server that
+/// How often a client tries again that was dropped before it has sent its HELLO. A server that
 /// accepts many connections at a time may have taken it for a silent one.
 const ATTEMPTS: usize = 64;
 

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! `attachments` counts those of this record; all are in order beside the spool. A PARTIAL belongs
-//! to a ring that moves along, in the order of the rings, and there is an empty one for a ring
-//! without an incomplete message.
+//! to a ring that moves along, in the order of the rings. There is an empty one for a ring without
+//! an incomplete message.
 
 use std::io;
 

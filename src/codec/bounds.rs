@@ -16,9 +16,9 @@ use crate::platform;
 
 /// How many structs, newtypes and enums may be within each other. A recursive type that is derived
 /// goes through one of them at each level, unless it is transparent. So it is these that need
-/// stack. Without optimisation, it is up to 13 KiB for each level if the type has half a KiB and is
-/// the element of a sequence, most of it in derived code. That many fit into the 2 MiB that `std`
-/// gives a thread; with optimisation it is a third of that.
+/// stack. Without optimisation, it is up to 13 KiB for each level, most of it in derived code, if
+/// the type has half a KiB and is the element of a sequence. That many fit into the 2 MiB that
+/// `std` gives a thread; with optimisation it is a third of that.
 const MAX_NAMED: u32 = 128;
 
 /// How many levels of either kind there are before the stack is checked for room: few values have
@@ -26,12 +26,12 @@ const MAX_NAMED: u32 = 128;
 const NO_MATTER: u32 = 4;
 
 /// How much of the stack is reserved for the code between two levels, and for the code of the
-/// values themselves: this part of it, but at least so many bytes. Where threads have less than the
-/// usual stack, values end earlier than at the limits below and above.
+/// values themselves. It is this part of the stack, but at least so many bytes. Where threads have
+/// less than the usual stack, values end earlier than at the limits below and above.
 const RESERVED_PART: usize = 8;
 const RESERVED_BYTES: usize = 64 << 10;
 
-/// How many sequences, maps, tuples and options may be within each other: two for each of the
+/// How many sequences, maps, tuples and options may be within each other. It is two for each of the
 /// structs or enums that a list or tree consists of. It also limits nesting without any struct or
 /// enum.
 const MAX_UNNAMED: u32 = 256;

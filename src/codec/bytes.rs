@@ -23,8 +23,8 @@ pub(super) fn are_wanted_by<T>() -> bool {
     type_name::<T>() == type_name::<PhantomData<u8>>()
 }
 
-/// Returns what `V` makes of a sequence of bytes, if that is known without it: if `V` is the
-/// visitor with which serde makes a `Vec<u8>`. Boxed and counted slices are made of one. `take`
+/// Returns what `V` makes of a sequence of bytes, if that is known without it. This is so if `V` is
+/// the visitor with which serde makes a `Vec<u8>`. Boxed and counted slices are made of one. `take`
 /// takes the bytes, if they are available, and is called only then.
 ///
 /// Serde pushes one element after the other, and no compiler knows that there is room for all of

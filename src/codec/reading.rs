@@ -417,7 +417,7 @@ fn as_element<'de, T: DeserializeSeed<'de>, E: Error>(
     seed.deserialize(byte).map(Some)
 }
 
-/// A seed whose value does not pass through the format's code: without optimisation, its stack
+/// A seed whose value does not pass through the format's code. Without optimisation, its stack
 /// frame would have room for five of them at each level.
 struct Placing<'p, T, V> {
     seed: T,

@@ -23,7 +23,7 @@ thread_local! {
     static DECODING: Current<Arriving> = const { Current::none() };
 }
 
-/// The scope that a thread is in. It is never dropped in place: a thread-local with a destructor is
+/// The scope that a thread is in. It is never dropped in place. A thread-local with a destructor is
 /// unavailable while the thread drops its other thread-locals, and these may send and receive, too.
 /// Each scope restores the previous one, so at the end of the thread there is nothing to drop.
 struct Current<T>(RefCell<ManuallyDrop<Option<T>>>);
@@ -295,8 +295,8 @@ fn close(arriving: Arriving) {
 ///
 /// # Errors
 ///
-/// Fails if no message is being decoded on this thread, or if the peer's number is of an entry that
-/// is of another kind, does not exist or was taken before.
+/// Fails if no message is being decoded on this thread. Also fails if the peer's number is of an
+/// entry that is of another kind, does not exist or was taken before.
 fn detach(number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
     with_decoding(|arriving| arriving.take(number, expected))
 }

@@ -22,8 +22,9 @@
 //! # What is the same
 //!
 //! Names, signatures and trait impls are those of the stable part of `std::sync::mpsc`, and the
-//! error types are std's own. The behaviour is the same as well: the order of messages, the meaning
-//! of a timeout, when an endpoint is disconnected, and which messages can still be received then.
+//! error types are std's own. The behaviour is the same as well. This covers the order of messages,
+//! the meaning of a timeout, when an endpoint is disconnected, and which messages can still be
+//! received then.
 //!
 //! # What differs
 //!
@@ -40,9 +41,9 @@
 //!   `skip_serializing_if` leaves out, fails. Receiving a value of one of the other types fails as
 //!   if the channel were disconnected; [`IpcReceiver`](crate::ipc::IpcReceiver) reports which type
 //!   it is.
-//! - [`SendError`] can also mean that the value could not be sent: its `Serialize` impl failed, it
-//!   is larger than [the limits](crate#what-is-not-guaranteed), or the operating system refused.
-//!   [`Sender::send_ref`] returns the reason.
+//! - [`SendError`] can also mean that the value could not be sent. This is so if its `Serialize`
+//!   impl failed, it is larger than [the limits](crate#what-is-not-guaranteed), or the operating
+//!   system refused. [`Sender::send_ref`] returns the reason.
 //! - The receiver skips messages that cannot be decoded, and messages with more handles than this
 //!   process has room for. Within a process, only types that serde does not read as it wrote them
 //!   have such messages. From another process they can be of another type, or an attack. An
@@ -146,7 +147,7 @@ pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
 ///
 /// # Platform
 ///
-/// On Linux the channel has two file descriptors, which are closed on `exec`, like all file
+/// On Linux the channel has two file descriptors. They are closed on `exec`, like all file
 /// descriptors of this crate: an endpoint reaches another program in a message.
 ///
 /// # Examples

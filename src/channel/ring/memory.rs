@@ -101,8 +101,8 @@ impl Place {
     /// The place of the first segment of every ring.
     pub const FIRST: Place = Place { offset: UNIT, len: FIRST_LEN };
 
-    /// Returns whether there can be a segment: not in the first unit, aligned, and of a length that
-    /// is a power of two, from one unit to [`MAX_SEGMENT`].
+    /// Returns whether there can be a segment: not in the first unit, and aligned. Its length is a
+    /// power of two, from one unit to [`MAX_SEGMENT`].
     pub fn is_valid(&self) -> bool {
         self.offset >= UNIT
             && self.offset % UNIT == 0

@@ -8,7 +8,7 @@
 //!
 //! # Positions
 //!
-//! The stream of records is endless, and a position in it is the number of bytes before it: a
+//! The stream of records is endless, and a position in it is the number of bytes before it. It is a
 //! multiple of 16 that only grows and never wraps. `tail` is the position up to which records are
 //! published, `head` the one up to which they are consumed. `tail` is written by the producer,
 //! `head` by the consumer, except for two bits in `tail`:
@@ -26,9 +26,9 @@
 //! The consumer sets `SLEEPING` by a compare-and-swap that fails if there is a record it has not
 //! seen. The producer publishes by *one* swap, which clears the bit and shows that it was set. So
 //! either the consumer sees the record or the producer sees that the consumer sleeps. With the bit
-//! in a word of its own, this needs a fence in both, and still loses wake-ups if the bit is cleared
-//! at the wrong moment. In the same way the consumer retires the ring by setting `CLOSED`, and
-//! takes the position of that moment as the final one. The swap of a later record shows the
+//! in a word of its own, both would need a fence. Wake-ups would still be lost if the bit is
+//! cleared at the wrong moment. In the same way the consumer retires the ring by setting `CLOSED`,
+//! and takes the position of that moment as the final one. The swap of a later record shows the
 //! producer that the record is too late and has to be sent by another path.
 //!
 //! # Segments
@@ -36,8 +36,8 @@
 //! Records lie in one segment of the memory at a time, which is reused from its start. When it is
 //! full, and the consumer does not read, the producer continues in a new one: a JUMP record says
 //! where. There is always room left for that record. So sending never has to block. When everything
-//! was read, another JUMP leads back to the [first segment](Place::FIRST), which is small enough to
-//! stay in a cache, and the other segments are released.
+//! was read, another JUMP leads back to the [first segment](Place::FIRST), and the other segments
+//! are released. The first segment is small enough to stay in a cache.
 //!
 //! The platform provides the memory itself, and the words in it: see [`memory`].
 
@@ -64,7 +64,7 @@ pub const CLOSED: u64 = 1 << 62;
 /// In `tail`: the position.
 pub const POSITION: u64 = CLOSED - 1;
 
-/// The maximum number of bytes that are published and not consumed: the memory of a ring is never
+/// The maximum number of bytes that are published and not consumed. The memory of a ring is never
 /// that long, and no segment is reused before it was read.
 pub const MAX_UNREAD: u64 = 1 << 33;
 

@@ -33,7 +33,7 @@ pub(super) const JUMP_BODY_BYTES: usize = 16;
 pub(super) const JUMP_BYTES: u64 = (HEADER_BYTES + JUMP_BODY_BYTES) as u64;
 
 /// The maximum length of a whole message and of a fragment. Longer messages are sent in fragments,
-/// so that the receiver copies out while the sender copies in, and a message of any length goes
+/// so that the receiver copies out while the sender copies in. So a message of any length goes
 /// through a segment of any length.
 pub const FRAGMENT_BYTES: usize = 16 << 10;
 

@@ -31,8 +31,8 @@
 //!   attachments of undelivered messages
 //! - of the others, one
 //!
-//! Nothing is allocated for what a table announces before the numbers of all its entries have been
-//! checked against what is there and against the limits of the receiver. The code is generic over
+//! The numbers of all entries are checked against what is there and against the limits of the
+//! receiver. Before that, nothing is allocated for what a table announces. The code is generic over
 //! the attachments, and makes no system calls.
 
 mod entry;

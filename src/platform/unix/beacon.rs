@@ -3,10 +3,10 @@
 //!
 //! It is an epoll instance with two members: the socket, and an eventfd that is called the lamp.
 //! Every packet that arrives is an edge of it, and so is every write to the lamp. Each receiver has
-//! a lamp of its own. A single one would be in as many epoll instances as there are receivers, and
-//! the kernel lets no more than 500 of such a kind be in further ones.
+//! a lamp of its own. A single lamp would be in as many epoll instances as there are receivers. Of
+//! those that have such a member, the kernel allows no more than 500 in further ones.
 //!
-//! A forked child shares it, like the socket: only one of the two may go on with the receiver, and
+//! A forked child shares it, like the socket. Only one of the two may go on with the receiver, and
 //! the other just drops its own.
 
 use std::io;

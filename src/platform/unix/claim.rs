@@ -11,8 +11,8 @@
 //! bound to the file, and with `EPROTOTYPE` if one is, whether it listens yet or not. A server is
 //! not aware of the attempt.
 //!
-//! The lock's file is removed with the socket. Another process may have opened it just before, and
-//! so get the lock on a file without a name, while a third one makes a new file. So after taking
+//! The lock's file is removed with the socket. Another process may have opened it just before. It
+//! then gets the lock on a file without a name, while a third one makes a new file. So after taking
 //! the lock, a process checks that the lock is still on the file of that name.
 
 use std::fs::{self, File, Metadata};

@@ -1,20 +1,20 @@
 //! Closes unused file descriptors that a peer sent, without blocking, whatever they refer to.
 //!
 //! Closing the last file descriptor of an object can take as long as a peer likes. Examples are a
-//! TCP socket that lingers, a file on a file system that the peer runs itself (FUSE), and a pipe
-//! whose lock the peer holds while the kernel reads from a page of such a file. Even querying the
-//! type of the object can take as long. So only the following are closed at once. They are
-//! recognised by calls that take no lock and ask no file system:
+//! TCP socket that lingers, and a file on a file system that the peer runs itself (FUSE). Another
+//! is a pipe whose lock the peer holds while the kernel reads from a page of such a file. Even
+//! querying the type of the object can take as long. So only the following are closed at once. They
+//! are recognised by calls that take no lock and ask no file system:
 //!
 //! - memory, which has seals;
 //! - Unix sockets with an empty queue: the queue could contain further file descriptors.
 //!
 //! Everything else is left to a thread that may get stuck. A caller that drops such a file
-//! descriptor blocks until that thread has closed it, so that file descriptors of refused messages
-//! do not take the place of the next ones. But the caller blocks no longer than [`STUCK`], and not
-//! at all while a thread is stuck. The thread ends when there was nothing to close for a moment.
-//! None is started for messages that are decoded, or that have only memory and endpoints of
-//! channels that are in use.
+//! descriptor blocks until that thread has closed it. So file descriptors of refused messages do
+//! not take the place of the next ones. But the caller blocks no longer than [`STUCK`], and not at
+//! all while a thread is stuck. The thread ends when there was nothing to close for a moment. None
+//! is started for messages that are decoded, or that have only memory and endpoints of channels
+//! that are in use.
 
 use std::collections::VecDeque;
 use std::mem;

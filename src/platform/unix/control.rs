@@ -9,8 +9,8 @@
 //! # Safety
 //!
 //! The kernel's own format is walked with libc's `CMSG_*` functions, over a buffer that the kernel
-//! has just filled. Each file descriptor in it was made for this process by that call, has no other
-//! owner yet, and becomes owned in the expression that reads it.
+//! has just filled. Each file descriptor in it was made for this process by that call, and has no
+//! other owner yet. It becomes owned in the expression that reads it.
 
 #![allow(unsafe_code)]
 

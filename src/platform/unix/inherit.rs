@@ -12,12 +12,12 @@
 //! # Safety
 //!
 //! The number of a file descriptor passes through `fork`, `exec` and text, and becomes an `OwnedFd`
-//! in the child: once in a process, and only if it is the socket that was made for that, which
-//! nothing else in the process can own. The closure that runs between `fork` and `exec` makes
-//! system calls and writes one number. It writes into memory that both processes share and that is
-//! unmapped by the process that mapped it, after the last use. The pointer in the thread-local is
-//! to a value that outlives it: it is cleared before. The environment is changed only by a process
-//! that has one thread.
+//! in the child. This happens once in a process, and only if it is the socket that was made for
+//! that. Nothing else in the process can own that socket. The closure that runs between `fork` and
+//! `exec` makes system calls and writes one number. It writes into memory that both processes share
+//! and that is unmapped by the process that mapped it, after the last use. The pointer in the
+//! thread-local is to a value that outlives it: it is cleared before. The environment is changed
+//! only by a process that has one thread.
 
 #![allow(unsafe_code)]
 

@@ -2,11 +2,12 @@
 //!
 //! # Safety
 //!
-//! A [`Mapping`] owns one `mmap`ed region, mapped when it is made and unmapped when it is dropped,
-//! except in a forked child that has no copy of it. Every access through it stays within its
-//! length, which is asserted. The file behind it is sealed against shrinking and at least as long.
-//! So no peer can make an access fault, unless the system has no page left for a hole in it. A peer
-//! may write to it at any time: no reference to its bytes is made here, and each is copied once.
+//! A [`Mapping`] owns one `mmap`ed region. It is mapped when it is made and unmapped when it is
+//! dropped, except in a forked child that has no copy of it. Every access through it stays within
+//! its length, which is asserted. The file behind it is sealed against shrinking and at least as
+//! long. So no peer can make an access fault, unless the system has no page left for a hole in it.
+//! A peer may write to it at any time: no reference to its bytes is made here, and each is copied
+//! once.
 
 #![allow(unsafe_code)]
 
@@ -22,9 +23,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::process_mark;
 
-/// How much address space may be mapped at the same time for files of peers: these have holes, so
-/// that a terabyte costs the peer nothing, but would cost this process the room for everything
-/// else.
+/// How much address space may be mapped at the same time for files of peers. These have holes, so a
+/// terabyte costs the peer nothing. It would cost this process the room for everything else.
 const MAX_RECEIVED_BYTES: usize = if usize::BITS >= 64 { (1_u64 << 44) as usize } else { 1 << 30 };
 
 /// The smallest page size of any kernel.

@@ -208,8 +208,8 @@ impl MemoryWriter {
 }
 
 impl MemoryReader {
-    /// Maps a file that a peer sent read-only, if reads allocate nothing and cannot fail, and if no
-    /// process that receives it from this one can write to it.
+    /// Maps a file that a peer sent read-only, if reads allocate nothing and cannot fail. A process
+    /// that receives it from this one must not be able to write to it.
     pub(super) fn from_received(fd: Received, len: u64) -> io::Result<MemoryReader> {
         let (len, bytes) = check_written(fd.as_fd(), len)?;
         if !seals(fd.as_fd())?.contains(SealFlags::FUTURE_WRITE) {

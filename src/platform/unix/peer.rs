@@ -3,9 +3,9 @@
 //! # Safety
 //!
 //! Two calls of `getsockopt` by way of libc. The one for credentials, because rustix's type for
-//! them has no room for the process id zero, which the kernel reports for a process outside this
-//! PID namespace. The one for a pidfd, because rustix does not have it; what the kernel makes is
-//! owned in the expression that receives it.
+//! them has no room for the process id zero. The kernel reports that for a process outside this PID
+//! namespace. The one for a pidfd, because rustix does not have it; what the kernel makes is owned
+//! in the expression that receives it.
 
 #![allow(unsafe_code)]
 

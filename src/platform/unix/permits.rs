@@ -48,7 +48,8 @@ impl PermitTaker {
     ///
     /// In the queue, a permit wakes the sender that has waited longest; outside, it wakes all.
     /// Joining the queue takes five system calls. If the woken sender is killed before it takes the
-    /// permit, another sender finds it at its next attempt, or when the next permit is issued.
+    /// permit, another sender finds it. It does so at its next attempt, or when the next permit is
+    /// issued.
     pub fn wait(&self, packets: &PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()> {
         let timeout = socket::timeout(wait);
         let waited = match is_in_queue.then(|| self.queue(packets)) {

@@ -27,8 +27,8 @@ const RESERVE_BYTES: u64 = 4 << 30;
 const UNIT_BYTES: u64 = 64 << 10;
 
 /// Up to where a peer's file is mapped; the rest is read by calls. A peer can punch holes into the
-/// mapped part, and reading them allocates pages that are charged to the reader: no more than this
-/// for each ring.
+/// mapped part, and reading them allocates pages that are charged to the reader. It is no more than
+/// this for each ring.
 const MAPPED_BYTES: u64 = 64 << 20;
 
 /// The maximum number of rings that a process has for speed alone. Each is mapped in two pieces, so
@@ -197,9 +197,9 @@ fn check(file: BorrowedFd<'_>) -> io::Result<(u64, Mapping)> {
     Ok((len, words))
 }
 
-/// Converts an error into one of the file unless the cause is a lack of memory. A file that a peer
-/// has sealed or opened so that it cannot be mapped, or that a sandbox does not let this process
-/// map, never can be.
+/// Converts an error into one of the file unless the cause is a lack of memory. The peer may have
+/// sealed or opened the file so that it cannot be mapped, or a sandbox may forbid mapping it.
+/// Neither changes later.
 fn refuse_for_good(error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
         Some(Errno::NOMEM | Errno::AGAIN) => error,

@@ -3,9 +3,9 @@
 //! # Safety
 //!
 //! `recvmsg` is called by way of libc, because it writes into vectors' unused capacity, which
-//! rustix has no call for, and so is the `ioctl` that returns the length of the queue. The kernel
-//! is given regions that this function borrows or owns for the duration of the call, and no length
-//! is used before the kernel reported that so many bytes were written.
+//! rustix has no call for. So is the `ioctl` that returns the length of the queue. The kernel is
+//! given regions that this function borrows or owns for the duration of the call. No length is used
+//! before the kernel reported that so many bytes were written.
 
 #![allow(unsafe_code)]
 
@@ -33,7 +33,7 @@ use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer};
 use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, ServerName, Wait};
 
 /// How long a sender sleeps at first, and at most, before it tries again while the user has too
-/// many file descriptors in flight: the kernel does not report when that changes.
+/// many file descriptors in flight. The kernel does not report when that changes.
 const MIN_PAUSE: Duration = Duration::from_micros(100);
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
@@ -211,8 +211,8 @@ impl PacketSender {
         self.send_within(head, body, attachments, Limit::Whole, Wait::Never)
     }
 
-    /// Returns whether the queue has room for a packet that may wait: while it is a quarter full at
-    /// most, which is when the kernel calls the socket writable.
+    /// Returns whether the queue has room for a packet that may wait. This is so while it is a
+    /// quarter full at most, which is when the kernel calls the socket writable.
     fn has_room(&self) -> bool {
         let seen = poll(self.fd.as_fd(), PollFlags::OUT, Wait::Never);
         // A socket that cannot be written to also reports that it is not writable.
@@ -522,7 +522,7 @@ impl PacketReceiver {
         }
     }
 
-    /// Splits the receiver into what can be moved and what has to stay: a file descriptor that was
+    /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
     /// lent out must stay open under its number, but no longer keep the channel alive.
     pub fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
         if let Some(beacon) = &mut self.beacon {
@@ -676,7 +676,7 @@ fn always_readable() -> io::Result<OwnedFd> {
     Ok(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
-/// Returns how many file descriptors may wait in incomplete messages of one receiver: three
+/// Returns how many file descriptors may wait in incomplete messages of one receiver. It is three
 /// quarters of those this process may have, so that a peer that never finishes leaves some for
 /// everything else.
 pub fn max_waiting_attachments() -> usize {
