@@ -51,8 +51,8 @@
 //!
 //! - `RingMemory` is memory that its maker can grow. A process that has received it can map it, and
 //!   the maker cannot make the mapping fail later. `is_affordable` returns whether the process can
-//!   spare the handles and memory for a ring that only serves speed. A backend may have no
-//!   `RingMemory`; then everything is sent in packets.
+//!   spare the resources for a ring that only serves speed. A backend may have no `RingMemory`;
+//!   then everything is sent in packets.
 //! - `now` is a clock that all processes of a `clock_domain` share. `roughly_now` is the same
 //!   clock, some milliseconds late, if that takes less time.
 //! - `Spool` is a sequence of bytes that is sent beside a message, as an attachment. It is written
@@ -70,17 +70,17 @@
 //!
 //! - [`permits`](inprocess::permits) makes a semaphore with some permits. Senders take the permits,
 //!   one at a time and each permit once, and the receiver issues further ones.
-//! - Neither depends on what another holder does: not on its memory, not on flags that it sets, not
-//!   on room that it has filled. `issue` may leave some of many permits to later calls. There can
-//!   be up to `PermitIssuer::capacity` permits at a time. The number of unclaimed permits is an
-//!   estimate, and `None` where it cannot be determined.
+//! - Neither taking nor issuing blocks on another holder: not on its memory, not on flags that it
+//!   sets, not on room that it has filled. `issue` may leave some of many permits to later calls.
+//!   There can be up to `PermitIssuer::capacity` permits at a time. The number of unclaimed permits
+//!   is an estimate, and `None` where it cannot be determined.
 //! - `PermitTaker::wait` returns when there may be a permit, and when the receiver has been
 //!   dropped. `take` or the end of the channel tells the caller that there will be none.
 //!
 //! ## Readiness
 //!
 //! - `Poller` watches many receivers. An id is reported at least once after its receiver became
-//!   ready: a packet arrived, or the last sender was dropped. It may not be reported again before
+//!   ready: a packet arrived, or the last sender was dropped. It need not be reported again before
 //!   `recv` has returned `RecvError::Empty`. The cost of `wait` depends on the number of ready
 //!   receivers, not of watched ones.
 //! - `Registry` adds and removes members from any thread. `PollWaker` interrupts `wait` from any
