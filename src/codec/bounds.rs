@@ -3,8 +3,8 @@
 //!
 //! Both sending and receiving check them, so that `send` refuses what no receiver accepts.
 //!
-//! Within these bounds, a thread that decodes uses only the stack that it has left. So a small
-//! stack is no risk to a process that receives a recursive type.
+//! Within these bounds, a thread accepts only values for which its stack has room. So a small stack
+//! is no risk to a process that receives a recursive type.
 //!
 //! The depth is passed down, never up. So nothing has to be undone where a level ends, be it by an
 //! error or by a panic.

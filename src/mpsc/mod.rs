@@ -28,7 +28,7 @@
 //!
 //! # What differs
 //!
-//! - Values are encoded with serde. Sending requires `T: Serialize`, and receiving requires `T:
+//! - Values are encoded with serde. To send, `T: Serialize` is required; to receive, `T:
 //!   DeserializeOwned`. Making, cloning, dropping and formatting an endpoint have no bounds. A
 //!   crate that derives these traits needs `serde = { version = "1", features = ["derive"] }` among
 //!   its dependencies.

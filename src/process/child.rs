@@ -61,6 +61,8 @@ impl Child {
     /// it is not permitted to kill, because it now runs as another user. In a forked child of this
     /// process, dropping this value does nothing.
     ///
+    /// # Examples
+    ///
     /// See [the recipe for a supervisor](crate::recipes#a-supervisor).
     pub fn kill_on_drop(&mut self, kill_on_drop: bool) -> &mut Child {
         self.process.is_killed_on_drop = kill_on_drop;
