@@ -165,7 +165,7 @@ pub enum Malformed {
     Part,
     /// Its message would be larger than the limits allow.
     TooLarge,
-    /// Too much of other unfinished messages is waiting already.
+    /// Too much of other incomplete messages is held already.
     Quota,
     /// This process has no memory for its message.
     NoMemory,

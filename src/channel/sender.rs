@@ -52,7 +52,7 @@ enum Patience {
     /// For [`SEND_PATIENCE`], from when it has to wait.
     Limited,
     /// As long as the receiver lives, which the sender of a bounded channel asks for. If other
-    /// receivers of this user have too many descriptors in flight, for [`SEND_PATIENCE`].
+    /// receivers of this user have too many file descriptors in flight, for [`SEND_PATIENCE`].
     Bounded,
 }
 

@@ -42,7 +42,7 @@ const RESERVED_BYTES: usize = 1 << 22;
 const SEALED: MapFlags = MapFlags::PRIVATE;
 
 /// Memory whose content never changes, and that several processes map. Clones share one mapping and
-/// one descriptor. It is never empty.
+/// one file descriptor. It is never empty.
 #[derive(Clone, Debug)]
 pub struct Memory(Arc<Shared>);
 
@@ -70,7 +70,7 @@ impl Memory {
         Memory::written(len, |fd| if byte == 0 { Ok(()) } else { fill(fd, byte, len) })
     }
 
-    /// Makes memory with the content that `write` writes to its descriptor. A writable mapping
+    /// Makes memory with the content that `write` writes to its file descriptor. A writable mapping
     /// would be copied by a concurrent `fork`, and sealing would fail while the child has it.
     fn written(
         len: usize,
@@ -116,12 +116,12 @@ impl Memory {
     }
 }
 
-/// Memory that can be written while others read it. Clones share one mapping and one descriptor. It
-/// is never empty.
+/// Memory that can be written while others read it. Clones share one mapping and one file
+/// descriptor. It is never empty.
 #[derive(Clone, Debug)]
 pub struct MemoryWriter(Written);
 
-/// The same memory, read-only. Clones share one mapping and one descriptor.
+/// The same memory, read-only. Clones share one mapping and one file descriptor.
 #[derive(Clone, Debug)]
 pub struct MemoryReader(Written);
 

@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! One `borrow_raw` of the descriptor that mio keeps open for as long as the poller lives.
+//! One `borrow_raw` of the file descriptor that mio keeps open for as long as the poller lives.
 
 #![allow(unsafe_code)]
 
