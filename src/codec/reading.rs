@@ -84,7 +84,7 @@ impl<'de> Guard<'de> {
         Ok(with_size.is_none())
     }
 
-    /// Takes back that these elements take up memory.
+    /// Stops counting these elements as taking up memory.
     fn give_back(&self, elements: usize) {
         self.with_size.set(self.with_size.get() + elements);
     }
