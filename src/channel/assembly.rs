@@ -1,14 +1,16 @@
-//! Large messages, put together from their parts.
+//! Reassembly of large messages from their parts.
 //!
-//! Parts of several messages may be waiting here at the same time: one whose sender stopped in the middle holds up nobody
-//! else. What is waiting is limited. When the limit is reached, the message that has been silent longest gives way, if
-//! it has been silent for [`SILENCE`]; else the newcomer is refused. Either is one error for the message that is lost,
-//! and the rest of its parts are dropped without another.
+//! Parts of several messages may be held here at the same time. So a sender that stops in the
+//! middle of a message does not block others. The amount that is held is limited. When the limit is
+//! reached, the message that has been idle longest is discarded, if it has been idle for
+//! [`SILENCE`]. Otherwise the new message is refused. In both cases one error is reported for the
+//! discarded message, and its further parts are dropped without another.
 //!
-//! Nothing is allocated for what a part announces, only for what arrived.
+//! Memory is allocated only for what has arrived, never for what a part announces.
 //!
-//! The messages stand in an order beside the map, so that the one that gives way is the first of it: a peer can fill all places, and
-//! a search through them for each newcomer would be work that the peer multiplies. Both are trees, which need no randomness; a
+//! A separate index orders the messages by their last progress, so that the one to discard is the
+//! first of it. A peer can fill all places, and a search through them for each new message would be
+//! work that the peer multiplies. The map and the index are trees, which need no randomness; a
 //! sandbox may forbid it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,62 +21,63 @@ use std::time::{Duration, Instant};
 use super::frame::{Malformed, Position};
 use super::limits::Limits;
 
-/// After how long without progress an unfinished message may give way to others.
+/// How long an incomplete message may be idle before it may be discarded in favour of others.
 pub const SILENCE: Duration = Duration::from_secs(1);
 
-/// How much memory is reserved ahead of what arrived: this multiple of it, or for a message that is the only one, as much as
-/// the last one had, up to a limit. A peer pays for it in proportion, and what is reserved costs nothing before it is used.
+/// How much memory is reserved ahead of what has arrived: this multiple of it. For a message that
+/// is the only one, it is as much as the last one had, up to a limit. A peer pays for it in
+/// proportion, and reserved memory costs nothing before it is used.
 const AHEAD: usize = 16;
 const MAX_RESERVE: usize = 64 << 20;
 
-/// The unfinished messages of one receiver, with attachments of type `A`.
+/// The incomplete messages of one receiver, with attachments of type `A`.
 pub struct Assembly<A> {
     messages: BTreeMap<u128, Entry<A>>,
-    /// The same messages, those of a class in the order of their last progress.
+    /// The same messages, ordered by class and last progress.
     order: BTreeSet<Place>,
-    /// How many of them may still be completed.
+    /// How many of them can still be completed.
     open: usize,
     /// The turn of the next progress.
     next_turn: u64,
     /// The sums over all messages.
     bytes: usize,
     attachments: usize,
-    /// How many attachments are waiting in all assemblies that share this count.
+    /// How many attachments are held in all assemblies that share this counter.
     waiting: &'static AtomicUsize,
     limits: Limits,
-    /// How large the last message was that was completed, within limits: as much is reserved for the next.
+    /// The size of the last completed message, within limits: as much is reserved for the next.
     usual: usize,
 }
 
-/// The bytes and attachments of a message that is complete.
+/// The bytes and attachments of a complete message.
 pub type Whole<A> = (Vec<u8>, Vec<A>);
 
-/// What an assembly had when it was taken apart.
+/// The content of an assembly that was taken apart.
 #[derive(Debug)]
 pub struct Contents<A> {
-    /// What can still be completed.
+    /// Messages that can still be completed.
     pub unfinished: Vec<Unfinished<A>>,
-    /// What cannot, so that the rest of it is not taken for something else.
+    /// Messages that cannot, so that their further parts are recognised.
     pub lost: Vec<Lost>,
 }
 
 /// A message that will not be completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// Which message.
+    /// The id of the message.
     pub id: u128,
-    /// Whether that was told.
+    /// Whether an error was reported for it.
     pub is_told: bool,
 }
 
 /// A message of which parts are missing.
 #[derive(PartialEq, Eq)]
 pub struct Unfinished<A> {
-    /// Which message.
+    /// The id of the message.
     pub id: u128,
-    /// How many bytes it will have.
+    /// Its announced number of bytes.
     pub total_bytes: u64,
-    /// How many attachments it will have.
+    /// Its announced number of attachments.
     pub total_attachments: u32,
     /// Its bytes so far.
     pub bytes: Vec<u8>,
@@ -88,7 +91,7 @@ struct Entry<A> {
     bytes: usize,
     fate: Fate,
     progress: Instant,
-    /// When that was, as a number that no other message has.
+    /// The turn of its last progress, a number that no other message has.
     turn: u64,
 }
 
@@ -103,7 +106,7 @@ impl<A> Entry<A> {
     }
 }
 
-/// Where a message stands in the order.
+/// The position of a message in the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     class: Class,
@@ -111,7 +114,7 @@ struct Place {
     id: u128,
 }
 
-/// What can be gained by giving a message up: a place, bytes, or attachments as well.
+/// What is gained by discarding a message: a place, bytes, or attachments as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
     Over,
@@ -121,15 +124,15 @@ enum Class {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It may still be completed.
+    /// It can still be completed.
     Open,
-    /// It gave way to others, and nobody was told yet.
+    /// It was discarded in favour of others, and no error was reported yet.
     GaveWay,
-    /// It is lost, and that was told.
+    /// It was discarded, and an error was reported.
     Lost,
 }
 
-/// Numbers only: what a peer sent may be long, and nobody's business.
+/// Prints numbers only: messages of a peer may be long, and are confidential.
 impl<A> fmt::Debug for Assembly<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Assembly")
@@ -158,7 +161,7 @@ impl<A> Drop for Assembly<A> {
 }
 
 impl<A> Assembly<A> {
-    /// Makes an empty one. It adds its attachments to those that are `waiting` elsewhere.
+    /// Makes an empty assembly. `waiting` counts the attachments of all assemblies that share it.
     pub fn new(waiting: &'static AtomicUsize) -> Assembly<A> {
         Assembly {
             messages: BTreeMap::new(),
@@ -173,17 +176,18 @@ impl<A> Assembly<A> {
         }
     }
 
-    /// From now on, takes no more than this. What is there already may be more.
+    /// Sets the limits for what is added from now on. What is held already may exceed them.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// Adds a part, and returns the message if that completes it. At most `max_attachments` may be waiting, here and
-    /// elsewhere.
+    /// Adds a part, and returns the message if that completes it. At most `max_attachments` may be
+    /// held in all assemblies that share a counter.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if the part fits no message or its message is lost, once for each message.
+    /// [`Malformed`] if the part fits no message or its message was discarded, once for each
+    /// message.
     pub fn add(
         &mut self,
         id: u128,
@@ -208,34 +212,36 @@ impl<A> Assembly<A> {
         self.take_in(id, is_last, attachments, |message| message.bytes.extend_from_slice(body))
     }
 
-    /// Lends out the bytes of a message, so that its next part is received where it belongs. They are to be given back with
-    /// [`give_back`](Assembly::give_back) or [`add_landed`](Assembly::add_landed).
+    /// Lends the bytes of a message, so that its next part is received in its place. The caller
+    /// gives them back with [`give_back`](Assembly::give_back) or
+    /// [`add_landed`](Assembly::add_landed).
     pub fn lend(&mut self, id: u128) -> Option<Vec<u8>> {
         let usual = self.usual();
         let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
-        // Of a message of which only attachments are missing nothing more will land here.
+        // If only attachments of a message are missing, no more bytes are received.
         let is_short = (entry.message.bytes.len() as u64) < entry.message.total_bytes;
         let has_room = entry.message.reserve(usize::from(is_short), usual);
         has_room.then(|| std::mem::take(&mut entry.message.bytes))
     }
 
-    /// How much to reserve for a message, if it is the only one.
+    /// Returns how much to reserve for a message, if it is the only one.
     fn usual(&self) -> usize {
         if self.messages.len() == 1 { self.usual } else { 0 }
     }
 
-    /// Takes back what was lent, unchanged.
+    /// Takes lent bytes back unchanged.
     pub fn give_back(&mut self, id: u128, bytes: Vec<u8>) {
         if let Some(entry) = self.messages.get_mut(&id) {
             entry.message.bytes = bytes;
         }
     }
 
-    /// Takes back what was lent, with a part of the message appended to it. As [`add`](Assembly::add).
+    /// Takes lent bytes back with a part of the message appended, and adds that part like
+    /// [`add`](Assembly::add).
     ///
     /// # Errors
     ///
-    /// As [`add`](Assembly::add).
+    /// The errors of [`add`](Assembly::add).
     pub fn add_landed(
         &mut self,
         id: u128,
@@ -253,7 +259,8 @@ impl<A> Assembly<A> {
         self.take_in(id, is_last, attachments, |message| message.bytes = bytes)
     }
 
-    /// Whether a part may be taken in; `false` if its message is lost and that was told.
+    /// Returns whether a part may be added; `false` if its message was discarded and an error was
+    /// reported.
     fn admit(
         &mut self,
         id: u128,
@@ -312,32 +319,33 @@ impl<A> Assembly<A> {
         Ok(None)
     }
 
-    /// Gives a message up whose part could not be received whole. Whether that is news.
+    /// Discards a message of which a part was not received whole. Returns whether it has to be
+    /// reported.
     pub fn damage(&mut self, id: u128, position: Position) -> bool {
         let was_open = self.messages.get(&id).is_none_or(|entry| entry.fate != Fate::Lost);
         if let Position::First { bytes, attachments } = position {
-            // So that the parts to come are known to belong to it.
+            // So that further parts are recognised as its own.
             let _ = self.begin(id, bytes, attachments);
         }
         self.lose(id, position == Position::Last);
         was_open
     }
 
-    /// Forgets a message that its sender gave up.
+    /// Forgets a message that its sender aborted.
     ///
     /// # Errors
     ///
-    /// [`Malformed::Unknown`] if there is none.
+    /// [`Malformed::Unknown`] if there is no such message.
     pub fn abort(&mut self, id: u128) -> Result<(), Malformed> {
         self.remove(id).map(drop).ok_or(Malformed::Unknown)
     }
 
-    /// Whether nothing is waiting here that can still be completed.
+    /// Returns whether no message is held that can still be completed.
     pub fn is_empty(&self) -> bool {
         self.open == 0
     }
 
-    /// Takes everything out, to be put in elsewhere.
+    /// Takes all messages out, so that they can be added to another assembly.
     pub fn into_contents(mut self) -> Contents<A> {
         let mut contents = Contents { unfinished: Vec::new(), lost: Vec::new() };
         for (id, entry) in std::mem::take(&mut self.messages) {
@@ -349,14 +357,15 @@ impl<A> Assembly<A> {
         contents
     }
 
-    /// Puts a message in that was lost elsewhere.
+    /// Adds a message that another assembly discarded.
     pub fn remember(&mut self, lost: Lost) {
         if self.begin(lost.id, 0, 0).is_ok() {
             self.empty(lost.id, if lost.is_told { Fate::Lost } else { Fate::GaveWay });
         }
     }
 
-    /// Puts a message in of which parts have arrived elsewhere. If it exceeds the limits or contradicts itself, it is lost.
+    /// Adds a message of which another assembly has parts. It is discarded if it exceeds the limits
+    /// or contradicts itself.
     pub fn resume(&mut self, message: Unfinished<A>, max_attachments: usize) {
         let id = message.id;
         if self.begin(id, message.total_bytes, message.total_attachments).is_err() {
@@ -406,7 +415,7 @@ impl<A> Assembly<A> {
         } else {
             None
         };
-        // One that is refused is remembered, so that the rest of it is not taken for something else.
+        // A refused message is remembered, so that its further parts are recognised.
         let fate = if refused.is_some() { Fate::Lost } else { Fate::Open };
         let turn = self.next_turn();
         let entry = Entry { message, bytes: 0, fate, progress: Instant::now(), turn };
@@ -421,7 +430,7 @@ impl<A> Assembly<A> {
         self.next_turn
     }
 
-    /// Makes a place for one more message, at the cost of a silent one.
+    /// Makes a place for one more message, by discarding an idle one.
     fn make_place(&mut self) -> bool {
         let most = self.limits.unfinished_messages;
         if self.messages.len() >= 2 * most {
@@ -431,8 +440,8 @@ impl<A> Assembly<A> {
         self.open < most || self.give_way(Class::Open, None)
     }
 
-    /// Makes room for more of message `id`, at the cost of silent ones. Two receivers that do so at the same time may exceed
-    /// the limit on attachments by those of one packet.
+    /// Makes room for more of message `id`, by discarding idle ones. Two receivers that do so at
+    /// the same time may exceed the limit on attachments by those of one packet.
     fn make_room(
         &mut self,
         id: u128,
@@ -458,8 +467,8 @@ impl<A> Assembly<A> {
         }
     }
 
-    /// Has the open message give way that has been silent longest, if it is of this class or one that gains more, and has been silent for
-    /// long enough. Not `newcomer`.
+    /// Discards the open message that has been idle longest, other than `newcomer`. It has to be of
+    /// this class or one that gains more, and has to have been idle long enough.
     fn give_way(&mut self, class: Class, newcomer: Option<u128>) -> bool {
         let candidates = [class, Class::OpenWithAttachments];
         let candidates = candidates.into_iter().filter_map(|class| self.first_of(class, newcomer));
@@ -472,7 +481,7 @@ impl<A> Assembly<A> {
         is_silent
     }
 
-    /// The message of a class whose last progress is longest ago, but for `newcomer`.
+    /// Returns the message of a class whose last progress is longest ago, other than `newcomer`.
     fn first_of(&self, class: Class, newcomer: Option<u128>) -> Option<Place> {
         let first = Place { class, turn: 0, id: 0 };
         let mut places = self.order.range(first..).take_while(|place| place.class == class);
@@ -512,7 +521,8 @@ impl<A> Assembly<A> {
 }
 
 impl<A> Unfinished<A> {
-    /// Whether it would be complete with so many bytes, and so many more attachments; `None` if that would be too much.
+    /// Returns whether the message would be complete with so many more bytes and attachments;
+    /// `None` if that would be too much.
     fn fits(&self, bytes: usize, attachments: usize) -> Option<bool> {
         let bytes = bytes as u64;
         let attachments = self.attachments.len() + attachments;
@@ -521,9 +531,9 @@ impl<A> Unfinished<A> {
         fits.then_some(bytes == self.total_bytes && attachments == total_attachments)
     }
 
-    /// Makes room for `len` more bytes, and ahead of that for a multiple of those that are there or for `usual`, so that little
-    /// is moved; never for more than announced, so that the finished message is exactly as large as its content. `false`
-    /// if there is no memory.
+    /// Makes room for `len` more bytes, and ahead of that for a multiple of the present ones or for
+    /// `usual`, so that little is moved. Never reserves more than announced, so that the finished
+    /// message is exactly as large as its content. Returns `false` if there is no memory.
     fn reserve(&mut self, len: usize, usual: usize) -> bool {
         if self.bytes.capacity() - self.bytes.len() >= len {
             return true;
@@ -547,7 +557,7 @@ mod tests {
         Position::First { bytes, attachments }
     }
 
-    /// A count that the test which says this has for itself.
+    /// A counter that no other test shares.
     macro_rules! nobody_else {
         () => {{
             static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -668,7 +678,7 @@ mod tests {
         assert_eq!(waiting.load(Ordering::Relaxed), 0);
     }
 
-    /// That the order says of all messages what a search through them would.
+    /// Checks that the index contains the same as a search through all messages.
     fn assert_in_order(assembly: &Assembly<char>) {
         let places: BTreeSet<Place> = assembly.messages.values().map(Entry::place).collect();
         assert_eq!(assembly.order, places);

@@ -1,41 +1,46 @@
-//! What a packet looks like, and whether one that arrived does.
+//! The layout of packets, and the check of received ones.
 //!
 //! ```text
-//! header     version u8, kind u8, codec u8, attachments u8, len u32, stamp u64   16 bytes, little-endian
+//! header     16 bytes, little-endian:
+//!            version u8, kind u8, codec u8, attachments u8, len u32, stamp u64
 //!   MESSAGE  and the whole message
-//! part head  id u128, total bytes u64, total attachments u32, zero u32      32 bytes, the totals in FIRST only
+//! part head  32 bytes, the totals in FIRST only:
+//!            id u128, total bytes u64, total attachments u32, zero u32
 //!   FIRST    and the first part of a large message
 //!   MIDDLE   and a further part
 //!   LAST     and the part that makes it complete
-//!   ABORT    and nothing: its sender gave up
-//! ATTACH     clock domain u64, whether there is something in it u64, and the memory of a ring
+//!   ABORT    and nothing: the sender stopped sending it
+//! ATTACH     clock domain u64, whether there are messages in it u64, and the memory of a ring
 //! BELL       nothing: there is something in a ring
 //! WANT       nothing: a sender waits for a permit
-//! HELLO      who speaks (`hello`): fields, and sometimes channel endpoints
+//! HELLO      the handshake (`hello`): fields, and sometimes channel endpoints
 //! ```
 //!
-//! All numbers are little-endian and of these widths, whatever the processor has: processes with pointers of 32 and of 64 bits
-//! meet. `version` and `codec` are in every packet, so a packet of a process that speaks otherwise is an error that says so, and
-//! never misread. The header, the code of HELLO and what follows in a HELLO stay as they are in every later version.
+//! All numbers are little-endian and of these widths on every processor: processes with pointers of
+//! 32 and of 64 bits can communicate. `version` and `codec` are in every packet. So a packet of a
+//! process with another version or codec causes an error that says so, and is never misread. The
+//! header, the code of HELLO and the layout of the fields in a HELLO stay the same in every later
+//! version.
 //!
-//! `len` counts what follows the header, `attachments` those of this packet. `stamp` orders messages from different sources: those
-//! of one process grow, and those of different processes are times of the same clock. Parts of different messages may interleave, those
-//! of one message may not be reordered. The id is random and only its sender knows it, so no other sender can add
-//! to a message. Nothing here allocates.
+//! `len` counts the bytes after the header, `attachments` the attachments of this packet. `stamp`
+//! orders messages from different sources: those of one process grow, and those of different
+//! processes are times of the same clock. Parts of different messages may interleave, parts of one
+//! message may not be reordered. The id is random and known only to its sender, so no other sender
+//! can add to a message. Nothing here allocates memory.
 
 use std::fmt;
 
 /// The version of the format; the first byte of every packet.
 pub const VERSION: u8 = 2;
 
-/// The number of the codec that the values in messages are encoded by, in every packet. What codecs there are is for the layer
-/// above to say, which checks that this is the one it has.
+/// The number of the codec that encodes the values in messages, in every packet. The layer above
+/// defines the codecs, and checks that this is the one it has.
 pub const CODEC: u8 = 1;
 
 /// The length of the header.
 pub const HEADER_BYTES: usize = 16;
 
-/// The length of a header and a part head: what precedes the bytes of a part.
+/// The length of a header and a part head, which precede the bytes of a part.
 pub const MAX_HEAD_BYTES: usize = HEADER_BYTES + 32;
 
 const MESSAGE: u8 = 1;
@@ -51,7 +56,7 @@ const HELLO: u8 = 9;
 /// The length of what follows the header of an ATTACH.
 const ATTACH_BYTES: usize = 16;
 
-/// What a process speaks. Two that speak differently do not understand each other.
+/// The protocol version and codec of a process. Processes in which they differ cannot communicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
     /// The version of the protocol.
@@ -61,84 +66,85 @@ pub struct Dialect {
 }
 
 impl Dialect {
-    /// What this process speaks.
+    /// The version and codec of this process.
     pub const OWN: Dialect = Dialect { version: VERSION, codec: CODEC };
 
-    /// Whether this process speaks it, too.
+    /// Returns whether this process has the same version and codec.
     pub fn is_own(self) -> bool {
         self == Dialect::OWN
     }
 }
 
-/// What a packet is.
+/// The kind of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A whole message.
     Message,
     /// A part of a large message.
     Part {
-        /// Which message.
+        /// The id of the message.
         id: u128,
-        /// Which part.
+        /// The position of the part in the message.
         position: Position,
     },
     /// The message will not be completed.
     Abort {
-        /// Which message.
+        /// The id of the message.
         id: u128,
     },
     /// The sender has a ring, whose memory is attached.
     Attach {
-        /// Who reads the same time as the sender.
+        /// The domain of processes that read the same clock as the sender.
         clock_domain: u64,
-        /// Messages go into it whether it is read or not.
+        /// Messages are written to the ring, whether it is read or not.
         is_used: bool,
     },
-    /// There is something in a ring.
+    /// A wake-up: there is something in a ring.
     Bell,
     /// A sender waits for a permit.
     Want,
-    /// A process says who it is.
+    /// A process introduces itself.
     Hello {
-        /// What it speaks.
+        /// Its version and codec.
         dialect: Dialect,
     },
 }
 
-/// Where in its message a part stands.
+/// The position of a part in its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// It is the first, and announces the size of the message.
+    /// The first part, which announces the size of the message.
     First {
         /// How many bytes the message has.
         bytes: u64,
         /// How many attachments the message has.
         attachments: u32,
     },
-    /// Others precede and follow it.
+    /// Neither the first part nor the last.
     Middle,
-    /// It completes the message.
+    /// The part that completes the message.
     Last,
 }
 
-/// What the head of a packet says.
+/// The parsed head of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is.
+    /// The kind of the packet.
     pub kind: Kind,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub stamp: u64,
-    /// Where in the packet the bytes of the message begin.
+    /// The offset of the message's bytes in the packet.
     pub head_len: usize,
 }
 
-/// Whether a packet that begins like this announces a ring with messages in it. Its memory is data: without it they are lost.
+/// Returns whether a packet that begins with `start` announces a ring with messages in it. Without
+/// the ring's memory, these messages are lost.
 pub fn announces_messages(start: &[u8]) -> bool {
     let is_used = start.get(HEADER_BYTES + 8..HEADER_BYTES + 16);
     start[..start.len().min(3)] == [VERSION, ATTACH, CODEC] && is_used == Some(&1_u64.to_le_bytes())
 }
 
-/// Why a packet is not one of ours.
+/// Why a packet is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// It is shorter than a header.
@@ -159,7 +165,7 @@ pub enum Malformed {
     Part,
     /// Its message would be larger than the limits allow.
     TooLarge,
-    /// Too much of other unfinished messages is waiting already.
+    /// Too much of other incomplete messages is held already.
     Quota,
     /// This process has no memory for its message.
     NoMemory,
@@ -198,7 +204,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Writes the head of a whole message: most packets are such.
+    /// Writes the head of a packet that is a whole message, as most packets are.
     #[inline]
     pub fn of_message(attachments: u8, body_len: u32) -> Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
@@ -207,7 +213,8 @@ impl Head {
         head
     }
 
-    /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its message.
+    /// Writes the head of a packet with `attachments` attachments and `body_len` bytes of its
+    /// message.
     pub fn new(kind: Kind, attachments: u8, body_len: u32) -> Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
         let (code, id, bytes, total) = match kind {
@@ -240,7 +247,7 @@ impl Head {
         head
     }
 
-    /// Apart from the others, whose version and codec are constants.
+    /// Separate from the others, whose version and codec are constants.
     #[cold]
     fn of_hello(dialect: Dialect, attachments: u8, fields_len: u32) -> Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
@@ -249,21 +256,21 @@ impl Head {
         head
     }
 
-    /// Says when it is sent.
+    /// Sets the time at which it is sent.
     #[must_use]
     pub fn stamped(mut self, stamp: u64) -> Head {
         self.bytes[8..16].copy_from_slice(&stamp.to_le_bytes());
         self
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
-/// Reads the head of a packet of `len` bytes that arrived with `attachments` attachments and begins with `start`: all
-/// of it, or at least [`MAX_HEAD_BYTES`].
+/// Parses the head of a packet of `len` bytes that arrived with `attachments` attachments. `start`
+/// is the begin of the packet: all of it, or at least [`MAX_HEAD_BYTES`].
 ///
 /// # Errors
 ///
@@ -321,7 +328,7 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
     Ok(Frame { kind: Kind::Part { id, position }, stamp, head_len: MAX_HEAD_BYTES })
 }
 
-/// How many attachments a packet announces that begins with `start`.
+/// Returns how many attachments a packet announces that begins with `start`.
 pub fn announced_attachments(start: &[u8]) -> usize {
     start.get(3).map_or(0, |&count| count.into())
 }
@@ -374,7 +381,7 @@ mod tests {
         }
     }
 
-    /// The place of what is the same in every version.
+    /// Checks the places of the fields that are the same in every version.
     #[test]
     fn a_hello_begins_with_the_same_bytes_in_every_version() {
         let dialect = Dialect { version: 7, codec: 5 };
@@ -410,7 +417,7 @@ mod tests {
                 other[..3].copy_from_slice(&[dialect.version, code, dialect.codec]);
                 assert_eq!(parse_all(&other, 1), Err(Malformed::Foreign(dialect)));
             }
-            // What its header says has to be true all the same.
+            // Its header has to match the packet all the same.
             let hello = packet(Kind::Hello { dialect }, 1, b"body");
             assert_eq!(parse_all(&hello, 0), Err(Malformed::Attachments));
             assert_eq!(parse_all(&hello[..hello.len() - 1], 1), Err(Malformed::Length));

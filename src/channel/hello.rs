@@ -1,39 +1,41 @@
-//! What two processes tell each other when they meet: what they speak, and of which types the messages are to be.
+//! The handshake: each process tells the other its protocol version, its codec and the types of its
+//! messages.
 //!
 //! ```text
 //! HELLO    header, and any number of fields
 //! field    tag u16, length u16, so many bytes
 //!   1      the name of the codec
-//!   2      the name of the type that the speaker sends
-//!   3      the name of the type that the speaker expects
+//!   2      the name of the type that this process sends
+//!   3      the name of the type that this process expects
 //! ```
 //!
-//! The header says the version of the protocol and the number of the codec. Both, and this layout, stay as they are in every later
-//! version, so that processes of different versions can tell each other why they do not understand each other. A field of another
-//! tag and an empty one are passed over, and of several with the same tag the first counts.
+//! The header has the version of the protocol and the number of the codec. Both, and this layout,
+//! stay the same in every later version, so that processes of different versions can report why
+//! they cannot communicate. A field with another tag and an empty field are skipped, and of several
+//! with the same tag the first counts.
 //!
-//! Endpoints that a HELLO may carry, in every version: one of a client to its server has the sender for the way back; what a child
-//! finds in the channel that it inherits has the receiver of what its parent sends, the sender of what its parent receives, and
-//! the sender by which it reports that it is there.
+//! A HELLO may carry endpoints, in every version. The HELLO of a client to its server has the
+//! sender for the opposite direction. The HELLO in the channel that a child inherits has three: the
+//! receiver from its parent, the sender to its parent, and a sender to report that it has started.
 //!
-//! Names are for the texts of errors alone. What a peer calls its types decides nothing.
+//! Names only appear in the texts of errors. The names that a peer gives its types decide nothing.
 
 use super::frame::{Dialect, Head, Kind, Malformed};
 
-/// The most bytes of fields in one HELLO.
+/// The maximum number of bytes of the fields in one HELLO.
 pub const MAX_HELLO_BYTES: usize = 4096;
 
-/// The most bytes of a name.
+/// The maximum number of bytes of a name.
 pub const MAX_NAME_BYTES: usize = 256;
 
 const CODEC_NAME: u16 = 1;
 const SENT: u16 = 2;
 const EXPECTED: u16 = 3;
 
-/// What stands before the bytes of a field.
+/// The length of what precedes the bytes of a field.
 const FIELD_HEAD_BYTES: usize = 4;
 
-/// What a process says of itself.
+/// What a process says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Introduction {
     /// The name of its codec.
@@ -45,7 +47,7 @@ pub struct Introduction {
 }
 
 impl Introduction {
-    /// What follows the header.
+    /// Returns the bytes that follow the header.
     pub fn fields(&self) -> Vec<u8> {
         let mut fields = Vec::new();
         let named = [(CODEC_NAME, Some(self.codec)), (SENT, self.sent), (EXPECTED, self.expected)];
@@ -58,18 +60,18 @@ impl Introduction {
         fields
     }
 
-    /// The head of a packet with these fields and so many attachments.
+    /// Returns the head of a packet with these fields and so many attachments.
     pub fn head(fields: &[u8], attachments: u8) -> Head {
         Head::new(Kind::Hello { dialect: Dialect::OWN }, attachments, fields.len() as u32)
     }
 }
 
-/// What a peer has said of itself.
+/// What a peer has said about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// What it speaks.
+    /// Its version and codec.
     pub dialect: Dialect,
-    /// What it calls its codec.
+    /// The name of its codec.
     pub codec: Option<Box<str>>,
     /// The type that it sends.
     pub sent: Option<Box<str>>,
@@ -78,7 +80,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Reads what follows the header of a HELLO.
+    /// Parses what follows the header of a HELLO.
     ///
     /// # Errors
     ///
@@ -96,7 +98,7 @@ impl Hello {
             let (value, after) = after.split_at_checked(len.into()).ok_or(Malformed::Hello)?;
             rest = after;
             let place = match tag {
-                // An empty name is none.
+                // An empty name counts as no name.
                 _ if value.is_empty() => continue,
                 CODEC_NAME => &mut hello.codec,
                 SENT => &mut hello.sent,
@@ -109,7 +111,7 @@ impl Hello {
     }
 }
 
-/// As much of a name as may be sent.
+/// Returns as much of a name as may be sent.
 fn shortened(name: &str) -> &str {
     let mut len = name.len().min(MAX_NAME_BYTES);
     while !name.is_char_boundary(len) {
@@ -118,7 +120,7 @@ fn shortened(name: &str) -> &str {
     &name[..len]
 }
 
-/// A name that a peer has sent, so that it can stand in one line of text whatever it is.
+/// Makes a name that a peer has sent fit for one line of text, whatever it contains.
 fn legible(name: &[u8]) -> Box<str> {
     let name = String::from_utf8_lossy(&name[..name.len().min(MAX_NAME_BYTES)]);
     let shown = |char| if is_shown(char) { char } else { char::REPLACEMENT_CHARACTER };
@@ -127,8 +129,8 @@ fn legible(name: &[u8]) -> Box<str> {
     shortened(&name).into()
 }
 
-/// Whether a character shows where it stands, and changes nothing else in its line: not how others are ordered, say. Identifiers of
-/// Rust have no others.
+/// Returns whether a character is visible in its place and changes nothing else in its line, such
+/// as the order of others. Identifiers of Rust have no others.
 fn is_shown(char: char) -> bool {
     let is_invisible = matches!(
         char,

@@ -1,4 +1,5 @@
-//! What comes from senders by the platform's channel: packets become messages, and take turns with those in rings.
+//! Receives packets from the platform's channel, turns them into messages, and merges these with
+//! the messages in rings.
 
 use std::io;
 use std::mem;
@@ -20,15 +21,15 @@ use super::scratch;
 use super::spin::{Seen, Spun};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
-/// How far one call has got.
+/// The progress of one call.
 struct Step {
     wait: Wait,
     packets: usize,
     /// How often rings had something that was no message yet.
     rounds: u32,
     bytes: usize,
-    /// After how many bytes a call that does not wait is over: what had arrived when it had taken many packets. What comes
-    /// later is news to whoever polls.
+    /// After how many bytes a call that does not block ends: what had arrived when it had taken
+    /// many packets. A poller is notified of what arrives later.
     last_byte: Option<usize>,
 }
 
@@ -37,7 +38,7 @@ impl Step {
         Step { wait, packets: 0, rounds: 0, bytes: 0, last_byte: None }
     }
 
-    /// Ends a call that has taken many packets without a message to show for it.
+    /// Ends a call that has taken many packets without completing a message.
     fn may_go_on(&mut self, receiver: &PacketReceiver) -> Result<(), RecvError> {
         self.packets += 1;
         match self.wait {
@@ -53,7 +54,7 @@ impl Step {
         }
     }
 
-    /// The same after it has taken in parts of messages from rings.
+    /// Ends a call that has taken in parts of messages from rings too often.
     fn may_look_again(&mut self, max_rounds: u32) -> Result<(), RecvError> {
         self.rounds += 1;
         match self.wait {
@@ -64,22 +65,25 @@ impl Step {
     }
 }
 
-/// How often a call that does not wait takes in parts of messages from rings: as often as the largest message needs, and a few times more.
+/// How often a call that does not block takes in parts of messages from rings. It is as often as
+/// the largest message needs, and a few times more.
 const MAX_ROUNDS: u32 = 300;
 
 /// ... and as a member of a set, where others have their turn.
 const MAX_ROUNDS_OF_MEMBER: u32 = 4;
 
-/// How many attachments are waiting in unfinished messages, in this process.
+/// How many attachments are held in incomplete messages, in this process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// How often a limited wait looks at the clock while packets keep coming.
+/// How often a wait with a deadline reads the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
-/// As how many bytes a packet counts at least that is no message: it takes as long to receive as these take to copy.
+/// The minimum number of bytes that a packet counts as that is no message: it takes as long to
+/// receive as these take to copy.
 const PACKET_COST: usize = 4 * 1024;
 
-/// From which size on a message that is to be kept is received where it stays, instead of copied there.
+/// The size from which on a message that is to be kept is received in place, instead of being
+/// copied there.
 const WORTH_A_PLACE: usize = 8 * 1024;
 
 /// Receives messages.
@@ -89,39 +93,39 @@ pub(super) struct Incoming {
     assembly: Assembly<Attachment>,
     expected: Expected,
     options: Options,
-    /// Made when the first is announced.
+    /// Made when the first ring is announced.
     rings: Option<Box<Rings>>,
-    /// Somebody waits for it without calling it, so it has to ask senders to wake who does.
+    /// A poller or a task waits for it without calling it, so it has to ask senders to wake that.
     is_watched: AtomicBool,
-    /// What it is if a sender says that it waits for a permit.
+    /// What it does if a sender notifies it of waiting for a permit.
     wants: Wants,
-    /// One has said so, which whoever receives is to be told.
+    /// A sender has notified it, and the caller has to learn of that.
     is_wanted: bool,
-    /// How many have said so, and nothing came of it yet.
+    /// How many senders have notified it and have not sent yet.
     guests: usize,
     /// How much the last call took.
     taken: usize,
     /// Other receivers have their turn after it.
     is_member: bool,
-    /// What a sender calls the type that it sends, if one has said so.
+    /// The sender's name for the type of its messages, if it has sent one.
     sent_type: Option<Arc<str>>,
 }
 
-/// What a receiver makes of senders that say that they wait for permits.
+/// What a receiver does with notifications of senders that wait for permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wants {
-    /// Nothing: the channel has no bound.
+    /// Ignores them: the channel is unbounded.
     Ignored,
-    /// It is told.
+    /// Reports them to the caller.
     Told,
-    /// It is told, and knows how many there are: each is to be met.
+    /// Reports them to the caller, and counts them: the channel is a rendezvous.
     Counted,
 }
 
-/// What will probably come next. Being wrong costs a copy.
+/// What will probably arrive next. A wrong guess costs a copy.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// A message of this size, as the last one was.
+    /// A message of this size, like the last one.
     Message(usize),
     /// A further part of this message.
     Part(u128),
@@ -152,14 +156,14 @@ struct Arrived {
     message: Packed,
 }
 
-/// What the socket had.
+/// The result of reading the socket.
 #[derive(PartialEq, Eq)]
 enum Socket {
     /// A message, or nothing.
     Read,
-    /// No message, but perhaps more of what is none.
+    /// No message, but perhaps more packets that are no messages.
     Busy,
-    /// The end.
+    /// The channel is disconnected.
     Ended,
 }
 
@@ -183,8 +187,9 @@ impl Incoming {
             self.guests = self.guests.saturating_sub(1);
         }
         if self.packets.shows_more() {
-            // Who is told that there is nothing waits for the next event, so one must come. Until then it may be shown once too often
-            // that there is something: senders that were asked to wake who waits would do that for every message.
+            // A caller that finds nothing waits for the next event, so there must be one. Until
+            // then, readiness may be reported once too often: if senders were asked to wake the
+            // caller, they would do that for every message.
             let is_told_nothing = matches!(received, Err(RecvError::Empty | RecvError::Unfinished));
             if is_told_nothing || !self.packets.is_showing() {
                 self.show(is_told_nothing);
@@ -220,7 +225,8 @@ impl Incoming {
         }
     }
 
-    /// Receives the next message of the socket and the rings: the steps are explained in [`rings`](super::rings).
+    /// Receives the next message of the socket and the rings: the steps are explained in
+    /// [`rings`](super::rings).
     fn receive_in_order(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -247,7 +253,7 @@ impl Incoming {
                 Next::Lost(problem) => return Err(RecvError::Lost(problem)),
                 Next::Nothing => {}
             }
-            // What an earlier call has seen is used up.
+            // The result of an earlier call is used up.
             let Some(socket) = socket.take() else { continue };
             // There is more in rings, and it cannot be delivered before what could not be received.
             if self.rings().must_read() {
@@ -259,7 +265,8 @@ impl Incoming {
                 step.may_look_again(self.max_rounds())?;
                 continue;
             }
-            // While a ring cannot be mapped, nothing more is read from the socket, however much there is.
+            // While a ring cannot be mapped, nothing more is read from the socket, however much
+            // there is.
             if let Some(error) = self.rings().take_trouble() {
                 return Err(RecvError::Io(error));
             }
@@ -291,7 +298,7 @@ impl Incoming {
     /// Reads the socket until there is a message or nothing more.
     fn read_socket(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<Socket, RecvError> {
         let mut socket = Socket::Busy;
-        // As many as there can be: what comes later need not be seen.
+        // As many as there can be: later packets need not be seen.
         for _ in 0..MAX_PACKETS_PER_STEP {
             if !self.rings().may_read_more() {
                 if self.rings().has_delivered_packets() {
@@ -313,7 +320,7 @@ impl Incoming {
                     self.rings().socket_was_read(true);
                     return Ok(Socket::Ended);
                 }
-                // To drain these gives handles back.
+                // Draining these rings frees handles.
                 Err(RecvError::Io(error)) if self.rings().has_burdens() => {
                     self.rings().defer(error);
                     self.rings().socket_was_cut_short();
@@ -345,7 +352,7 @@ impl Incoming {
         match self.receive_packet(buffer, Purpose::Look, step, wait) {
             Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
             Err(RecvError::Empty) if is_limited => self.rings().retire_idle(),
-            // The end of the socket is not the end of what is in rings.
+            // Disconnection of the socket does not concern the messages in rings.
             Ok(None) | Err(RecvError::Disconnected) => {}
             Err(error) => return Err(error),
         }
@@ -371,17 +378,19 @@ impl Incoming {
         }
     }
 
-    /// From now on, tells that senders wait for permits.
+    /// Sets that notifications of senders that wait for permits are reported from now on.
     pub(super) fn heed_wants(&mut self, is_rendezvous: bool) {
         self.wants = if is_rendezvous { Wants::Counted } else { Wants::Told };
     }
 
-    /// Whether other receivers have their turn after it, so that a call that does not wait is short.
+    /// Sets whether other receivers have their turn after it, so that a call that does not block is
+    /// short.
     pub(super) fn share_time(&mut self, is_member: bool) {
         self.is_member = is_member;
     }
 
-    /// Receives a packet that is to be a HELLO, of whatever dialect, with what is attached to it.
+    /// Receives a packet that has to be a HELLO, of whatever version and codec, with its
+    /// attachments.
     pub(super) fn receive_hello(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -403,38 +412,41 @@ impl Incoming {
         }
     }
 
-    /// From now on, knows what the peer that has said this calls the type that it sends.
+    /// Stores the peer's name for the type that it sends.
     pub(super) fn note_type(&mut self, hello: &Hello) {
         self.sent_type = hello.sent.as_deref().map(Arc::from);
     }
 
-    /// What a sender calls the type that it sends, if one has said so.
+    /// Returns the sender's name for the type of its messages, if it has sent one.
     #[inline]
     pub(super) fn sent_type(&self) -> Option<&Arc<str>> {
         self.sent_type.as_ref()
     }
 
-    /// Adds what was sent before there was this channel.
+    /// Adds a message that was sent before the platform's channel was made.
     pub(super) fn add_backlog(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
         self.rings().add_waiting(Waiting::new(0, bytes, attachments));
     }
 
-    /// Whether a sender has said that it waits for a permit. Until that is taken note of, there is no waiting.
+    /// Returns whether a sender has sent a notification that was not taken. Until it is taken, the
+    /// receiver does not block.
     pub(super) fn is_wanted(&self) -> bool {
         self.is_wanted
     }
 
-    /// Whether it has, since this was asked last.
+    /// Returns whether a sender has sent a notification since the last call.
     pub(super) fn take_wanted(&mut self) -> bool {
         mem::take(&mut self.is_wanted)
     }
 
-    /// Whether more senders have said that they wait for a rendezvous than have come since.
+    /// Returns whether more senders have sent a notification of a rendezvous than have sent a
+    /// message since.
     pub(super) fn has_guests(&self) -> bool {
         self.guests > 0
     }
 
-    /// Those who did not come when they could have will say so again.
+    /// Stops expecting senders. Those that did not send when they could have will send another
+    /// notification.
     pub(super) fn give_up_guests(&mut self) {
         if !self.is_wanted && mem::take(&mut self.guests) > 0 && self.packets.shows_more() {
             self.show(true);
@@ -445,12 +457,12 @@ impl Incoming {
         self.rings.get_or_insert_with(|| Box::new(Rings::new(self.options)))
     }
 
-    /// How it behaves.
+    /// Returns the receiver's options.
     pub(super) fn options(&self) -> Options {
         self.options
     }
 
-    /// From now on, behaves like this.
+    /// Sets the receiver's options.
     pub(super) fn set_options(&mut self, options: Options) {
         self.options = options.clamped();
         self.assembly.limit(self.options.limits);
@@ -459,7 +471,7 @@ impl Incoming {
         }
     }
 
-    /// Gives back the shared memory that nothing has come through for a while. Whether there is some left.
+    /// Releases idle rings. Returns whether there are some left.
     pub(super) fn retire_idle(&mut self) -> bool {
         let Some(rings) = &mut self.rings else { return false };
         rings.retire_idle();
@@ -467,8 +479,9 @@ impl Incoming {
         rings.has_any()
     }
 
-    /// How much the last call of [`receive`](Incoming::receive) took from the channel, in bytes, parts of what is yet to be
-    /// completed included. Many small ones count as more than they have.
+    /// Returns how much the last call of [`receive`](Incoming::receive) took from the channel, in
+    /// bytes, parts of incomplete messages included. Many small messages count as more than their
+    /// bytes.
     pub(super) fn taken(&self) -> usize {
         self.taken
     }
@@ -545,7 +558,7 @@ impl Incoming {
         step.bytes += received.as_ref().map_or(0, |arrival| arrival.len);
         if let Some((position, stamp)) = continues(id, &head, &received, attachments.len()) {
             let limit = max_waiting(&attachments);
-            // Most of the time nothing is left over, and there is nothing to make room for.
+            // In most cases nothing is left over, and no room is needed.
             if bytes.try_reserve_exact(buffer.len()).is_err() {
                 self.assembly.damage(id, position);
                 return Err(lost(Malformed::NoMemory));
@@ -554,7 +567,7 @@ impl Incoming {
             let added = self.assembly.add_landed(id, position, bytes, attachments, limit);
             return self.finish(id, stamp, added);
         }
-        // Something else, some of it where it does not belong.
+        // Another packet, some of which is in the wrong place.
         let stray = bytes.split_off(before);
         self.assembly.give_back(id, bytes);
         let arrival = received?;
@@ -570,7 +583,8 @@ impl Incoming {
         self.add(frame, body, attachments)
     }
 
-    /// A message in one packet, if it is within the limits. Its body is what `buffer` has, unless it is owned.
+    /// Makes a message of one packet, if it is within the limits. Its body is the content of
+    /// `buffer`, unless it is owned.
     fn whole(
         &mut self,
         stamp: u64,
@@ -587,7 +601,8 @@ impl Incoming {
         Ok(Some(Arrived { stamp, message: Packed { body, attachments } }))
     }
 
-    /// Reads the head of a packet that landed in two pieces; `None` if nobody needs to know of it any more.
+    /// Parses the head of a packet that was received in two pieces; `None` if the packet can be
+    /// ignored.
     fn inspect(
         &mut self,
         head: &[u8],
@@ -614,7 +629,7 @@ impl Incoming {
                 Ok(None)
             }
             Ok(Frame { kind: Kind::Attach { is_used, .. }, .. }) => {
-                // Its sender will try again. It may only be gone before that.
+                // Its sender will try again, unless it exits before that.
                 if is_used {
                     self.rings().miss();
                 }
@@ -656,7 +671,7 @@ impl Incoming {
         }
     }
 
-    /// Takes note of what a sender has said of itself.
+    /// Stores what a sender says about itself in a HELLO.
     fn greet(&mut self, dialect: Dialect, fields: &[u8]) -> Result<(), RecvError> {
         let hello = Hello::read(dialect, fields).map_err(lost)?;
         if !dialect.is_own() {
@@ -685,30 +700,34 @@ impl Incoming {
         }
     }
 
-    /// What the backend receives with, to be waited for. From now on, when there is nothing, senders are asked to wake who does.
+    /// Returns the backend's receiver, for waiting until it is ready. From now on, a receiver that
+    /// finds nothing asks senders to wake it.
     pub(super) fn watch(&self) -> &PacketReceiver {
         self.is_watched.store(true, Ordering::Relaxed);
         &self.packets
     }
 
-    /// Whether messages do not only come by socket, so that whoever waits for packets has to [ask to be woken](Incoming::arm).
+    /// Returns whether messages do not only come by socket, so that a caller that waits for packets
+    /// has to [ask to be woken](Incoming::arm).
     #[inline]
     pub(super) fn has_other_sources(&self) -> bool {
         self.rings.as_ref().is_some_and(|rings| rings.is_in_use())
     }
 
-    /// Asks senders to wake who waits for packets. `false` if there may be something already.
+    /// Asks senders to wake the thread that waits for packets. Returns `false` if there may be a
+    /// message already.
     pub(super) fn arm(&mut self) -> bool {
         self.rings().arm()
     }
 
-    /// Looks whether something came by shared memory.
+    /// Checks whether something arrived by shared memory.
     pub(super) fn glance(&mut self) -> Seen {
         self.rings().glance()
     }
 
-    /// As [`watch`](Incoming::watch), for what is lent out to be polled: from now on it is ready while there may be something here,
-    /// wherever that is. If it cannot show all of that, what it does not show comes to an end: all is to come by socket.
+    /// Like [`watch`](Incoming::watch), for a file descriptor that the user polls. From now on it
+    /// is ready while there may be a message, wherever that is. If it cannot show messages in some
+    /// place, that place is no longer used: all messages are to come by socket.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(super) fn lend(&mut self) -> &PacketReceiver {
         let shows_all = self.packets.lend();
@@ -719,7 +738,7 @@ impl Incoming {
         self.watch()
     }
 
-    /// Nobody polls any more what was lent out.
+    /// Notes that the user no longer polls.
     pub(super) fn recall(&mut self) {
         self.packets.recall();
         *self.is_watched.get_mut() = false;
@@ -728,30 +747,33 @@ impl Incoming {
         }
     }
 
-    /// Has what is lent out show what there is besides packets. If there is nothing, senders are asked to wake who waits.
+    /// Makes the lent file descriptor show whether there is something besides packets. If there is
+    /// nothing, asks senders to wake its poller.
     fn show(&mut self, is_news: bool) {
         let is_there = self.rings.as_mut().is_some_and(|rings| !rings.arm());
         self.packets.show(is_there || self.has_guests(), is_news);
     }
 
-    /// What the backend receives with.
+    /// Returns the backend's receiver.
     pub(super) fn packets(&self) -> &PacketReceiver {
         &self.packets
     }
 
-    /// Makes all messages come by socket, if there is nothing here that was received incompletely or not yet delivered.
+    /// Makes all messages come by socket, if no message was received incompletely or waits to be
+    /// delivered.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(super) fn detach(&mut self) -> bool {
         self.assembly.is_empty() && self.rings().retire()
     }
 
-    /// Takes what the backend receives with.
+    /// Takes the backend's receiver.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(super) fn into_packets(self) -> PacketReceiver {
         self.packets
     }
 
-    /// Takes the receiver apart for its way into another process; what has to stay in this one comes with it.
+    /// Takes the receiver apart so that it can move to another process. Also returns what has to
+    /// stay in this process.
     pub(super) fn depart(
         self,
         room: &mut Room,
@@ -762,7 +784,8 @@ impl Incoming {
         };
         let Incoming { assembly, options, rings, sent_type, .. } = self;
         let Contents { mut unfinished, lost } = assembly.into_contents();
-        // What a peer has piled up here must not keep the receiver from moving, nor others' messages from moving with it.
+        // Messages that a peer has piled up here must not keep the receiver from moving, nor
+        // others' messages from moving with it.
         unfinished.sort_by_key(|message| message.bytes.len());
         let (carried, left_behind) = unfinished.into_iter().partition(|message| room.take(message));
         let (rings, waiting) =
@@ -780,7 +803,8 @@ impl Incoming {
         Ok((Attachment::from_receiver(packets), luggage, remains))
     }
 
-    /// Puts a receiver together that was taken apart, here or elsewhere. What is wrong with its luggage is lost with that alone.
+    /// Puts together a receiver that was taken apart, here or elsewhere. An invalid part of its
+    /// state is discarded, and only that part.
     pub(super) fn arrive(attachment: Attachment, luggage: Luggage) -> io::Result<Incoming> {
         let mut receiver = Incoming::from(attachment.into_receiver()?);
         receiver.set_options(luggage.options);
@@ -797,11 +821,11 @@ impl Incoming {
         Ok(receiver)
     }
 
-    /// Takes back what stayed here of the receiver when it was taken apart.
+    /// Takes back what stayed here when the receiver was taken apart.
     pub(super) fn come_back(&mut self, remains: platform::Remains) {
         self.packets.come_back(remains);
         if self.packets.is_lent() {
-            // Whoever was waiting for it may go on.
+            // Senders that were waiting for it may continue.
             self.watch();
             if !self.packets.shows_more() {
                 self.rings().refuse(true);
@@ -810,7 +834,8 @@ impl Incoming {
     }
 }
 
-/// Where in message `id` the packet stands that was received, and its stamp; `None` if it is something else.
+/// Returns the position in message `id` of the received packet, and its stamp; `None` if it is
+/// something else.
 fn continues(
     id: u128,
     head: &[u8],
@@ -833,7 +858,8 @@ fn lost(problem: Malformed) -> RecvError {
     RecvError::Lost(Problem::Malformed(problem))
 }
 
-/// How many attachments may wait; asked for only where it matters, since it is a system call.
+/// Returns how many attachments may wait. Requested only where it matters, since it is a system
+/// call.
 fn max_waiting(new: &[Attachment]) -> usize {
     if new.is_empty() { usize::MAX } else { platform::max_waiting_attachments() }
 }

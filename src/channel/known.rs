@@ -1,7 +1,9 @@
-//! The senders of this process that were in a message, by what the platform knows them by: one that arrives again, or comes home, is
-//! the one that is here. So it costs no second handle, and has no second ring.
+//! A registry of this process's senders that were in a message, by the identity that the platform
+//! gives them. A sender that arrives again, or comes home, is replaced by the one that is
+//! registered. So it needs no second handle and no second ring.
 //!
-//! Nothing here keeps a sender: what is left of one that is gone is taken away by whoever comes first, itself or its successor.
+//! The registry does not keep senders alive. The entry of a dropped sender is removed by the sender
+//! itself or by its successor, whichever comes first.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -14,20 +16,20 @@ use crate::platform::{self, PerProcess};
 
 type Senders = BTreeMap<NonZeroU64, Weak<Shared>>;
 
-/// A tree, because it needs no randomness, which a sandbox may forbid, and nothing to begin with: a lock that a forked child found
-/// being made would never be there.
+/// A tree, because it needs no randomness, which a sandbox may forbid, and no initialisation. A
+/// forked child could find the lock of an initialisation taken, and would never get it.
 static HERE: PerProcess<Mutex<Senders>> = PerProcess::of_nobody(Mutex::new(BTreeMap::new()));
 
 fn here() -> MutexGuard<'static, Senders> {
     HERE.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a sender is entered; it takes itself out when it is dropped.
+/// A sender's entry in the registry. Dropping it removes the entry.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    /// In which process: a forked child has entries of its own.
+    /// The process that it is registered in: a forked child has entries of its own.
     process: AtomicU64,
-    /// Under which number, or 0.
+    /// The identity that it is registered under, or 0.
     identity: AtomicU64,
 }
 
@@ -45,14 +47,15 @@ impl Drop for Entry {
             return;
         }
         let mut here = here();
-        // What is alive is another one, which arrived when this one was gone and not yet here.
+        // A live sender is another one, which arrived when this one was dropped and its entry was
+        // still there.
         if here.get(&identity).is_some_and(|known| known.strong_count() == 0) {
             here.remove(&identity);
         }
     }
 }
 
-/// The sender by this way that is here, or a new one that is from now on.
+/// Returns the registered sender for `way`, or a new one, and registers that.
 pub(super) fn find_or_add(way: Way) -> Arc<Shared> {
     let Some(identity) = way.packets.identity() else {
         return Arc::new(Shared::new(way, Entry::default()));
@@ -71,7 +74,8 @@ pub(super) fn find_or_add(way: Way) -> Arc<Shared> {
     Arc::new(Shared::new(way, Entry::default()))
 }
 
-/// Enters a sender and its way, unless that was done in this process or another one is there.
+/// Registers a sender and its way, unless this was done in this process or another one is
+/// registered.
 pub(super) fn add(sender: &Arc<Shared>, way: &Way) {
     let process = platform::process_mark();
     if sender.entry.process.load(Ordering::Relaxed) == process {

@@ -1,7 +1,8 @@
-//! The fast way into a channel: what the senders of one process share for it.
+//! The sending half of rings: the state that the senders of one process share for one channel.
 //!
-//! A channel that is used becomes a ring, by itself. Until then, and wherever there is no memory for one, its messages go by socket;
-//! those with attachments always do. All get their stamps here, under one lock, so that a ring has one writer.
+//! A busy channel gets a ring, by itself. Until then, and where there is no memory for a ring, its
+//! messages go by socket. Messages with attachments always do. All get their stamps here, under one
+//! lock, so that a ring has one writer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,80 +14,85 @@ use super::rings::{AFTER_SOCKET, order};
 use super::spin::{Seen, Spin, Spun};
 use crate::platform::{self, Attachment, PacketSender, RingMemory, SendError, Wait};
 
-/// So many messages ...
+/// A ring is worth it for so many messages ...
 const HOT_MESSAGES: u32 = 64;
 
-/// ... within so many nanoseconds are worth a ring.
+/// ... within so many nanoseconds.
 const HOT_NANOS: u64 = 10_000_000;
 
-/// How often a sender looks what the receiver makes of its ring, in nanoseconds.
+/// How often a sender checks the state that the receiver gives its ring, in nanoseconds.
 const LOOK_NANOS: u64 = 1_000_000;
 
-/// How long one `send` waits in all for a receiver that is making room, in nanoseconds: to stay in memory that is in the cache is
-/// worth as much. No receiver prolongs it.
+/// How long one `send` spins in all for a receiver that is making room, in nanoseconds. Staying in
+/// memory that is in the cache is worth as much. No receiver prolongs it.
 const PATIENCE_NANOS: u64 = 50_000;
 
-/// ... and so many nanoseconds more for each byte of the message: a receiver that takes longer is slower than new memory.
+/// ... and so many nanoseconds more for each byte of the message: a receiver that takes longer is
+/// slower than new memory.
 const PATIENCE_NANOS_PER_BYTE: u64 = 1;
 
 /// How often a sender tries to wake a receiver for which the kernel has no memory, ...
 const WAKE_ATTEMPTS: u32 = 6;
 
-/// ... and for how long it sleeps after the first attempt; twice as long after each further one: 31 ms in all.
+/// ... and for how long it sleeps after the first attempt; twice as long after each further one:
+/// 31 ms in all.
 const WAKE_PAUSE: Duration = Duration::from_millis(1);
 
-/// Up to this size a ring grows at once, and stays as large: what was used before is used again, and that in the cache.
+/// Up to this size a ring grows at once, and stays as large, so that memory that is in the cache is
+/// used again.
 const WORKING_SET: u32 = 1 << 20;
 
-/// How often a sender lets others run before it makes a larger ring larger still.
+/// How often a sender yields to other threads before it makes a larger ring larger still.
 const YIELDS: usize = 20;
 
-/// How long a ring is large for nothing before it becomes small again, in nanoseconds.
+/// How long a ring must have been larger than needed before it becomes small again, in nanoseconds.
 const SETTLE_NANOS: u64 = 100_000_000;
 
-/// A ring that has had a segment larger than this is then given up for a new one: only that gives its memory back to the system.
+/// A ring that has had a segment larger than this is then replaced by a new one: only that returns
+/// its memory to the system.
 const LARGEST_KEPT: u32 = 4 << 20;
 
-/// After a ring came to nothing, the next is tried after so many nanoseconds, ...
+/// After a ring failed, the next is tried after so many nanoseconds, ...
 const MIN_BACKOFF_NANOS: u64 = 100_000_000;
 
 /// ... then twice as many, and so on, up to so many.
 const MAX_BACKOFF_NANOS: u64 = 60_000_000_000;
 
-/// What became of a message.
+/// The outcome of sending a message by the ring.
 #[derive(Debug)]
 pub(super) enum Routed {
-    /// It is in the ring.
+    /// The message is in the ring.
     Sent,
-    /// It has to go by socket, with this stamp.
+    /// The message has to go by socket, with this stamp.
     BySocket { stamp: u64 },
 }
 
-/// Whether something was sent by socket since the last record. It is set when that is done, and not under the lock of the lane:
-/// what a thread has sent by socket shows in the next record at the latest.
+/// Whether something was sent by socket since the last record. It is set after such a send, and not
+/// under the lock of the lane. What a thread has sent by socket shows in its next record at the
+/// latest.
 #[derive(Debug, Default)]
 pub(super) struct SocketUse(AtomicBool);
 
 impl SocketUse {
-    /// Something was sent by socket.
+    /// Notes that something was sent by socket.
     #[inline]
     pub(super) fn note(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether something was, since this was asked last.
+    /// Returns whether something was sent by socket since the last call.
     #[inline]
     fn take(&self) -> bool {
-        // Most of the time there is nothing to be taken, and only that is looked at.
+        // In most cases the flag is not set, and is only read.
         self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
     }
 }
 
-/// What the senders of one process share for one channel.
+/// The state that the senders of one process share for one channel.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     last_stamp: u64,
-    /// What to add to the stamp of the next record: whether something went by socket before.
+    /// A flag for the stamp of the next record: whether something was sent by socket before.
     mark: u64,
     link: Option<Link>,
     /// Since when messages are counted, and how many there were.
@@ -101,57 +107,60 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct Link {
     ring: Producer<RingMemory>,
-    /// The process whose ring it is.
+    /// The process that owns the ring.
     owner: u64,
-    /// The receiver was told that there are messages in it, so it reads them whether it keeps the ring or not.
+    /// The receiver was told that the ring has messages, so it reads them whether it keeps the ring
+    /// or not.
     is_announced: bool,
-    /// Messages go there.
+    /// Messages are written to the ring.
     is_used: bool,
-    /// The receiver reads it.
+    /// The receiver reads the ring.
     is_accepted: bool,
     /// ... and does not compare it with others.
     is_alone: bool,
-    /// How it waits for a receiver that makes room.
+    /// Controls spinning for a receiver that makes room.
     spin: Spin,
-    /// For how many nanoseconds the `send` that is going on may still wait.
+    /// For how many nanoseconds the current `send` may still spin.
     patience: u64,
-    /// When there was no room last, ...
+    /// When the ring was last full, ...
     was_full: u64,
-    /// ... and what the receiver had consumed then.
+    /// ... and the position that the receiver had consumed up to then.
     consumed: u64,
     /// The length of its longest segment.
     largest: u32,
     /// A wake-up is still to be sent.
     owes_bell: bool,
-    /// When to look what the receiver makes of it.
+    /// When to check the state of the ring next.
     next_look: u64,
-    /// The offer was received by then, and nothing had come of it yet.
+    /// The offer had been received at the last check, but not answered.
     is_overdue: bool,
 }
 
 /// Why a message is not in the ring.
 #[derive(Debug)]
 enum Unsent {
-    /// The receiver does not read it any more.
+    /// The receiver no longer reads the ring.
     Retired,
-    /// The receiver is gone.
+    /// The receiver has been dropped.
     Gone,
     /// The ring cannot grow any more.
     Exhausted,
-    /// The system has no memory for more.
+    /// The system has no memory for a longer ring.
     NoMemory,
 }
 
 impl Lane {
-    /// The time, later than that of the last message: for what goes by socket, exactly.
+    /// Returns a stamp later than that of the last message: for messages by socket, which need the
+    /// exact time.
     #[inline]
     pub(super) fn stamp(&mut self) -> u64 {
         self.stamp_at(platform::now())
     }
 
-    /// The same for what may go into the ring. Where the receiver does not compare it with other rings, it need not be exact, unless it
-    /// has a mark: a record with one is later than all that is in the socket before what the mark is about, from any sender, and so
-    /// is not next as long as the receiver has not read that far.
+    /// Returns a stamp for a record. If the receiver does not compare the ring with others, the
+    /// stamp need not be exact, unless it has the flag [`AFTER_SOCKET`]. A record with the flag is
+    /// later than everything that was in the socket, from any sender, before the send that the flag
+    /// refers to. So the record is not next as long as the receiver has not read that far.
     #[inline]
     fn stamp_record(&mut self, socket_use: &SocketUse) -> u64 {
         if socket_use.take() {
@@ -178,7 +187,7 @@ impl Lane {
     ) -> Result<Routed, SendError> {
         let stamp = self.stamp_record(socket_use);
         if let Some(link) = &mut self.link {
-            // Until it is read, only the socket tells whether the receiver is there.
+            // Until the ring is read, only the socket shows whether the receiver exists.
             if stamp >= link.next_look || (link.is_used && !link.is_accepted) {
                 self.look(packets, stamp)?;
             }
@@ -194,7 +203,8 @@ impl Lane {
         Ok(Routed::BySocket { stamp })
     }
 
-    /// Sends a message that the socket has no room for by the ring, whether the receiver has accepted it or not.
+    /// Sends a message that the socket has no room for by the ring, whether the receiver has
+    /// accepted the ring or not.
     pub(super) fn send_past_socket(
         &mut self,
         packets: &PacketSender,
@@ -202,7 +212,7 @@ impl Lane {
         body: &[u8],
     ) -> Result<Routed, SendError> {
         let mut stamp = self.stamp_record(socket_use);
-        // One that was offered before may turn out to be retired already.
+        // A ring that was offered before may turn out to be retired already.
         for _ in 0..2 {
             if self.link.is_none() {
                 self.attach(packets, stamp, true);
@@ -232,9 +242,10 @@ impl Lane {
         }
     }
 
-    /// Makes a ring and offers it to the receiver. Without one, everything goes by socket.
+    /// Makes a ring and offers it to the receiver. If that fails, everything goes by socket.
     fn attach(&mut self, packets: &PacketSender, stamp: u64, is_used: bool) {
-        // A sender that would have to wait otherwise tries again, unless the receiver is gone or wants none.
+        // A sender that would otherwise have to block tries again, unless the receiver has been
+        // dropped or wants no ring.
         if stamp < self.not_before && (!is_used || self.not_before == u64::MAX) {
             return;
         }
@@ -243,7 +254,8 @@ impl Lane {
         let offered = ring.filter(|ring| offer(ring, packets, stamp, is_used));
         match offered {
             Some(ring) => {
-                // The offer went by socket, as may have done what was sent before; or that is in another ring.
+                // The offer went by socket, as may have done earlier messages; or these are in
+                // another ring.
                 self.mark = AFTER_SOCKET;
                 self.link = Some(Link {
                     largest: ring.len(),
@@ -266,13 +278,14 @@ impl Lane {
         }
     }
 
-    /// Leaves everything to the socket: the receiver is gone, which the socket knows, or wants no ring.
+    /// Sends everything by socket from now on: the receiver has been dropped, which the socket
+    /// shows, or wants no ring.
     pub(super) fn leave(&mut self) {
         self.link = None;
         self.not_before = u64::MAX;
     }
 
-    /// Gives the ring up, and does not try another for speed for a while.
+    /// Stops using the ring, and tries no other one for speed for a while.
     fn give_up(&mut self, stamp: u64) {
         self.link = None;
         self.back_off(stamp);
@@ -283,7 +296,7 @@ impl Lane {
         self.not_before = stamp + self.backoff;
     }
 
-    /// Looks what the receiver makes of the ring, and whether it is still there.
+    /// Checks the state that the receiver gives the ring, and whether the receiver still exists.
     fn look(&mut self, packets: &PacketSender, stamp: u64) -> Result<(), SendError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         let is_due = stamp >= link.next_look;
@@ -298,7 +311,7 @@ impl Lane {
                 link.ring.settle();
                 link.largest = link.ring.len();
             } else if link.ring.is_empty() {
-                // If the channel is busy, it has a new one soon.
+                // If the channel is busy, it soon has a new ring.
                 self.link = None;
                 return Ok(());
             }
@@ -314,8 +327,9 @@ impl Lane {
             }
             State::Unwanted => self.leave(),
             _ if !is_due => {}
-            // Messages are in there. Should it be retired, the next push will tell; should the offer be lost, which no honest receiver
-            // lets happen, it is repeated now and then. A receiver that has it already does not take it twice.
+            // The ring has messages. If it is retired, the next push shows that. If the offer was
+            // discarded, which no honest receiver does, it is repeated from time to time. A
+            // receiver that has the ring already does not take it twice.
             _ if link.is_used => {
                 let is_overdue = mem::replace(&mut link.is_overdue, packets.is_drained());
                 if is_overdue && stamp >= self.not_before {
@@ -323,7 +337,8 @@ impl Lane {
                     self.back_off(stamp);
                 }
             }
-            // Once it was received it takes a moment. If nothing has come of it by the next look, its receiver had no handle left.
+            // After the offer was received, the answer takes a moment. If there is none by the next
+            // check, the receiver had no handle left.
             State::Offered if !mem::replace(&mut link.is_overdue, packets.is_drained()) => {}
             State::Offered | State::Refused => self.give_up(stamp),
         }
@@ -348,7 +363,8 @@ impl Lane {
         }
     }
 
-    /// Finds another way for a message that the ring has not taken. What is in there of it without being complete will be forgotten.
+    /// Finds another path for a message that the ring has not taken. If some fragments of it are in
+    /// the ring, the receiver will discard them.
     #[cold]
     fn push_elsewhere(
         &mut self,
@@ -364,14 +380,15 @@ impl Lane {
             Unsent::Retired => {
                 match link.ring.state() {
                     State::Unwanted => self.leave(),
-                    // The receiver has no room for another one at the moment.
+                    // The receiver has no room for another ring at the moment.
                     State::Refused => self.give_up(stamp),
                     _ => self.link = None,
                 }
                 self.count = 0;
             }
             Unsent::Exhausted => {
-                // The receiver reads what is in there, and goes on with the next: its stamps are later.
+                // The receiver reads what is in the ring, and continues with the next one, whose
+                // stamps are later.
                 self.link = None;
                 self.attach(packets, stamp, true);
                 let stamp = self.stamp();
@@ -389,8 +406,9 @@ impl Lane {
     }
 }
 
-/// Waits until the clock has left the stamp of a message that is sent, where the clock stands still for so long that a message that is
-/// sent elsewhere afterwards could have the same.
+/// Spins until the clock has advanced beyond the stamp of a sent message. This is needed where the
+/// clock does not advance for so long that a later message, sent elsewhere, could have the same
+/// stamp.
 #[inline]
 pub(super) fn leave_tick(stamp: u64) {
     if platform::clock_tick() > 0 {
@@ -400,7 +418,7 @@ pub(super) fn leave_tick(stamp: u64) {
     }
 }
 
-/// Sends the memory of a ring to the receiver. Never waits.
+/// Sends the memory of a ring to the receiver. Does not block.
 fn offer(ring: &Producer<RingMemory>, packets: &PacketSender, stamp: u64, is_used: bool) -> bool {
     let Some(clock_domain) = platform::clock_domain() else { return false };
     let head = Head::new(Kind::Attach { clock_domain, is_used }, 1, 0).stamped(stamp);
@@ -409,7 +427,8 @@ fn offer(ring: &Producer<RingMemory>, packets: &PacketSender, stamp: u64, is_use
 }
 
 impl Link {
-    /// Whether messages are to go here: the receiver reads it, or was told that there are some.
+    /// Returns whether messages are to be written to the ring: the receiver reads it, or was told
+    /// that there are some.
     #[inline]
     fn is_ready(&mut self) -> bool {
         if !self.is_used {
@@ -418,7 +437,7 @@ impl Link {
         self.is_used
     }
 
-    /// Tells the receiver that there are messages in it from now on. Whether it was told.
+    /// Tells the receiver that the ring has messages from now on. Returns whether it was told.
     fn announce(&mut self, packets: &PacketSender, stamp: u64) -> bool {
         self.is_announced = self.is_announced || offer(&self.ring, packets, stamp, true);
         self.is_used = self.is_announced;
@@ -475,19 +494,20 @@ impl Link {
                 // If the socket is full, there is something in it to wake up for.
                 Ok(()) | Err((SendError::Full, _)) => break,
                 Err((SendError::Closed, _)) => return Err(Unsent::Gone),
-                // The kernel has no memory for now. The message counts as sent, and nothing else may follow it.
+                // The kernel has no memory for now. The message counts as sent, and no other
+                // message may follow it.
                 Err(_) if attempt < WAKE_ATTEMPTS => {
                     thread::sleep(pause);
                     pause *= 2;
                 }
-                // What is missing is made up for with the next.
+                // The wake-up is sent with the next message.
                 Err(_) => self.owes_bell = true,
             }
         }
         Ok(())
     }
 
-    /// Waits a little for a receiver that is at it, or makes the ring larger.
+    /// Spins a little for a receiver that is working, or makes the ring larger.
     #[cold]
     fn make_room(&mut self, packets: &PacketSender, stamp: u64, need: usize) -> Result<(), Unsent> {
         self.was_full = order(stamp);
@@ -508,7 +528,7 @@ impl Link {
         })
     }
 
-    /// Waits a moment for a receiver that has been making room, as long as there is patience left.
+    /// Spins for a moment for a receiver that has been making room, as long as there is time left.
     fn wait_for_progress(&mut self) -> bool {
         if self.patience == 0 {
             return false;
@@ -528,10 +548,10 @@ impl Link {
     }
 }
 
-/// The receiver need not keep a place for a ring that nothing will come through any more.
+/// Retires the ring, so that the receiver need not keep a place for it.
 impl Drop for Link {
     fn drop(&mut self) {
-        // A forked child has no copy of its parent's.
+        // A forked child has no copy of its parent's ring.
         if self.owner == platform::process_mark() {
             self.ring.retire();
         }

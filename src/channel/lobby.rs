@@ -1,9 +1,10 @@
-//! Where clients wait that have connected and said nothing yet.
+//! The backlog of a server: clients that have connected and have not sent their first message yet.
 //!
-//! Whoever listens cannot know who will speak. So all are let in, each is heard as soon as it says something, and none of those who say
-//! nothing, break the protocol or leave disturbs the others. There are at most so many of them: then the one that came first
-//! has to go. It is kept from speaking before it is listened to for the last time, so that nobody has said something,
-//! and is told so, and was not heard.
+//! A server cannot know which clients will send. So it accepts all connections and serves each as
+//! soon as its first message arrives. Clients that send nothing, break the protocol or disconnect
+//! do not block the others. Their number is limited: beyond it, the oldest is dropped. Before a
+//! client is dropped, the server makes its further sends fail and then receives from it once more.
+//! So no client is told that its message was sent if that message was then discarded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
@@ -18,18 +19,19 @@ use super::receiver::Receiver;
 use super::table::TableError;
 use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, Poller, Wait};
 
-/// The listener's id in the poller; clients count from one.
+/// The listener's id in the poller; the ids of clients count from one.
 const LISTENER_ID: u64 = 0;
 
-/// What clients are expected to say first.
+/// The first message that is expected of clients.
 pub(super) trait Greeting: Debug {
-    /// What they said.
+    /// The content of the message.
     type Words;
 
-    /// Whether it comes with a handle. Then there is room for that, and what cannot be received is the client's fault.
+    /// Whether the message has a handle. Then the server keeps a handle free for it, and a message
+    /// that cannot be received is the client's fault.
     const HAS_HANDLE: bool;
 
-    /// Receives it if it is there.
+    /// Receives the message if it has arrived.
     fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError>;
 }
 
@@ -62,21 +64,21 @@ impl Greeting for WithHandle {
     }
 }
 
-/// A listener, and who has come in.
+/// A listener and its backlog.
 #[derive(Debug)]
 pub(super) struct Lobby<G: Greeting> {
     listener: Listener,
-    /// Made with the listener: when a client comes there may be no handle left for it.
+    /// Made with the listener: when a client connects there may be no handle left for it.
     poller: Poller,
-    /// Those who have said nothing.
+    /// Clients that have sent nothing yet.
     silent: BTreeMap<u64, Incoming>,
     last_id: u64,
-    /// Who may have something to say, the listener included.
+    /// Ids that may have something to receive, the listener's included.
     ready: VecDeque<u64>,
     greeting: PhantomData<fn() -> G>,
 }
 
-/// The first words of a client, if there are any, and the channel that they came by.
+/// The first message of a client, if there is one, and the channel that it arrived on.
 type Heard<G> = Option<(Receiver, <G as Greeting>::Words)>;
 
 impl<G: Greeting> Lobby<G> {
@@ -87,13 +89,14 @@ impl<G: Greeting> Lobby<G> {
         Ok(Lobby { listener, poller, silent, last_id: 0, ready, greeting: PhantomData })
     }
 
-    /// Is ready when somebody comes or says something.
+    /// Returns a poller that is ready when a client connects or sends something.
     pub(super) fn poller(&self) -> &Poller {
         &self.poller
     }
 
-    /// Waits for the first message of a client that `may_enter`, with `buffer` to receive it in. If that is `Empty`, the poller will be
-    /// ready when there is one; `Unfinished` is a call that was not to wait, and would have had more to do.
+    /// Waits for the first message of a client that `may_enter`, with `buffer` to receive it in.
+    /// After `Empty`, the poller becomes ready when there is one. `Unfinished` means that a call
+    /// that must not block has more to do.
     pub(super) fn hear_next(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -123,13 +126,15 @@ impl<G: Greeting> Lobby<G> {
         }
     }
 
-    /// Lets in who are waiting and may enter, and hears each at once: who has spoken must not be taken for silent.
+    /// Accepts waiting connections that `may_enter`, and receives from each at once: a client that
+    /// has sent its message must not count as silent.
     fn admit(
         &mut self,
         buffer: &mut Vec<u8>,
         may_enter: &mut dyn FnMut(&Peer) -> bool,
     ) -> Result<Heard<G>, RecvError> {
-        // It stays among the ready until nobody is found, however this ends: nobody would say again that there is somebody.
+        // The listener stays ready until no client is found, however this ends: the poller would
+        // not report it again.
         self.ready.push_back(LISTENER_ID);
         for _ in 0..CLIENTS_PER_TURN {
             let heard = match self.listener.accept(Wait::Never) {
@@ -139,7 +144,7 @@ impl<G: Greeting> Lobby<G> {
                     self.ready.retain(|&id| id != LISTENER_ID);
                     return Ok(None);
                 }
-                // Those who say nothing may be using up the handles.
+                // Silent clients may be using up the handles.
                 Err(platform::RecvError::Io(_)) if !self.silent.is_empty() => {
                     self.dismiss_oldest(buffer)?
                 }
@@ -163,7 +168,8 @@ impl<G: Greeting> Lobby<G> {
         let watched = self.poller.add(receiver.watch(), id);
         self.silent.insert(id, receiver);
         if let Err(error) = watched {
-            // There may be too many watched. This one is not, so it has to have said something by now.
+            // The poller may have too many members. It does not watch this client, so the client
+            // must have sent something by now.
             return match self.dismiss(id, buffer)? {
                 None if self.silent.is_empty() => Err(RecvError::Io(error)),
                 None => self.dismiss_oldest(buffer),
@@ -184,7 +190,7 @@ impl<G: Greeting> Lobby<G> {
         }
     }
 
-    /// Drops a client, unless it has said something before it could not any more.
+    /// Drops a client, unless a message arrives that was sent before its sends began to fail.
     fn dismiss(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
         let heard = self.hear(id, buffer)?;
         let Some(client) = self.silent.get(&id) else { return Ok(heard) };
@@ -198,7 +204,8 @@ impl<G: Greeting> Lobby<G> {
         heard
     }
 
-    /// Makes sure that there is a handle left for the one that client `id` may send. Those who say nothing may be using them up.
+    /// Makes sure that a handle is free for the one that client `id` may send. Silent clients may
+    /// be using them up.
     fn make_room(&mut self, id: u64) -> io::Result<()> {
         let mut others: Option<VecDeque<u64>> = None;
         while let Err(error) = self.listener.reserve() {
@@ -217,7 +224,8 @@ impl<G: Greeting> Lobby<G> {
         Ok(())
     }
 
-    /// Receives from one client. If that fails, the client is heard again.
+    /// Receives from one client. If that fails with an error of this process, the client is tried
+    /// again.
     fn hear(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
         if G::HAS_HANDLE && self.silent.contains_key(&id) {
             if let Err(error) = self.make_room(id) {
@@ -230,7 +238,7 @@ impl<G: Greeting> Lobby<G> {
         let Some(client) = self.silent.get_mut(&id) else { return Ok(None) };
         let received = G::hear(client, buffer);
         if G::HAS_HANDLE {
-            // If there is none left, that shows when it is needed next.
+            // If no handle is left, that shows when one is needed next.
             let _ = self.listener.reserve();
         }
         match received {
@@ -244,11 +252,11 @@ impl<G: Greeting> Lobby<G> {
             Err(RecvError::Disconnected | RecvError::Lost(Problem::Malformed(_))) => {
                 self.silent.remove(&id);
             }
-            // There was room for all that it should have sent.
+            // There was room for everything that it should have sent.
             Err(RecvError::Lost(_)) if G::HAS_HANDLE => {
                 self.silent.remove(&id);
             }
-            // It keeps to the protocol, cannot be understood, and cannot be told.
+            // It keeps to the protocol, but cannot be understood, and cannot be told.
             Err(
                 error @ RecvError::Lost(
                     Problem::Foreign(_) | Problem::Table(TableError::Foreign(_)),

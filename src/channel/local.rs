@@ -1,10 +1,12 @@
-//! A channel that has not left its process: a queue in memory.
+//! A channel within one process: a queue in memory.
 //!
-//! It has no handle, and nothing is asked of the operating system but to sleep and to wake who sleeps. When one of its ends is to leave,
-//! or to be watched by the operating system, it is *promoted*: whoever wants that makes the platform's channel, takes one end of it and
-//! leaves the other here. From then on nothing is put into the queue, and what is in it comes before all that comes by the platform's channel.
+//! It has no handle, and makes no system call except to sleep and to wake a sleeping thread. When
+//! one of its endpoints is moved to another process, or is to be watched by the operating system,
+//! the channel is *promoted*. The endpoint that needs this makes the platform's channel, takes its
+//! own endpoint of it and leaves the other here. From then on nothing is put into the queue, and
+//! the messages in it come before all that arrive by the platform's channel.
 //!
-//! A fork would split it into two channels, so in a forked child it is an error.
+//! A fork would split the queue into two channels, so using it in a forked child is an error.
 
 use std::io;
 use std::mem;
@@ -20,15 +22,15 @@ use super::spin::{Seen, Spin};
 use super::table::Capabilities;
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
 
-/// What the ends of the channel share.
+/// The state that the endpoints of the channel share.
 #[derive(Debug)]
 pub(super) struct Local {
-    /// The process whose memory it is in.
+    /// The process that owns the memory.
     process: u64,
     state: Mutex<State>,
-    /// Counts what a receiver may be waiting for.
+    /// Counts the changes that a receiver may be waiting for.
     changes: AtomicU64,
-    /// A receiver sleeps here, ...
+    /// Wakes a sleeping receiver, ...
     news: Condvar,
     /// ... and senders that wait for room.
     room: Condvar,
@@ -37,52 +39,54 @@ pub(super) struct Local {
 #[derive(Debug)]
 struct State {
     queue: Queue,
-    /// How many messages it may have; zero is a rendezvous.
+    /// The maximum number of messages; zero is a rendezvous.
     bound: Option<usize>,
     has_receiver: bool,
     has_senders: bool,
-    /// The receiver waits, and takes what comes. With a bound of zero, what comes is one message.
+    /// The receiver waits, and takes the next message. With a bound of zero, there is room for that
+    /// one message.
     is_receiving: bool,
     is_asleep: bool,
     waiting_senders: usize,
     promoted: Option<Ends>,
 }
 
-/// The platform's channel, as far as nobody has fetched it.
+/// The endpoints of the platform's channel that were not taken yet.
 #[derive(Debug)]
 struct Ends {
     sender: Option<Way>,
     receiver: Option<(PacketReceiver, Option<Issuer>)>,
 }
 
-/// What is sent with once the channel is the platform's.
+/// Sends by the platform's channel, after promotion.
 #[derive(Debug)]
 pub(super) struct Way {
-    /// What the backend sends with.
+    /// The backend's sender.
     pub(super) packets: Arc<PacketSender>,
-    /// What has to be taken before something is sent, if the channel is bounded.
+    /// The permits that senders have to take, if the channel is bounded.
     pub(super) permits: Option<Permits>,
-    /// What the channel can do.
+    /// What the channel can transport.
     pub(super) capabilities: Capabilities,
 }
 
 impl Way {
-    /// Into a channel of this machine.
+    /// Makes one for a channel of this machine.
     pub(super) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Way {
         Way { packets, permits, capabilities: Capabilities::ALL }
     }
 }
 
-/// What became of a message.
+/// The outcome of sending a message.
 #[derive(Debug)]
 pub(super) enum Sent {
-    /// It is in the queue.
+    /// The message is in the queue.
     Here,
-    /// It has to go by the platform's channel, with these attachments.
+    /// The channel was promoted. The message has to go by the platform's channel, with these
+    /// attachments.
     Promoted(Vec<Attachment>),
 }
 
-/// Makes a channel; `bound` is how many messages it may have.
+/// Makes a channel; `bound` is its maximum number of messages.
 pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, LocalReceiver) {
     let shared = Arc::new(Local {
         process: process_mark(),
@@ -111,7 +115,7 @@ pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, Loca
 }
 
 impl Local {
-    /// Sends a message; if there is no room, waits for it.
+    /// Sends a message, blocking until there is room, as `wait` says.
     pub(super) fn send(
         &self,
         body: &[u8],
@@ -154,7 +158,7 @@ impl Local {
         Ok(Sent::Here)
     }
 
-    /// Whether a message could be sent without waiting, if nobody else sends one.
+    /// Returns whether a message could be sent without blocking, if no other thread sends one.
     pub(super) fn has_room(&self) -> bool {
         if self.is_foreign() {
             return true;
@@ -163,7 +167,7 @@ impl Local {
         state.promoted.is_some() || !state.has_receiver || state.has_room()
     }
 
-    /// Whether the receiver is gone. A forked child cannot know.
+    /// Returns whether the receiver has been dropped. A forked child cannot know.
     pub(super) fn is_closed(&self) -> bool {
         if self.is_foreign() {
             return false;
@@ -175,11 +179,11 @@ impl Local {
         }
     }
 
-    /// What is sent with from now on, which `way` gets.
+    /// Promotes the channel, and stores its platform sender in `way`.
     ///
     /// # Errors
     ///
-    /// The operating system's, and that this is a forked child.
+    /// Those of the operating system, and an error if this is a forked child.
     pub(super) fn promote<'a>(&self, way: &'a OnceLock<Way>) -> io::Result<&'a Way> {
         if self.is_foreign() {
             return Err(forked());
@@ -202,7 +206,7 @@ impl Local {
         Ok(way.get_or_init(|| sender))
     }
 
-    /// The last sender is gone.
+    /// Notes that the last sender was dropped.
     pub(super) fn disconnect(self: &Arc<Local>) {
         if self.is_foreign() {
             return self.leave_alone();
@@ -215,8 +219,8 @@ impl Local {
         drop(unused);
     }
 
-    /// Keeps a forked child from dropping what is in it. A thread that is not in the child may have been changing it at the fork, and
-    /// would have released the lock.
+    /// Keeps a forked child from dropping the content. A thread of the parent may have been
+    /// changing it at the fork, and its lock would never be released.
     fn leave_alone(self: &Arc<Local>) {
         let _ = Arc::into_raw(Arc::clone(self));
     }
@@ -230,7 +234,8 @@ impl Local {
     }
 
     fn changed(&self) {
-        // Only told under the lock, and those who look without it look again with it.
+        // Changed only under the lock. A thread that reads it without the lock checks again with
+        // it.
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -260,40 +265,41 @@ impl State {
     }
 }
 
-/// The end that messages come out of.
+/// The receiver of a channel within one process.
 #[derive(Debug)]
 pub(super) struct LocalReceiver {
     shared: Arc<Local>,
-    /// What was taken from the queue in one go, if it has no bound.
+    /// Messages that were taken from the queue at once, if it is unbounded.
     taken: Queue,
     options: Options,
     spin: Spin,
 }
 
-/// What a receiver has when the channel becomes the platform's.
+/// What a receiver gets when the channel is promoted.
 #[derive(Debug)]
 pub(super) struct Promoted {
-    /// What the backend receives with.
+    /// The backend's receiver.
     pub(super) packets: PacketReceiver,
-    /// Who lets senders send, if the channel is bounded.
+    /// Issues permits to senders, if the channel is bounded.
     pub(super) issuer: Option<Issuer>,
-    /// What was sent before, in order.
+    /// The messages that were sent before, in order.
     pub(super) backlog: Vec<(Vec<u8>, Vec<Attachment>)>,
 }
 
 impl LocalReceiver {
-    /// How it behaves.
+    /// Returns the channel's options.
     pub(super) fn options(&self) -> Options {
         self.options
     }
 
-    /// From now on, behaves like this.
+    /// Sets the channel's options.
     pub(super) fn set_options(&mut self, options: Options) {
         self.options = options.clamped();
         self.spin = Spin::new(self.options.spin_nanos);
     }
 
-    /// Receives the next message, with `buffer` to receive in; `None` if the channel is the platform's from now on.
+    /// Receives the next message, with `buffer` to receive in; `None` if the channel has been
+    /// promoted.
     pub(super) fn receive(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -310,7 +316,8 @@ impl LocalReceiver {
         let mut may_spin = true;
         let mut state = shared.lock();
         loop {
-            // Before anything that is left is taken: for that, permits are to be issued.
+            // Checked before any remaining message is taken: for that one, a permit has to be
+            // issued.
             if state.promoted.is_some() {
                 state.is_receiving = false;
                 return Ok(None);
@@ -332,7 +339,7 @@ impl LocalReceiver {
                 return message.map_or(Ok(None), |message| self.check(message, buffer));
             }
             let may_wait = match wait {
-                // With somebody who is about to send, a rendezvous is not to be missed.
+                // If a sender is about to send, the rendezvous is not to be missed.
                 Wait::Never => state.bound == Some(0) && state.waiting_senders > 0,
                 wait => !wait.is_over(),
             };
@@ -362,11 +369,13 @@ impl LocalReceiver {
         }
     }
 
-    /// Takes the receiver's end of the platform's channel, and what was sent before there was one.
+    /// Takes the receiver of the platform's channel, and the messages that were sent before
+    /// promotion.
     ///
     /// # Errors
     ///
-    /// The operating system's, and that this is a forked child. Nothing has changed then.
+    /// Those of the operating system, and an error if this is a forked child. Nothing has changed
+    /// then.
     pub(super) fn promote(&mut self) -> io::Result<Promoted> {
         if self.shared.is_foreign() {
             return Err(forked());
@@ -408,7 +417,7 @@ impl Drop for LocalReceiver {
         let unused = state.promoted.as_mut().and_then(|ends| ends.receiver.take());
         drop(state);
         self.shared.room.notify_all();
-        // What is in them may be anything, so it is dropped without the lock.
+        // Dropping them may run anything, so it is done without the lock.
         drop((unreceived, unused));
     }
 }
@@ -427,7 +436,7 @@ fn forked() -> io::Error {
     )
 }
 
-/// Who asks has had its end already.
+/// The error of an endpoint that was taken already.
 fn used_up() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "this end of the channel was taken already")
 }

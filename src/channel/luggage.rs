@@ -1,4 +1,4 @@
-//! What goes with a receiver that moves, and how much of it.
+//! The state that moves with a receiver, and the limits on its size.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,39 +20,42 @@ use crate::platform::{Attachment, SpoolWriter};
 /// A message of which parts are missing.
 pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
 
-/// What a receiver that moves has received incompletely.
+/// The state that moves with a receiver.
 #[derive(Debug, Default)]
 pub(crate) struct Luggage {
-    /// What goes with it, the shortest first.
+    /// Incomplete messages that move with it, the shortest first.
     pub(crate) carried: Vec<Unfinished>,
-    /// What there is no room for: lost, unless the receiver comes back.
+    /// Incomplete messages that there is no room for: they are discarded, unless the receiver comes
+    /// back.
     pub(crate) left_behind: Vec<Unfinished>,
-    /// What was lost before.
+    /// Messages that were discarded before.
     pub(crate) lost: Vec<Lost>,
     /// The rings that it reads.
     pub(crate) rings: Vec<MovedRing>,
     /// Messages that it has received and not delivered.
     pub(crate) waiting: Vec<Waiting>,
-    /// How it behaves.
+    /// Its options.
     pub(crate) options: Options,
-    /// What lets senders send, if the channel is bounded.
+    /// Issues permits to senders, if the channel is bounded.
     pub(crate) issuer: Option<MovedIssuer>,
-    /// What a sender calls the type that it sends, if one has said so.
+    /// The sender's name for the type of its messages, if it has sent one.
     pub(crate) sent_type: Option<Arc<str>>,
 }
 
-/// How much may go with the receivers in one message.
+/// How much may move with the receivers in one message.
 #[derive(Debug)]
 pub(crate) struct Room {
     bytes: usize,
     attachments: usize,
     /// How many bytes in rings may become messages.
     pub(super) drained: usize,
-    /// How long their spools may be, taken together: on the way out by what they have, and on the way in by what a peer says.
+    /// How long their spools may be, taken together: when sending by their content, and when
+    /// receiving by what a peer announces.
     pub(super) spooled: u64,
     /// How many records they may have.
     records: usize,
-    /// How long those may be that go into the table because there is no memory that could go beside the message.
+    /// How long the spools may be that go into the table because there is no memory that could go
+    /// beside the message.
     inline: usize,
 }
 
@@ -70,7 +73,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Takes what a message needs, if there is as much.
+    /// Takes what a message needs, and returns whether there was enough.
     pub(super) fn take(&mut self, message: &Unfinished) -> bool {
         let bytes = self.bytes.checked_sub(message.bytes.len());
         let attachments = self.attachments.checked_sub(message.attachments.len());
@@ -93,8 +96,9 @@ impl Room {
         Ok(())
     }
 
-    /// Writes a spool: into the table if it is short, else beside the message, or into the table after all if that cannot be. Then
-    /// unfinished messages that there is no room for are left behind.
+    /// Writes a spool: into the table if it is short, else beside the message, or into the table
+    /// after all if that fails. In that case, incomplete messages that there is no room for are
+    /// left behind.
     fn write_spool(
         &mut self,
         contents: &mut Contents<Attachment>,
@@ -114,10 +118,10 @@ impl Room {
             });
             match spool {
                 Ok(spool) => return Ok(SpoolPlace::Beside(spool)),
-                // There may be none where a sandbox forbids to make such memory.
+                // There may be no such memory where a sandbox forbids to make it.
                 Err(error) => {
                     while contents.len() > self.inline {
-                        // They are in the order of their lengths.
+                        // They are ordered by length.
                         let Some(message) = contents.unfinished.pop() else {
                             return Err(too_much_inline(&error));
                         };
@@ -137,7 +141,7 @@ impl Room {
     }
 }
 
-/// There is no memory that could go beside a message, and the message has not as much room.
+/// The error if there is no memory beside a message, and too little room in it.
 #[cold]
 fn too_much_inline(error: &io::Error) -> io::Error {
     let most = MAX_INLINE_BYTES_IN_ALL >> 20;
@@ -147,15 +151,16 @@ fn too_much_inline(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// What was not packed: why, the receiver, and its luggage.
+/// What was not packed: the error, the receiver, and its state.
 pub(super) type Unpacked = (io::Error, Attachment, Luggage);
 
 impl Luggage {
-    /// Makes it an entry of a message, of the receiver that has `channel`. What it has left behind stays here.
+    /// Makes the state an entry of a message, of the receiver that has `channel`. What is left
+    /// behind stays here.
     ///
     /// # Errors
     ///
-    /// It is too much for one message, with what comes back.
+    /// Fails if the state is too much for one message, and returns the parts.
     pub(crate) fn pack(
         mut self,
         channel: Attachment,
@@ -196,7 +201,7 @@ impl Luggage {
         }
     }
 
-    /// Puts the receiver together, with what it has left behind if that is still there.
+    /// Puts the receiver together, with what it has left behind if that still exists.
     pub(crate) fn unpack(
         moved: MovedReceiver<Attachment>,
         left_behind: Vec<Unfinished>,

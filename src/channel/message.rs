@@ -1,4 +1,4 @@
-//! Messages as the core sees them, and why there may be none.
+//! Messages as the core sees them, and why none was received.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::ring::Poisoned;
 use super::table::{self, Entry, TableError};
 use crate::platform::Attachment;
 
-/// A message that arrived whole, its [table](super::table) still among its bytes.
+/// A message that arrived whole, with its [table](super::table) still among its bytes.
 #[derive(Debug)]
 pub(crate) struct Packed {
     /// The user's bytes, and the table if there are attachments.
@@ -23,16 +23,17 @@ pub(crate) struct Packed {
 pub(crate) struct Message {
     /// The user's bytes.
     pub(crate) body: Body,
-    /// What it carries besides, which the user's bytes name by number.
+    /// Its attachments, which the user's bytes name by number.
     pub(crate) entries: Vec<Entry<Attachment>>,
 }
 
 impl Packed {
-    /// Reads its table, which is taken off its bytes: those in `buffer`, unless it owns them.
+    /// Reads the table and removes it from the bytes: those in `buffer`, unless the message owns
+    /// them.
     ///
     /// # Errors
     ///
-    /// There is none where there should be one, or it exceeds the limits.
+    /// Fails if the table is missing or exceeds the limits.
     #[inline]
     pub(crate) fn unpack(
         self,
@@ -72,7 +73,7 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    /// The bytes, given the buffer the message was received with.
+    /// Returns the bytes, given the buffer the message was received with.
     pub(crate) fn bytes<'a>(&'a self, buffer: &'a [u8]) -> &'a [u8] {
         match self {
             Body::Buffered => buffer,
@@ -80,7 +81,7 @@ impl Body {
         }
     }
 
-    /// The bytes as a vector that is as large as they are.
+    /// Returns the bytes as a vector that is as large as they are.
     pub(crate) fn into_vec(self, buffer: &[u8]) -> Vec<u8> {
         match self {
             Body::Buffered => buffer.to_vec(),
@@ -92,22 +93,23 @@ impl Body {
 /// What a message is received for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To be looked at: its bytes may stay in the buffer.
+    /// To be decoded: its bytes may stay in the buffer.
     Look,
-    /// To be kept: its bytes are better put where they can stay.
+    /// To be kept: its bytes are better received into memory of their own.
     Keep,
 }
 
 /// Why no message was received.
 #[derive(Debug)]
 pub(crate) enum RecvError {
-    /// None came in time.
+    /// No message arrived in time.
     Empty,
-    /// None came, but packets did, and there may be more: the caller was to be asked whether to go on.
+    /// No message arrived, but packets did, and there may be more. The caller decides whether to
+    /// continue.
     Unfinished,
-    /// None will ever come.
+    /// No message will ever arrive.
     Disconnected,
-    /// One came, and it is lost. The channel goes on.
+    /// A message arrived and was discarded. The channel goes on.
     Lost(Problem),
     /// The operating system refused this time.
     Io(io::Error),
@@ -115,7 +117,7 @@ pub(crate) enum RecvError {
     Broken(io::Error),
 }
 
-/// A peer that speaks another dialect sends nothing that could be received.
+/// A peer with another protocol version or codec sends nothing that could be received.
 impl From<Hello> for RecvError {
     fn from(hello: Hello) -> RecvError {
         RecvError::Lost(Problem::Foreign(Box::new(hello)))
@@ -128,13 +130,13 @@ pub(crate) enum Problem {
     /// It breaks the protocol.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// What it carries is not what it says, or more than is wanted.
+    /// Its attachments are not what it says, or more than is wanted.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// It is not a message: its sender says that it speaks something else.
+    /// It is not a message: its sender has another protocol version or codec.
     #[error("the peer speaks another protocol, or has another codec")]
     Foreign(Box<Hello>),
-    /// Its sender breaks the rules of shared memory, and all that was in there is lost with it.
+    /// Its sender breaks the rules of shared memory, and everything in that memory is lost.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
     /// Memory that its sender shares could not be used.
@@ -145,7 +147,7 @@ pub(crate) enum Problem {
         "handles in a message could not be received: this process may not have (so many of) them"
     )]
     AttachmentsLost,
-    /// The operating system lets nothing be received any more.
+    /// The operating system permanently refuses to receive.
     #[error("the operating system refused to receive from the channel: {0}")]
     Broken(io::Error),
 }

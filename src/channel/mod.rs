@@ -1,12 +1,15 @@
-//! The channel core: messages, not values.
+//! The channel core, which transports messages, not values.
 //!
-//! A message is bytes and attachments. The core turns messages into packets and back ([`frame`], [`assembly`]), knows how
-//! much a peer may cost us ([`limits`]), who is served next ([`set`]), how a receiver moves ([`slot`]) and how
-//! processes meet ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor which operating system carries it.
+//! A message consists of bytes and attachments. The core turns messages into packets and back
+//! ([`frame`], [`assembly`]). It limits what a peer may cost this process ([`limits`]), decides
+//! which receiver is served next ([`set`]), and moves receivers ([`slot`]). It connects processes
+//! ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor the
+//! operating system.
 //!
-//! The path of a message: [`Sender::send`](sender::Sender::send) puts a header before the bytes and hands the packet to
-//! the backend, several packets if it is large or has many attachments. [`Receiver::receive`](receiver::Receiver::receive)
-//! takes packets from the backend, checks them, and returns a message once one is complete.
+//! The path of a message: [`Sender::send`](sender::Sender::send) puts a header before the bytes and
+//! passes the packet to the backend. A message that is large or has many attachments becomes
+//! several packets. [`Receiver::receive`](receiver::Receiver::receive) takes packets from the
+//! backend, checks them, and returns a message once it is complete.
 
 pub mod assembly;
 pub mod frame;
@@ -57,7 +60,7 @@ pub(crate) fn channel(options: Options) -> io::Result<(Sender, Receiver)> {
     Ok(with_options(Sender::from(sender), Receiver::from(receiver), options))
 }
 
-/// The same, and at most `bound` messages may be on their way.
+/// Makes a channel that is the platform's from the start, with a bound.
 pub(crate) fn bounded_channel(options: Options, bound: usize) -> io::Result<(Sender, Receiver)> {
     let (sender, receiver) = platform::channel()?;
     let (permits, issuer) = permits::permits(bound, 0)?;
@@ -65,7 +68,8 @@ pub(crate) fn bounded_channel(options: Options, bound: usize) -> io::Result<(Sen
     Ok(with_options(sender, Receiver::new(Incoming::from(receiver), Some(issuer)), options))
 }
 
-/// Makes a channel that is in this process, until one of its ends leaves it. With a bound, at most so many messages may be on their way.
+/// Makes a channel in the memory of this process, until one of its endpoints is moved out of it.
+/// `bound` is the maximum of messages that were sent and not received.
 pub(crate) fn local_channel(options: Options, bound: Option<usize>) -> (Sender, Receiver) {
     let (sender, receiver) = local::local(options, bound);
     with_options(Sender::from(sender), Receiver::from(receiver), options)
@@ -74,7 +78,7 @@ pub(crate) fn local_channel(options: Options, bound: Option<usize>) -> (Sender, 
 fn with_options(sender: Sender, mut receiver: Receiver, options: Options) -> (Sender, Receiver) {
     receiver.set_options(options);
     if !options.wants_memory() {
-        // It would only find out that its ring is not wanted.
+        // It would only find out that its ring is not accepted.
         sender.share_no_memory();
     }
     (sender, receiver)

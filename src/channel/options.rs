@@ -1,18 +1,18 @@
-//! What a receiver decides about its channel.
+//! The options of a channel that its receiver sets.
 
 use std::time::Duration;
 
 use super::limits::Limits;
 use super::spin::SPIN_NANOS;
 
-/// The longest that a receiver may be told to wait without going to sleep, in nanoseconds.
+/// The longest time that a receiver may be told to spin, in nanoseconds.
 pub(crate) const MAX_SPIN_NANOS: u64 = 10_000_000;
 
-/// How long shared memory is kept that nothing comes through, in nanoseconds: what it holds can be used for something else, and its
-/// sender may be gone, which does not show.
+/// How long an idle ring is kept, in nanoseconds. Its memory can be used for something else, and
+/// its sender may have died, which does not show.
 pub(super) const IDLE_NANOS: u64 = 1_000_000_000;
 
-/// The shortest time that it is kept, so that nobody looks more often than that.
+/// The shortest time that an idle ring is kept, so that rings are not checked more often than that.
 const MIN_IDLE_NANOS: u64 = 1_000_000;
 
 /// The order in which a receiver delivers messages from different senders.
@@ -23,31 +23,31 @@ const MIN_IDLE_NANOS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ordering {
-    /// The order in which they were sent: if one `send` returned before another was called, in
+    /// The order in which they were sent. If one `send` returned before another was called, in
     /// whatever process and on whichever sender of the channel, its message arrives first.
     #[default]
     Causal,
     /// Any order, except that messages of one sender and its clones in the same process arrive in
-    /// the order in which they were sent. A sender that came in a message is another one, even if it
-    /// came from this process.
+    /// the order in which they were sent. A sender that came in a message is another one, even if
+    /// it came from this process.
     ///
     /// This takes less time where a channel is busy: senders read a cheaper clock, and the receiver
     /// makes fewer system calls.
     PerSender,
 }
 
-/// How a receiver is to behave.
+/// The options of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Which order it keeps.
     pub(crate) ordering: Ordering,
-    /// What it takes.
+    /// The limits on messages.
     pub(crate) limits: Limits,
-    /// How long it waits without going to sleep.
+    /// How long it spins before it sleeps.
     pub(crate) spin_nanos: u64,
     /// Whether it shares memory with senders.
     pub(crate) shares_memory: bool,
-    /// For how long it does with one that sends nothing; the largest number is for ever.
+    /// How long an idle ring is kept; the largest number is for ever.
     pub(crate) idle_nanos: u64,
 }
 
@@ -64,17 +64,17 @@ impl Default for Options {
 }
 
 impl Options {
-    /// After how long shared memory is not used any more; `None` is never.
+    /// Returns how long an idle ring is kept; `None` is for ever.
     pub(super) fn idle(&self) -> Option<Duration> {
         (self.idle_nanos < u64::MAX).then(|| Duration::from_nanos(self.idle_nanos))
     }
 
-    /// Whether senders may share memory.
+    /// Returns whether senders may share memory.
     pub(super) fn wants_memory(&self) -> bool {
         self.shares_memory && self.limits.shared_memories > 0
     }
 
-    /// With what is beyond what can be brought down to that.
+    /// Returns the options with each value within its bounds.
     pub(super) fn clamped(self) -> Options {
         Options {
             limits: self.limits.at_most(Limits::LARGEST),
@@ -84,7 +84,8 @@ impl Options {
         }
     }
 
-    /// As a peer may set them, who shall not make this process do more than it does of itself.
+    /// Returns the options as far as a peer may set them: a peer must not make this process do more
+    /// than it does by default.
     pub(crate) fn of_peer(self) -> Options {
         Options {
             limits: self.limits.at_most(Limits::default()),

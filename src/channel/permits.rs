@@ -1,11 +1,14 @@
-//! Bounded channels between processes: who takes a permit may send a message.
+//! Bounded channels between processes: a sender has to take a permit before it sends a message.
 //!
-//! There are as many permits as messages may be on their way. A sender takes one before it sends; the receiver issues another for each
-//! message that it delivers. With none, which is a rendezvous, it issues one only while it waits, and takes that back if nobody took it.
+//! There are as many permits as messages may be sent and not received. A sender takes one before it
+//! sends. The receiver issues another for each message that it delivers. With a bound of zero
+//! (rendezvous) it issues one only while it waits, and takes that back if no sender took it.
 //!
-//! Who finds no permit waits for one, and says so after a while, by the channel. That keeps a sender that took permits and died, or only took
-//! them, from stopping the others: if the receiver hears of one that waits, and hears it again a while later, and has delivered
-//! nothing in between, the permits that are missing are issued anew. Should they turn up after all, there can be as many messages more, once.
+//! A sender that finds no permit waits for one. After a while it notifies the receiver, by the
+//! channel. So a sender that took permits and died, or only took them, does not block the others
+//! for ever. The receiver issues the missing permits anew if it receives such a notification,
+//! receives another a while later, and has delivered nothing in between. If the missing permits are
+//! used after all, the bound can be exceeded by as many messages, once.
 
 use std::io;
 use std::sync::Arc;
@@ -18,114 +21,119 @@ use crate::platform::{
     self, Attachment, PacketSender, PerProcess, Permit, PermitIssuer, PermitTaker, SendError, Wait,
 };
 
-/// After how long a sender that waits says so, and after how long one that has accepted an invitation is not expected any more.
+/// After how long a waiting sender notifies the receiver, and after how long a sender that has
+/// taken an offered permit is no longer expected.
 pub(super) const STARVED: Duration = Duration::from_millis(100);
 
-/// How often it says so at least, if nothing changes.
+/// How often a waiting sender repeats the notification at least, if nothing changes.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// After how long a wait others wait, too: a receiver that is at work lets one sender go on much sooner.
+/// A wait that is longer than this shows that other senders wait, too: a working receiver lets a
+/// single sender continue much sooner.
 const CROWDED: Duration = Duration::from_micros(200);
 
-/// For how long a permit to meet the receiver is good.
+/// How long a rendezvous permit is valid.
 const STALE: Duration = Duration::from_millis(50);
 
-/// For how long a receiver that does not wait otherwise does so for senders that have said that they wait.
+/// How long a receiver that does not block otherwise blocks for senders that have notified it.
 pub(super) const MEETING: Duration = Duration::from_millis(10);
 
-/// For how long it does not, after such a wait was in vain; twice as long after the next, and so on, ...
+/// How long it does not, after such a wait timed out; twice as long after the next, and so on, ...
 const MIN_DISTRUST: Duration = Duration::from_millis(50);
 
 /// ... up to this.
 const MAX_DISTRUST: Duration = Duration::from_secs(1);
 
-/// For how long after a sender has come, or has said that it waits, one is expected to come.
+/// How long after a sender has sent, or has notified the receiver, another is expected.
 const FREQUENTED: Duration = Duration::from_secs(10);
 
-/// After how many messages the receiver looks whether permits that were missing have turned up. To look takes longer than to issue one.
+/// After how many messages the receiver checks whether missing permits were used after all.
+/// Checking takes longer than issuing a permit.
 const LOOK_FOR_SURPLUS: u64 = 64;
 
-/// How many of those it takes back at a time.
+/// How many surplus permits it takes back at a time.
 const MAX_ABSORBED: usize = 64;
 
-/// What the senders of a process need of a bounded channel.
+/// The permits of a bounded channel, as the senders of one process use them.
 #[derive(Debug)]
 pub(crate) struct Permits {
     taker: Arc<PermitTaker>,
-    /// Whether permits are for the moment only.
+    /// Whether the channel is a rendezvous, so that permits expire.
     is_rendezvous: bool,
-    /// Those that were taken in vain. Of what is its parent's a forked child has nothing.
+    /// Permits that were taken and not used. A forked child has none of its parent's.
     spare: PerProcess<AtomicUsize>,
-    /// Whether the last sender that waited for one waited as long as if many others do.
+    /// Whether the last sender that waited for a permit waited so long that many others probably
+    /// do.
     is_crowded: AtomicBool,
-    /// Since when those who do not wait have found none, or have said so; zero if they have not.
+    /// Since when non-blocking senders have found no permit, or when they last notified the
+    /// receiver; zero if there was one.
     in_vain: AtomicU64,
 }
 
-/// What the receiver needs.
+/// Issues the permits of a bounded channel, for its receiver.
 #[derive(Debug)]
 pub(crate) struct Issuer {
     issuer: PermitIssuer,
-    /// How many permits there are; zero is a rendezvous.
+    /// The number of permits; zero is a rendezvous.
     bound: usize,
-    /// How many are to be issued that there was no room for.
+    /// How many permits are still to be issued, because there was no room for them.
     owed: usize,
-    /// How many were issued for those that were missing.
+    /// How many permits were issued in place of missing ones.
     surplus: usize,
-    /// How many messages were delivered.
+    /// The number of delivered messages.
     delivered: u64,
-    /// When a sender was first heard of that waits, and how many messages had been delivered then.
+    /// When a sender first notified the receiver, and how many messages had been delivered then.
     starved: Option<(Instant, u64)>,
-    /// Since when one sender may meet the receiver, if one may.
+    /// When a rendezvous permit was offered, if one is.
     invited: Option<Instant>,
-    /// Whether a sender has said that it waits since then.
+    /// Whether a sender has notified the receiver since then.
     is_wanted: bool,
-    /// When a sender has last come, or said that it waits, ...
+    /// When a sender last sent a message, or notified the receiver, ...
     visited: Option<Instant>,
-    /// ... and whether it was the latter.
+    /// ... and whether it was a notification.
     is_awaited: bool,
     manner: Manner,
     trust: Trust,
 }
 
-/// How a receiver that is asked for what is there meets the senders that wait for it.
+/// How a rendezvous receiver meets waiting senders when it is called without blocking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// It waits for a moment.
+    /// It blocks for a moment.
     #[default]
     Waits,
-    /// It is asked again when something comes, and until then an invitation stands.
+    /// It is called again when something arrives. Until then, a permit stays offered.
     Stands,
-    /// A set invites, for as long as it waits.
+    /// A receiver set offers the permit, for as long as it blocks.
     IsHosted,
 }
 
-/// Whether it is worth while to wait for those who say that they would come.
+/// Decides whether it is worth blocking for senders that have said that they wait.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     not_before: Option<Instant>,
     pause: Duration,
 }
 
-/// An issuer on its way to another process.
+/// An issuer that moves to another process.
 #[derive(Debug)]
 pub(crate) struct MovedIssuer<A = Attachment> {
-    /// What it consists of.
+    /// The attachments that it consists of.
     pub(crate) attachments: Vec<A>,
-    /// How many permits there are.
+    /// The number of permits.
     pub(crate) bound: u64,
-    /// How many were issued for those that were missing.
+    /// How many permits were issued in place of missing ones.
     pub(crate) surplus: u64,
 }
 
-/// Leave to send a message.
+/// A permit to send a message.
 #[derive(Debug)]
 pub(super) struct Leave<'a> {
     permits: &'a Permits,
     since: Option<Instant>,
 }
 
-/// Makes the permits of a channel that may have `bound` messages and has `used`.
+/// Makes the permits of a channel with a bound of `bound`, `used` of which are taken already.
 pub(super) fn permits(bound: usize, used: usize) -> io::Result<(Permits, Issuer)> {
     let (taker, issuer) = platform::permits(bound.saturating_sub(used))?;
     let bound = bound.min(issuer.capacity());
@@ -139,7 +147,7 @@ impl Permits {
         Permits { taker, is_rendezvous, spare, is_crowded: AtomicBool::new(false), in_vain }
     }
 
-    /// Takes what arrived as this.
+    /// Converts an attachment that was received.
     pub(crate) fn from_attachment(
         attachment: Attachment,
         is_rendezvous: bool,
@@ -147,23 +155,24 @@ impl Permits {
         Ok(Permits::new(attachment.into_taker()?, is_rendezvous))
     }
 
-    /// Lets another process take permits, too.
+    /// Makes an attachment by which another process can take permits.
     pub(crate) fn to_attachment(&self) -> Attachment {
         Attachment::from_taker(Arc::clone(&self.taker))
     }
 
-    /// Whether permits are for the moment only.
+    /// Returns whether the channel is a rendezvous, so that permits expire.
     pub(crate) fn is_rendezvous(&self) -> bool {
         self.is_rendezvous
     }
 
-    /// Whether they are those, and for as long.
+    /// Returns whether both are the same permits of the same kind of channel.
     pub(super) fn is_same(&self, other: &Permits) -> bool {
         self.is_rendezvous == other.is_rendezvous && self.taker.is_same(&other.taker)
     }
 
-    /// Whether there is a permit. A sender that asks for one again and again says that it waits, as one that does. Of a rendezvous it says so
-    /// with the first attempt, because there is no permit before that.
+    /// Returns whether there is a permit. A sender that calls this repeatedly notifies the
+    /// receiver, like a blocked one. For a rendezvous the first call does, because there is no
+    /// permit before that.
     pub(super) fn is_any(&self, packets: &PacketSender) -> bool {
         let is_any = self.spare.get().load(Ordering::Relaxed) > 0 || self.taker.is_any();
         if is_any {
@@ -180,18 +189,18 @@ impl Permits {
         false
     }
 
-    /// Takes a permit, and waits for one if there is none.
+    /// Takes a permit, blocking until there is one, as `wait` says.
     pub(super) fn take(&self, packets: &PacketSender, wait: Wait) -> Result<Leave<'_>, SendError> {
         let less = |spare: usize| spare.checked_sub(1);
         let mut pause = if self.is_rendezvous { Duration::ZERO } else { STARVED };
         let mut until_told = None;
         let mut waited_since = None;
         loop {
-            // Also those that another thread gives back meanwhile.
+            // Includes permits that another thread gives back meanwhile.
             if self.spare.get().fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
                 return Ok(Leave { permits: self, since: None });
             }
-            // Before it is taken, so that it is not older than it looks.
+            // Read before the permit is taken, so that the permit is not older than it looks.
             let since = self.is_rendezvous.then(Instant::now);
             match self.taker.take().map_err(SendError::Io)? {
                 Permit::Taken => {
@@ -220,20 +229,20 @@ impl Permits {
     }
 }
 
-/// Says that a sender waits for a permit.
+/// Notifies the receiver that a sender waits for a permit.
 fn tell(packets: &PacketSender) {
     let head = Head::new(Kind::Want, 0, 0);
-    // If there is no room for it, there is something to receive before it.
+    // If there is no room for the notification, the receiver has something to receive before it.
     let _ = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
 }
 
 impl Leave<'_> {
-    /// Whether the receiver may have stopped waiting for what is to be sent with it.
+    /// Returns whether the receiver may have stopped waiting for the message of this permit.
     pub(super) fn is_stale(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() > STALE)
     }
 
-    /// Nothing was sent with it, so it may be used for something else.
+    /// Gives an unused permit back to the senders of this process.
     pub(super) fn give_back(self) {
         if self.since.is_none() {
             self.permits.spare.get().fetch_add(1, Ordering::Relaxed);
@@ -259,12 +268,13 @@ impl Issuer {
         }
     }
 
-    /// Whether senders are let send one message at a time, and only while somebody waits for it.
+    /// Returns whether the channel is a rendezvous: senders send one message at a time, and only
+    /// while a receiver waits for it.
     pub(super) fn is_rendezvous(&self) -> bool {
         self.bound == 0
     }
 
-    /// A message was delivered.
+    /// Notes that a message was delivered, and issues a permit.
     pub(super) fn delivered(&mut self) {
         self.delivered += 1;
         if self.is_rendezvous() {
@@ -276,14 +286,15 @@ impl Issuer {
         }
     }
 
-    /// Takes back what is beyond the bound, because permits that were missing have turned up.
+    /// Takes back permits in excess of the bound, because missing ones were used after all.
     fn absorb(&mut self) {
         let unclaimed = self.issuer.unclaimed().unwrap_or(0);
         let excess = unclaimed.saturating_sub(self.bound).min(self.surplus).min(MAX_ABSORBED);
         self.surplus -= (0..excess).take_while(|_| self.issuer.take_back()).count();
     }
 
-    /// Something was received and is lost: a message, unless nobody who keeps to the rules sends such.
+    /// Notes that a message was discarded, unless the problem is something that no honest sender
+    /// sends as a message.
     pub(super) fn lost(&mut self, problem: &Problem) {
         use Malformed::{NoMemory, Quota, TooLarge};
 
@@ -294,7 +305,8 @@ impl Issuer {
         }
     }
 
-    /// There is nothing to deliver, and a sender waits.
+    /// Notes that there is nothing to deliver while a sender waits for a permit, and issues missing
+    /// permits if that has lasted.
     pub(super) fn starves(&mut self) {
         let now = Instant::now();
         let since_then = self.starved.filter(|&(_, delivered)| delivered == self.delivered);
@@ -309,23 +321,23 @@ impl Issuer {
         }
     }
 
-    /// How it meets senders when it is asked for what is there.
+    /// Returns how it meets waiting senders in a non-blocking call.
     pub(super) fn manner(&self) -> Manner {
         self.manner
     }
 
-    /// From now on, meets them like this.
+    /// Sets how it meets waiting senders in a non-blocking call.
     pub(super) fn set_manner(&mut self, manner: Manner) {
         self.uninvite();
         self.manner = manner;
     }
 
-    /// Whether to wait for senders when it is asked for what is there.
+    /// Returns whether to block for waiting senders in a non-blocking call.
     pub(super) fn trust(&mut self) -> &mut Trust {
         &mut self.trust
     }
 
-    /// A sender has come, or has said that it waits.
+    /// Notes that a sender has sent a message, or has notified the receiver.
     pub(super) fn note_visit(&mut self, is_wanted: bool) {
         self.is_wanted |= is_wanted;
         self.is_awaited = is_wanted;
@@ -335,25 +347,28 @@ impl Issuer {
         }
     }
 
-    /// Whether a sender may come in the near future.
+    /// Returns whether a sender may arrive in the near future.
     pub(super) fn is_frequented(&self) -> bool {
         self.visited.is_some_and(|at| at.elapsed() < FREQUENTED)
     }
 
-    /// Whether one probably comes as soon as it may.
+    /// Returns whether a sender probably sends as soon as it may.
     pub(super) fn has_guests(&self) -> bool {
         let is_probable = self.is_awaited || self.visited.is_some_and(|at| at.elapsed() < STARVED);
         is_probable && self.trust.is_given()
     }
 
-    /// Those that did not come when they could have will say again that they wait.
+    /// Stops expecting senders. Those that did not send when they could have will notify the
+    /// receiver again.
     pub(super) fn give_up_guests(&mut self) {
         self.is_awaited = false;
         self.trust.note(false);
     }
 
-    /// Lets one sender meet the receiver, until that is taken back. If one is let already, and another one waits all the same, that was
-    /// accepted: by a sender that has found it stale, if it was long ago, or is gone.
+    /// Offers one permit for a rendezvous, until it is taken back.
+    ///
+    /// If one is offered already, and another sender notifies the receiver all the same, that
+    /// permit was taken. If that was long ago, the sender has found it stale or has died.
     pub(super) fn invite(&mut self) {
         match self.invited {
             Some(at) if !self.is_wanted || at.elapsed() < STARVED => return,
@@ -365,12 +380,13 @@ impl Issuer {
         self.invited = Some(Instant::now());
     }
 
-    /// Takes that back. Whether a sender has accepted it, and so is about to send.
+    /// Takes the offered permit back. Returns whether a sender has taken it, and so is about to
+    /// send.
     pub(super) fn uninvite(&mut self) -> bool {
         self.invited.take().is_some() && !self.issuer.take_back()
     }
 
-    /// Takes it apart for its way into another process.
+    /// Takes the issuer apart so that it can move to another process.
     pub(super) fn depart(mut self) -> MovedIssuer {
         self.uninvite();
         MovedIssuer {
@@ -380,7 +396,7 @@ impl Issuer {
         }
     }
 
-    /// Puts one together that was taken apart.
+    /// Puts an issuer together from its parts.
     pub(super) fn arrive(moved: MovedIssuer) -> io::Result<Issuer> {
         let issuer = Attachment::into_issuer(moved.attachments)?;
         let bound = usize::try_from(moved.bound).unwrap_or(usize::MAX).min(issuer.capacity());
@@ -390,12 +406,13 @@ impl Issuer {
 }
 
 impl Trust {
-    /// Whether it is.
+    /// Returns whether to block for senders now.
     pub(super) fn is_given(&self) -> bool {
         self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// Those who were waited for have come, or have not: then they are not waited for again for a while, which is longer each time.
+    /// Notes whether expected senders have sent. If not, the receiver does not block for them for a
+    /// while, which is longer each time.
     pub(super) fn note(&mut self, have_come: bool) {
         if have_come {
             *self = Trust::default();

@@ -1,4 +1,5 @@
-//! Messages in memory, in order, the small ones in one buffer: so that to send and receive them allocates nothing.
+//! A queue of messages in memory, the small ones in one buffer, so that sending and receiving them
+//! allocates nothing.
 
 use std::collections::VecDeque;
 
@@ -8,10 +9,10 @@ use crate::platform::Attachment;
 /// Messages up to this size share one buffer; larger ones have one of their own.
 const INLINE_BYTES: usize = 64 << 10;
 
-/// A queue that is empty does not keep more than this, ...
+/// The capacity in bytes that an empty queue keeps at most, ...
 const KEPT_BYTES: usize = 1 << 20;
 
-/// ... nor room for more messages than this.
+/// ... and the capacity in messages.
 const KEPT_RECORDS: usize = 1 << 14;
 
 /// Messages in order, the small ones in one buffer.
@@ -35,17 +36,17 @@ enum Content {
 }
 
 impl Queue {
-    /// How many there are.
+    /// Returns the number of messages.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there is no message.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// Adds one at the end.
+    /// Appends a message.
     pub(super) fn push(&mut self, body: &[u8], attachments: Vec<Attachment>) {
         let content = if body.len() <= INLINE_BYTES {
             self.bytes.extend(body);
@@ -56,7 +57,7 @@ impl Queue {
         self.records.push_back(Record { content, attachments });
     }
 
-    /// Takes the first, with `buffer` to put it in if it need not be kept.
+    /// Takes the first message, with `buffer` to put it in if it need not be kept.
     pub(super) fn pop(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Option<Packed> {
         let Record { content, attachments } = self.records.pop_front()?;
         let body = match (content, purpose) {
@@ -97,7 +98,7 @@ impl Queue {
         self.bytes.drain(..len);
     }
 
-    /// All of them, in order.
+    /// Returns all messages, in order.
     pub(super) fn into_messages(mut self) -> impl Iterator<Item = (Vec<u8>, Vec<Attachment>)> {
         std::iter::from_fn(move || {
             let Record { content, attachments } = self.records.pop_front()?;

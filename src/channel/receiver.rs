@@ -1,4 +1,5 @@
-//! The receiving end, wherever its messages are: in this process, or with the operating system and in shared memory.
+//! The receiver of a channel, wherever its messages are: in this process, or in the operating
+//! system and in shared memory.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::platform::{Attachment, PacketReceiver, Remains, Wait};
 #[derive(Debug)]
 pub(crate) struct Receiver {
     place: Place,
-    /// Lets senders send, if the channel is bounded and not only in this process.
+    /// Issues permits to senders, if the channel is bounded and was promoted.
     issuer: Option<Box<Issuer>>,
 }
 
@@ -26,7 +27,7 @@ pub(crate) struct Receiver {
 enum Place {
     /// In this process.
     Local(Box<LocalReceiver>),
-    /// With the operating system.
+    /// In the operating system.
     Platform(Box<Incoming>),
 }
 
@@ -36,7 +37,7 @@ impl From<PacketReceiver> for Receiver {
     }
 }
 
-/// Of a channel that has not left this process.
+/// Makes the receiver of a channel within this process.
 impl From<LocalReceiver> for Receiver {
     fn from(receiver: LocalReceiver) -> Receiver {
         Receiver { place: Place::Local(Box::new(receiver)), issuer: None }
@@ -44,7 +45,7 @@ impl From<LocalReceiver> for Receiver {
 }
 
 impl Receiver {
-    /// Of the platform's channel, which is bounded if there is an issuer.
+    /// Makes the receiver of the platform's channel, which is bounded if there is an issuer.
     pub(super) fn new(mut incoming: Incoming, issuer: Option<Issuer>) -> Receiver {
         if let Some(issuer) = &issuer {
             incoming.heed_wants(issuer.is_rendezvous());
@@ -92,11 +93,12 @@ impl Receiver {
         }
     }
 
-    /// Makes the channel the platform's, unless it is.
+    /// Promotes the channel to the platform's, unless it is.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or this is a forked child of the process whose memory it is in.
+    /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
+    /// that owns the channel's memory.
     fn promote(&mut self) -> io::Result<()> {
         if let Place::Local(local) = &mut self.place {
             let options = local.options();
@@ -111,16 +113,17 @@ impl Receiver {
         Ok(())
     }
 
-    /// What the backend receives with, which there is from now on if there was none.
+    /// Returns the backend's receiver, and promotes the channel if there was none.
     ///
     /// # Errors
     ///
-    /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
+    /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
+    /// that owns the channel's memory.
     pub(crate) fn promoted_packets(&mut self) -> io::Result<&PacketReceiver> {
         self.incoming().map(|incoming| incoming.packets())
     }
 
-    /// The platform's channel, which there is from now on if there was none.
+    /// Returns the platform's channel, and promotes the channel if there was none.
     fn incoming(&mut self) -> io::Result<&mut Incoming> {
         self.promote()?;
         match &mut self.place {
@@ -129,7 +132,7 @@ impl Receiver {
         }
     }
 
-    /// How it behaves.
+    /// Returns the receiver's options.
     pub(crate) fn options(&self) -> Options {
         match &self.place {
             Place::Platform(incoming) => incoming.options(),
@@ -137,7 +140,7 @@ impl Receiver {
         }
     }
 
-    /// From now on, behaves like this.
+    /// Sets the receiver's options.
     pub(crate) fn set_options(&mut self, options: Options) {
         match &mut self.place {
             Place::Platform(incoming) => incoming.set_options(options),
@@ -145,7 +148,7 @@ impl Receiver {
         }
     }
 
-    /// Gives back the shared memory that nothing has come through for a while. Whether there is some left.
+    /// Releases idle rings. Returns whether there are some left.
     pub(crate) fn retire_idle(&mut self) -> bool {
         match &mut self.place {
             Place::Platform(incoming) => incoming.retire_idle(),
@@ -153,8 +156,9 @@ impl Receiver {
         }
     }
 
-    /// How much the last call of [`receive`](Receiver::receive) took from the platform's channel, in bytes, parts of what is yet to be
-    /// completed included. Many small ones count as more than they have.
+    /// Returns how much the last call of [`receive`](Receiver::receive) took from the platform's
+    /// channel, in bytes, parts of incomplete messages included. Many small messages count as more
+    /// than their bytes.
     pub(crate) fn taken(&self) -> usize {
         match &self.place {
             Place::Platform(incoming) => incoming.taken(),
@@ -162,11 +166,13 @@ impl Receiver {
         }
     }
 
-    /// What the backend receives with, to be waited for. From now on, when there is nothing, senders are asked to wake who does.
+    /// Returns the backend's receiver, for waiting until it is ready. From now on, a receiver that
+    /// finds nothing asks senders to wake it.
     ///
     /// # Errors
     ///
-    /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
+    /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
+    /// that owns the channel's memory.
     #[cfg(feature = "async")]
     pub(crate) fn watch(&mut self) -> io::Result<&PacketReceiver> {
         self.incoming()?;
@@ -176,7 +182,8 @@ impl Receiver {
         self.incoming().map(|incoming| incoming.watch())
     }
 
-    /// Whether it is a member of a set, which meets senders [for it](Receiver::invite). Only of the platform's channel.
+    /// Sets whether it is a member of a set, which meets senders [for it](Receiver::invite). Only
+    /// of the platform's channel.
     pub(super) fn set_hosted(&mut self, is_hosted: bool) {
         // Other receivers have their turn after it.
         if let Place::Platform(incoming) = &mut self.place {
@@ -187,38 +194,41 @@ impl Receiver {
         }
     }
 
-    /// Whether it is a rendezvous, and a sender may come to it in the near future.
+    /// Returns whether it is a rendezvous, and a sender may arrive in the near future.
     pub(super) fn expects_guests(&self) -> bool {
         self.issuer.as_ref().is_some_and(|issuer| issuer.is_rendezvous() && issuer.is_frequented())
     }
 
-    /// Whether one probably comes as soon as it may.
+    /// Returns whether a sender probably sends as soon as it may.
     pub(super) fn has_guests(&self) -> bool {
         self.issuer.as_ref().is_some_and(|issuer| issuer.has_guests())
     }
 
-    /// Those that did not come when they could have will say again that they wait.
+    /// Stops expecting senders. Those that did not send when they could have will notify the
+    /// receiver again.
     pub(super) fn give_up_guests(&mut self) {
         if let Some(issuer) = &mut self.issuer {
             issuer.give_up_guests();
         }
     }
 
-    /// Lets one sender meet the set that it is a member of, until that is taken back.
+    /// Offers a permit for a rendezvous with the set that it is a member of, until the permit is
+    /// taken back.
     pub(super) fn invite(&mut self) {
         if let Some(issuer) = &mut self.issuer {
             issuer.invite();
         }
     }
 
-    /// Takes that back.
+    /// Takes the offered permit back.
     pub(super) fn uninvite(&mut self) {
         if let Some(issuer) = &mut self.issuer {
             issuer.uninvite();
         }
     }
 
-    /// Whether messages do not only come by socket, so that whoever waits for packets has to [ask to be woken](Receiver::arm).
+    /// Returns whether messages do not only come by socket, so that a caller that waits for packets
+    /// has to [ask to be woken](Receiver::arm).
     #[inline]
     pub(crate) fn has_other_sources(&self) -> bool {
         match &self.place {
@@ -227,35 +237,38 @@ impl Receiver {
         }
     }
 
-    /// Asks senders to wake who waits for packets. `false` if there may be something already.
+    /// Asks senders to wake the thread that waits for packets. Returns `false` if there may be a
+    /// message already.
     pub(crate) fn arm(&mut self) -> bool {
         self.incoming().is_ok_and(Incoming::arm)
     }
 
-    /// Looks whether something came by shared memory.
+    /// Checks whether something arrived by shared memory.
     pub(crate) fn glance(&mut self) -> Seen {
         self.incoming().map_or(Seen::Something, Incoming::glance)
     }
 
-    /// As [`watch`](Receiver::watch), for what is lent out to be polled: from now on it is ready while there may be something here,
-    /// wherever that is. If it cannot show all of that, what it does not show comes to an end: all is to come by socket.
+    /// Like [`watch`](Receiver::watch), for a file descriptor that the user polls. From now on it
+    /// is ready while there may be a message, wherever that is. If it cannot show messages in some
+    /// place, that place is no longer used: all messages are to come by socket.
     ///
     /// # Errors
     ///
-    /// It cannot be made the platform's channel, or this is a forked child of the process whose memory it is in.
+    /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
+    /// that owns the channel's memory.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn lend(&mut self) -> io::Result<&PacketReceiver> {
         self.incoming().map(|incoming| incoming.lend())
     }
 
-    /// Nobody polls any more what was lent out.
+    /// Notes that the user no longer polls.
     pub(crate) fn recall(&mut self) {
         if let Place::Platform(incoming) = &mut self.place {
             incoming.recall();
         }
     }
 
-    /// What the backend receives with, unless the channel is in this process only.
+    /// Returns the backend's receiver, unless the channel is in this process only.
     pub(crate) fn packets(&self) -> Option<&PacketReceiver> {
         match &self.place {
             Place::Platform(incoming) => Some(incoming.packets()),
@@ -263,15 +276,15 @@ impl Receiver {
         }
     }
 
-    /// Takes what the backend receives with, if that is all there is to the receiver: nothing was received incompletely or is yet to be
-    /// delivered, and senders need no permit.
+    /// Takes the backend's receiver, if that is all there is to the receiver. This is so if no
+    /// message was received incompletely or waits to be delivered, and senders need no permit.
     ///
     /// # Errors
     ///
-    /// That is not so.
+    /// Returns the receiver if this is not so.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_packets(mut self) -> Result<PacketReceiver, Receiver> {
-        // Whether there is a bound shows when the channel is the platform's.
+        // Whether there is a bound shows after promotion.
         let is_all = self.promote().is_ok()
             && self.issuer.is_none()
             && self.incoming().is_ok_and(Incoming::detach);
@@ -281,7 +294,7 @@ impl Receiver {
         }
     }
 
-    /// What a sender calls the type that it sends, if one has said so.
+    /// Returns the sender's name for the type of its messages, if it has sent one.
     #[inline]
     pub(crate) fn sent_type(&self) -> Option<&Arc<str>> {
         match &self.place {
@@ -290,7 +303,8 @@ impl Receiver {
         }
     }
 
-    /// Takes the receiver apart for its way into another process; what has to stay in this one comes with it.
+    /// Takes the receiver apart so that it can move to another process. Also returns what has to
+    /// stay in this process.
     pub(crate) fn depart(
         mut self,
         room: &mut Room,
@@ -316,13 +330,14 @@ impl Receiver {
         }
     }
 
-    /// Puts a receiver together that was taken apart, here or elsewhere. What is wrong with its luggage is lost with that alone.
+    /// Puts together a receiver that was taken apart, here or elsewhere. An invalid part of its
+    /// state is discarded, and only that part.
     pub(crate) fn arrive(attachment: Attachment, mut luggage: Luggage) -> io::Result<Receiver> {
         let issuer = luggage.issuer.take().map(Issuer::arrive).transpose()?;
         Ok(Receiver::new(Incoming::arrive(attachment, luggage)?, issuer))
     }
 
-    /// Takes back what stayed here of the receiver when it was taken apart.
+    /// Takes back what stayed here when the receiver was taken apart.
     pub(crate) fn come_back(&mut self, remains: Remains) {
         if let Place::Platform(incoming) = &mut self.place {
             incoming.come_back(remains);
@@ -330,7 +345,7 @@ impl Receiver {
     }
 }
 
-/// Receives the next message of a bounded channel, and lets another be sent for it.
+/// Receives the next message of a bounded channel, and issues a permit for it.
 fn receive_bounded(
     incoming: &mut Incoming,
     issuer: &mut Issuer,
@@ -341,15 +356,15 @@ fn receive_bounded(
     if issuer.is_rendezvous() && wait == Wait::Never && issuer.manner() != Manner::Waits {
         return receive_what_is_there(incoming, issuer, buffer, purpose);
     }
-    // A sender waits, and it is yet to be seen whether there is nothing from others.
+    // A sender waits for a permit, and it is not known yet whether there are messages of others.
     let mut is_wanted = incoming.has_guests();
     let mut rounds = 0;
     loop {
-        // A rendezvous is not offered as long as there is something from a sender that was here before.
+        // A rendezvous is not offered while there is a message of a sender that was here before.
         let looks_first = is_wanted || (issuer.is_rendezvous() && wait != Wait::Never);
         let now = if looks_first { Wait::Never } else { wait };
         let mut received = incoming.receive(buffer, purpose, now);
-        // A caller that waits is not asked whether to go on: what had arrived was no message.
+        // A caller that blocks is not asked whether to continue: what had arrived was no message.
         if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
             received = Err(RecvError::Empty);
         }
@@ -387,7 +402,8 @@ fn receive_bounded(
     }
 }
 
-/// Receives the next message of a rendezvous that is there, for a caller that will be told when something comes.
+/// Receives the next message of a rendezvous if it has arrived, for a caller that is notified of
+/// the next one.
 fn receive_what_is_there(
     incoming: &mut Incoming,
     issuer: &mut Issuer,
@@ -403,12 +419,12 @@ fn receive_what_is_there(
         match &received {
             Ok(_) => issuer.delivered(),
             Err(RecvError::Lost(problem)) => issuer.lost(problem),
-            // There may be something behind that.
+            // There may be a message behind the notification.
             Err(RecvError::Empty) if is_wanted => continue,
             _ => {}
         }
         if matches!(received, Err(RecvError::Empty)) {
-            // An invitation is better than to count them.
+            // An offered permit is better than counting them.
             incoming.give_up_guests();
         }
         if issuer.manner() == Manner::Stands {
@@ -423,10 +439,11 @@ fn receive_what_is_there(
     Err(RecvError::Unfinished)
 }
 
-/// Lets one sender send, and receives from whatever sender does until then.
+/// Offers a permit to one sender, and receives from any sender until then.
 ///
-/// That takes no longer than `wait`. So that a sender which accepts late can still be received from, there is no invitation at the end of
-/// that time. What comes later all the same is received by the next call.
+/// Blocks no longer than `wait`. No permit is offered at the end of that time, so that a sender
+/// that takes it late can still be received from. A message that arrives later all the same is
+/// received by the next call.
 fn meet(
     incoming: &mut Incoming,
     issuer: &mut Issuer,
@@ -446,7 +463,7 @@ fn meet(
     }
 }
 
-/// A moment before the end of `wait`.
+/// Returns a deadline shortly before the end of `wait`.
 fn early(wait: Wait) -> Wait {
     match wait {
         Wait::Until(end) => {
@@ -457,7 +474,8 @@ fn early(wait: Wait) -> Wait {
     }
 }
 
-/// Receives the next message, told of senders that wait: that they would come, too, is no news.
+/// Receives the next message. Calls `on_want` for notifications of waiting senders, which do not
+/// end the wait.
 fn await_guest(
     incoming: &mut Incoming,
     buffer: &mut Vec<u8>,

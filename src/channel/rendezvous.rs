@@ -1,5 +1,5 @@
-//! How two processes meet: a name that one listens on, and the first message that comes through it; or a channel that a child
-//! inherits, and the HELLO that is in it.
+//! One-shot connections between two processes. A server listens on a name for one client, or a
+//! child inherits a channel with a HELLO in it.
 
 use std::io;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ impl OneShotServer {
         Ok((OneShotServer { lobby: Lobby::new(listener)? }, name))
     }
 
-    /// Waits for the first message of the first client that sends one, with `buffer` to receive it in. Clients that `may_enter`
-    /// refuses, that say nothing, break the protocol or leave do not disturb those that come after them. One that says that it
-    /// speaks another dialect is an error.
+    /// Waits for the first message of the first client that sends one, with `buffer` to receive it
+    /// in. Clients that `may_enter` refuses, that send nothing, break the protocol or disconnect do
+    /// not block later ones. A client with another protocol version or codec causes an error.
     pub(crate) fn accept(
         mut self,
         buffer: &mut Vec<u8>,
@@ -39,26 +39,27 @@ impl OneShotServer {
     }
 }
 
-/// Connects to the one-shot server of that name, and says hello.
+/// Connects to the one-shot server of that name, and sends a HELLO.
 pub(crate) fn connect(name: &str, introduction: &Introduction) -> io::Result<Sender> {
     let sender = Sender::connect(name)?;
-    // A server that is gone, or has no room, shows with the first message. What is said here is for the texts of errors.
+    // A dropped server, or one that has no room, shows with the first message. The HELLO is only
+    // for the texts of errors.
     let _ = sender.say_hello(introduction, Vec::new(), Wait::Never);
     Ok(sender)
 }
 
-/// The ends that a parent has of the channels to its child.
+/// A parent's endpoints of the channels to its child.
 #[derive(Debug)]
 pub(crate) struct ParentEnds {
-    /// What the child is sent, and what it sends.
+    /// The sender to the child, and the receiver from it.
     pub(crate) connection: Connection,
-    /// What the child says when it is there.
+    /// Receives the report that the child has started.
     pub(crate) called: Receiver,
-    /// For the child, which finds the other ends in there.
+    /// For the child: the channel that has its endpoints.
     pub(crate) inherited: PacketReceiver,
 }
 
-/// Makes the channels to a child, and what it is to inherit.
+/// Makes the channels to a child, and the channel that it is to inherit.
 pub(crate) fn bequeath(introduction: &Introduction) -> Result<ParentEnds, SendError> {
     let channel = || platform::channel().map_err(SendError::Io);
     let (to_child, from_parent) = channel()?;
@@ -75,17 +76,18 @@ pub(crate) fn bequeath(introduction: &Introduction) -> Result<ParentEnds, SendEr
     Ok(ParentEnds { connection, called: Receiver::from(called), inherited })
 }
 
-/// The ends that a child has of the channels to its parent.
+/// A child's endpoints of the channels to its parent.
 #[derive(Debug)]
 pub(crate) struct ChildEnds {
-    /// What the parent is sent, and what it sends.
+    /// The sender to the parent, and the receiver from it.
     pub(crate) connection: Connection,
-    /// To say that this process is there.
+    /// Reports that this process has started.
     pub(crate) call: Sender,
 }
 
-/// Takes the ends of the channels to this process' parent out of what was inherited, with `buffer` to receive in. The parent is
-/// told who this process is: with its first message, or instead of the call if it speaks another dialect.
+/// Takes a child's endpoints out of the inherited channel, with `buffer` to receive in. The parent
+/// is sent a HELLO, before the first message, or instead of the report if it has another protocol
+/// version or codec.
 pub(crate) fn inherit(
     inherited: PacketReceiver,
     introduction: &Introduction,
@@ -99,14 +101,14 @@ pub(crate) fn inherit(
     })?;
     let call = Sender::from_attachment(call).map_err(RecvError::Io)?;
     if !hello.dialect.is_own() {
-        // What else there is of it is of another version.
+        // The rest of the HELLO is of another version.
         let _ = call.say_hello(introduction, Vec::new(), Wait::Never);
         return Err(hello.into());
     }
     let mut receiver = Incoming::from(from_parent.into_receiver().map_err(RecvError::Io)?);
     receiver.note_type(&hello);
     let sender = Sender::from_attachment(to_parent).map_err(RecvError::Io)?;
-    // If there is no room for it, errors there say less.
+    // If there is no room for it, errors in the parent say less.
     let _ = sender.say_hello(introduction, Vec::new(), Wait::Never);
     Ok(ChildEnds { connection: (sender, Receiver::new(receiver, None)), call })
 }

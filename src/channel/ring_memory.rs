@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 use super::ring::{Memory, Place, Segment};
 use crate::platform::{RingMemory, RingPart};
 
-/// Where the words are in the first unit: each in a line of the cache of its own, and two lines are fetched together.
+/// The offsets of the words in the first unit: each is in a cache line of its own, and two lines
+/// are fetched together.
 const TAIL: usize = 0;
 const HEAD: usize = 128;
 const STATE: usize = 256;

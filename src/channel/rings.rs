@@ -1,24 +1,28 @@
-//! Rings and a socket as one channel: which message is next.
+//! Rings and a socket as one channel: decides which message is next.
 //!
-//! Each of them is a queue in order. Between them, the stamps tell what was sent first, as far as anybody can know: if one `send`
-//! returned before another was called, its stamp is less. What is least of what is visible here and now need not be the next:
-//! an earlier message may have become visible meanwhile in a place that was looked at before. Therefore:
+//! Each of them is an ordered queue. Between them, the stamps tell what was sent first, as far as
+//! that can be known. If one `send` returned before another was called, its stamp is less. The
+//! least visible stamp need not be the next message: an earlier message may have become visible
+//! meanwhile in a place that was checked before. Therefore:
 //!
-//! 1. look at the rings: what is published, is *before*;
+//! 1. check the rings: what is published, is *before*;
 //! 2. read the socket, until nothing more is there;
-//! 3. look at the rings again: what is published, is *visible*;
-//! 4. of what is visible and what came by socket, take the least. If it came by socket or was before, it is next. If not, it may
-//!    be later than something that was missed: what is visible now becomes what was before, and on with 2.
+//! 3. check the rings again: what is published, is *visible*;
+//! 4. of what is visible and what came by socket, take the least. If it came by socket or was
+//!    before, it is next. If not, it may be later than something that was missed: what is visible
+//!    now becomes what was before, and continue with 2.
 //!
-//! As long as 4 finds something, nothing is looked at again: a batch of messages costs one look. Of what came by socket, too, the
-//! least is next and not the first, so that a false stamp reorders the messages of who wrote it and nobody else's. If it
-//! is too much for all to be read, the socket has to be read again after each message.
-//! `tests/ordering.rs` shows that this is enough, and that no step of it can be left out.
+//! As long as step 4 finds a message, nothing is checked again: a batch of messages costs one
+//! check. Of the messages by socket, too, the least is next and not the first. So a false stamp
+//! only reorders the messages of the sender that wrote it. If the socket has too much to be read
+//! completely, it has to be read again after each message. `tests/ordering.rs` shows that this is
+//! enough, and that no step of it can be left out.
 //!
-//! A receiver that wants [no more than each sender's own order](Ordering::PerSender) takes what is visible without reading the socket,
-//! and need not confirm it, but where a record says that its sender has sent something [by socket](AFTER_SOCKET) since the record
-//! before. If there is something to be read from the socket, stamps order that and the rings as above: those of one sender
-//! always grow.
+//! A receiver that wants [no more than each sender's own order](Ordering::PerSender) takes what is
+//! visible without reading the socket, and need not confirm it. The exception is a record whose
+//! flag says that its sender has sent something [by socket](AFTER_SOCKET) since the record before.
+//! If there is something to be read from the socket, stamps order that and the rings as above:
+//! those of one sender always grow.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{self, AtomicUsize};
@@ -32,21 +36,22 @@ use super::ring::{Consumer, ConsumerLimits, ConsumerState, Place, Poisoned, Stat
 use super::spin::{Seen, Spin, Spun};
 use crate::platform::{self, Attachment, RingMemory, Wait};
 
-/// In the stamp of a record: since the record before, its sender has sent something by socket.
+/// A flag in the stamp of a record: since the record before, its sender has sent something by
+/// socket.
 pub(super) const AFTER_SOCKET: u64 = 1 << 63;
 
 /// After so many messages in a row from rings, the socket has its turn.
 const MAX_WITHOUT_SOCKET: u32 = 64;
 
-/// After so many looks at the rings, idle ones are looked for.
+/// After so many checks of the rings, idle ones are looked for.
 const LOOKS_PER_SWEEP: u32 = 1024;
 
-/// What one ring may make this process do at a time.
+/// How much one ring may make this process do at a time.
 const LIMITS: ConsumerLimits =
     ConsumerLimits { max_message: MAX_MESSAGE_BYTES, max_jumps: 16, max_bytes: 4 << 20 };
 
-/// For how many looks in a row a message in a ring holds up later ones: as many as the longest needs, and a few more. A peer that
-/// never completes one holds up nothing after that.
+/// For how many checks in a row a message in a ring blocks later ones: as many as the longest
+/// needs, and a few more. A peer that never completes a message blocks nothing after that.
 const MAX_STOPS: u32 = 300;
 
 /// With so many messages waiting, no more is read from the socket. It does not hold as many.
@@ -58,13 +63,14 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 /// ... nor with so many attachments: they would fill the table of handles.
 const MAX_WAITING_ATTACHMENTS: usize = 64;
 
-/// As how many more bytes than it has a message counts that is taken out of a ring when a receiver moves.
+/// The additional bytes that a message counts for that is taken out of a ring when a receiver
+/// moves.
 const DRAINED_COST: usize = 256;
 
-/// How often rings that have parts of a message are looked at for the rest when a receiver moves.
+/// How often rings that have parts of a message are checked for the rest when a receiver moves.
 const MAX_LOOKS_TO_DRAIN: usize = 300;
 
-/// How a ring begins.
+/// The state of a new ring.
 const NEW: ConsumerState = ConsumerState {
     position: 0,
     base: 0,
@@ -74,41 +80,44 @@ const NEW: ConsumerState = ConsumerState {
     is_retired: false,
 };
 
-/// A clock domain that no process is in: that of a ring whose announcement stayed where the receiver was.
+/// A clock domain that no process is in: that of a ring whose announcement stayed where the
+/// receiver was.
 const UNKNOWN_DOMAIN: u64 = 0;
 
-/// With so many rings that this process has hardly handles for, no more is read from the socket until one is drained. Until then, what is
-/// behind them there is delivered later than it should.
+/// With so many rings that this process has hardly handles for, no more is read from the socket
+/// until one is drained. Until then, messages behind them are delivered later than they should be.
 const MAX_BURDENS: usize = 8;
 
-/// How far in the future a stamp is not thought to be, in nanoseconds, before the clock is read.
+/// How far in the future a stamp is still accepted without reading the clock, in nanoseconds.
 const FUTURE_NANOS: u64 = 1_000_000_000;
 
 /// How many attachments were read ahead in this process, by all receivers.
 static READ_AHEAD: AtomicUsize = AtomicUsize::new(0);
 
-/// The rings of a channel, and what has come by its socket.
+/// The rings of a channel, and the messages that came by its socket.
 #[derive(Debug)]
 pub(super) struct Rings {
     rings: Vec<Ring>,
-    /// From the socket, the earliest first.
+    /// Messages from the socket, the earliest first.
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     waiting_attachments: usize,
-    /// What came with the receiver, the earliest first. It may be from rings, and so be later than what is still in the socket: it does
-    /// not keep that from being read.
+    /// Messages that moved here with the receiver, the earliest first. They may be from rings, and
+    /// so be later than messages that are still in the socket: they do not keep it from being read.
     moved: VecDeque<Waiting>,
     /// The latest stamp of what came by socket.
     last_arrival: u64,
-    /// Rings that were announced, and that this process could not map. They are not lost, and nothing else is read from the socket.
+    /// Rings that were announced, and that this process could not map. They are kept, and nothing
+    /// else is read from the socket.
     pending: VecDeque<Pending>,
-    /// Why something could not be received. Nothing is lost by that.
+    /// Why something could not be received. No message is lost by that.
     trouble: Option<io::Error>,
-    /// The time when it was last looked at.
+    /// The time when the clock was last read.
     latest: u64,
-    /// The socket was not read to its end, and there may be anything in it. A record that was sent after something by socket waits.
+    /// The socket was not read to its end, and there may be anything in it. A record that was sent
+    /// after something by socket waits.
     is_cut_short: bool,
-    /// All that is left are such records, so more has to be read.
+    /// Only such records are left, so more has to be read.
     must_read: bool,
     /// The socket had nothing more.
     is_all_read: bool,
@@ -117,22 +126,22 @@ pub(super) struct Rings {
     spin: Spin,
     /// How many messages came from rings since the socket was read.
     without_socket: u32,
-    /// How often the rings were looked at.
+    /// How often the rings were checked.
     looks: u32,
-    /// No more can be read for now.
+    /// The process can read no more rings for now.
     refuses: bool,
     /// A ring with messages was announced, and its memory did not arrive.
     misses_one: bool,
-    /// Why a ring is lost that came with the receiver. Yet to be told.
+    /// Why a ring is lost that moved here with the receiver. Not reported yet.
     lost: Option<io::Error>,
-    /// The process whose rings these are.
+    /// The process that owns the rings.
     owner: u64,
 }
 
-/// How far the steps have got.
+/// How many of the steps are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Nothing is known.
+    /// None.
     Nothing,
     /// Step 1 is done.
     Before,
@@ -145,17 +154,18 @@ struct Ring {
     consumer: Consumer<RingMemory>,
     before: u64,
     visible: u64,
-    /// How far it was read when that was looked at, ...
+    /// The position that was read up to at the last check for idleness, ...
     seen_position: u64,
-    /// ... and since when it is no further.
+    /// ... and since when it has not changed.
     seen_at: u64,
-    /// The stamp of its next message that is too late to be true, and what it counts as.
+    /// The stamp of its next message that is in the future, and the stamp that it counts as.
     late: Option<(u64, u64)>,
-    /// A message was taken from it. The first was sent after its announcement by socket, and that was read.
+    /// A message was taken from it. The first was sent after the ring was announced by socket, and
+    /// the announcement was read.
     was_read: bool,
-    /// How many looks in a row have not come to the end of a message.
+    /// How many checks in a row have not reached the end of a message.
     stops: u32,
-    /// Until it is drained, few others are taken in: this process has hardly a handle left.
+    /// Until it is drained, few other rings are accepted: this process has hardly a handle left.
     is_burden: bool,
 }
 
@@ -166,10 +176,10 @@ struct Pending {
     clock_domain: u64,
 }
 
-/// A message that came by socket and is not delivered.
+/// A message that came by socket and was not delivered.
 #[derive(Debug)]
 pub(crate) struct Waiting<A = Attachment> {
-    /// When it was sent.
+    /// The time when it was sent.
     pub(crate) stamp: u64,
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
@@ -185,32 +195,32 @@ impl<A> Waiting<A> {
     }
 }
 
-/// What is next.
+/// The result of step 4.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This message.
+    /// The next message.
     Message(Packed),
-    /// Not certain: look again.
+    /// The next message is not certain: check again.
     Unconfirmed,
-    /// A ring has more of an earlier message than one look takes in: look again.
+    /// A ring has more of an earlier message than one check takes in: check again.
     Unfinished,
     /// A ring is lost.
     Lost(Problem),
-    /// There is nothing.
+    /// There is no message.
     Nothing,
 }
 
-/// A ring on its way to another process.
+/// A ring that moves to another process.
 #[derive(Debug)]
 pub(crate) struct MovedRing<A = Attachment> {
     /// Its memory.
     pub(crate) memory: A,
-    /// How far it was read.
+    /// The position that it was read up to, and more.
     pub(crate) state: ConsumerState,
 }
 
 impl Rings {
-    /// None yet.
+    /// Makes a value without rings.
     pub(super) fn new(options: Options) -> Rings {
         Rings {
             rings: Vec::new(),
@@ -237,9 +247,9 @@ impl Rings {
         }
     }
 
-    /// From now on, behaves like this.
+    /// Sets the receiver's options.
     pub(super) fn set_options(&mut self, options: Options) {
-        // Each ring was told when it was accepted what is expected of its sender.
+        // Each sender was told its ring's mode when the ring was accepted.
         if self.options.ordering != options.ordering
             || !options.wants_memory()
             || self.places() > options.limits.shared_memories
@@ -257,24 +267,24 @@ impl Rings {
         self.progress = Progress::Nothing;
     }
 
-    /// Whether there is anything but the socket.
+    /// Returns whether there is anything but the socket.
     #[inline]
     pub(super) fn is_in_use(&self) -> bool {
         !self.rings.is_empty() || !self.pending.is_empty() || self.has_something()
     }
 
-    /// How many rings are read that more will come through.
+    /// Returns how many rings can still get messages.
     fn places(&self) -> usize {
         self.rings.iter().filter(|ring| !ring.consumer.is_retired()).count()
     }
 
-    /// Whether step 4 can be done at once.
+    /// Returns whether step 4 can be done at once.
     #[inline]
     pub(super) fn is_known(&self) -> bool {
         self.progress == Progress::Visible
     }
 
-    /// Step 3 alone, if no more is needed and there is something. Whether that is so.
+    /// Does step 3 alone, if that is enough. Returns whether a ring has something.
     #[inline]
     pub(super) fn look_ahead(&mut self) -> bool {
         let is_enough = self.options.ordering == Ordering::PerSender
@@ -293,7 +303,7 @@ impl Rings {
         is_any
     }
 
-    /// Step 1, unless it is done.
+    /// Does step 1, unless it is done.
     pub(super) fn look_before(&mut self) {
         if self.progress == Progress::Nothing {
             self.take_in_pending();
@@ -311,7 +321,7 @@ impl Rings {
         }
     }
 
-    /// Whether step 2 is to go on although it has found messages.
+    /// Returns whether step 2 continues although it has found messages.
     pub(super) fn may_read_more(&self) -> bool {
         self.waiting.len() < MAX_WAITING
             && self.waiting_bytes < MAX_WAITING_BYTES
@@ -320,8 +330,9 @@ impl Rings {
             && self.may_read_behind_burdens()
     }
 
-    /// While there are rings that this process has hardly handles for, the socket is read until one message waits, and no further. The
-    /// order needs that one: what is behind it was put there after it was stamped, and so is not before what is earlier in a ring.
+    /// While there are rings that this process has hardly handles for, the socket is read until one
+    /// message waits, and no further. The order needs that one. What is behind it was put there
+    /// after it was stamped, and so is not before an earlier message in a ring.
     fn may_read_behind_burdens(&self) -> bool {
         match self.rings.iter().filter(|ring| ring.is_burden).count() {
             0 => true,
@@ -329,12 +340,13 @@ impl Rings {
         }
     }
 
-    /// Whether there are rings that this process has hardly handles for.
+    /// Returns whether there are rings that this process has hardly handles for.
     pub(super) fn has_burdens(&self) -> bool {
         self.rings.iter().any(|ring| ring.is_burden)
     }
 
-    /// Handles are the process's, and what others have read ahead counts as well.
+    /// Returns whether more attachments may be read. Handles belong to the process, so those that
+    /// other receivers have read ahead count as well.
     fn may_read_attachments(&self) -> bool {
         self.waiting_attachments == 0
             || (self.waiting_attachments < MAX_WAITING_ATTACHMENTS
@@ -342,56 +354,57 @@ impl Rings {
                     < platform::max_waiting_attachments() / 3)
     }
 
-    /// Whether nothing is left that came by socket.
+    /// Returns whether all messages that came by socket were delivered.
     pub(super) fn has_delivered_packets(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Something could not be received now. It is told when there is nothing else.
+    /// Notes that something could not be received now. It is reported when there is nothing else.
     pub(super) fn defer(&mut self, error: io::Error) {
         self.trouble = Some(error);
     }
 
-    /// The socket is read again, and what has kept it from being read before may be over.
+    /// Forgets the noted error before the socket is read again.
     pub(super) fn forget_trouble(&mut self) {
         self.trouble = None;
     }
 
-    /// Whether all that is left was sent after something that is still in the socket.
+    /// Returns whether all remaining messages were sent after something that is still in the
+    /// socket.
     pub(super) fn must_read(&self) -> bool {
         self.must_read
     }
 
-    /// Why there is nothing although something was sent.
+    /// Returns the noted error.
     pub(super) fn take_trouble(&mut self) -> Option<io::Error> {
         self.trouble.take()
     }
 
-    /// A message came by socket.
+    /// Adds a message that came by socket.
     pub(super) fn add_waiting(&mut self, mut message: Waiting) {
         self.is_all_read = false;
         message.stamp = self.arrival(message.stamp, platform::now());
         self.waiting_bytes += message.bytes.len();
         self.waiting_attachments += message.attachments.len();
         READ_AHEAD.fetch_add(message.attachments.len(), atomic::Ordering::Relaxed);
-        // Most of the time that is the end.
+        // In most cases that is the end.
         let place = self.waiting.iter().rposition(|other| other.stamp <= message.stamp);
         self.waiting.insert(place.map_or(0, |before| before + 1), message);
     }
 
-    /// What the stamp of a message counts as that comes by socket. One in the future is a lie, or of another clock. It shall not keep
-    /// others waiting, should no more be read before it, but neither overtake what came before it, which may be its sender's: it counts
-    /// as the latest that came so far.
+    /// Returns the stamp that a message by socket counts as. A stamp in the future is false, or of
+    /// another clock. It must not delay other messages if no more is read before it. Nor may it
+    /// overtake earlier ones, which may be of the same sender. So it counts as the latest so far.
     fn arrival(&mut self, stamp: u64, now: u64) -> u64 {
-        // Where the clock stands still for a moment, senders run ahead of it.
+        // Where the clock does not advance for a moment, senders run ahead of it.
         let is_late = stamp > now.saturating_add(platform::clock_tick());
         let stamp = if is_late { self.last_arrival } else { stamp };
         self.last_arrival = self.last_arrival.max(stamp);
         stamp
     }
 
-    /// What was received and not delivered when the receiver moved. It may be in any order, and as much as there is room for beside a
-    /// message.
+    /// Adds the messages that had been received and not delivered when the receiver moved. They may
+    /// be in any order, and as many as fit beside a message.
     pub(super) fn resume(&mut self, mut messages: Vec<Waiting>) {
         messages.sort_by_key(|message| message.stamp);
         let now = platform::now();
@@ -399,7 +412,7 @@ impl Rings {
             message.stamp = self.arrival(message.stamp, now);
             READ_AHEAD.fetch_add(message.attachments.len(), atomic::Ordering::Relaxed);
         }
-        // There may be very many. Most of the time they are all there are, and stay in their place.
+        // There may be very many. In most cases there are no others, and they stay in place.
         if self.moved.is_empty() {
             self.moved = messages.into();
         } else {
@@ -407,26 +420,26 @@ impl Rings {
         }
     }
 
-    /// The stamp of the earliest message that is not in a ring.
+    /// Returns the stamp of the earliest message that is not in a ring.
     fn first_stamp(&self) -> Option<u64> {
         let fronts = [self.waiting.front(), self.moved.front()];
         fronts.into_iter().flatten().map(|message| message.stamp).min()
     }
 
-    /// The end of step 2: whether nothing more is there.
+    /// Ends step 2. `is_all_read` says whether the socket has nothing more.
     pub(super) fn socket_was_read(&mut self, is_all_read: bool) {
         self.is_all_read = is_all_read;
         self.without_socket = 0;
         (self.is_cut_short, self.must_read) = (false, false);
     }
 
-    /// The same, when it could not be read as far as the order needs.
+    /// Ends step 2 if the socket could not be read as far as the order needs.
     pub(super) fn socket_was_cut_short(&mut self) {
         self.socket_was_read(false);
         self.is_cut_short = true;
     }
 
-    /// Step 3.
+    /// Does step 3.
     pub(super) fn look(&mut self) {
         for ring in &mut self.rings {
             ring.visible = ring.look();
@@ -434,15 +447,15 @@ impl Rings {
         self.progress = Progress::Visible;
     }
 
-    /// Step 4.
+    /// Does step 4.
     #[inline]
     pub(super) fn next(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Next {
         if self.lost.is_some() {
             return self.tell_lost();
         }
-        // The least, what it is compared by, and where it is.
+        // The least stamp, the one that it is compared by, and its place.
         let mut least: Option<(u64, u64, usize)> = None;
-        // Where the earliest of those is of which one look has not taken in all.
+        // The earliest message that one check has not taken in completely.
         let mut stopped: Option<u64> = None;
         let mut partial = 0;
         let mut has_held = false;
@@ -536,7 +549,7 @@ impl Rings {
         self.progress = Progress::Before;
     }
 
-    /// Takes the one that has the stamp [`first_stamp`](Rings::first_stamp).
+    /// Takes the message that has the stamp [`first_stamp`](Rings::first_stamp).
     fn take_waiting(&mut self, first: u64) -> Next {
         if !self.is_all_read {
             self.confirm();
@@ -550,7 +563,7 @@ impl Rings {
                     self.waiting_attachments -= attachments.len();
                 }
                 READ_AHEAD.fetch_sub(attachments.len(), atomic::Ordering::Relaxed);
-                // It may be here from before there was anything to check it by.
+                // It may be here from before there were limits to check it by.
                 if is_too_long || !self.options.limits.admit(bytes.len() as u64, attachments.len())
                 {
                     return Next::Lost(Problem::Malformed(Malformed::TooLarge));
@@ -573,20 +586,22 @@ impl Rings {
         Next::Lost(Problem::Poisoned(poisoned))
     }
 
-    /// Drops the rings that are retired and drained. Whether there may be more in others, which could not all be taken in.
+    /// Drops the rings that are retired and drained. Returns whether there may be more in others,
+    /// which could not all be taken in.
     pub(super) fn sweep(&mut self) -> bool {
         self.rings.retain(|ring| !ring.consumer.is_over());
         self.rings.iter().any(|ring| ring.consumer.has_more())
     }
 
-    /// Retires all rings. Whether there is nothing left in them.
+    /// Retires all rings. Returns whether there is nothing left in them.
     pub(super) fn retire(&mut self) -> bool {
         self.rings.iter_mut().for_each(Ring::retire);
         self.sweep();
         !self.is_in_use()
     }
 
-    /// Whether all messages are to come by socket from now on. What is in rings is still delivered.
+    /// Sets whether all messages are to come by socket from now on. Messages in rings are still
+    /// delivered.
     pub(super) fn refuse(&mut self, refuses: bool) {
         self.refuses = refuses;
         if refuses {
@@ -594,12 +609,13 @@ impl Rings {
         }
     }
 
-    /// Begins to read a ring, whose sender reads the time of `clock_domain`. What is in it already is read in any case, and only whether
-    /// more may come depends on what this process can spare.
+    /// Begins to read a ring whose sender reads the clock of `clock_domain`. Messages that are in
+    /// it already are read in any case. Whether more may follow depends on the resources of this
+    /// process.
     ///
     /// # Errors
     ///
-    /// It cannot be read, now or ever.
+    /// Fails if the ring cannot be read, now or ever.
     pub(super) fn attach(&mut self, memory: Attachment, clock_domain: u64) -> io::Result<()> {
         self.misses_one = false;
         let memory = match memory.into_ring() {
@@ -620,7 +636,8 @@ impl Rings {
         self.retire_idle();
         let mut ring = self.ring(consumer);
         let is_wanted = self.options.wants_memory();
-        // A receiver that keeps no order between processes, too, takes from all in turn, which the time decides.
+        // A receiver that keeps no order between processes, too, takes from all in turn, which the
+        // time decides.
         let has_our_time = platform::clock_domain() == Some(clock_domain);
         let has_place = self.places() < self.options.limits.shared_memories;
         if is_wanted && has_our_time && has_place && is_affordable && !self.refuses {
@@ -651,17 +668,19 @@ impl Rings {
         }
     }
 
-    /// A ring with messages was announced, and there was no handle left for it.
+    /// Notes that a ring with messages was announced, and there was no handle left for it.
     pub(super) fn miss(&mut self) {
         self.misses_one = true;
     }
 
-    /// Whether messages may be lost because of that, now that all senders are gone. Said once.
+    /// Returns whether messages may be lost because of that, now that all senders have been
+    /// dropped. Returns `true` once.
     pub(super) fn has_missed(&mut self) -> bool {
         mem::take(&mut self.misses_one)
     }
 
-    /// Makes room for others' messages. Who is still sending the largest goes by socket, where it can be made to wait.
+    /// Makes room for others' messages by retiring the largest ring. A sender that still uses it
+    /// continues by socket, where it can be made to block.
     #[cold]
     fn retire_largest(&mut self) {
         let rings = self.rings.iter_mut().filter(|ring| !ring.consumer.is_retired());
@@ -670,7 +689,7 @@ impl Rings {
         }
     }
 
-    /// Retires the rings that nothing has come through for a while. Their senders go on by socket.
+    /// Retires idle rings. Their senders continue by socket.
     pub(super) fn retire_idle(&mut self) {
         let now = platform::now();
         let idle = self.options.idle_nanos;
@@ -684,7 +703,7 @@ impl Rings {
         }
     }
 
-    /// Waits for a message for a moment, without going to sleep.
+    /// Spins for a message for a moment.
     pub(super) fn spin(&mut self, wait: Wait) -> Spun {
         let Rings { rings, spin, options, .. } = self;
         if rings.is_empty() {
@@ -693,12 +712,12 @@ impl Rings {
         spin.spin(wait, || glance(rings, options.limits.unfinished_bytes))
     }
 
-    /// Whether any is read.
+    /// Returns whether any ring is read.
     pub(super) fn has_any(&self) -> bool {
         !self.rings.is_empty()
     }
 
-    /// Looks whether something came.
+    /// Checks whether something came.
     pub(super) fn glance(&mut self) -> Seen {
         if self.has_something() {
             return Seen::Something;
@@ -706,29 +725,30 @@ impl Rings {
         glance(&mut self.rings, self.options.limits.unfinished_bytes)
     }
 
-    /// Asks all rings to be woken. `false` if there is something already.
+    /// Asks all rings to be woken. Returns `false` if there is something already.
     pub(super) fn arm(&mut self) -> bool {
         // What could not be mapped is tried again with each call, and no event comes before that.
         let has_something = self.has_something() || !self.pending.is_empty();
         let mut rings = self.rings.iter_mut().map(|ring| &mut ring.consumer);
-        // A poisoned one that is still here is yet to be told of.
+        // A poisoned ring that is still here has not been reported.
         !has_something && rings.all(|ring| !ring.is_poisoned() && ring.arm())
     }
 
-    /// Whether there is something to be told that is neither in a ring nor in the socket.
+    /// Returns whether there is something to report that is neither in a ring nor in the socket.
     fn has_something(&self) -> bool {
         !(self.waiting.is_empty() && self.moved.is_empty())
             || self.lost.is_some()
             || self.trouble.is_some()
     }
 
-    /// Takes the rings apart for their way into another process. They are retired, and what is in them becomes messages, so that their
-    /// memory, which still has what was delivered before, stays here. A ring with more in it than there is `room` for goes along.
+    /// Takes the rings apart so that they can move to another process. They are retired, and their
+    /// content becomes messages, so that their memory, which still has delivered messages, stays
+    /// here. A ring with more content than there is `room` for moves along.
     pub(super) fn depart(mut self, room: &mut usize) -> (Vec<MovedRing>, Vec<Waiting>) {
         self.forget_attachments();
         let mut waiting: Vec<Waiting> = mem::take(&mut self.moved).into();
         waiting.extend(mem::take(&mut self.waiting));
-        // What is moved again and again does not grow without end.
+        // A receiver that moves again and again must not grow without end.
         let bytes: usize = waiting.iter().map(|message| message.bytes.len()).sum();
         *room = room.saturating_sub(bytes);
         let mut looks = MAX_LOOKS_TO_DRAIN;
@@ -746,18 +766,19 @@ impl Rings {
         (rings.chain(announced).collect(), waiting)
     }
 
-    /// The attachments that wait here are delivered by others, or not at all.
+    /// The attachments that wait here are delivered by another receiver, or not at all.
     fn forget_attachments(&mut self) {
         let moved: usize = self.moved.iter().map(|message| message.attachments.len()).sum();
         let count = moved + mem::take(&mut self.waiting_attachments);
         READ_AHEAD.fetch_sub(count, atomic::Ordering::Relaxed);
     }
 
-    /// Puts a ring back that was taken apart, here or elsewhere. If there can be none like this here, that is told when messages
-    /// are asked for: the receiver goes on without it.
+    /// Adds a ring that was taken apart, here or elsewhere. If it is invalid, that is reported at
+    /// the next receive, and the receiver continues without it.
     pub(super) fn arrive(&mut self, ring: MovedRing) {
         if ring.state == NEW {
-            // It was announced, and could not be mapped where the receiver was. What is in it is read, and no more comes.
+            // It was announced, and could not be mapped where the receiver was. Its content is
+            // read, and no more comes.
             let clock_domain = UNKNOWN_DOMAIN;
             return self.pending.push_back(Pending { memory: ring.memory, clock_domain });
         }
@@ -803,7 +824,7 @@ impl Rings {
     }
 }
 
-/// What a record is ordered by.
+/// The value that a record is ordered by.
 #[inline]
 pub(super) fn order(stamp: u64) -> u64 {
     stamp & !AFTER_SOCKET
@@ -825,12 +846,13 @@ fn glance(rings: &mut [Ring], max_partial: usize) -> Seen {
             Ok(Some(_)) | Err(_) => return Seen::Something,
         }
     }
-    // Something has to be done about it.
+    // The caller has to act on it.
     if partial > max_partial { Seen::Something } else { seen }
 }
 
 impl Ring {
-    /// What the stamp of its next message counts as if that is later than anybody expected: at most as the time when it was first seen.
+    /// Returns the stamp that its next message counts as if the stamp is in the future: at most the
+    /// time when it was first seen.
     #[cold]
     fn key_of_late(&mut self, key: u64, latest: &mut u64) -> u64 {
         if let Some((_, known)) = self.late.filter(|(late, _)| *late == key) {
@@ -842,12 +864,14 @@ impl Ring {
         counts_as
     }
 
-    /// How far it is published. If that cannot be, the ring is poisoned, which shows when its front is asked for.
+    /// Returns the position up to which it is published. If that is invalid, the ring is poisoned,
+    /// which shows when its front is requested.
     fn look(&mut self) -> u64 {
         self.consumer.scan().unwrap_or(self.visible)
     }
 
-    /// Takes its messages out, as long as there is room, and as many `looks`. It is retired.
+    /// Takes its messages out, as long as there is room, in at most so many `looks`. The ring is
+    /// retired.
     fn drain(&mut self, waiting: &mut Vec<Waiting>, room: &mut usize, looks: &mut usize) {
         let visible = self.look();
         while *room > 0 && self.consumer.has_more() && *looks > 0 {
@@ -873,7 +897,8 @@ impl Ring {
     }
 }
 
-/// Senders learn at once that the receiver is gone, and send no more into memory that nobody reads.
+/// Retires all rings, so that senders learn at once that the receiver has been dropped, and write
+/// no more into memory that no process reads.
 impl Drop for Rings {
     fn drop(&mut self) {
         if !self.rings.is_empty() && self.owner == platform::process_mark() {

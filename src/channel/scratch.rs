@@ -1,7 +1,8 @@
-//! Buffers that are used again.
+//! Reusable buffers.
 //!
-//! One per thread for each purpose, not one per channel: ten thousand channels cost no more than one, and the buffer
-//! stays in the cache. A buffer is out while it is in use, so code that runs meanwhile and needs one, too, gets a new one.
+//! There is one per thread for each purpose, not one per channel. So ten thousand channels cost no
+//! more than one, and the buffer stays in the cache. While a buffer is in use it is not available:
+//! code that runs meanwhile and needs one gets a new one.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
@@ -23,12 +24,12 @@ pub(crate) fn with_send_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     })
 }
 
-/// Lends the buffer that packets are received in, with whatever is in it.
+/// Lends the buffer that packets are received in, with arbitrary content.
 pub(crate) fn with_receive_buffer<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     with(&RECEIVING, f)
 }
 
-/// Makes a vector for a message that is to be kept, or takes the one that was made in vain before.
+/// Makes a vector for a message that is to be kept, or takes the unused one from an earlier call.
 pub(crate) fn take_vector(capacity: usize) -> Vec<u8> {
     let mut vector = SPARE.try_with(Cell::take).unwrap_or_default();
     vector.reserve_exact(capacity);
@@ -41,7 +42,7 @@ pub(crate) fn give_back(vector: Vec<u8>) {
 }
 
 fn with<R>(key: &'static LocalKey<Cell<Vec<u8>>>, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-    // A thread that is ending has no thread-locals any more, but may still drop things that send.
+    // A thread that is ending has no thread-locals any more, but may still drop values that send.
     let mut buffer = key.try_with(Cell::take).unwrap_or_default();
     let result = f(&mut buffer);
     if buffer.capacity() <= KEPT_BYTES {

@@ -1,4 +1,4 @@
-//! The sending end: a message goes into the ring, or becomes one packet or several.
+//! The sender of a channel: a message goes into the ring, or becomes one or more packets.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,7 +16,7 @@ use crate::platform::{
     Wait,
 };
 
-/// The most bytes of a message in one packet.
+/// The maximum number of bytes of a message in one packet.
 const MAX_BODY_BYTES: usize = PACKET_BYTES - MAX_HEAD_BYTES;
 
 /// A channel that does not even take parts of this size takes none.
@@ -28,34 +28,36 @@ pub(crate) struct Sender {
     shared: Arc<Shared>,
 }
 
-/// What the clones of a sender share.
+/// The state that the clones of a sender share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Where messages go, unless they stay in this process.
+    /// Sends by the platform's channel, after promotion.
     way: OnceLock<Way>,
-    /// Where they go until then.
+    /// The channel within this process, until then.
     local: Option<Arc<Local>>,
-    /// Under which it is found when it arrives in a message.
+    /// Registers the sender, so that it is found when it arrives in a message.
     pub(super) entry: known::Entry,
-    /// A forked child begins anew: the ring is its parent's, and so may be the lock.
+    /// A forked child starts with an empty one: the ring is its parent's, and the lock may be taken
+    /// for ever.
     lane: PerProcess<Mutex<Lane>>,
     socket_use: SocketUse,
 }
 
-/// How long a message waits for room if neither the ring nor the socket takes it at once. The clock is read only then.
+/// How long a message waits for room if neither the ring nor the socket takes it at once. The clock
+/// is read only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
     /// As the caller says.
     Caller(Wait),
     /// For [`SEND_PATIENCE`], from when it has to wait.
     Limited,
-    /// For as long as the receiver lives: the sender of a channel with a bound asks for that. For other receivers of this user, which
-    /// have too many descriptors in flight, it waits for [`SEND_PATIENCE`].
+    /// As long as the receiver lives, which the sender of a bounded channel asks for. If other
+    /// receivers of this user have too many file descriptors in flight, for [`SEND_PATIENCE`].
     Bounded,
 }
 
 impl Patience {
-    /// The message has to wait from now on.
+    /// Starts the time if it is not running.
     fn begin(self) -> Patience {
         match self {
             Patience::Limited => Patience::Caller(Wait::at_most(SEND_PATIENCE)),
@@ -71,17 +73,17 @@ impl Patience {
     }
 }
 
-/// A message that was not sent, with those of its attachments that did not leave.
+/// A message that was not sent, with those of its attachments that were not sent either.
 #[derive(Debug)]
 pub(crate) struct SendFailure {
-    /// What was wrong.
+    /// Why it was not sent.
     pub(crate) error: SendError,
-    /// What can be put back. Empty if some of the attachments left.
+    /// The attachments that can be returned. Empty if some of them were sent.
     pub(crate) attachments: Vec<Attachment>,
 }
 
 impl Shared {
-    /// By this way; it is found under `entry`.
+    /// Makes the state of a sender by this way, registered as `entry`.
     pub(super) fn new(way: Way, entry: known::Entry) -> Shared {
         Shared::with(OnceLock::from(way), None, entry)
     }
@@ -91,14 +93,15 @@ impl Shared {
         Shared { way, local, entry, lane, socket_use }
     }
 
-    /// Whether this is the way by which it sends.
+    /// Returns whether it sends by this way.
     pub(super) fn is_by(&self, way: &Way) -> bool {
         self.way.get().is_some_and(|own| {
             let has_same_permits = match (&own.permits, &way.permits) {
                 (Some(own), Some(other)) => own.is_same(other),
                 (own, other) => own.is_none() && other.is_none(),
             };
-            // A peer can put others' permits with it, which may be none, and say something else of the channel.
+            // A peer can combine the channel with other permits, or none, and claim other
+            // capabilities.
             has_same_permits
                 && own.capabilities == way.capabilities
                 && own.packets.is_same(&way.packets)
@@ -120,7 +123,7 @@ impl From<PacketSender> for Sender {
     }
 }
 
-/// Into a channel that has not left this process.
+/// Makes a sender into a channel within this process.
 impl From<Arc<Local>> for Sender {
     fn from(local: Arc<Local>) -> Sender {
         let shared = Shared::with(OnceLock::new(), Some(local), known::Entry::default());
@@ -129,7 +132,7 @@ impl From<Arc<Local>> for Sender {
 }
 
 impl Sender {
-    /// Into the platform's channel; `permits` are needed if it is bounded.
+    /// Makes a sender into the platform's channel; `permits` are needed if it is bounded.
     pub(crate) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Sender {
         Sender {
             shared: Arc::new(Shared::new(Way::new(packets, permits), known::Entry::default())),
@@ -141,13 +144,14 @@ impl Sender {
         PacketSender::connect(name).map(Sender::from)
     }
 
-    /// Takes an attachment as a sender into a channel without a bound: as the one that this process has already, if there is one.
+    /// Converts an attachment into a sender of an unbounded channel: the registered one, if this
+    /// process has it already.
     pub(crate) fn from_attachment(attachment: Attachment) -> io::Result<Sender> {
         let capabilities = Capabilities::ALL;
         Sender::from_entry(MovedSender { channel: attachment, permits: None, capabilities })
     }
 
-    /// Takes the sender out of an entry of a message.
+    /// Converts an entry of a message into a sender.
     pub(crate) fn from_entry(moved: MovedSender<Attachment>) -> io::Result<Sender> {
         let MovedSender { channel, permits, capabilities } = moved;
         let is_rendezvous = capabilities.is_rendezvous();
@@ -162,7 +166,7 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// As [`to_attachment`](Sender::to_attachment).
+    /// The errors of [`to_attachment`](Sender::to_attachment).
     pub(crate) fn to_entry(&self) -> io::Result<MovedSender<Attachment>> {
         let Way { packets, permits, capabilities } = self.way()?;
         let is_rendezvous = permits.as_ref().is_some_and(Permits::is_rendezvous);
@@ -173,24 +177,24 @@ impl Sender {
         })
     }
 
-    /// Whether the channel has a bound, as far as it has left this process.
+    /// Returns whether the channel is bounded, as far as it was promoted.
     pub(crate) fn is_bounded(&self) -> bool {
         self.shared.way.get().is_some_and(|way| way.permits.is_some())
     }
 
-    /// Whether the channel can carry a message with this entry.
+    /// Returns whether the channel can transport a message with this entry.
     pub(crate) fn admits(&self, entry: &Entry<Attachment>) -> bool {
         self.shared.way.get().is_none_or(|way| way.capabilities.admit(entry))
     }
 
-    /// Has it found when it comes back in a message.
+    /// Registers the sender, so that it is found when it comes back in a message.
     pub(crate) fn remember(&self) {
         if let Some(way) = self.shared.way.get() {
             known::add(&self.shared, way);
         }
     }
 
-    /// Whether it is not the only one of those that share everything.
+    /// Returns whether other senders share its state.
     pub(crate) fn has_clones(&self) -> bool {
         Arc::strong_count(&self.shared) > 1
     }
@@ -199,16 +203,16 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// There is no platform's channel yet, and it cannot be made.
+    /// Fails if the channel was not promoted and cannot be.
     pub(crate) fn to_attachment(&self) -> io::Result<Attachment> {
         Ok(Attachment::from_sender(Arc::clone(self.packets()?)))
     }
 
-    /// What the backend sends with. A channel that has been in this process only is the platform's from now on.
+    /// Returns the backend's sender, and promotes a channel that was in this process only.
     ///
     /// # Errors
     ///
-    /// As [`to_attachment`](Sender::to_attachment).
+    /// The errors of [`to_attachment`](Sender::to_attachment).
     pub(crate) fn packets(&self) -> io::Result<&Arc<PacketSender>> {
         self.way().map(|way| &way.packets)
     }
@@ -227,7 +231,8 @@ impl Sender {
         self.shared.lane.get().lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a message could be sent without waiting, as far as the bound of the channel is concerned and if nobody else sends one.
+    /// Returns whether the bound of the channel allows sending a message without blocking, if no
+    /// other thread sends one.
     pub(crate) fn has_room(&self) -> bool {
         match (self.shared.way.get(), &self.shared.local) {
             (Some(way), _) => {
@@ -239,7 +244,7 @@ impl Sender {
         }
     }
 
-    /// Whether the receiver is gone.
+    /// Returns whether the receiver has been dropped.
     pub(crate) fn is_closed(&self) -> bool {
         match (self.shared.way.get(), &self.shared.local) {
             (Some(way), _) => way.packets.is_closed(),
@@ -248,11 +253,14 @@ impl Sender {
         }
     }
 
-    /// Sends a message. When it returns `Ok`, the message survives this process, unless the channel has never left it.
+    /// Sends a message. After it returned `Ok`, the message survives this process, unless the
+    /// channel was never promoted.
     ///
-    /// If the channel is bounded and full, or if the kernel has no room for the message, it waits as `wait` says, and returns
-    /// [`SendError::Full`] or [`SendError::TooManyInFlight`] if there was none in time. [`Wait::Forever`] is for ever only in a channel with a
-    /// bound, and only for its receiver. Else [`SendError::Io`] says that there was no room within [`SEND_PATIENCE`].
+    /// If the channel is bounded and full, or if the kernel has no room for the message, it blocks
+    /// as `wait` says. It fails with [`SendError::Full`] or [`SendError::TooManyInFlight`] if there
+    /// was no room in time. [`Wait::Forever`] is without a limit only in a bounded channel, and
+    /// only for its own receiver. Otherwise it fails with [`SendError::Io`] if there was no room
+    /// within [`SEND_PATIENCE`].
     #[inline]
     pub(crate) fn send(
         &self,
@@ -309,7 +317,7 @@ impl Sender {
             Some(permits) => self.send_bounded(way, permits, body, attachments, wait),
         };
         if let Err(SendFailure { error: SendError::Closed, .. }) = &sent {
-            // A ring would take what comes all the same.
+            // A ring would still accept messages.
             self.lane().leave();
         }
         sent
@@ -325,7 +333,7 @@ impl Sender {
     ) -> Result<(), SendFailure> {
         let leave = loop {
             match permits.take(&way.packets, wait) {
-                // Who was stopped meanwhile is not waited for any more.
+                // The receiver may no longer wait for a thread that was stopped meanwhile.
                 Ok(leave) if leave.is_stale() => {}
                 Ok(leave) => break leave,
                 Err(error) => return Err(SendFailure { error, attachments }),
@@ -342,7 +350,7 @@ impl Sender {
         sent
     }
 
-    /// Says who this process is. It waits for room as [`send`](Sender::send) does in a channel without a bound.
+    /// Sends a HELLO. Blocks for room like [`send`](Sender::send) in an unbounded channel.
     pub(crate) fn say_hello(
         &self,
         introduction: &Introduction,
@@ -360,7 +368,7 @@ impl Sender {
             .map_err(|(error, _)| if wait == Wait::Forever { overdue(error) } else { error })
     }
 
-    /// Has all messages go by socket, as far as this process sends them.
+    /// Sends all messages of this process by socket from now on.
     pub(crate) fn share_no_memory(&self) {
         self.lane().leave();
     }
@@ -396,7 +404,8 @@ impl Sender {
         sent
     }
 
-    /// Sends a message that one packet has room for, by the ring after all if the socket has none. By which of them it went.
+    /// Sends a message that one packet has room for, by the ring after all if the socket has no
+    /// room. Returns by which of them it was sent.
     fn send_by_socket(
         &self,
         packets: &PacketSender,
@@ -454,7 +463,7 @@ impl Sender {
     }
 }
 
-/// The error of a `send` whose patience is over.
+/// Converts the error of a `send` whose time is over.
 #[cold]
 fn overdue(error: SendError) -> SendError {
     let reason = match error {
@@ -471,7 +480,7 @@ fn overdue(error: SendError) -> SendError {
     ))
 }
 
-/// Sends a packet, and waits for room if there is none.
+/// Sends a packet, blocking until there is room.
 fn send_packet(
     packets: &PacketSender,
     head: &Head,
@@ -487,7 +496,7 @@ fn send_packet(
     }
 }
 
-/// Sends a message as several packets. What `patience` says is for all of them.
+/// Sends a message as several packets. `patience` is for all of them together.
 fn send_parts(
     packets: &PacketSender,
     body: &[u8],
@@ -496,7 +505,8 @@ fn send_parts(
     mut part_bytes: usize,
     patience: Patience,
 ) -> Result<(), SendFailure> {
-    // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's differ.
+    // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's
+    // ids differ.
     let id = match platform::unique_id() {
         Ok(id) => id.as_u128(),
         Err(error) => return Err(SendFailure { error: SendError::Io(error), attachments }),
@@ -507,8 +517,9 @@ fn send_parts(
     let mut all_here = true;
     loop {
         let (part, after) = rest.split_at(rest.len().min(part_bytes));
-        // With the last parts: until then they can come back, and a sender of this very channel that is among them does
-        // not keep the channel connected for a receiver that waits for the rest after we were killed.
+        // Sent with the last parts. Until then they can be returned. A sender of this very channel
+        // may be among them. It must not keep the channel connected if this process is killed and
+        // the receiver waits for the rest.
         let leaving =
             if after.is_empty() { attachments.len().min(MAX_PACKET_ATTACHMENTS) } else { 0 };
         let later = attachments.split_off(leaving);
@@ -534,7 +545,8 @@ fn send_parts(
             }
             Err((error, mut unsent)) => {
                 if !matches!(position, Position::First { .. }) {
-                    // The receiver would wait for the rest. If this fails, too, it finds out by itself.
+                    // The receiver would wait for the rest. If this fails, too, the receiver finds
+                    // out by itself.
                     let head = Head::new(Kind::Abort { id }, 0, 0);
                     let _ = packets.send_past_limit(head.as_bytes(), &[], Vec::new());
                 }

@@ -1,9 +1,10 @@
-//! A server for many clients, and how they come to it.
+//! A server for many clients, and the handshake with them.
 //!
-//! The socket that a client connects by is its channel to the server. Before anything else it sends a HELLO with the sender of a
-//! channel for the way back through it. So it needs no answer to have both, and may go on at once; and the server knows by the
-//! HELLO, which the client has finished sending before its `connect` returns, whom there is to be accepted. The server says HELLO
-//! on the way back, too, before anything else and without waiting.
+//! The socket by which a client connects is its channel to the server. The first packet that it
+//! sends is a HELLO with the sender of a channel for the opposite direction. So the client needs no
+//! answer to have both channels, and may continue at once. It has sent the HELLO completely before
+//! its `connect` returns, and from the HELLO the server knows that there is a client to accept. The
+//! server also sends a HELLO as the first packet in the opposite direction, without blocking.
 
 use std::fmt;
 use std::io;
@@ -20,31 +21,31 @@ use crate::platform::{
     Attachment, Listener, PacketSender, Peer, Poller, SendError, ServerName, Wait,
 };
 
-/// How often a client that is turned out before it has said hello tries again: a server that lets in many at a time may have taken
-/// it for one that has nothing to say.
+/// How often a client tries again that was dropped before it has sent its HELLO. A server that
+/// accepts many connections at a time may have taken it for a silent one.
 const ATTEMPTS: usize = 64;
 
-/// How often a call that does not wait looks for a client behind others who are none.
+/// How many connections without a client behind them a call that does not block skips.
 const LOOKS: usize = 64;
 
-/// A channel in each direction, from one side.
+/// One endpoint of a channel in each direction.
 pub(crate) type Connection = (Sender, Receiver);
 
-/// Who is let in.
+/// Decides which peers may connect.
 type Filter = Box<dyn FnMut(&Peer) -> bool + Send>;
 
 /// A server for many clients.
 pub(crate) struct Server {
     name: ServerName,
     lobby: Lobby<WithHandle>,
-    /// What clients are told.
+    /// The content of the HELLO that clients are sent.
     introduction: Introduction,
     /// A mutex so that the server is `Sync`; never contended.
     filter: Mutex<Filter>,
 }
 
 impl Server {
-    /// Takes the name. Only processes of this user and of root are let in.
+    /// Binds the name. Only processes of this user and of root may connect.
     pub(crate) fn bind(name: ServerName, introduction: Introduction) -> io::Result<Server> {
         let listener = Listener::bind_to(&name)?;
         let lobby = Lobby::new(listener)?;
@@ -56,23 +57,25 @@ impl Server {
         Ok(Server { name, lobby, introduction, filter: Mutex::new(Box::new(is_admitted)) })
     }
 
-    /// What it is called.
+    /// Returns its name.
     pub(crate) fn name(&self) -> &ServerName {
         &self.name
     }
 
-    /// From now on, lets in whom `filter` lets in.
+    /// Sets the filter that decides which peers may connect.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn set_filter(&mut self, filter: Filter) {
         self.filter = Mutex::new(filter);
     }
 
-    /// Is ready when somebody comes or says something: [`step`](Server::step) may find a client.
+    /// Returns a poller that is ready when a client connects or sends something:
+    /// [`step`](Server::step) may find a client.
     pub(crate) fn poller(&self) -> &Poller {
         self.lobby.poller()
     }
 
-    /// Waits for a client that has said hello. One that speaks another dialect is an error.
+    /// Blocks until a client has sent its HELLO, as `wait` says. Fails for a client with another
+    /// protocol version or codec.
     pub(crate) fn accept(&mut self, wait: Wait) -> Result<Connection, RecvError> {
         scratch::with_receive_buffer(|buffer| {
             for _ in 0..LOOKS {
@@ -85,8 +88,8 @@ impl Server {
         })
     }
 
-    /// As [`accept`](Server::accept), with `buffer` to receive in; a call that does not wait ends with `Unfinished` when it has looked at
-    /// a few who are no clients.
+    /// Like [`accept`](Server::accept), with `buffer` to receive in. A call that does not block
+    /// ends with `Unfinished` after a few connections without a client.
     pub(crate) fn step(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -96,7 +99,8 @@ impl Server {
         loop {
             let (receiver, (hello, attachments)) = self.lobby.hear_next(buffer, wait, filter)?;
             if let Some(sender) = way_back(attachments) {
-                // Without waiting: a client that has no room for it has to do without. It is for the texts of errors.
+                // Does not block: a client that has no room for it does without. It is for the
+                // texts of errors.
                 let _ = sender.say_hello(&self.introduction, Vec::new(), Wait::Never);
                 return if hello.dialect.is_own() {
                     Ok((sender, receiver))
@@ -117,13 +121,14 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The way back, if that is what came with a HELLO.
+/// Returns the sender of the opposite direction, if that is what came with a HELLO.
 fn way_back(attachments: Vec<Attachment>) -> Option<Sender> {
     let [back] = <[_; 1]>::try_from(attachments).ok()?;
     Sender::from_attachment(back).ok()
 }
 
-/// Connects to the server of that name, if it is one that `is_trusted`, and says hello. It waits while many others are doing so.
+/// Connects to the server of that name, if it is one that `is_trusted`, and sends a HELLO. Blocks
+/// while too many other clients connect.
 pub(crate) fn connect(
     name: &ServerName,
     introduction: &Introduction,

@@ -1,10 +1,11 @@
-//! Many receivers, served in turn.
+//! A receiver set, whose members are served in turn.
 //!
-//! The poller says who became ready; whoever did stays in a queue of the ready until it has been found empty. Members that were
-//! found empty and read shared memory are looked at for a moment before anybody sleeps, and are then asked to be woken. Each
-//! member gives a few messages per turn, and one selection is bounded in messages and bytes, so that a flood from one
-//! member delays neither the others nor the caller. Senders that wait for a rendezvous meet the set while it waits, those of all
-//! members at the same time.
+//! The poller reports which members became ready. A ready member stays in a queue until it was
+//! found empty. The memory of empty members that read rings is checked for a moment before the
+//! thread sleeps; then their senders are asked to wake it. Each member returns a few messages per
+//! turn, and one selection is bounded in messages and bytes. So a flood from one member delays
+//! neither the others nor the caller. Senders that wait for a rendezvous meet the set while it
+//! waits, those of all members at the same time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -23,13 +24,13 @@ use super::spin::{SPIN_NANOS, Seen, Spin, Spun};
 use super::table::Entry;
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
 
-/// Of how many members at most the memory is looked at before going to sleep.
+/// The maximum number of members whose memory is checked before the thread sleeps.
 const SPIN_MEMBERS: usize = 16;
 
-/// How many handles a client of a server is: a receiver and a sender.
+/// How many handles a client of a server takes: a receiver and a sender.
 const HANDLES_PER_CLIENT: usize = 2;
 
-/// How often to look whether members still use shared memory.
+/// How often to check whether members still use shared memory.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Receives from many receivers.
@@ -40,23 +41,25 @@ pub(crate) struct ReceiverSet {
     servers: BTreeMap<u64, Host>,
     ready: VecDeque<u64>,
     news: VecDeque<u64>,
-    /// Those that were found empty and whose senders were not asked to wake anybody.
+    /// Members that were found empty and whose senders were not asked to wake the thread.
     unarmed: Vec<u64>,
-    /// Those that read shared memory.
+    /// Members that read shared memory.
     sharing: Vec<u64>,
-    /// When to look next whether that is still used.
+    /// When to check next whether shared memory is still used.
     sweep_at: Option<Instant>,
     spin: Spin,
-    /// How many selections in a row have not asked the poller.
+    /// How many selections in a row have not called the poller.
     unpolled: u32,
     next_id: u64,
-    /// Members that senders wait to meet: while a selection waits, each of them may be met.
+    /// Members that are rendezvous channels with waiting senders: while a selection blocks, each of
+    /// them may be offered a permit.
     hosts: Vec<u64>,
-    /// Whether to wait for those senders in a selection that does not wait otherwise, ...
+    /// Whether to block for those senders in a selection that does not block otherwise, ...
     trust: Trust,
     /// ... and when, if it has something to return.
     next_moment: Option<Instant>,
-    /// For those who wait on the poller's own descriptor: they must not miss what is left over from a selection.
+    /// Wakes users that poll the poller's own file descriptor: they must not miss what is left over
+    /// from a selection.
     reminder: OnceLock<PollWaker>,
 }
 
@@ -76,7 +79,7 @@ struct Host {
     is_queued: bool,
 }
 
-/// What one selection has taken.
+/// How much one selection has taken.
 #[derive(Debug, Default)]
 struct Taken {
     bytes: usize,
@@ -94,13 +97,14 @@ impl Taken {
 /// What happened to a member.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A message came. Last what its sender calls the type, if it has said so.
+    /// A message arrived. The last field is its sender's name for the type, if it has sent one.
     Message(u64, Vec<u8>, Vec<Entry<Attachment>>, Option<Arc<str>>),
-    /// A client came to a server.
+    /// A client connected to a server.
     Client(u64, Box<Connection>),
-    /// A message came and is lost.
+    /// A message arrived and was discarded.
     Lost(u64, Problem),
-    /// All senders are gone, everything was received; it is a member no more.
+    /// All senders have been dropped and everything was received; the receiver is no longer a
+    /// member.
     Closed(u64),
 }
 
@@ -136,7 +140,7 @@ impl ReceiverSet {
         if is_unarmed {
             self.unarmed.push(id);
             if let Some(reminder) = self.reminder.get() {
-                // Without it, what is there shows with the next thing that happens.
+                // If this fails, its messages are reported with the next event.
                 let _ = reminder.wake();
             }
         }
@@ -155,50 +159,51 @@ impl ReceiverSet {
         self.poller.add_poller(server.poller(), id)?;
         self.next_id += 1;
         self.servers.insert(id, Host { server, is_queued: false });
-        // What the server has seen before it came here, its poller does not report again.
+        // The server's poller does not report again what it has reported before.
         self.queue(id);
         if let Some(reminder) = self.reminder.get() {
-            // Without it, that shows with the next thing that happens.
+            // If this fails, its clients are reported with the next event.
             let _ = reminder.wake();
         }
         Ok(id)
     }
 
-    /// Gives a server back.
+    /// Removes a server and returns it.
     pub(crate) fn remove_server(&mut self, id: u64) -> Option<Server> {
         let host = self.servers.remove(&id)?;
         let _ = self.poller.remove_poller(host.server.poller());
         Some(host.server)
     }
 
-    /// Gives a member back, with all that it has not delivered.
+    /// Removes a member and returns it, with all messages that it has not delivered.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Receiver> {
         let mut member = self.members.remove(&id)?;
         member.receiver.set_hosted(false);
-        // It is not watched any more once its handle is elsewhere; an event that is on its way finds no member.
+        // Once its handle is elsewhere, it is no longer watched; an event that is on its way finds
+        // no member.
         if let Some(packets) = member.receiver.packets() {
             let _ = self.poller.remove(packets);
         }
         Some(member.receiver)
     }
 
-    /// How many members it has.
+    /// Returns the number of members.
     pub(crate) fn len(&self) -> usize {
         self.members.len() + self.servers.len()
     }
 
-    /// A handle that makes a waiting `select` return without events.
+    /// Returns a handle that makes a blocked `select` return without events.
     pub(crate) fn waker(&self) -> io::Result<PollWaker> {
         self.poller.waker()
     }
 
-    /// What can be polled instead of calling `select`.
+    /// Returns what can be polled instead of calling `select`.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn poller(&self) -> &Poller {
         &self.poller
     }
 
-    /// From now on, keeps the poller ready for as long as anything may be left over.
+    /// Keeps the poller ready, from now on, for as long as anything may be left over.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn remind(&self) -> io::Result<()> {
         if self.reminder.get().is_none() {
@@ -211,7 +216,8 @@ impl ReceiverSet {
         Ok(())
     }
 
-    /// Waits for events, and returns at least one unless the wait was over or interrupted by the waker.
+    /// Blocks until there are events, and returns at least one unless the wait was over or
+    /// interrupted by the waker.
     pub(crate) fn select(&mut self, wait: Wait) -> io::Result<Vec<Event>> {
         let mut events = Vec::new();
         let began = if self.hosts.is_empty() { None } else { Some(Instant::now()) };
@@ -221,7 +227,7 @@ impl ReceiverSet {
             self.invite();
             match self.spin(wait) {
                 Spun::Found if self.unpolled % MESSAGES_PER_TURN as u32 != 0 => {}
-                // The others must have their turn.
+                // The other members must have their turn.
                 Spun::Found | Spun::Progress => woken = self.poll(Wait::Never)?,
                 Spun::InVain => {
                     self.arm();
@@ -241,7 +247,7 @@ impl ReceiverSet {
                     self.arm();
                 }
                 if let (Some(reminder), false) = (self.reminder.get(), self.ready.is_empty()) {
-                    // What was received comes first; the next selection tries again.
+                    // What was received is returned first; the next selection tries again.
                     let _ = reminder.wake();
                 }
                 return collected.map(|()| events);
@@ -249,7 +255,7 @@ impl ReceiverSet {
         }
     }
 
-    /// Lets senders that wait for a rendezvous meet this selection, one for each member.
+    /// Offers permits to senders that wait for a rendezvous, one for each member.
     fn invite(&mut self) {
         for id in &self.hosts {
             if let Some(member) = self.members.get_mut(id) {
@@ -258,7 +264,7 @@ impl ReceiverSet {
         }
     }
 
-    /// Takes that back: they meet a set that waits, and not one that has waited.
+    /// Takes the permits back: senders meet a set that waits, not one that has waited.
     fn uninvite(&mut self) {
         let members = &mut self.members;
         self.hosts.retain(|id| {
@@ -269,8 +275,8 @@ impl ReceiverSet {
         });
     }
 
-    /// Waits a moment, once and for all of those senders together, if the selection was over before they could come. It was for one
-    /// that only looks, and for one that always finds something.
+    /// Blocks for a moment, for all waiting senders together, if the selection was over before they
+    /// could send. This is so in one that does not block, and in one that always finds something.
     fn meet(
         &mut self,
         began: Option<Instant>,
@@ -279,7 +285,7 @@ impl ReceiverSet {
         taken: &mut Taken,
     ) -> io::Result<()> {
         let now = Instant::now();
-        // Those that are invited by now were not when it began.
+        // Senders that have a permit by now had none when the selection began.
         let had_time = began.is_some_and(|began| now.duration_since(began) >= MEETING);
         let is_busy = !events.is_empty() && self.next_moment.is_some_and(|at| now < at);
         let may_wait = wait == Wait::Never || !wait.is_over();
@@ -328,7 +334,7 @@ impl ReceiverSet {
         Ok(())
     }
 
-    /// Has the memory that a member shares given back when it is not used any more.
+    /// Has the rings of a member released when they are idle.
     fn watch_memory(&mut self, id: u64) {
         let is_news =
             |member: &&mut Member| !member.is_sharing && member.receiver.options().idle().is_some();
@@ -340,7 +346,7 @@ impl ReceiverSet {
         }
     }
 
-    /// If it is time, gives back the shared memory that is not used any more.
+    /// If it is time, releases idle rings.
     fn sweep(&mut self) {
         let Some(at) = self.sweep_at else { return };
         let now = Instant::now();
@@ -356,7 +362,8 @@ impl ReceiverSet {
         self.sweep_at = if self.sharing.is_empty() { None } else { now.checked_add(SWEEP) };
     }
 
-    /// Looks for a moment whether something comes for those that were active last. If so, they are ready.
+    /// Spins for a moment for the members that were active last. Members that get something become
+    /// ready.
     fn spin(&mut self, wait: Wait) -> Spun {
         let is_for_few = (1..=SPIN_MEMBERS).contains(&self.unarmed.len());
         if !self.ready.is_empty() || !is_for_few || wait == Wait::Never {
@@ -393,7 +400,8 @@ impl ReceiverSet {
         spun
     }
 
-    /// Asks the senders of those that were found empty to wake who waits. Those for whom there is something already are ready.
+    /// Asks the senders of empty members to wake the thread. Members that have something already
+    /// become ready.
     fn arm(&mut self) {
         for index in 0..self.unarmed.len() {
             let id = self.unarmed[index];
@@ -406,7 +414,7 @@ impl ReceiverSet {
         self.unarmed.clear();
     }
 
-    /// Asks the poller who is ready. Whether it was woken.
+    /// Asks the poller which members are ready. Returns whether it was woken.
     fn poll(&mut self, wait: Wait) -> io::Result<bool> {
         self.poller.wait(wait, &mut self.news)?;
         let mut woken = false;
@@ -416,7 +424,7 @@ impl ReceiverSet {
         Ok(woken)
     }
 
-    /// Makes a member ready. Whether it is one.
+    /// Makes a member ready. Returns whether it is a member.
     fn queue(&mut self, id: u64) -> bool {
         let is_queued = match self.members.get_mut(&id) {
             Some(member) => &mut member.is_queued,
@@ -432,7 +440,8 @@ impl ReceiverSet {
         true
     }
 
-    /// Takes what the ready have, in turns, until they have nothing more or it is enough.
+    /// Receives from the ready members, in turns, until they have nothing more or the limit is
+    /// reached.
     fn collect(&mut self, events: &mut Vec<Event>, taken: &mut Taken) -> io::Result<()> {
         scratch::with_receive_buffer(|buffer| {
             loop {
@@ -515,7 +524,7 @@ enum Turn {
 }
 
 impl Member {
-    /// Takes what a member has, up to its turn.
+    /// Receives the messages of a member, up to the limit of its turn.
     fn turn(
         &mut self,
         id: u64,
@@ -553,7 +562,7 @@ impl Member {
 }
 
 impl Host {
-    /// Lets in who has come, up to its turn.
+    /// Accepts the clients of a server, up to the limit of its turn.
     fn turn(
         &mut self,
         id: u64,

@@ -1,8 +1,9 @@
-//! A receiver as its user holds it: it can leave through a shared reference.
+//! A slot holds the user's receiver, which can be moved through a shared reference.
 //!
-//! `serde` serialises `&self`, and serialising a receiver moves it. So the user's receiver is a slot. While a message with the
-//! receiver is on its way out, the slot holds the empty half of a [`Parcel`]; if the message is not sent, the receiver
-//! comes back through it, and if it is, the slot stays empty and says so.
+//! `serde` serialises `&self`, and serialising a receiver moves it. So the user's receiver is a
+//! slot. While a message with the receiver is being sent, the slot holds a [`Parcel`]. If the
+//! message is not sent, the receiver comes back through it. If it is sent, the slot stays empty and
+//! reports that.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,7 +14,7 @@ use super::receiver::Receiver;
 use super::table::MovedReceiver;
 use crate::platform::{Attachment, PacketReceiver, Remains};
 
-/// A place for a receiver.
+/// Holds a receiver, or what stayed after it was moved.
 #[derive(Debug)]
 pub(crate) struct Slot {
     state: RefCell<State>,
@@ -23,13 +24,13 @@ pub(crate) struct Slot {
 enum State {
     Here(Receiver),
     Away {
-        /// What it would come back in.
+        /// Where the receiver would come back.
         parcel: Arc<Parcel>,
         remains: Remains,
     },
 }
 
-/// What a receiver comes back in when the message that it left with was not sent.
+/// Returns a receiver whose message was not sent.
 #[derive(Debug, Default)]
 pub(crate) struct Parcel(Mutex<Option<Receiver>>);
 
@@ -44,14 +45,14 @@ impl Parcel {
     }
 }
 
-/// A receiver that has left, in parts.
+/// A receiver that was moved, in parts.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    /// What goes into the message.
+    /// The parts that go into the message.
     pub(crate) moved: MovedReceiver<Attachment>,
-    /// What there is no room for.
+    /// The parts that there is no room for.
     pub(crate) left_behind: Vec<Unfinished>,
-    /// The way back.
+    /// Returns the receiver if the message is not sent.
     pub(crate) parcel: Arc<Parcel>,
 }
 
@@ -62,11 +63,11 @@ impl From<Receiver> for Slot {
 }
 
 impl Slot {
-    /// Lends the receiver.
+    /// Calls `f` with the receiver.
     ///
     /// # Errors
     ///
-    /// It has left.
+    /// Fails if the receiver was moved.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Receiver) -> R) -> io::Result<R> {
         let mut state = self.state.try_borrow_mut().map_err(|_| in_use())?;
         state.come_back();
@@ -76,7 +77,7 @@ impl Slot {
         }
     }
 
-    /// Lends what stayed of the receiver; `None` if it is here.
+    /// Calls `f` with what stayed of the receiver; returns `None` if it was not moved.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn with_remains<R>(&self, f: impl FnOnce(&Remains) -> R) -> Option<R> {
         match self.state.try_borrow().ok().as_deref() {
@@ -85,11 +86,11 @@ impl Slot {
         }
     }
 
-    /// Takes the receiver out for good, and nobody has borrowed anything of it any more.
+    /// Takes the receiver out for good. Anything lent out of it is no longer used.
     ///
     /// # Errors
     ///
-    /// It has left.
+    /// Fails if the receiver was moved.
     pub(crate) fn into_receiver(self) -> io::Result<Receiver> {
         let mut state = self.state.into_inner();
         state.come_back();
@@ -102,11 +103,12 @@ impl Slot {
         }
     }
 
-    /// Takes out what the backend receives with, for good, if everything that was not delivered is with the operating system.
+    /// Takes the backend's receiver out, for good, if all messages that were not delivered are in
+    /// the operating system.
     ///
     /// # Errors
     ///
-    /// It is not, or the receiver has left.
+    /// Fails if some are not, or if the receiver was moved.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_packets(self) -> Result<PacketReceiver, Slot> {
         let mut state = self.state.into_inner();
@@ -117,16 +119,16 @@ impl Slot {
         }
     }
 
-    /// Sends the receiver on its way.
+    /// Takes the receiver apart so that it can be sent.
     ///
     /// # Errors
     ///
-    /// It has left already, or cannot leave.
+    /// Fails if it was moved already, or cannot be moved.
     pub(crate) fn depart(&self, room: &mut Room) -> io::Result<Departure> {
         let mut state = self.state.try_borrow_mut().map_err(|_| in_use())?;
         state.come_back();
         let parcel = Arc::new(Parcel::default());
-        // For the moment that it takes: an empty parcel is a receiver that has left.
+        // For this moment only: an empty parcel counts as a receiver that was moved.
         let away = State::Away { parcel: Arc::clone(&parcel), remains: Remains::default() };
         match std::mem::replace(&mut *state, away) {
             State::Here(receiver) => match receiver.depart(room) {

@@ -1,4 +1,5 @@
-//! Waiting without going to sleep: to be woken takes longer than what comes within that time, and costs whoever wakes as much.
+//! Spinning before sleeping. Waking up takes longer than many messages take to arrive, and costs
+//! the waking thread as much.
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -7,22 +8,23 @@ use std::{hint, thread};
 
 use crate::platform::{self, Wait};
 
-/// For how many nanoseconds a receiver waits without going to sleep: longer than a wake-up takes, which is some 30 us. If both sides sleep, and
-/// neither waits until the other is awake and has answered, they go on like that.
+/// How many nanoseconds a receiver spins: longer than a wake-up takes, which is some 30 us. If both
+/// peers sleep, and neither spins until the other is awake and has answered, they go on like that.
 pub(super) const SPIN_NANOS: u64 = 50_000;
 
-/// How often it may be in vain in a row before there is a pause.
+/// How often spinning may be in vain in a row before there is a pause.
 const CREDIT: u8 = 4;
 
-/// After how many waits it is tried again, at first and at most.
+/// After how many waits spinning is tried again, at first and at most.
 const PAUSES: RangeInclusive<u32> = 16..=4096;
 
-/// How often somebody who spins looks before looking at the clock.
+/// How many checks are made between two readings of the clock.
 const ROUNDS_PER_CLOCK: u32 = 16;
 
-/// Whether the other side can do anything meanwhile.
+/// Returns whether the peer can run meanwhile.
 pub(super) fn is_worthwhile() -> bool {
-    /// How many processors there are, zero if that was not asked yet. No lock: a forked child could find it locked.
+    /// The number of processors, zero if not known yet. No lock: a forked child could find it
+    /// locked.
     static PROCESSORS: AtomicUsize = AtomicUsize::new(0);
 
     let mut processors = PROCESSORS.load(Ordering::Relaxed);
@@ -33,8 +35,8 @@ pub(super) fn is_worthwhile() -> bool {
     processors > 1
 }
 
-/// Whether it has been worth while lately. Where there are more threads than processors, whoever spins keeps the other side from
-/// running.
+/// Decides whether to spin, from how often that has helped lately. Where there are more threads
+/// than processors, a spinning thread keeps the peer from running.
 #[derive(Debug)]
 pub(super) struct Spin {
     /// For how long, in nanoseconds.
@@ -42,23 +44,23 @@ pub(super) struct Spin {
     credit: u8,
     /// How many waits are left of the pause, ...
     pause: u32,
-    /// ... and how many the last one had, if it has not been worth while since.
+    /// ... and how many the last one had, if spinning has not helped since.
     last_pause: u32,
 }
 
 impl Spin {
-    /// For at most so many nanoseconds.
+    /// Makes one that spins for at most so many nanoseconds.
     pub(super) fn new(nanos: u64) -> Spin {
         Spin { nanos, credit: CREDIT, pause: 0, last_pause: 0 }
     }
 
-    /// From now on, for at most so many nanoseconds.
+    /// Sets the limit to so many nanoseconds.
     pub(super) fn limit(&mut self, nanos: u64) {
         self.nanos = nanos;
     }
 
-    /// Looks until there is something, or it is better to go to sleep, or to look elsewhere. Nothing that a peer does prolongs it, nor does
-    /// it last longer than `wait`.
+    /// Calls `look` until there is something, or it is better to sleep, or to check other sources.
+    /// Nothing that a peer does prolongs it, nor does it last longer than `wait`.
     #[inline]
     pub(super) fn spin(&mut self, wait: Wait, mut look: impl FnMut() -> Seen) -> Spun {
         if self.pause > 0 {
@@ -78,7 +80,7 @@ impl Spin {
                         self.last_pause = 0;
                         return Spun::Found;
                     }
-                    // To take that in may have taken its time.
+                    // Taking that in may have taken time.
                     Seen::Progress => {
                         has_progress = true;
                         break;
@@ -111,22 +113,22 @@ impl Spin {
 /// How spinning ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spun {
-    /// What is waited for is there.
+    /// There is what was waited for.
     Found,
-    /// Part of it came, and more is to be expected. It is time to look at other sources.
+    /// Part of it came, and more is to be expected. It is time to check other sources.
     Progress,
     /// Nothing came.
     InVain,
 }
 
-/// What somebody who spins has seen.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// What is waited for.
+    /// There is what is waited for.
     Something,
-    /// Part of it.
+    /// There is part of it.
     Progress,
-    /// Nothing.
+    /// There is nothing.
     Nothing,
 }
 

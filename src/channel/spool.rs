@@ -1,18 +1,21 @@
-//! What a receiver has received and not delivered, on its way into another process.
+//! The spool of a receiver that moves to another process: the messages that it has received and not
+//! delivered.
 //!
-//! It goes beside the message that the receiver moves in, as sealed memory, and so outside of all limits on messages: what peers have
-//! piled up neither keeps a receiver from moving nor makes it fail to arrive. A little goes in the message itself.
+//! It is sent beside the message that the receiver moves in, as sealed memory, and so outside of
+//! all limits on messages. Messages that peers have piled up neither keep a receiver from moving
+//! nor make it fail to arrive. A short spool is sent in the message itself.
 //!
 //! ```text
-//! record      kind u32, attachments u32, a u128, b u64, c u64, len u64        48 bytes, little-endian
-//!   LOST        a: which message          c: whether that was told
-//!   UNFINISHED  a: which message          b: its length    c: its attachments; and the bytes so far
-//!   WAITING     a: its stamp              b: whether it was too long           and the bytes of a message
-//!   PARTIAL     a: its stamp              b: its length    c: how much of it was passed over; and the bytes so far
+//! record    kind u32, attachments u32, a u128, b u64, c u64, len u64    48 bytes, little-endian
+//!   LOST        a: message id  c: whether an error was reported
+//!   UNFINISHED  a: message id  b: its length  c: its attachments        and the bytes so far
+//!   WAITING     a: its stamp   b: whether it was too long               and the bytes of a message
+//!   PARTIAL     a: its stamp   b: its length  c: how much was skipped   and the bytes so far
 //! ```
 //!
-//! `attachments` counts those of this record; all are in order beside the spool. A PARTIAL belongs to a ring that goes along, in their
-//! order, and there is an empty one for a ring without.
+//! `attachments` counts those of this record; all are in order beside the spool. A PARTIAL belongs
+//! to a ring that moves along, in the order of the rings. There is an empty one for a ring without
+//! an incomplete message.
 
 use std::io;
 
@@ -28,10 +31,11 @@ const UNFINISHED: u32 = 2;
 const WAITING: u32 = 3;
 const PARTIAL: u32 = 4;
 
-/// Nothing was passed over: all is kept.
+/// Nothing was skipped: all bytes are kept.
 const KEPT: u64 = u64::MAX;
 
-/// How many messages a receiver has at most that are unfinished or lost: no honest one has more of either.
+/// The maximum number of incomplete or lost messages of a receiver: no honest one has more of
+/// either.
 const MAX_REMEMBERED: usize = 2 * MAX_UNFINISHED_MESSAGES;
 
 /// How much is read at a time of bytes of which only the length is known.
@@ -40,7 +44,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// How much is read at a time of short records.
 const AHEAD_BYTES: usize = 64 << 10;
 
-/// What is in a spool, with attachments of type `A`.
+/// The content of a spool, with attachments of type `A`.
 #[derive(Debug)]
 pub(crate) struct Contents<A> {
     /// Messages that will not be completed.
@@ -49,7 +53,7 @@ pub(crate) struct Contents<A> {
     pub(crate) unfinished: Vec<Unfinished<A>>,
     /// Whole messages.
     pub(crate) waiting: Vec<Waiting<A>>,
-    /// For each ring that goes along, the message of which fragments were taken in.
+    /// For each ring that moves along, the message of which fragments were taken in.
     pub(crate) partials: Vec<Option<Partial>>,
 }
 
@@ -60,7 +64,7 @@ impl<A> Default for Contents<A> {
     }
 }
 
-/// Numbers of one record.
+/// The numbers of one record.
 struct Head {
     kind: u32,
     attachments: u32,
@@ -100,7 +104,7 @@ impl Head {
 }
 
 impl<A> Contents<A> {
-    /// How long the spool becomes.
+    /// Returns the length of the spool.
     pub(crate) fn len(&self) -> usize {
         let unfinished = self.unfinished.iter().map(|message| message.bytes.len());
         let waiting = self.waiting.iter().map(|message| message.bytes.len());
@@ -109,12 +113,12 @@ impl<A> Contents<A> {
         bytes.map(|len| HEAD_BYTES + len).sum::<usize>() + HEAD_BYTES * self.lost.len()
     }
 
-    /// How many records it becomes.
+    /// Returns the number of its records.
     pub(crate) fn records(&self) -> usize {
         self.lost.len() + self.unfinished.len() + self.waiting.len() + self.partials.len()
     }
 
-    /// Hands the attachments over in their order.
+    /// Returns the attachments in their order.
     pub(crate) fn into_attachments(self) -> Vec<A> {
         let unfinished = self.unfinished.into_iter().flat_map(|m| m.attachments);
         unfinished.chain(self.waiting.into_iter().flat_map(|m| m.attachments)).collect()
@@ -124,7 +128,7 @@ impl<A> Contents<A> {
     ///
     /// # Errors
     ///
-    /// The first of `write`.
+    /// The first error of `write`.
     pub(crate) fn write(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut record = |head: Head, bytes: &[u8]| {
             write(&Head { len: bytes.len() as u64, ..head }.to_bytes())?;
@@ -158,11 +162,13 @@ impl<A> Contents<A> {
         Ok(())
     }
 
-    /// Reads a spool of `len` bytes by `read`, which fills a slice. Attachments are taken in their order.
+    /// Reads a spool of `len` bytes by `read`, which fills a slice. Attachments are taken in their
+    /// order.
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is none or has more than `max_records`, and those of `read`.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the spool is not valid or has more than
+    /// `max_records`, and the errors of `read`.
     pub(crate) fn read(
         mut len: u64,
         max_records: usize,
@@ -217,12 +223,13 @@ impl<A> Contents<A> {
     }
 }
 
-/// Reads short pieces in long ones: a spool may have very many, and to read costs a system call.
+/// Reads ahead in long pieces: a spool may have very many short records, and each read costs a
+/// system call.
 struct Ahead<R> {
     bytes: Vec<u8>,
     /// How many of them were used.
     position: usize,
-    /// How many were not read.
+    /// How many bytes were not read.
     left: u64,
     read: R,
 }

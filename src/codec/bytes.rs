@@ -1,7 +1,8 @@
 //! Recognises sequences of bytes, which to serde are sequences like others.
 //!
-//! Whether two types are the same is known to the compiler. It is asked by their names, because types that may borrow have no other
-//! identity; a name that is spelled otherwise one day costs only speed.
+//! The compiler knows whether two types are the same. Types are compared by their names, because
+//! types that may borrow have no other identity. If a name is spelled otherwise one day, this costs
+//! only speed.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -9,22 +10,25 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// Whether items of this type are references to a `u8`, which have one way to be serialised.
+/// Returns whether items of this type are references to a `u8`, which can be serialised in one way
+/// only.
 #[inline]
 pub(super) fn are_lent<T>() -> bool {
     type_name::<T>() == type_name::<&u8>()
 }
 
-/// Whether this seed takes a `u8`, which it has one way to do.
+/// Returns whether this seed takes a `u8`, which it can do in one way only.
 #[inline]
 pub(super) fn are_wanted_by<T>() -> bool {
     type_name::<T>() == type_name::<PhantomData<u8>>()
 }
 
-/// What `V` makes of a sequence of bytes, if that is known without it: if `V` is the visitor that serde makes a `Vec<u8>` with.
-/// Boxed and counted slices are made of one. `take` takes the bytes, if they are there to be taken, and is called only then.
+/// Returns what `V` makes of a sequence of bytes, if that is known without it. This is so if `V` is
+/// the visitor with which serde makes a `Vec<u8>`. Boxed and counted slices are made of one. `take`
+/// takes the bytes, if they are available, and is called only then.
 ///
-/// Serde pushes one element after the other, and no compiler knows that there is room for all of them.
+/// Serde pushes one element after the other, and no compiler knows that there is room for all of
+/// them.
 #[inline]
 pub(super) fn collect<'de, V: Visitor<'de>, E>(
     take: impl FnOnce() -> Result<Option<&'de [u8]>, E>,
@@ -39,7 +43,8 @@ pub(super) fn collect<'de, V: Visitor<'de>, E>(
     Ok(value)
 }
 
-/// What the visitor is called that serde makes a `Vec<u8>` with. It has no public name, so serde itself is asked.
+/// Returns the type name of the visitor with which serde makes a `Vec<u8>`. It has no public name,
+/// so serde itself is asked.
 #[inline]
 fn visitor_of_vec() -> &'static str {
     match Vec::<u8>::deserialize(Probe) {
@@ -48,7 +53,7 @@ fn visitor_of_vec() -> &'static str {
     }
 }
 
-/// A deserializer that finds out who visits it.
+/// A deserializer that finds out which visitor it gets.
 struct Probe;
 
 /// The name of a visitor of a sequence.
@@ -89,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// A deserializer of bytes for those who let them be collected.
+    /// A deserializer of bytes for visitors that let them be collected.
     struct Lent(Option<&'static [u8]>);
 
     impl<'de> Deserializer<'de> for Lent {

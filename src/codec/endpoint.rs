@@ -1,9 +1,10 @@
-//! What is written into the user's bytes of the endpoints, handles and memory in a message: the number of the
-//! [entry](crate::channel::table) that each of them has.
+//! Encodes the endpoints, handles and memory in a message: the user's bytes contain the number of
+//! the [entry](crate::channel::table) that each of them has.
 //!
-//! Only the message's own format has a place for them. A value may write itself, or a part of itself, in another one while it is
-//! being sent, and endpoints in that would go into the message all the same, with nobody to take them out. What can be known
-//! of another format is whether people can read it; ours cannot be read.
+//! Only the message's own format has a place for them. While a value is being sent, it may encode
+//! itself, or a part of itself, in another format. Endpoints in that would go into the message all
+//! the same, and would never be taken out. Another format only says whether it is human-readable;
+//! strait's own is not.
 
 use std::io;
 
@@ -16,7 +17,7 @@ use crate::channel::table::{Access, Entry, MovedMemory};
 use crate::channel::{Sender, Slot};
 use crate::platform::{Attachment, Memory, MemoryReader, MemoryWriter};
 
-/// Writes a sender.
+/// Encodes a sender.
 pub(crate) fn serialize_sender<S: Serializer>(
     sender: &Sender,
     serializer: S,
@@ -26,14 +27,14 @@ pub(crate) fn serialize_sender<S: Serializer>(
     serializer.serialize_u32(number)
 }
 
-/// Reads a sender into a channel without a bound.
+/// Decodes a sender into an unbounded channel.
 pub(crate) fn deserialize_sender<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Sender, D::Error> {
     read_sender(deserializer, Bound::None)
 }
 
-/// Reads a sender into a channel that may have a bound.
+/// Decodes a sender into a channel that may be bounded.
 pub(crate) fn deserialize_bounded_sender<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Sender, D::Error> {
@@ -49,7 +50,7 @@ fn read_sender<'de, D: Deserializer<'de>>(
     scope::detach_sender(number, bound).map_err(D::Error::custom)
 }
 
-/// Writes a receiver, which leaves its slot.
+/// Encodes a receiver, which moves out of its slot.
 pub(crate) fn serialize_receiver<S: Serializer>(
     slot: &Slot,
     serializer: S,
@@ -59,7 +60,7 @@ pub(crate) fn serialize_receiver<S: Serializer>(
     serializer.serialize_u32(number)
 }
 
-/// Reads a receiver.
+/// Decodes a receiver.
 pub(crate) fn deserialize_receiver<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Slot, D::Error> {
@@ -68,7 +69,7 @@ pub(crate) fn deserialize_receiver<'de, D: Deserializer<'de>>(
     scope::detach_receiver(number).map(Slot::from).map_err(D::Error::custom)
 }
 
-/// Writes shared memory; none is the empty one.
+/// Encodes shared memory; `None` is empty memory.
 pub(crate) fn serialize_memory<S: Serializer>(
     memory: Option<&Memory>,
     serializer: S,
@@ -77,14 +78,14 @@ pub(crate) fn serialize_memory<S: Serializer>(
     write_memory(memory.map(of), Access::Fixed, serializer)
 }
 
-/// Reads shared memory.
+/// Decodes shared memory.
 pub(crate) fn deserialize_memory<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Memory>, D::Error> {
     read_memory(deserializer, Access::Fixed, Attachment::into_memory)
 }
 
-/// Writes the writer of shared memory; none is that of the empty one.
+/// Encodes the writer of shared memory; `None` is that of empty memory.
 pub(crate) fn serialize_memory_writer<S: Serializer>(
     memory: Option<&MemoryWriter>,
     serializer: S,
@@ -93,14 +94,14 @@ pub(crate) fn serialize_memory_writer<S: Serializer>(
     write_memory(memory.map(of), Access::Write, serializer)
 }
 
-/// Reads the writer of shared memory.
+/// Decodes the writer of shared memory.
 pub(crate) fn deserialize_memory_writer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<MemoryWriter>, D::Error> {
     read_memory(deserializer, Access::Write, Attachment::into_memory_writer)
 }
 
-/// Writes a reader of shared memory; none is that of the empty one.
+/// Encodes a reader of shared memory; `None` is that of empty memory.
 pub(crate) fn serialize_memory_reader<S: Serializer>(
     memory: Option<&MemoryReader>,
     serializer: S,
@@ -109,14 +110,14 @@ pub(crate) fn serialize_memory_reader<S: Serializer>(
     write_memory(memory.map(of), Access::Read, serializer)
 }
 
-/// Reads a reader of shared memory.
+/// Decodes a reader of shared memory.
 pub(crate) fn deserialize_memory_reader<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<MemoryReader>, D::Error> {
     read_memory(deserializer, Access::Read, Attachment::into_memory_reader)
 }
 
-/// Writes memory that has so many bytes.
+/// Encodes memory that has so many bytes.
 fn write_memory<S: Serializer>(
     memory: Option<io::Result<(Attachment, usize)>>,
     access: Access,
@@ -131,7 +132,7 @@ fn write_memory<S: Serializer>(
     number.serialize(serializer)
 }
 
-/// Reads memory that `take` makes of an attachment and so many bytes.
+/// Decodes memory that `take` makes of an attachment and so many bytes.
 fn read_memory<'de, D: Deserializer<'de>, M>(
     deserializer: D,
     access: Access,
@@ -146,7 +147,7 @@ fn read_memory<'de, D: Deserializer<'de>, M>(
     memory.transpose().map_err(D::Error::custom)
 }
 
-/// Writes a handle of the operating system.
+/// Encodes a handle of the operating system.
 pub(crate) fn serialize_handle<S: Serializer>(
     handle: Attachment,
     serializer: S,
@@ -156,7 +157,7 @@ pub(crate) fn serialize_handle<S: Serializer>(
     serializer.serialize_u32(number)
 }
 
-/// Reads a handle of the operating system.
+/// Decodes a handle of the operating system.
 pub(crate) fn deserialize_handle<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Attachment, D::Error> {

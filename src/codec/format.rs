@@ -1,8 +1,9 @@
-//! The wire format of values: bincode 2, fixed-width and little-endian. To replace it, replace this file.
+//! The wire format of values: bincode 2, fixed-width and little-endian. To replace it, replace this
+//! file.
 //!
-//! The limit on the size of a message is enforced where a message grows and, when reading, by the length of the message
-//! itself: what could be larger than that is read under the eyes of the [`Guard`]. So bincode's own counter is
-//! not needed, and costs nothing.
+//! The limit on the size of a message is enforced where a message grows. When reading, the length
+//! of the message itself enforces it: whatever could be larger is read under the control of the
+//! [`Guard`]. So bincode's own counter is not needed, and costs nothing.
 
 use std::cell::{Cell, RefCell};
 
@@ -21,14 +22,15 @@ use super::writing::Whole;
 use super::{FormatError, NotSelfDescribing};
 use crate::channel::frame::CODEC;
 
-/// Which format of values this is, in every packet. One that writes anything differently has another number, also if it is
-/// another version of the same crate: two processes with different numbers do not exchange values.
+/// The number of this format of values, in every packet. A format that writes anything differently
+/// has another number, also if it is another version of the same crate. Processes with different
+/// numbers do not exchange values.
 const ID: u8 = 1;
 
-/// What it is called in the texts of errors.
+/// Its name in the texts of errors.
 pub(super) const NAME: &str = "bincode";
 
-/// What this version calls the formats that there are.
+/// Returns the name of a format.
 pub(super) fn name_of(id: u8) -> Option<&'static str> {
     match id {
         ID => Some(NAME),
@@ -43,10 +45,10 @@ type Config = Configuration<LittleEndian, Fixint, NoLimit>;
 
 const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
-/// How much a buffer grows at the least.
+/// How much a buffer grows at least.
 const MIN_GROWTH: usize = 256;
 
-/// Writes the encoded form of `value` into `buffer`, which is empty, if it has at most `limit` bytes.
+/// Encodes `value` into `buffer`, which is empty, if it has at most `limit` bytes.
 pub(super) fn encode<T: Serialize + ?Sized>(
     value: &T,
     buffer: &mut Vec<u8>,
@@ -58,13 +60,13 @@ pub(super) fn encode<T: Serialize + ?Sized>(
     output.finish()
 }
 
-/// Makes a value of exactly these bytes.
+/// Decodes a value of exactly these bytes.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
     let guard = Guard::new(bytes);
     let mut decoder = OwnedSerdeDecoder::from_reader(&guard.cursor, CONFIG);
     let value = T::deserialize(guard.outermost().watch(decoder.as_deserializer()));
     let value = value.map_err(decoding_problem)?;
-    // A message that has more to say is one of another type.
+    // A message with more bytes is one of another type.
     if guard.cursor.is_at_end() {
         Ok(value)
     } else {
@@ -72,7 +74,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError
     }
 }
 
-/// What went wrong in words. The format's own errors print as Rust code.
+/// Describes an encoding error in words. The format's own errors print as Rust code.
 fn encoding_problem(error: EncodeError) -> FormatError {
     use bincode::serde::EncodeError as SerdeError;
 
@@ -86,7 +88,7 @@ fn encoding_problem(error: EncodeError) -> FormatError {
     }
 }
 
-/// As [`encoding_problem`].
+/// Describes a decoding error in words.
 fn decoding_problem(error: DecodeError) -> FormatError {
     use bincode::serde::DecodeError as SerdeError;
 
@@ -112,7 +114,7 @@ fn decoding_problem(error: DecodeError) -> FormatError {
     }
 }
 
-/// A message, as far as it was not read.
+/// The unread rest of a message.
 #[derive(Debug)]
 pub(super) struct Cursor<'de>(Cell<&'de [u8]>);
 
@@ -129,26 +131,27 @@ impl<'de> Cursor<'de> {
         Some(taken)
     }
 
-    /// Looks at the next `len` bytes, if there are so many.
+    /// Returns the next `len` bytes without taking them, if there are so many.
     #[inline]
     pub(super) fn peek(&self, len: usize) -> Option<&'de [u8]> {
         self.0.get().get(..len)
     }
 
-    /// Looks at the elements of the sequence that is next, if they are bytes and all there.
+    /// Returns the elements of the next sequence without taking them, if they are bytes and all
+    /// there.
     #[inline]
     pub(super) fn peek_bytes(&self) -> Option<&'de [u8]> {
         let (len, rest) = self.0.get().split_first_chunk()?;
         rest.get(..usize::try_from(u64::from_le_bytes(*len)).ok()?)
     }
 
-    /// Takes the sequence that is next, whose elements are these.
+    /// Takes the next sequence, whose elements are these.
     #[inline]
     pub(super) fn take_bytes(&self, elements: &'de [u8]) {
         self.take(size_of::<u64>() + elements.len());
     }
 
-    /// Reads the length of a string or byte string, with the deserializer that was to read the string.
+    /// Reads the length of a string or byte string, with the deserializer of the string.
     pub(super) fn length<D: Deserializer<'de>>(&self, deserializer: D) -> Result<usize, D::Error> {
         let length = u64::deserialize(deserializer)?;
         usize::try_from(length).map_err(|_| D::Error::custom("a string is longer than memory"))
@@ -179,7 +182,7 @@ impl Reader for &Cursor<'_> {
     }
 }
 
-/// A message that is being written. It does not grow beyond a limit.
+/// A message that is being encoded. It does not grow beyond a limit.
 pub(super) struct Output<'b> {
     bytes: RefCell<&'b mut Vec<u8>>,
     limit: usize,
@@ -194,12 +197,12 @@ impl Output<'_> {
         self.elements.set(self.elements.get().saturating_add(elements));
     }
 
-    /// How many bytes there are so far.
+    /// Returns the number of bytes so far.
     pub(super) fn len(&self) -> usize {
         self.bytes.borrow().len()
     }
 
-    /// Looks at the whole message: whether it is one that a receiver takes.
+    /// Checks that the whole message is one that a receiver accepts.
     #[inline]
     fn finish(&self) -> Result<(), FormatError> {
         let len = self.len();
@@ -212,7 +215,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Writes a sequence of `len` items that are `u8`, with the serializer that was to write it.
+    /// Encodes a sequence of `len` items that are `u8`, with the serializer of the sequence.
     #[inline]
     pub(super) fn write_bytes<S, I>(
         &self,
@@ -232,7 +235,7 @@ impl Output<'_> {
         let end = bytes.len() + len;
         bytes.extend(items.take(len).map(|item| {
             let mut byte = Byte(0);
-            // A `u8` takes one byte, always. To drop the result unseen could be a call for each.
+            // A `u8` takes one byte, always. Dropping the result unseen could be a call for each.
             match bincode::serde::encode_into_writer(item, &mut byte, CONFIG) {
                 Ok(()) => byte.0,
                 Err(_) => 0,
@@ -250,7 +253,8 @@ impl Output<'_> {
         format!("the message is larger than {} bytes", self.limit)
     }
 
-    /// Makes room for `len` more bytes. The limit is looked at only where the capacity ends, once per doubling, and in the end.
+    /// Makes room for `len` more bytes. The limit is checked only where the capacity ends, once per
+    /// doubling, and in the end.
     #[cold]
     #[inline(never)]
     fn grow(&self, bytes: &mut Vec<u8>, len: usize) -> Result<(), EncodeError> {
@@ -271,7 +275,7 @@ impl Output<'_> {
     }
 }
 
-/// Whether `len` more bytes fit without growing.
+/// Returns whether `len` more bytes fit without growing.
 #[inline]
 fn fits(bytes: &Vec<u8>, len: usize) -> bool {
     len <= bytes.capacity() - bytes.len()
@@ -280,7 +284,8 @@ fn fits(bytes: &Vec<u8>, len: usize) -> bool {
 impl Writer for &Output<'_> {
     #[inline]
     fn write(&mut self, new: &[u8]) -> Result<(), EncodeError> {
-        // What is written is a few bytes as a rule, so each instruction counts; what is rare stands apart.
+        // Usually a few bytes are written, so each instruction counts; rare cases are kept
+        // separate.
         {
             let mut bytes = self.bytes.borrow_mut();
             if fits(&bytes, new.len()) {
@@ -292,7 +297,7 @@ impl Writer for &Output<'_> {
     }
 }
 
-/// What is written of a `u8`, in a register: a loop over bytes is a copy then.
+/// Takes the encoding of a `u8`, in a register, so that a loop over bytes is a copy.
 struct Byte(u8);
 
 impl Writer for Byte {

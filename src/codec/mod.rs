@@ -1,10 +1,12 @@
-//! Values become messages and messages become values.
+//! Encodes values into messages and decodes messages into values.
 //!
-//! What has no bytes, an endpoint or a handle, becomes an entry of the message's [table]: its `Serialize` impl puts it into the message
-//! that is being encoded on this thread ([`scope`]) and writes the number that it got; its `Deserialize` impl reads the number and
-//! takes the object out of the message that is being decoded. Everything else is the format's business ([`mod@format`]).
-//! On the way there, [`reading`] keeps hostile bytes from costing more than they weigh, [`writing`] keeps from being sent what
-//! [`reading`] would refuse, by the same [`bounds`], and both pass sequences of [`mod@bytes`] on in one piece.
+//! An endpoint or a handle has no bytes, and becomes an entry of the message's [table]. Its
+//! `Serialize` impl puts it into the message that is being encoded on this thread ([`scope`]) and
+//! writes the number of the entry. Its `Deserialize` impl reads the number and takes the object out
+//! of the message that is being decoded. The format encodes everything else ([`mod@format`]).
+//! [`reading`] keeps hostile bytes from costing more than they weigh. [`writing`] refuses to send
+//! what [`reading`] would refuse, by the same [`bounds`]. Both pass sequences of [`mod@bytes`] on
+//! in one piece.
 
 mod bounds;
 mod bytes;
@@ -29,19 +31,20 @@ use crate::channel::{Problem, SendFailure, Sender, limits, scratch};
 use crate::error::{IpcError, SerDeError, TrySendError};
 use crate::platform::{Attachment, SendError, Wait};
 
-/// What goes wrong in the format.
+/// An error of the format.
 pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What goes wrong with types that have to be told what is in a message, as serde's `tag`, `untagged` and `flatten` make them.
+/// The error for types that cannot be decoded from a format that is not self-describing, as serde's
+/// `tag`, `untagged` and `flatten` make them.
 #[derive(Debug, thiserror::Error)]
 #[error("the type has to be told what is in a message, which messages do not say")]
 pub(crate) struct NotSelfDescribing;
 
-/// A peer and this process do not understand each other.
+/// The peer has another protocol version or codec.
 #[derive(Debug)]
 struct Foreign {
     dialect: Dialect,
-    /// What the peer calls its codec.
+    /// The peer's name for its codec.
     codec: Option<Box<str>>,
 }
 
@@ -59,28 +62,28 @@ impl fmt::Display for Foreign {
 
 impl std::error::Error for Foreign {}
 
-/// What a process says of itself that sends and expects values of these types.
+/// Returns the introduction of a process that sends and expects values of these types.
 pub(crate) fn introduction<Sent, Expected>() -> Introduction {
     let (sent, expected) = (type_name::<Sent>(), type_name::<Expected>());
     Introduction { codec: format::NAME, sent: Some(sent), expected: Some(expected) }
 }
 
-/// The same of one that only sends.
+/// Returns the introduction of a process that only sends.
 pub(crate) fn introduction_of_sender<Sent: ?Sized>() -> Introduction {
     Introduction { codec: format::NAME, sent: Some(type_name::<Sent>()), expected: None }
 }
 
-/// What becomes of a value that is sent, in the process that sends it.
+/// What happens to a value that is sent, in the sending process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Its owner keeps it.
+    /// The caller keeps it.
     Kept,
     /// It is dropped.
     Dropped,
 }
 
-/// Sends a value. Waits as [`Sender::send`] does; if the channel is bounded and full, a call that does not wait says so before it
-/// encodes anything for nothing.
+/// Sends a value. Blocks like [`Sender::send`]. If the channel is bounded and full, a call that
+/// does not block fails before it encodes the value.
 pub(crate) fn send<T: Serialize + ?Sized>(
     sender: &Sender,
     value: &T,
@@ -92,7 +95,7 @@ pub(crate) fn send<T: Serialize + ?Sized>(
     }
     scratch::with_send_buffer(|buffer| {
         let scope = scope::Encoding::begin(fate);
-        // If this fails, what was moved into the message comes back when `scope` is dropped.
+        // If this fails, dropping `scope` returns what was moved into the message.
         format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
             .map_err(|error| IpcError::from(SerDeError::of_encoding::<T>(error)))?;
         let Departing { entries, returns, .. } = scope.finish();
@@ -111,7 +114,7 @@ pub(crate) fn send<T: Serialize + ?Sized>(
     })
 }
 
-/// Whether the sender's channel can carry them.
+/// Checks whether the sender's channel can transport the entries.
 fn check_entries(sender: &Sender, entries: &[Entry<Attachment>]) -> Result<(), String> {
     let handles: usize = entries.iter().map(Entry::attachments).sum();
     let most = limits::MAX_MESSAGE_ATTACHMENTS;
@@ -124,7 +127,8 @@ fn check_entries(sender: &Sender, entries: &[Entry<Attachment>]) -> Result<(), S
     }
 }
 
-/// Makes a message of a value that stays in this process. What it takes of the value, and is not kept, is dropped.
+/// Encodes a value that stays in this process. Endpoints that are moved out of the value, and not
+/// kept, are dropped.
 pub(crate) fn pack<T: Serialize>(
     value: &T,
 ) -> Result<(Vec<u8>, Vec<Entry<Attachment>>), SerDeError> {
@@ -135,7 +139,7 @@ pub(crate) fn pack<T: Serialize>(
     Ok((bytes, scope.finish().entries))
 }
 
-/// Makes a value of a message.
+/// Decodes a message.
 pub(crate) fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     entries: Vec<Entry<Attachment>>,
@@ -170,7 +174,7 @@ impl From<Problem> for SerDeError {
     }
 }
 
-/// Makes a value of any bytes: for fuzzing.
+/// Decodes any bytes: for fuzzing.
 pub fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SerDeError> {
     decode(bytes, Vec::new())
 }

@@ -1,13 +1,15 @@
-//! Keeps hostile bytes from costing more than they weigh, and byte sequences from costing more than a copy.
+//! Keeps hostile bytes from costing more than they weigh, and byte sequences from costing more than
+//! a copy.
 //!
 //! A deserializer that passes everything on to the format's own one, and
-//! - counts how deeply values are nested: a message of a few kilobytes could otherwise overflow the stack of whoever receives
-//!   a recursive type;
-//! - counts the elements of sequences and maps: elements without bytes, as of a `Vec<()>`, could otherwise be announced by
-//!   the billion;
-//! - takes strings and byte strings from the message itself, so that they are known to be there before they are copied;
-//! - takes a sequence of `u8` from the message in one piece, instead of asking the format for one byte after the other, and
-//!   makes a `Vec<u8>` of it by a copy.
+//! - counts how deeply values are nested: a message of a few kilobytes could otherwise overflow the
+//!   stack of a process that receives a recursive type;
+//! - counts the elements of sequences and maps: elements without bytes, as of a `Vec<()>`, could
+//!   otherwise be announced by the billion;
+//! - takes strings and byte strings from the message itself, so that they are known to be there
+//!   before they are copied;
+//! - takes a sequence of `u8` from the message in one piece, instead of decoding one byte after the
+//!   other, and makes a `Vec<u8>` of it by a copy.
 
 use std::cell::Cell;
 use std::fmt;
@@ -27,10 +29,10 @@ use super::format::Cursor;
 /// Up to how many bytes the value of an element may be copied carelessly.
 const SMALL: usize = 128;
 
-/// What a message has left.
+/// The budget of a message that is being decoded.
 #[derive(Debug)]
 pub(super) struct Guard<'de> {
-    /// The message, as far as it was not read.
+    /// The unread rest of the message.
     pub(super) cursor: Cursor<'de>,
     /// How many elements its sequences and maps may still announce.
     elements: Cell<usize>,
@@ -39,19 +41,19 @@ pub(super) struct Guard<'de> {
 }
 
 impl<'de> Guard<'de> {
-    /// For a message.
+    /// Makes the budget of a message.
     pub(super) fn new(message: &'de [u8]) -> Guard<'de> {
         let elements = Cell::new(most_elements(message.len()));
         let with_size = Cell::new(most_elements_with_size(message.len()));
         Guard { cursor: Cursor::new(message), elements, with_size }
     }
 
-    /// Where the whole value is.
+    /// Returns the level of the whole value.
     pub(super) fn outermost(&self) -> Level<'_, 'de> {
         Level { guard: self, depth: Depth::OUTERMOST }
     }
 
-    /// Takes the sequence that is next, if its elements are bytes and all there.
+    /// Takes the next sequence, if its elements are bytes and all there.
     #[inline]
     fn take_bytes<E: Error>(&self) -> Result<Option<&'de [u8]>, E> {
         let elements = self.cursor.peek_bytes();
@@ -71,8 +73,8 @@ impl<'de> Guard<'de> {
         Ok(())
     }
 
-    /// Counts elements. Returns whether there are so many that none of them may take up memory; else they are taken to do so, for
-    /// now.
+    /// Counts elements. Returns whether there are so many that none of them may take up memory.
+    /// Otherwise they count as taking up memory for now.
     #[inline]
     fn claim_sequence<E: Error>(&self, elements: usize) -> Result<bool, E> {
         let left = self.elements.get().checked_sub(elements);
@@ -82,20 +84,20 @@ impl<'de> Guard<'de> {
         Ok(with_size.is_none())
     }
 
-    /// They do not.
+    /// Stops counting these elements as taking up memory.
     fn give_back(&self, elements: usize) {
         self.with_size.set(self.with_size.get() + elements);
     }
 }
 
-/// Where in the value the deserializer is.
+/// The level in the value that the deserializer is at.
 pub(super) struct Level<'g, 'de> {
     guard: &'g Guard<'de>,
     depth: Depth,
 }
 
 impl<'de> Level<'_, 'de> {
-    /// Watches over `inner`, which is at this level.
+    /// Wraps `inner`, which is at this level.
     #[inline]
     pub(super) fn watch<T>(&self, inner: T) -> Guarded<'_, 'de, T> {
         Guarded { inner, level: self }
@@ -112,7 +114,8 @@ impl<'de> Level<'_, 'de> {
     }
 }
 
-/// Anything that is watched over. The level is by reference, so that a deserializer with it fits into two registers.
+/// A wrapper that enforces the bounds. The level is by reference, so that a deserializer with it
+/// fits into two registers.
 pub(super) struct Guarded<'g, 'de, T> {
     inner: T,
     level: &'g Level<'g, 'de>,
@@ -165,7 +168,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, 'de, D> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         let level = &self.level.within_unnamed()?;
-        // What is not all there is refused as in other sequences.
+        // A sequence that is not complete is refused like others.
         if let Some(value) = bytes::collect::<V, _>(|| self.level.guard.take_bytes())? {
             return Ok(value);
         }
@@ -219,10 +222,10 @@ impl<'de, D: Deserializer<'de>> Guarded<'_, 'de, D> {
     }
 }
 
-/// A visitor whose nested values are watched, too.
+/// A visitor whose nested values are wrapped, too.
 struct Watched<'g, 'de, V> {
     visitor: V,
-    /// Where the nested values are.
+    /// The level of the nested values.
     level: &'g Level<'g, 'de>,
     /// Whether the number of elements is the peer's choice, not the type's.
     counts: bool,
@@ -251,7 +254,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, 'de, V> {
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
-        // Of a tuple or struct each element has its own type.
+        // Each element of a tuple or struct has its own type.
         let len = if self.counts { inner.size_hint() } else { None };
         let left = match len {
             Some(len) if self.level.guard.claim_sequence(len)? => Left::Units(len),
@@ -284,24 +287,25 @@ impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, 'de, T> 
     }
 }
 
-/// The elements of a sequence. As long as they are asked for as `u8`, they come from the message directly.
+/// The elements of a sequence. As long as they are decoded as `u8`, they come from the message
+/// directly.
 struct Elements<'g, 'de, A> {
     inner: A,
     level: &'g Level<'g, 'de>,
-    /// The bytes that follow, as many as there are elements, while none was read otherwise.
+    /// The bytes that follow, as many as there are elements, while none was decoded otherwise.
     ahead: slice::Iter<'de, u8>,
-    /// How many there were. None of those that were used has been taken from the message yet.
+    /// How many bytes there were. None of the used ones has been taken from the message yet.
     lent: usize,
-    /// How many elements there are that were not taken from the message.
+    /// How many elements were not taken from the message.
     left: Left,
 }
 
 /// How many elements a sequence has left.
 #[derive(Clone, Copy)]
 enum Left {
-    /// So many, says the message.
+    /// So many, according to the message.
     Some(usize),
-    /// The same, and none was asked for yet but those that were lent.
+    /// The same, and only lent ones were decoded yet.
     Untouched(usize),
     /// The same, but they are so many that they may have no size. Nothing is reserved for them.
     Units(usize),
@@ -319,13 +323,13 @@ impl<'g, 'de, A> Elements<'g, 'de, A> {
         Elements { inner, level, ahead: ahead.iter(), lent: ahead.len(), left }
     }
 
-    /// How many elements were used of those that were lent.
+    /// Returns how many of the lent elements were used.
     #[inline]
     fn used(&self) -> usize {
         self.lent - self.ahead.len()
     }
 
-    /// Takes from the message what was used of it.
+    /// Takes the used elements from the message.
     #[inline]
     fn settle(&mut self) {
         if self.lent != 0 {
@@ -386,7 +390,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        // The format does not know of those that were lent.
+        // The format does not know of the lent elements.
         match self.left {
             Left::Some(left) | Left::Untouched(left) => Some(left - self.used()),
             Left::Units(_) => None,
@@ -395,15 +399,15 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, 'de, A> {
     }
 }
 
-/// Apart, so that it is not in the way of everything that is not refused.
+/// Separate, so that it does not slow down everything that is not refused.
 #[cold]
 #[inline(never)]
 fn refused<E: Error>(why: OutOfBounds) -> E {
     E::custom(why)
 }
 
-/// Makes an element of a byte. Apart, because without optimisation the stack frames of all sequences would have room for its
-/// result, also where they are nested deeply.
+/// Makes an element of a byte. Separate, because without optimisation the stack frames of all
+/// sequences would have room for its result, also where they are nested deeply.
 #[inline]
 fn as_element<'de, T: DeserializeSeed<'de>, E: Error>(
     seed: T,
@@ -413,8 +417,8 @@ fn as_element<'de, T: DeserializeSeed<'de>, E: Error>(
     seed.deserialize(byte).map(Some)
 }
 
-/// A seed whose value does not pass through the format's hands: without optimisation, its stack frame would have room for
-/// five of them at each level.
+/// A seed whose value does not pass through the format's code. Without optimisation, its stack
+/// frame would have room for five of them at each level.
 struct Placing<'p, T, V> {
     seed: T,
     place: &'p mut Option<V>,

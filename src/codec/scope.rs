@@ -1,7 +1,8 @@
-//! What the message that is being encoded or decoded on this thread carries: the entries of its [table].
+//! The scope of the message that is being encoded or decoded on this thread: the entries of its
+//! [table].
 //!
-//! Each of the two is a scope that restores what it found: a `Serialize` impl may itself send, and it may fail or panic half
-//! way, and neither may leave anything in another message.
+//! Encoding and decoding each have a scope that restores the previous one. A `Serialize` impl may
+//! itself send, and it may fail or panic half way. Neither may leave anything in another message.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,9 +23,9 @@ thread_local! {
     static DECODING: Current<Arriving> = const { Current::none() };
 }
 
-/// The scope that a thread is in. It is never dropped where it stands: a thread-local with a destructor is gone while the thread
-/// drops its other thread-locals, and these may send and receive, too. Each scope puts back what it found, so at the end of the
-/// thread there is nothing to be dropped.
+/// The scope that a thread is in. It is never dropped in place. A thread-local with a destructor is
+/// unavailable while the thread drops its other thread-locals, and these may send and receive, too.
+/// Each scope restores the previous one, so at the end of the thread there is nothing to drop.
 struct Current<T>(RefCell<ManuallyDrop<Option<T>>>);
 
 impl<T> Current<T> {
@@ -32,7 +33,7 @@ impl<T> Current<T> {
         Current(RefCell::new(ManuallyDrop::new(None)))
     }
 
-    /// Enters a scope, or leaves one. Returns the one before.
+    /// Enters a scope, or leaves one. Returns the previous one.
     #[inline]
     fn replace(key: &'static LocalKey<Current<T>>, scope: Option<T>) -> Option<T> {
         // A target whose thread-locals all have destructors has no scopes at that time.
@@ -47,23 +48,24 @@ impl<T> Current<T> {
     }
 }
 
-/// What leaves with a message.
+/// What is sent with a message.
 #[derive(Debug, Default)]
 pub(crate) struct Departing {
-    /// What the message carries, in the order of their numbers.
+    /// The entries of the message, in the order of their numbers.
     pub(crate) entries: Vec<Entry<Attachment>>,
-    /// What comes back if the message does not leave.
+    /// What comes back if the message is not sent.
     pub(crate) returns: Returns,
     /// Which of the entries are senders.
     senders: Indices,
     /// Whether the value that they belong to is dropped after that.
     is_dropped: bool,
-    /// How much receivers may still take along, once there is one.
+    /// How much may still move with receivers, once there is one.
     room: Option<Box<Room>>,
 }
 
-/// The senders of a message, each of which has one entry however often it is in there. Their addresses say which they are, and belong to
-/// nobody else as long as their attachments hold them.
+/// The senders of a message, each of which has one entry however often the message contains it.
+/// Senders are identified by their addresses, which stay unique as long as their attachments hold
+/// the senders.
 #[derive(Debug, Default)]
 struct Indices {
     /// Most messages with senders have one, and many have the same one again.
@@ -94,18 +96,18 @@ pub(crate) struct Returns(Vec<Return>);
 /// A receiver that was moved into a message.
 #[derive(Debug)]
 struct Return {
-    /// The way back.
+    /// Returns the receiver to its slot.
     parcel: Arc<Parcel>,
     /// The number of its entry.
     number: u32,
-    /// What it could not take along.
+    /// The messages that could not move with it.
     left_behind: Vec<Unfinished>,
-    /// What a sender calls the type that it sends, which is not written.
+    /// The sender's name for the type of its messages, which is not encoded.
     sent_type: Option<Arc<str>>,
 }
 
 impl Returns {
-    /// Gives the receivers back to the slots that they left, from the entries of the message.
+    /// Returns the receivers to their slots, from the entries of the message.
     pub(crate) fn put_back(self, entries: Vec<Entry<Attachment>>) {
         let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
         let mut room = Room::default();
@@ -119,19 +121,20 @@ impl Returns {
         }
     }
 
-    /// The same from the message that was not sent and its attachments: all of them, or none if they have left.
+    /// Returns the receivers from the message that was not sent and its attachments: all of them,
+    /// or none if they were sent.
     pub(crate) fn put_back_from(self, body: &[u8], attachments: Vec<Attachment>) {
         if self.0.is_empty() {
             return;
         }
-        // It was written here, so it can be read, unless its attachments have left.
+        // It was encoded here, so it can be decoded, unless its attachments were sent.
         if let Ok((_, entries)) = table::read(body, attachments, &Limits::LARGEST) {
             self.put_back(entries);
         }
     }
 }
 
-/// Encoding a message: until it is dropped, attachments of this thread go into it.
+/// Encoding a message: until this is dropped, attachments of this thread go into it.
 #[derive(Debug)]
 pub(crate) struct Encoding {
     outer: Option<Departing>,
@@ -145,7 +148,7 @@ impl Encoding {
         Encoding { outer: Current::replace(&ENCODING, Some(departing)) }
     }
 
-    /// Ends it and takes what it collected.
+    /// Ends the message and returns what it collected.
     #[inline]
     pub(crate) fn finish(self) -> Departing {
         Current::replace(&ENCODING, None).unwrap_or_default()
@@ -167,25 +170,27 @@ impl Drop for Encoding {
 ///
 /// # Errors
 ///
-/// None is being encoded on this thread.
+/// Fails if no message is being encoded on this thread.
 pub(crate) fn attach(entry: Entry<Attachment>) -> io::Result<u32> {
     with_encoding(|departing| departing.attach(entry))
 }
 
-/// Puts a sender into the message that is being encoded, unless it is there already, and returns its number.
+/// Puts a sender into the message that is being encoded, unless it is there already, and returns
+/// its number.
 ///
 /// # Errors
 ///
-/// As [`attach`], or it has no handle and cannot get one.
+/// The errors of [`attach`], and an error if the sender has no handle and cannot get one.
 pub(crate) fn attach_sender(sender: &Sender) -> io::Result<u32> {
     with_encoding(|departing| departing.attach_sender(sender))
 }
 
-/// Puts a receiver into the message that is being encoded, and returns its number. `depart` is called only if there is a message.
+/// Puts a receiver into the message that is being encoded, and returns its number. `depart` is
+/// called only if there is a message.
 ///
 /// # Errors
 ///
-/// None is being encoded on this thread, or the receiver cannot leave.
+/// Fails if no message is being encoded on this thread, or the receiver cannot be moved.
 pub(crate) fn attach_receiver(
     depart: impl FnOnce(&mut Room) -> io::Result<Departure>,
 ) -> io::Result<u32> {
@@ -205,7 +210,7 @@ impl Departing {
         if let Some(number) = self.senders.get(address) {
             return Ok(number);
         }
-        // Most that leave for good, as one for a reply does, are not worth remembering.
+        // Most senders that are moved for good, like one for a reply, are not worth registering.
         if !self.is_dropped || sender.has_clones() {
             sender.remember();
         }
@@ -226,26 +231,28 @@ fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Resu
     Current::with(&ENCODING, f).unwrap_or_else(|| Err(not_sent()))
 }
 
-/// What came with a message, and what became of it.
+/// An entry of a received message, and whether it was taken.
 #[derive(Debug)]
 enum Arrived {
     /// It was not taken yet.
     Here(Entry<Attachment>),
-    /// It was taken as a sender, and may be taken as that again.
+    /// It was taken as a sender, and may be taken as a sender again.
     Sender(Sender),
     /// It was taken.
     Taken,
 }
 
-/// What came with the message that is being decoded.
+/// The entries of the message that is being decoded.
 #[derive(Debug)]
 struct Arriving {
     entries: Vec<Arrived>,
-    /// How much receivers may still have with them, once there is one: most messages have none, and pay for its size.
+    /// How much may still move with receivers, once there is one: most messages have none, and do
+    /// without its size.
     room: Option<Box<Room>>,
 }
 
-/// Decoding a message: until it is dropped, what came with it is taken out on this thread. What was not taken is closed then.
+/// Decoding a message: until this is dropped, its entries are taken out on this thread. Entries
+/// that were not taken are closed then.
 #[derive(Debug)]
 pub(crate) struct Decoding {
     outer: Option<Arriving>,
@@ -277,26 +284,30 @@ impl Drop for Decoding {
     }
 }
 
-/// Apart from messages that have none.
+/// Separate from messages that have none.
 #[inline(never)]
 fn close(arriving: Arriving) {
     drop(arriving);
 }
 
-/// Takes the entry of that number out of the message that is being decoded, if it is of the `expected` kind.
+/// Takes the entry of that number out of the message that is being decoded, if it is of the
+/// `expected` kind.
 ///
 /// # Errors
 ///
-/// None is being decoded on this thread, or the peer named an entry that is something else, is not there or was taken before.
+/// Fails if no message is being decoded on this thread. Also fails if the peer's number is of an
+/// entry that is of another kind, does not exist or was taken before.
 fn detach(number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
     with_decoding(|arriving| arriving.take(number, expected))
 }
 
-/// Takes a sender out of the message that is being decoded. The same one may be taken any number of times.
+/// Takes a sender out of the message that is being decoded. The same one may be taken any number of
+/// times.
 ///
 /// # Errors
 ///
-/// The message has none of that number, or none is being decoded on this thread.
+/// Fails if the message has no sender of that number, or no message is being decoded on this
+/// thread.
 pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
     with_decoding(|arriving| {
         if let Some(Arrived::Sender(sender)) = arriving.entries.get(number as usize) {
@@ -313,12 +324,12 @@ pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
     })
 }
 
-/// What a type says of the channel of a sender.
+/// Whether a type allows a bounded channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
-    /// It has none: a send does not wait for messages to be received.
+    /// The channel is unbounded: a send does not block until messages are received.
     None,
-    /// It may have one.
+    /// The channel may be bounded.
     Any,
 }
 
@@ -336,7 +347,8 @@ impl Bound {
 ///
 /// # Errors
 ///
-/// The message has none of that number, or none is being decoded on this thread.
+/// Fails if the message has no receiver of that number, or no message is being decoded on this
+/// thread.
 pub(crate) fn detach_receiver(number: u32) -> io::Result<Receiver> {
     with_decoding(|arriving| {
         let Entry::Receiver(mut moved) = arriving.take(number, EntryKind::Receiver)? else {
@@ -351,7 +363,8 @@ pub(crate) fn detach_receiver(number: u32) -> io::Result<Receiver> {
 ///
 /// # Errors
 ///
-/// The message has none of that number and with that `access`, or none is being decoded on this thread.
+/// Fails if the message has no memory of that number and with that `access`, or no message is being
+/// decoded on this thread.
 pub(crate) fn detach_memory(number: u32, access: Access) -> io::Result<MovedMemory<Attachment>> {
     match detach(number, EntryKind::Memory)? {
         Entry::Memory(memory) if memory.access == access => Ok(memory),
@@ -367,7 +380,8 @@ pub(crate) fn detach_memory(number: u32, access: Access) -> io::Result<MovedMemo
 ///
 /// # Errors
 ///
-/// The message has none of that number, or none is being decoded on this thread.
+/// Fails if the message has no handle of that number, or no message is being decoded on this
+/// thread.
 pub(crate) fn detach_handle(number: u32) -> io::Result<Attachment> {
     match detach(number, EntryKind::Handle)? {
         Entry::Handle(handle) => Ok(handle),
@@ -397,26 +411,26 @@ fn with_decoding<R>(f: impl FnOnce(&mut Arriving) -> io::Result<R>) -> io::Resul
     Current::with(&DECODING, f).unwrap_or_else(|| Err(not_received()))
 }
 
-/// The peer named an entry that is not to be had.
+/// The error if the peer's number is of an entry that is not available.
 fn not_there(number: u32) -> io::Error {
     let text =
         format!("the message carries no endpoint or handle {number}, or it was taken already");
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// The peer named an entry that is something else.
+/// The error if the peer's number is of an entry of another kind.
 fn wrong_kind(number: u32, sent: EntryKind, expected: EntryKind) -> io::Error {
     let text =
         format!("what the message carries under number {number} is {sent} instead of {expected}");
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// There is no message that it could be sent in.
+/// The error if no message is being encoded.
 pub(super) fn not_sent() -> io::Error {
     outside("sent")
 }
 
-/// There is no message that it could be received in.
+/// The error if no message is being decoded.
 pub(super) fn not_received() -> io::Error {
     outside("received")
 }

@@ -1,9 +1,11 @@
-//! Keeps values that no receiver takes from being sent, and byte sequences from costing more than a copy.
+//! Refuses to send values that no receiver accepts, and keeps byte sequences from costing more than
+//! a copy.
 //!
 //! A serializer that passes everything on to the format's own one, and
 //! - refuses to leave out a field of a structure, which no receiver would notice;
-//! - counts how deeply values are nested, and the elements of sequences and maps, as [`reading`](super::reading) does;
-//! - writes a sequence of `u8` into the message in one piece, instead of one byte after the other.
+//! - counts how deeply values are nested, and the elements of sequences and maps, like
+//!   [`reading`](super::reading);
+//! - encodes a sequence of `u8` into the message in one piece, instead of one byte after the other.
 
 use std::fmt;
 
@@ -16,7 +18,7 @@ use super::bounds::{Depth, MAX_WRITTEN_IN_VAIN, OutOfBounds};
 use super::bytes;
 use super::format::Output;
 
-/// Where in the value the serializer is.
+/// The level in the value that the serializer is at.
 #[derive(Clone, Copy)]
 struct Level<'o, 'b> {
     output: &'o Output<'b>,
@@ -41,7 +43,7 @@ struct Writing<'o, 'b, S> {
     level: &'o Level<'o, 'b>,
 }
 
-/// What serialises the elements of something, and their level.
+/// Serialises the elements of something, which are at a level.
 struct Compound<'o, 'b, S> {
     inner: S,
     level: Level<'o, 'b>,
@@ -74,14 +76,15 @@ impl<T: Serialize + ?Sized> Serialize for Whole<'_, '_, '_, T> {
     }
 }
 
-/// Apart, so that it is not in the way of everything that is not refused.
+/// Separate, so that it does not slow down everything that is not refused.
 #[cold]
 #[inline(never)]
 fn refused<E: Error>(why: OutOfBounds) -> E {
     E::custom(why)
 }
 
-/// The format does not say which fields there are: one that is only sometimes there would be read from what follows it.
+/// The format does not say which fields there are: one that is only sometimes there would be read
+/// from what follows it.
 #[cold]
 #[inline(never)]
 fn left_out<E: Error>(field: &str) -> E {
@@ -120,7 +123,7 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
         serialize_unit() serialize_unit_struct(name: &'static str)
     }
 
-    // What has nothing in it is a level like others: the reader does not know before.
+    // An empty value is a level like others: the reader does not know before.
 
     #[inline]
     fn serialize_none(self) -> Result<S::Ok, S::Error> {

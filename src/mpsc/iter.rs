@@ -1,10 +1,10 @@
-//! The iterators over what a receiver receives.
+//! Iterators over the values that a receiver receives.
 
 use serde::de::DeserializeOwned;
 
 use super::Receiver;
 
-/// The iterator that [`Receiver::iter`] returns.
+/// A blocking iterator over received values. [`Receiver::iter`] returns it.
 ///
 /// # Examples
 ///
@@ -28,9 +28,9 @@ impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
     }
 }
 
-/// The iterator that [`Receiver::try_iter`] returns.
+/// A non-blocking iterator over received values. [`Receiver::try_iter`] returns it.
 ///
-/// After it returned `None` it goes on when another value has arrived.
+/// After `next` returned `None`, it returns `Some` again once another value has arrived.
 ///
 /// # Examples
 ///
@@ -54,7 +54,8 @@ impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
     }
 }
 
-/// The iterator that a `for` loop over a [`Receiver`] uses. As [`Iter`], and owns the receiver.
+/// A blocking iterator over received values that owns the receiver. A `for` loop over a
+/// [`Receiver`] uses it.
 ///
 /// # Examples
 ///

@@ -1,6 +1,6 @@
-//! The channels of `std::sync::mpsc`, with ends that can move to other processes.
+//! Channels with the interface of `std::sync::mpsc`, whose endpoints can move to other processes.
 //!
-//! A program that uses std's channels changes its `use` line and runs as before:
+//! A program that uses std's channels changes its `use` line and keeps working:
 //!
 //! ```
 //! use std::thread;
@@ -16,50 +16,51 @@
 //! assert_eq!(receiver.iter().sum::<i32>(), 3);
 //! ```
 //!
-//! Then a thread can become a process: [`Sender`] and [`Receiver`] go there in a message of any
-//! channel of this crate.
+//! Then a thread can become a process: send its [`Sender`] or [`Receiver`] there in a message of
+//! any channel of this crate.
 //!
 //! # What is the same
 //!
 //! Names, signatures and trait impls are those of the stable part of `std::sync::mpsc`, and the
-//! error types are std's own. So is the behaviour: the order of messages, the meaning of a timeout,
-//! when an end learns that the other side has been dropped, and what is still received then.
+//! error types are std's own. The behaviour is the same as well. This covers the order of messages,
+//! the meaning of a timeout, when an endpoint is disconnected, and which messages can still be
+//! received then.
 //!
 //! # What differs
 //!
-//! - Serde encodes the values. Sending takes `T: Serialize`, receiving `T: DeserializeOwned`;
-//!   making, cloning, dropping and showing an end take nothing. A crate that derives them needs
-//!   `serde = { version = "1", features = ["derive"] }` among its dependencies.
-//! - The received value is a copy, and [`send`](Sender::send) drops the one that was sent. The copy
-//!   shares nothing (`Rc`, `Arc`) with the original, and both run their `Drop`. Of values that are
-//!   never received, strait closes the endpoints and handles; it does not run their `Drop` again.
-//! - Serde has to read back what it has written, in a format that does not describe itself. `tag`,
+//! - Values are encoded with serde. To send, `T: Serialize` is required; to receive, `T:
+//!   DeserializeOwned`. Making, cloning, dropping and formatting an endpoint have no bounds. A
+//!   crate that derives these traits needs `serde = { version = "1", features = ["derive"] }` among
+//!   its dependencies.
+//! - The receiver gets a decoded copy, and [`send`](Sender::send) drops the original. The copy
+//!   shares nothing (`Rc`, `Arc`) with the original, and `Drop` runs on both. If a message is never
+//!   received, its endpoints and handles are closed, and no `Drop` of the copy runs.
+//! - The encoding is not self-describing, and serde has to read back what it has written. `tag`,
 //!   `untagged`, `flatten`, `skip_serializing_if` and types such as `serde_json::Value` do not work
 //!   with such formats. Sending a value with `flatten`, or without a field that
-//!   `skip_serializing_if` leaves out, is an error. Receiving a value of one of the other types is
-//!   an error as if the channel were disconnected;
-//!   [`IpcReceiver`](crate::ipc::IpcReceiver) reports which type it is.
-//! - [`SendError`] can also mean that the value could not be sent: its `Serialize` impl failed, it
-//!   is larger than [the limits](crate#what-is-not-guaranteed), or the operating system refused.
-//!   [`Sender::send_ref`] returns the reason.
+//!   `skip_serializing_if` leaves out, fails. Receiving a value of one of the other types fails as
+//!   if the channel were disconnected; [`IpcReceiver`](crate::ipc::IpcReceiver) reports which type
+//!   it is.
+//! - [`SendError`] can also mean that the value could not be sent. This is so if its `Serialize`
+//!   impl failed, it is larger than [the limits](crate#what-is-not-guaranteed), or the operating
+//!   system refused. [`Sender::send_ref`] returns the reason.
 //! - The receiver skips messages that cannot be decoded, and messages with more handles than this
 //!   process has room for. Within a process, only types that serde does not read as it wrote them
 //!   have such messages. From another process they can be of another type, or an attack. An
-//!   [`IpcReceiver`](crate::ipc::IpcReceiver) made of the receiver returns them as errors.
-//! - A receiver that was sent in a message has left: the one that stays behind receives nothing,
-//!   and reports that it is disconnected.
-//! - If the operating system refuses to receive, for want of memory, the call waits and tries
-//!   again; it does not report the end of the channel.
+//!   [`IpcReceiver`](crate::ipc::IpcReceiver) made from the receiver returns them as errors.
+//! - A receiver that was sent in a message is moved. The copy that stays is empty and disconnected.
+//! - If the operating system temporarily refuses to receive, for lack of memory, the call blocks
+//!   and tries again. It does not report disconnection.
 //! - Between processes, `send` of a message with endpoints or other handles [can
 //!   block](crate#what-may-block) until others of them were received, for [ten
 //!   seconds](crate::ipc::SEND_PATIENCE) at most. So a [`Sender`] has
 //!   [`try_send`](Sender::try_send) and [`send_timeout`](Sender::send_timeout), too.
-//! - The ends of a channel are `Send` even if its values are not.
+//! - The endpoints of a channel are `Send` even if its values are not.
 //!
-//! For all errors, [sets](crate::ipc::IpcReceiverSet), [routers](crate::router), streams and
-//! [options](crate::ipc::ChannelOptions), make an [`IpcSender`](crate::ipc::IpcSender) of a
-//! [`Sender`] and an [`IpcReceiver`](crate::ipc::IpcReceiver) of a [`Receiver`], or the other way
-//! round, with `From`: they are ends of the same channel.
+//! An [`IpcSender`](crate::ipc::IpcSender) and an [`IpcReceiver`](crate::ipc::IpcReceiver) have all
+//! errors, [sets](crate::ipc::IpcReceiverSet), [routers](crate::router), streams and
+//! [options](crate::ipc::ChannelOptions). Convert a [`Sender`] or [`Receiver`] to them, or back,
+//! with `From`: the result is an endpoint of the same channel.
 
 mod iter;
 mod receiver;
@@ -76,19 +77,19 @@ pub use sync_sender::{SendTimeoutError, SyncSender};
 
 use crate::channel::{self, Options, Slot};
 
-/// Makes a channel without a bound.
+/// Makes an unbounded channel.
 ///
 /// The channel stays in the memory of this process, without handles or system calls, until one of
-/// its ends is sent in a message; values that were sent before keep their place. So making it takes
-/// a fraction of a microsecond and cannot fail. Sending an end can fail, if this process has no
-/// handle left: see [`try_channel`].
+/// its endpoints is sent in a message. Values that were sent before keep their order. So making it
+/// takes a fraction of a microsecond and cannot fail. Sending an endpoint can fail, if this process
+/// has no handle left: see [`try_channel`].
 ///
-/// After a `fork` the channel belongs to the parent: in the child, sending returns the value in an
+/// After a `fork` the channel belongs to the parent. In the child, sending returns the value in an
 /// error, and receiving reports disconnection.
 ///
 /// # Panics
 ///
-/// If there is no memory, as everything in Rust. It takes no handle of the operating system.
+/// Panics only if memory allocation fails. No handle of the operating system is needed.
 ///
 /// # Examples
 ///
@@ -106,13 +107,13 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender::from(sender), Receiver::from(Slot::from(receiver)))
 }
 
-/// Makes a channel in which at most `bound` values wait to be received, from all processes
-/// together.
+/// Makes a bounded channel: at most `bound` values, from all processes together, can wait to be
+/// received.
 ///
-/// While it is full, `send` blocks until the receiver has received a value. With a bound of zero
-/// (rendezvous) each value goes to a receiver that is waiting for one at that moment. Otherwise it
-/// is as [`channel`]. [`ipc::sync_channel`](crate::ipc::sync_channel) describes bounds between
-/// processes.
+/// While the channel is full, `send` blocks until the receiver has received a value. With a bound
+/// of zero (rendezvous), a value is sent only to a receiver that waits for one at that moment.
+/// Everything else is the same as for [`channel`]. [`ipc::sync_channel`](crate::ipc::sync_channel)
+/// describes bounds between processes.
 ///
 /// # Examples
 ///
@@ -133,19 +134,21 @@ pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
     (SyncSender::from(sender), Receiver::from(Slot::from(receiver)))
 }
 
-/// Makes a channel without a bound, as an object of the operating system from the start.
+/// Makes an unbounded channel that is an object of the operating system from the start.
 ///
-/// A forked child inherits such a channel. And sending one of its ends cannot fail because this
-/// process has no handle left to make one. [`channel`] promises neither.
+/// Use it if a forked child is to inherit the channel. Use it also if sending an endpoint later
+/// must not fail because this process has no handle left to make one. [`channel`] guarantees
+/// neither.
 ///
 /// # Errors
 ///
-/// Those of the operating system, if it has no more handles for this process, say.
+/// Fails with the error of the operating system, for example if it has no more handles for this
+/// process.
 ///
 /// # Platform
 ///
-/// On Linux it has two file descriptors, which are closed on `exec`, as all of this crate: an end
-/// reaches another program in a message.
+/// On Linux the channel has two file descriptors. They are closed on `exec`, like all file
+/// descriptors of this crate: an endpoint reaches another program in a message.
 ///
 /// # Examples
 ///
@@ -164,12 +167,12 @@ pub fn try_channel<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
     Ok((Sender::from(sender), Receiver::from(Slot::from(receiver))))
 }
 
-/// Makes a channel with a bound, as an object of the operating system from the start. As
+/// Makes a bounded channel that is an object of the operating system from the start. It combines
 /// [`try_channel`] and [`sync_channel`].
 ///
 /// # Errors
 ///
-/// As [`try_channel`].
+/// Fails with the errors of [`try_channel`].
 ///
 /// # Examples
 ///

@@ -1,5 +1,5 @@
-//! The receiving end of a channel: what std's errors have no word for is passed over, waited out,
-//! or an end.
+//! The receiver of a channel. Errors that std has no variant for are skipped, retried, or reported
+//! as disconnection.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,18 +17,18 @@ use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
 use crate::platform::Wait;
 
-/// How many messages that cannot be decoded a call passes over that does not wait.
+/// How many messages that cannot be decoded a call skips that does not block.
 const MAX_PASSED_OVER: usize = 1024;
 
-/// How long the operating system is left alone after it refused to receive, at first, and at most.
+/// How long a receiver pauses after the operating system refused to receive, at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The receiving end of a channel.
+/// The receiver of a channel.
 ///
-/// It can be sent in a message, and takes along all values that it has not delivered. The receiver
-/// that stays behind receives nothing, and reports that it is disconnected. If that message is not
-/// sent, the receiver is as before.
+/// It can be sent in a message, and then moves together with all values that were not received yet.
+/// The copy that stays is empty and disconnected. If that message is not sent, the receiver stays
+/// as it was.
 ///
 /// It skips messages that cannot be decoded: see [what differs from std](super#what-differs).
 ///
@@ -57,20 +57,20 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// ```
 pub struct Receiver<T> {
     slot: Slot,
-    /// Gives values, has none.
+    /// Returns values, contains none.
     values: PhantomData<fn() -> T>,
 }
 
 impl<T> Receiver<T> {
-    /// Receives the next value, and blocks until one arrives or the channel is disconnected.
+    /// Receives the next value, blocking until one arrives or the channel is disconnected.
     ///
     /// # Errors
     ///
-    /// [`RecvError`] if no value will ever arrive:
+    /// Returns [`RecvError`] if no value will ever arrive:
     ///
     /// - All senders have been dropped, in all processes, and all values were received.
-    /// - This receiver was moved into a message, or the operating system does not let it receive
-    ///   any more.
+    /// - This receiver was moved into a message, or the operating system permanently refuses to
+    ///   receive.
     /// - A value arrived of a type that [cannot be decoded](super#what-differs), whatever the
     ///   value.
     ///
@@ -84,14 +84,13 @@ impl<T> Receiver<T> {
         self.receive(Wait::Forever).map_err(|_| RecvError)
     }
 
-    /// Receives the next value if it is there. Never blocks.
+    /// Receives the next value if one has arrived. Does not block.
     ///
     /// # Errors
     ///
-    /// - [`Empty`](TryRecvError::Empty) if no value is there, also after skipping a thousand
+    /// - [`Empty`](TryRecvError::Empty) if no value has arrived, also after skipping a thousand
     ///   messages that cannot be decoded.
-    /// - [`Disconnected`](TryRecvError::Disconnected) where [`recv`](Receiver::recv) returns its
-    ///   error.
+    /// - [`Disconnected`](TryRecvError::Disconnected) if [`recv`](Receiver::recv) would fail.
     ///
     /// # Examples
     ///
@@ -106,16 +105,15 @@ impl<T> Receiver<T> {
         })
     }
 
-    /// Receives the next value, and blocks until one arrives or the channel is disconnected, for at
-    /// most `timeout`.
+    /// Receives the next value, blocking until one arrives, the channel is disconnected, or
+    /// `timeout` has passed.
     ///
-    /// Signals do not shorten the wait. A timeout beyond the range of the clock is no limit.
+    /// Signals do not shorten the wait. A timeout beyond the range of the clock never expires.
     ///
     /// # Errors
     ///
     /// - [`Timeout`](RecvTimeoutError::Timeout) if no value arrived in time.
-    /// - [`Disconnected`](RecvTimeoutError::Disconnected) where [`recv`](Receiver::recv) returns
-    ///   its error.
+    /// - [`Disconnected`](RecvTimeoutError::Disconnected) if [`recv`](Receiver::recv) would fail.
     ///
     /// # Examples
     ///
@@ -127,12 +125,15 @@ impl<T> Receiver<T> {
         self.receive(Wait::at_most(timeout))
     }
 
-    /// Receives the next value, blocking until `deadline` at most. A value that is there is received, also if the
-    /// deadline has passed. Std's has this on nightly only.
+    /// Receives the next value, blocking until one arrives, the channel is disconnected, or
+    /// `deadline` is reached.
+    ///
+    /// A value that has arrived is received even if the deadline has passed. In std, this method is
+    /// on nightly only.
     ///
     /// # Errors
     ///
-    /// As [`recv_timeout`](Receiver::recv_timeout).
+    /// Fails with the errors of [`recv_timeout`](Receiver::recv_timeout).
     ///
     /// # Examples
     ///
@@ -156,8 +157,8 @@ impl<T> Receiver<T> {
         self.receive(Wait::Until(deadline))
     }
 
-    /// Returns an iterator over the values. It blocks until each arrives, and ends where
-    /// [`recv`](Receiver::recv) returns an error.
+    /// Returns a blocking iterator over the values. It ends when [`recv`](Receiver::recv) would
+    /// fail.
     ///
     /// # Examples
     ///
@@ -169,7 +170,7 @@ impl<T> Receiver<T> {
         Iter::new(self)
     }
 
-    /// Returns an iterator over the values that are there. It never blocks.
+    /// Returns an iterator over the values that have arrived. It does not block.
     ///
     /// # Examples
     ///
@@ -198,7 +199,7 @@ impl<T> Receiver<T> {
         loop {
             match self.receive_message(wait) {
                 Ok(Ok(value)) => return Ok(value),
-                // That would be so of the next one, too, and the caller would wait for ever.
+                // The next value could not be decoded either, and the caller would block for ever.
                 Ok(Err(error)) if error.is_of_type() => {
                     return Err(RecvTimeoutError::Disconnected);
                 }
@@ -213,7 +214,7 @@ impl<T> Receiver<T> {
                         return Err(RecvTimeoutError::Timeout);
                     }
                 }
-                // It lacks memory, say. Nothing is lost, and there is nothing to wait for but time.
+                // Lack of memory, for example. No message is lost, and only time can help.
                 Err(channel::RecvError::Io(_)) => {
                     if wait.is_over() {
                         return Err(RecvTimeoutError::Timeout);
@@ -231,14 +232,14 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Receives a message, and makes a value of it.
+    /// Receives a message and decodes it.
     fn receive_message(&self, wait: Wait) -> Result<Result<T, SerDeError>, channel::RecvError>
     where
         T: for<'de> Deserialize<'de>,
     {
         scratch::with_receive_buffer(|buffer| {
             let received = self.slot.with(|receiver| receiver.receive(buffer, Purpose::Look, wait));
-            // A receiver that has left does not come back by itself.
+            // A moved receiver does not come back by itself.
             let message = received.map_err(channel::RecvError::Broken)??;
             Ok(codec::decode(message.body.bytes(buffer), message.entries))
         })
@@ -251,14 +252,14 @@ impl<T> From<Slot> for Receiver<T> {
     }
 }
 
-/// The same end, with the methods and errors of `ipc`.
+/// Returns the same endpoint, with the methods and errors of `ipc`.
 impl<T> From<Receiver<T>> for IpcReceiver<T> {
     fn from(receiver: Receiver<T>) -> IpcReceiver<T> {
         IpcReceiver::from(receiver.slot)
     }
 }
 
-/// The same end, with the methods and errors of `std::sync::mpsc`.
+/// Returns the same endpoint, with the methods and errors of `std::sync::mpsc`.
 impl<T> From<IpcReceiver<T>> for Receiver<T> {
     fn from(receiver: IpcReceiver<T>) -> Receiver<T> {
         Receiver::from(receiver.into_slot())
@@ -271,7 +272,8 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// A panic leaves a message received or not received, nothing in between; as in std.
+/// After a panic a message is either received or not received, nothing in between, which is so in
+/// std as well.
 impl<T> UnwindSafe for Receiver<T> {}
 impl<T> RefUnwindSafe for Receiver<T> {}
 

@@ -1,4 +1,4 @@
-//! The sending end of a channel without a bound.
+//! The sender of an unbounded channel.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,11 +14,11 @@ use crate::error::{self, IpcError};
 use crate::ipc::IpcSender;
 use crate::platform::Wait;
 
-/// The sending end of a [`channel`](super::channel).
+/// The sender of a [`channel`](super::channel).
 ///
-/// Clones send into the same channel, from all threads. Sending a sender in a message clones it,
-/// too. The channel is disconnected when the last sender has been dropped, in whatever process.
-/// Senders in messages that were not received count.
+/// Clones send into the same channel, from any thread. Sending a sender in a message clones it,
+/// too. The channel is disconnected when the last sender in any process has been dropped. Senders
+/// in messages that were not received count.
 ///
 /// # Examples
 ///
@@ -39,27 +39,27 @@ use crate::platform::Wait;
 /// ```
 pub struct Sender<T> {
     sender: channel::Sender,
-    /// Has no values. Also covariant, which std's is not: one of `&'static str` will do for one of
-    /// `&'a str`.
+    /// Contains no values. Makes the sender covariant, unlike std's: a sender of `&'static str` can
+    /// be used as a sender of `&'a str`.
     values: PhantomData<fn() -> T>,
 }
 
 impl<T> Sender<T> {
-    /// Sends a value: encodes it and drops it.
+    /// Sends a value into the channel. The value is encoded and dropped.
     ///
-    /// After it returned `Ok`, a receiver in another process receives the value even if this
+    /// After `send` returned `Ok`, a receiver in another process receives the value even if this
     /// process ends. `Ok` does not mean that the value will be received: the receiver can be
     /// dropped before.
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the value, if the receiver has been dropped or the value could not be
-    /// sent. [`send_ref`](Sender::send_ref) returns the reason.
+    /// Returns [`SendError`] with the value if the receiver has been dropped or the value could not
+    /// be sent. [`send_ref`](Sender::send_ref) returns the reason.
     ///
     /// # Blocking
     ///
-    /// It does not block on the receiver. Between processes there are exceptions, above all
-    /// messages with handles, in which it blocks for at most
+    /// `send` does not block until the receiver has received. Between processes there are
+    /// exceptions, above all messages with handles. In these cases `send` blocks for at most
     /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) and then returns the value: see
     /// [`IpcSender::send`](IpcSender#blocking).
     ///
@@ -74,14 +74,14 @@ impl<T> Sender<T> {
         sent.map_err(|_| SendError(value))
     }
 
-    /// Sends a value, if that is possible at once. Never blocks.
+    /// Sends a value if that is possible without blocking. Does not block.
     ///
     /// The unbounded sender of `std::sync::mpsc` has no such method; between processes
     /// [`send`](Sender::send) can block.
     ///
     /// # Errors
     ///
-    /// - [`Full`](TrySendError::Full) where [`send`](IpcSender#blocking) would block.
+    /// - [`Full`](TrySendError::Full) if [`send`](IpcSender#blocking) would block.
     /// - [`Disconnected`](TrySendError::Disconnected) if the receiver has been dropped, or the
     ///   value could not be sent.
     ///
@@ -106,9 +106,11 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends a value, and blocks for at most `timeout` where [`send`](IpcSender#blocking) blocks. A
-    /// timeout beyond the range of the clock is no limit;
-    /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) holds in any case.
+    /// Sends a value, blocking for at most `timeout` where [`send`](IpcSender#blocking) would
+    /// block.
+    ///
+    /// A timeout beyond the range of the clock never expires: then
+    /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) applies, as for `send`.
     ///
     /// # Errors
     ///
@@ -126,12 +128,12 @@ impl<T> Sender<T> {
         self.send_until(value, Wait::at_most(timeout))
     }
 
-    /// Sends a value, and blocks until `deadline` at most where [`send`](IpcSender#blocking)
-    /// blocks.
+    /// Sends a value, blocking until `deadline` at most where [`send`](IpcSender#blocking) would
+    /// block.
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](Sender::send_timeout).
+    /// Fails with the errors of [`send_timeout`](Sender::send_timeout).
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>>
     where
         T: Serialize,
@@ -139,15 +141,15 @@ impl<T> Sender<T> {
         self.send_until(value, Wait::Until(deadline))
     }
 
-    /// Sends a value without taking it, and returns the reason if it was not sent. Blocks as
-    /// [`send`](Sender::send) does.
+    /// Sends a value without taking ownership of it, and returns the reason if it was not sent.
+    /// Blocks like [`send`](Sender::send).
     ///
-    /// Receivers in the value move to the process that receives it: what stays here of them is
-    /// disconnected. If the message is not sent, they stay as they were.
+    /// Receivers in the value move to the process that receives it. The copies that stay here are
+    /// empty and disconnected. If the message is not sent, they stay as they were.
     ///
     /// # Errors
     ///
-    /// As [`IpcSender::send`].
+    /// Fails with the errors of [`IpcSender::send`].
     ///
     /// # Examples
     ///
@@ -173,7 +175,7 @@ impl<T> Sender<T> {
         self.send_within(value, Wait::Forever).map_err(IpcError::from)
     }
 
-    /// Returns whether the receiver has been dropped. As [`IpcSender::is_closed`].
+    /// Returns whether the receiver has been dropped, like [`IpcSender::is_closed`].
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
@@ -203,14 +205,14 @@ impl<T> From<channel::Sender> for Sender<T> {
     }
 }
 
-/// The same end, with the methods and errors of `ipc`.
+/// Returns the same endpoint, with the methods and errors of `ipc`.
 impl<T> From<Sender<T>> for IpcSender<T> {
     fn from(sender: Sender<T>) -> IpcSender<T> {
         IpcSender::from(sender.sender)
     }
 }
 
-/// The same end, with the methods and errors of `std::sync::mpsc`.
+/// Returns the same endpoint, with the methods and errors of `std::sync::mpsc`.
 impl<T> From<IpcSender<T>> for Sender<T> {
     fn from(sender: IpcSender<T>) -> Sender<T> {
         Sender::from(sender.into_core())
@@ -229,7 +231,8 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// A panic leaves a message sent or not sent, nothing in between; as in std.
+/// After a panic a message is either sent or not sent, nothing in between, which is so in std as
+/// well.
 impl<T> UnwindSafe for Sender<T> {}
 impl<T> RefUnwindSafe for Sender<T> {}
 

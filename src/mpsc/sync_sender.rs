@@ -1,4 +1,4 @@
-//! The sending end of a channel with a bound.
+//! The sender of a bounded channel.
 
 use std::error::Error;
 use std::fmt;
@@ -15,10 +15,10 @@ use crate::error;
 use crate::ipc::IpcSyncSender;
 use crate::platform::Wait;
 
-/// The sending end of a [`sync_channel`](super::sync_channel).
+/// The sender of a [`sync_channel`](super::sync_channel).
 ///
-/// As a [`Sender`](super::Sender), it can be cloned and sent in messages. The bound is for all
-/// senders together.
+/// Like a [`Sender`](super::Sender), it can be cloned and sent in messages. All senders of a
+/// channel share one bound.
 ///
 /// # Examples
 ///
@@ -29,19 +29,19 @@ pub struct SyncSender<T> {
 }
 
 impl<T: Serialize> SyncSender<T> {
-    /// Sends a value, and blocks until there is room for it. With a bound of zero it returns when
-    /// the receiver has taken the value.
+    /// Sends a value into the channel, blocking until there is room for it. With a bound of zero,
+    /// it blocks until the receiver has taken the value.
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the value, if the receiver has been dropped or the value could not be
-    /// sent. [`send_ref`](SyncSender::send_ref) returns the reason.
+    /// Returns [`SendError`] with the value if the receiver has been dropped or the value could not
+    /// be sent. [`send_ref`](SyncSender::send_ref) returns the reason.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         let sent = codec::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
         sent.map_err(|_| SendError(value))
     }
 
-    /// Sends a value if there is room for it. Never blocks. With a bound of zero there is room
+    /// Sends a value if there is room for it. Does not block. With a bound of zero, there is room
     /// while the receiver waits for a value.
     ///
     /// # Errors
@@ -57,8 +57,8 @@ impl<T: Serialize> SyncSender<T> {
         }
     }
 
-    /// Sends a value, and blocks until there is room for it, for at most `timeout`. A timeout
-    /// beyond the range of the clock is no limit.
+    /// Sends a value, blocking until there is room for it or `timeout` has passed. A timeout beyond
+    /// the range of the clock never expires.
     ///
     /// # Errors
     ///
@@ -73,21 +73,21 @@ impl<T: Serialize> SyncSender<T> {
         self.send_until(value, Wait::at_most(timeout))
     }
 
-    /// Sends a value, and blocks until there is room for it, until `deadline` at most.
+    /// Sends a value, blocking until there is room for it or `deadline` is reached.
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](SyncSender::send_timeout).
+    /// Fails with the errors of [`send_timeout`](SyncSender::send_timeout).
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.send_until(value, Wait::Until(deadline))
     }
 
-    /// Sends a value without taking it, and blocks until there is room for it. Returns the reason
-    /// if it was not sent. As [`Sender::send_ref`](super::Sender::send_ref).
+    /// Sends a value without taking ownership of it, blocking until there is room for it. Returns
+    /// the reason if it was not sent, like [`Sender::send_ref`](super::Sender::send_ref).
     ///
     /// # Errors
     ///
-    /// As [`IpcSender::send`](crate::ipc::IpcSender::send).
+    /// Fails with the errors of [`IpcSender::send`](crate::ipc::IpcSender::send).
     pub fn send_ref(&self, value: &T) -> Result<(), error::IpcError> {
         self.send_within(value, Wait::Forever).map_err(error::IpcError::from)
     }
@@ -106,7 +106,7 @@ impl<T: Serialize> SyncSender<T> {
 }
 
 impl<T> SyncSender<T> {
-    /// Returns whether the receiver has been dropped. As
+    /// Returns whether the receiver has been dropped, like
     /// [`IpcSender::is_closed`](crate::ipc::IpcSender::is_closed).
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
@@ -123,14 +123,14 @@ impl<T> From<channel::Sender> for SyncSender<T> {
     }
 }
 
-/// The same end, with the methods and errors of `ipc`.
+/// Returns the same endpoint, with the methods and errors of `ipc`.
 impl<T> From<SyncSender<T>> for IpcSyncSender<T> {
     fn from(sender: SyncSender<T>) -> IpcSyncSender<T> {
         IpcSyncSender::from(sender.into_core())
     }
 }
 
-/// The same end, with the methods and errors of `std::sync::mpsc`.
+/// Returns the same endpoint, with the methods and errors of `std::sync::mpsc`.
 impl<T> From<IpcSyncSender<T>> for SyncSender<T> {
     fn from(sender: IpcSyncSender<T>) -> SyncSender<T> {
         SyncSender::from(sender.into_core())
@@ -149,7 +149,8 @@ impl<T> fmt::Debug for SyncSender<T> {
     }
 }
 
-/// A panic leaves a message sent or not sent, nothing in between; as in std.
+/// After a panic a message is either sent or not sent, nothing in between, which is so in std as
+/// well.
 impl<T> UnwindSafe for SyncSender<T> {}
 impl<T> RefUnwindSafe for SyncSender<T> {}
 
@@ -165,8 +166,8 @@ impl<'de, T> Deserialize<'de> for SyncSender<T> {
     }
 }
 
-/// The error of `send_timeout` and `send_deadline`, which returns the value. It has the form of the
-/// unstable one of `std::sync::mpsc`.
+/// The error of `send_timeout` and `send_deadline`. It contains the value, and mirrors the unstable
+/// type of `std::sync::mpsc`.
 ///
 /// # Examples
 ///
@@ -182,7 +183,7 @@ impl<'de, T> Deserialize<'de> for SyncSender<T> {
 /// drop(receiver);
 /// assert_eq!(sender.send_timeout(2, timeout), Err(SendTimeoutError::Disconnected(2)));
 /// ```
-// Not `non_exhaustive`: programs match it exhaustively, as std's `TrySendError`.
+// Not `non_exhaustive`: programs match it exhaustively, like std's `TrySendError`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
     /// There was no room for the value in time.

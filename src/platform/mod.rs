@@ -1,72 +1,119 @@
-//! Platform backends: what strait needs of an operating system, and the one place where it is chosen.
+//! Platform backends: what strait needs of an operating system, and the one place where the backend
+//! is chosen.
 //!
 //! # The contract
 //!
-//! A backend is a module that exports the names listed at the bottom of this file. It moves *packets*: a few bytes and
-//! a few attachments that travel together. It knows nothing of what is in them; framing, reassembly, limits and fairness
-//! are the channel core's. Of every backend the core expects:
+//! A backend is a module that exports the names listed at the bottom of this file. It moves
+//! *packets*: a few bytes and a few attachments that travel together. A backend does not interpret
+//! their content. Framing, reassembly, limits and fairness are the task of the channel core. The
+//! core expects the following of every backend.
 //!
-//! - [`channel`](inprocess::channel) makes a connected pair. Packets of one sender arrive in order, whole or not at all, and a
-//!   packet that was sent before another send began, anywhere, arrives first.
-//! - `PacketSender::send` takes a packet of at most `MAX_PACKET_BYTES`, at best `PACKET_BYTES`, and `MAX_PACKET_ATTACHMENTS`. It hands the
-//!   attachments back if it fails. After it returned `Ok` the packet survives the sender. A dead receiver is `SendError::Closed`, a packet
-//!   that is too large for this very channel `SendError::TooLarge`. If there is no room, it waits for some as [`Wait`] says, and for
-//!   nothing else; `Wait::Never` is one attempt. What had no room in time is `SendError::Full`, or `SendError::TooManyInFlight` if it is not this
-//!   channel that is full. A receiver that goes away ends the wait.
-//! - `PacketSender::send_past_limit` takes a small packet, a few of which have room where `send` finds none. It never waits.
-//! - `PacketSender::is_closed` says whether the receiver is gone, without sending anything.
-//! - `PacketSender::identity` is a number by which another sender into the same channel is found in this process, wherever it came
-//!   from, or `None` where that cannot be told. Two with the same number are the same if `is_same` says so while both are there;
-//!   senders of different channels never are.
-//! - `RingMemory` is memory that its maker can make longer, and whoever has received it can map, without the maker being able to
-//!   make that fail later. `is_affordable` says whether the process can spare what it takes up, if it is wanted for speed alone.
-//!   A backend may have none; then everything goes by packet. `now` is a clock that all processes of a
-//!   `clock_domain` share, and `roughly_now` the same one some milliseconds late, if that takes less time.
-//! - `PacketReceiver::recv` waits as [`Wait`] says, to the nanosecond and whatever signals arrive. `RecvError::Closed` means
-//!   that every sender in every process is gone, those inside undelivered packets included, and that all packets were
-//!   received. What a peer sends is reported in [`Arrival`] and never an error, let alone a panic.
-//! - `PacketReceiver::backlog` says how many bytes of packets are waiting, for whoever is about to stop half way.
-//! - `PacketReceiver::lend` makes the handle that a user polls, where there is such a thing. It is ready when there is a packet, and
-//!   while the core says that there is something else. Whoever waits for a change learns of every packet, and of what the core calls
-//!   news. It stays what it is until the user has no receiver any more, also if the receiver leaves (`depart`, `come_back`).
-//! - `Attachment` is one object in transit: a sender, a receiver, shared memory or an OS handle. It is untyped on some
-//!   platforms, so `into_…` checks what the object is before it is used, and dropping it closes it.
-//! - [`permits`](inprocess::permits) makes a place with some permits in it. Senders take them from there, one at a time and each permit once, and the
-//!   receiver issues further ones. Neither waits for anything that another holder does: not for its memory, not for flags that it sets, not for
-//!   room that it has filled. `issue` may leave some of many to later calls. There can be up to `PermitIssuer::capacity` at a time. How many are
-//!   unclaimed is an estimate, `None` where it cannot be told. `PermitTaker::wait` returns when there may be one, and when the receiver is gone. That there
-//!   will be none, `take` says, or the end of the channel.
-//! - `Poller` watches many receivers. An id is reported at least once after its receiver became ready (a packet came, the
-//!   last sender left), and may not be reported again before `recv` returned `RecvError::Empty`. The cost of `wait`
-//!   depends on the number of ready receivers, not of watched ones. `Registry` adds and removes members from any
-//!   thread, `PollWaker` interrupts `wait` from any thread, never blocks, and shows as id [`WAKE_ID`].
-//!   A poller can be watched by another one, as a receiver is: it is ready when it has something to report, and need not be
-//!   reported again before its own `wait` has found nothing.
-//! - `Spool` is bytes that go beside a message, as an attachment: written once, read in order by the receiver, and unchangeable and
-//!   whole when they arrive.
-//! - `Memory` is shared memory whose content never changes, so that it can be borrowed, and that
-//!   no peer can make inaccessible. Received memory is mapped if the operating system guarantees
-//!   this, and refused if it does not. A backend whose system cannot guarantee it copies what it
+//! ## Packets
+//!
+//! - [`channel`](inprocess::channel) makes a connected sender and receiver. Packets of one sender
+//!   arrive in order, and each arrives whole or not at all. A packet that was sent before another
+//!   send began, in whatever process, arrives first.
+//! - `PacketSender::send` sends a packet of at most `MAX_PACKET_BYTES` and
+//!   `MAX_PACKET_ATTACHMENTS`; `PACKET_BYTES` is the best size. On failure it returns the
+//!   attachments. After it returned `Ok`, the packet survives the sender. It fails with
+//!   `SendError::Closed` if the receiver has been dropped, and with `SendError::TooLarge` if the
+//!   packet is too large for this very channel. If there is no room, it blocks until there is, as
+//!   [`Wait`] says, and blocks for nothing else. `Wait::Never` is one attempt. If there was no room
+//!   in time, it fails with `SendError::Full`, or with `SendError::TooManyInFlight` if it is not
+//!   this channel that is full. Dropping the receiver ends the wait.
+//! - `PacketSender::send_past_limit` sends a small packet. A few of these have room where `send`
+//!   finds none. It does not block.
+//! - `PacketSender::is_closed` returns whether the receiver has been dropped, without sending
+//!   anything.
+//! - `PacketSender::identity` returns a number by which this process finds another sender into the
+//!   same channel, wherever that sender came from. It returns `None` where this cannot be
+//!   determined. Two senders with the same number are the same if `is_same` returns true while both
+//!   exist. Senders of different channels never are.
+//! - `PacketReceiver::recv` blocks as [`Wait`] says, to the nanosecond, regardless of signals.
+//!   `RecvError::Closed` means that every sender in every process has been dropped, those inside
+//!   undelivered packets included, and that all packets were received. What a peer sends is
+//!   reported in [`Arrival`]. It never causes an error or a panic.
+//! - `PacketReceiver::backlog` returns how many bytes of packets wait to be received. A caller that
+//!   is about to stop half way uses it.
+//! - `PacketReceiver::refuse` makes every send fail that begins after it, while every packet that
+//!   was sent can be received. No sender learns that its packet was sent if the packet is then
+//!   discarded.
+//! - `PacketReceiver::lend` makes the handle that a user polls, where the system has such a handle.
+//!   It is ready while there is a packet, and while the core says that there is something else. An
+//!   edge-triggered poller is notified of every packet, and of every change that the core reports.
+//!   The handle stays valid until the user has no receiver any more, even if the receiver is moved
+//!   (`depart`, `come_back`).
+//! - `Attachment` is one object in transit: a sender, a receiver, shared memory or a handle of the
+//!   operating system. It is untyped on some platforms, so `into_…` checks what the object is
+//!   before it is used. Dropping an attachment closes the object.
+//!
+//! ## Shared memory
+//!
+//! - `RingMemory` is memory that its maker can grow. A process that has received it can map it, and
+//!   the maker cannot make the mapping fail later. `is_affordable` returns whether the process can
+//!   spare the resources for a ring that only serves speed. A backend may have no `RingMemory`;
+//!   then everything is sent in packets.
+//! - `now` is a clock that all processes of a `clock_domain` share. `roughly_now` is the same
+//!   clock, some milliseconds late, if that takes less time.
+//! - `Spool` is a sequence of bytes that is sent beside a message, as an attachment. It is written
+//!   once and read in order by the receiver. When it arrives, it is complete and cannot be changed.
+//! - `Memory` is shared memory whose content never changes, so that it can be borrowed, and that no
+//!   peer can make inaccessible. Received memory is mapped if the operating system guarantees this,
+//!   and refused if it does not. A backend whose system cannot guarantee it copies what it
 //!   receives.
-//! - `MemoryWriter` and `MemoryReader` are shared memory that one side writes while the other
+//! - `MemoryWriter` and `MemoryReader` are shared memory that one process writes while the other
 //!   reads. Both copy by `words`, and borrow nothing. Pages are allocated when the memory is made,
-//!   so that no read allocates memory or fails. A process that has only a reader cannot write. Once
-//!   a writer has a reader, `from_memory_writer` fails with `Unsupported`: Linux seals the memory.
-//! - `Listener` is a name that others can connect to; each connection is a new channel, into which its maker may send before it is
-//!   accepted, and even be gone then. Either the name is a new one, or it is a [`ServerName`]: one that a listener has is not given
-//!   to another (`AddrInUse`), what is no name of a listener is left alone (`AlreadyExists`), and what a crash left behind is in
-//!   nobody's way. A name is gone with its listener, and nobody else's is. `connect_to` waits while too many others do. Without
-//!   a listener it is `NotFound`, or `ConnectionRefused` if there was one. `Peer` is who is at the other end.
-//! - `Listener::reserve` puts a handle by, where they are limited, and `release` gives it up for one that is about to come.
-//!   `max_silent_clients` says how many channels are worth having that nothing has come through.
-//! - `PacketReceiver::refuse` makes every send fail that begins after it, while every packet that was sent can be received: nobody
-//!   is told that a packet was sent, and then it is lost.
-//! - `spawn_with` starts a process that inherits one receiver, which it takes by `inherited`. No other process inherits it, whoever else
-//!   starts one at that moment, and `inherited` takes nothing that was not made for it, whatever is in the environment.
-//! - `wait_for_exit` waits for a child process as [`Wait`] says.
-//! - `process_mark` tells a process from its forked children, who have copies of everything in it but not its threads.
-//! - `stack` says where the stack of the calling thread is, or nothing.
-//! - Every handle is closed on `exec` and on drop, and none is made that the user did not ask for.
+//!   so no read allocates memory or fails. A process that has only a reader cannot write. Once a
+//!   writer has a reader, `from_memory_writer` fails with `Unsupported`: Linux seals the memory.
+//!
+//! ## Permits
+//!
+//! - [`permits`](inprocess::permits) makes a semaphore with some permits. Senders take the permits,
+//!   one at a time and each permit once, and the receiver issues further ones.
+//! - Neither taking nor issuing blocks on another holder: not on its memory, not on flags that it
+//!   sets, not on room that it has filled. `issue` may leave some of many permits to later calls.
+//!   There can be up to `PermitIssuer::capacity` permits at a time. The number of unclaimed permits
+//!   is an estimate, and `None` where it cannot be determined.
+//! - `PermitTaker::wait` returns when there may be a permit, and when the receiver has been
+//!   dropped. `take` or the end of the channel tells the caller that there will be none.
+//!
+//! ## Readiness
+//!
+//! - `Poller` watches many receivers. An id is reported at least once after its receiver became
+//!   ready: a packet arrived, or the last sender was dropped. It need not be reported again before
+//!   `recv` has returned `RecvError::Empty`. The cost of `wait` depends on the number of ready
+//!   receivers, not of watched ones.
+//! - `Registry` adds and removes members from any thread. `PollWaker` interrupts `wait` from any
+//!   thread, does not block, and is reported as id [`WAKE_ID`].
+//! - A poller can be watched by another one, like a receiver. It is ready when it has something to
+//!   report, and need not be reported again before its own `wait` has found nothing.
+//!
+//! ## Servers
+//!
+//! - `Listener` is a name that clients can connect to. Each connection is a new channel. The client
+//!   may send into it before the connection is accepted, and may even have exited by then.
+//! - The name is either a new one, or a [`ServerName`]. Binding fails with `AddrInUse` if a
+//!   listener has the name, and with `AlreadyExists` if something other than a listener has it,
+//!   which is left alone. What a crashed process left behind does not prevent binding. The name is
+//!   removed with its listener, and no other listener's name ever is.
+//! - `connect_to` blocks while too many other clients connect. Without a listener it fails with
+//!   `NotFound`, or with `ConnectionRefused` if there was one. `Peer` is the identity of the
+//!   process at the other end.
+//! - `Listener::reserve` sets a handle aside, where handles are limited, and `release` closes it to
+//!   make room for one that is about to arrive. `max_silent_clients` returns how many channels
+//!   without a message are worth keeping.
+//!
+//! ## Processes
+//!
+//! - `spawn_with` starts a process that inherits one receiver, which it takes by `inherited`. No
+//!   other process inherits it, even if another thread starts a process at the same moment.
+//!   `inherited` takes nothing that was not made for it, regardless of the environment.
+//! - `wait_for_exit` blocks until a child process has ended, as [`Wait`] says.
+//! - `process_mark` tells a process from its forked children, which have copies of all its memory
+//!   but not its threads.
+//! - `stack` returns where the stack of the calling thread is, or nothing.
+//! - Every handle is closed on `exec` and on drop, and the backend makes none that the user did not
+//!   ask for.
 
 mod exit;
 mod name;
@@ -103,28 +150,28 @@ use std::io;
 use std::sync::atomic;
 use std::time::{Duration, Instant};
 
-/// Why a writer of memory that has a reader is not sent.
+/// The error for sending the writer of memory that has a reader.
 fn writer_has_readers() -> io::Error {
     let why = "shared memory that has a reader cannot get another writer; send the writer first";
     io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
-/// The id under which a [`PollWaker`] shows.
+/// The id that reports a [`PollWaker`].
 pub const WAKE_ID: u64 = u64::MAX;
 
-/// How long an operation may wait.
+/// How long an operation may block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Not at all.
+    /// Does not block.
     Never,
-    /// Until this instant.
+    /// Blocks until this deadline at most.
     Until(Instant),
-    /// Without limit.
+    /// Blocks without a limit.
     Forever,
 }
 
 impl Wait {
-    /// Waits for `timeout` from now; a timeout that no clock can express is no limit.
+    /// Blocks for `timeout` from now; a timeout that no clock can express is no limit.
     pub fn at_most(timeout: Duration) -> Wait {
         if timeout.is_zero() {
             return Wait::Never;
@@ -132,7 +179,7 @@ impl Wait {
         Instant::now().checked_add(timeout).map_or(Wait::Forever, Wait::Until)
     }
 
-    /// What is left of it: zero once it is over, `None` if it has no end.
+    /// Returns the time that is left: zero once it is over, `None` if there is no limit.
     pub fn remaining(self) -> Option<Duration> {
         match self {
             Wait::Never => Some(Duration::ZERO),
@@ -141,7 +188,7 @@ impl Wait {
         }
     }
 
-    /// Whether it ends earlier than the other.
+    /// Returns whether this deadline is earlier than the other.
     pub fn is_before(self, other: Wait) -> bool {
         match (self, other) {
             (Wait::Until(at), Wait::Until(other)) => at < other,
@@ -151,42 +198,44 @@ impl Wait {
         }
     }
 
-    /// Whether it is over.
+    /// Returns whether the deadline has passed.
     pub fn is_over(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }
 }
 
-/// Where a packet is received, so that it need not be copied once more.
+/// The buffers that a packet is received into, so that it need not be copied once more.
 #[derive(Debug)]
 pub struct Landing<'a> {
-    /// Where its first bytes go.
+    /// Takes the first bytes.
     pub head: &'a mut [u8],
-    /// What those that follow are appended to. A backend may limit them to what there is capacity for.
+    /// The bytes that follow are appended here. A backend may limit them to the spare capacity.
     pub body: &'a mut Vec<u8>,
-    /// What the others are appended to.
+    /// All further bytes are appended here.
     pub rest: &'a mut Vec<u8>,
 }
 
-/// What arrived besides the attachments.
+/// What is known of a received packet, besides its attachments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// How many bytes the packet has.
     pub len: usize,
-    /// The packet was longer than any that strait sends; its rest is gone.
+    /// The packet was longer than any that strait sends; its rest was discarded.
     pub truncated: bool,
-    /// At least one attachment could not be received, because this process has no handles left or may not have that one.
+    /// At least one attachment could not be received, because this process has no handle left or
+    /// may not have that one.
     pub attachments_lost: bool,
 }
 
 /// Why a packet was not sent.
 #[derive(Debug)]
 pub enum SendError {
-    /// The receiver is gone.
+    /// The receiver has been dropped.
     Closed,
-    /// There is no room for it until the receiver has taken some.
+    /// There is no room for the packet until the receiver has received some.
     Full,
-    /// The user has as many handles in packets that were not received, of whatever channels, as the system allows.
+    /// The user has as many handles in packets that were not received, of whatever channels, as the
+    /// system allows.
     TooManyInFlight,
     /// This channel takes only smaller packets.
     TooLarge,
@@ -197,9 +246,9 @@ pub enum SendError {
 /// Why no packet was received.
 #[derive(Debug)]
 pub enum RecvError {
-    /// None came in time.
+    /// No packet arrived in time.
     Empty,
-    /// None will ever come.
+    /// No packet will ever arrive.
     Closed,
     /// The operating system refused this time.
     Io(io::Error),
@@ -207,13 +256,13 @@ pub enum RecvError {
     Broken(io::Error),
 }
 
-/// What became of the attempt to take a permit.
+/// The outcome of taking a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
-    /// It is taken.
+    /// A permit was taken.
     Taken,
-    /// There is none.
+    /// There is no permit now.
     None,
-    /// There will never be one.
+    /// There will never be a permit.
     Closed,
 }

@@ -1,4 +1,4 @@
-//! Child processes, as std has them, and what it does not have.
+//! Child processes with timeouts and optional killing on drop.
 
 use std::io;
 use std::process::{self, ChildStderr, ChildStdin, ChildStdout, ExitStatus};
@@ -7,19 +7,19 @@ use std::time::Duration;
 use super::dying;
 use crate::platform::{self, Wait};
 
-/// How long a process that was killed may take to end while a thread waits for it.
+/// How long a thread blocks until a killed process has ended, at most.
 const DEATH: Duration = Duration::from_secs(2);
 
 /// A child process.
 ///
-/// It is [`std::process::Child`], with timeouts, and optionally killed on drop. As there, dropping
-/// it neither ends the process nor waits for it, unless [`kill_on_drop`](Child::kill_on_drop) was
-/// called: a child that ends later stays in the system's list of processes until this process has
-/// waited for it, or ends.
+/// It wraps [`std::process::Child`], and adds timeouts and an option to kill the process on drop.
+/// Like there, dropping it neither kills the process nor waits for it, unless
+/// [`kill_on_drop`](Child::kill_on_drop) was called. A child that ends later remains a zombie until
+/// this process has waited for it, or ends.
 ///
 /// # Examples
 ///
-/// Any child can become one:
+/// Any `std::process::Child` can be converted:
 ///
 /// ```no_run
 /// use std::process::Command;
@@ -52,14 +52,14 @@ impl Child {
         self.process.get().id()
     }
 
-    /// Sets whether dropping this kills the process, and blocks until it has ended. By default it
-    /// does not.
+    /// Sets whether dropping this value kills the process and blocks until it has ended. By
+    /// default, it does not.
     ///
-    /// It blocks for two seconds at most; usually the system ends a killed process at once. A
-    /// process that takes longer, because it is in an uninterruptible system call or another
-    /// process traces it, is reaped by a later call of this module. It does not wait for a process
-    /// that it must not kill, since that runs as another user now. In a forked child of this
-    /// process, dropping it does nothing.
+    /// Dropping blocks for two seconds at most; usually the kernel ends a killed process at once. A
+    /// process can take longer because it is in an uninterruptible system call or another process
+    /// traces it. A later call of this module reaps it. Dropping does not block for a process that
+    /// it is not permitted to kill, because it now runs as another user. In a forked child of this
+    /// process, dropping this value does nothing.
     ///
     /// # Examples
     ///
@@ -69,47 +69,54 @@ impl Child {
         self
     }
 
-    /// Kills the process: `SIGKILL` on Unix. It does not wait for the end of the process.
+    /// Kills the process, with `SIGKILL` on Unix. Does not wait until it has ended.
     ///
     /// # Errors
     ///
-    /// Those of the operating system. It is `Ok` if the process has ended already.
+    /// Fails with the error of the operating system. Killing a process that has already ended
+    /// returns `Ok`.
     pub fn kill(&mut self) -> io::Result<()> {
         self.process.kill()
     }
 
-    /// Blocks until the process has ended, and returns its exit status. It closes the standard
-    /// input of the process first, in case the process waits for that.
+    /// Blocks until the process has ended, and returns its exit status. Closes the standard input
+    /// of the process first, in case the process waits for that.
     ///
     /// # Errors
     ///
-    /// Those of the operating system.
+    /// Fails with the error of the operating system.
     ///
     /// # Platform
     ///
-    /// On Linux, the kernel keeps no exit status for a process that ignores `SIGCHLD`, or was
-    /// started with that ignored. After the child has ended, this is the error `ECHILD` ("No child
-    /// processes") then, as it is after something else has waited for the child. The same goes for
-    /// [`wait_timeout`](Child::wait_timeout) and [`try_wait`](Child::try_wait).
+    /// On Linux, the kernel keeps no exit status for the children of a process that ignores
+    /// `SIGCHLD`, or was started with it ignored. In this case `wait` blocks until the child has
+    /// ended, and then fails with `ECHILD` ("No child processes"). So it does if something else has
+    /// waited for the child. The same applies to [`wait_timeout`](Child::wait_timeout) and
+    /// [`try_wait`](Child::try_wait).
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         dying::reap();
         drop(self.stdin.take());
         self.process.get_mut().wait()
     }
 
-    /// Blocks until the process has ended, for at most `timeout`, and returns its exit status;
-    /// `None` if it has not ended. As [`wait`](Child::wait), it closes the standard input of the
-    /// process first. It takes no processor time. A timeout beyond the range of the clock is no
-    /// limit.
+    /// Blocks until the process has ended, for at most `timeout`, and returns its exit status, or
+    /// `None` if it has not ended.
+    ///
+    /// Like [`wait`](Child::wait), it closes the standard input of the process first. It does not
+    /// spin. A timeout beyond the range of the clock never expires.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Child::wait).
+    /// Fails with the errors of [`wait`](Child::wait).
     ///
     /// # Platform
     ///
-    /// On Linux before 5.3, if a sandbox forbids `pidfd_open`, without a file descriptor to spare,
-    /// and on other systems it looks at the process every 20 ms.
+    /// In these cases it checks the process every 20 ms instead of sleeping until it has ended:
+    ///
+    /// - on Linux before 5.3
+    /// - if a sandbox forbids `pidfd_open`
+    /// - if this process has no file descriptor left
+    /// - on other systems
     ///
     /// # Examples
     ///
@@ -120,18 +127,18 @@ impl Child {
         platform::wait_for_exit(self.process.get_mut(), Wait::at_most(timeout))
     }
 
-    /// Returns the exit status if the process has ended, and `None` if not. Never blocks, and does
-    /// not close the standard input of the process.
+    /// Returns the exit status if the process has ended, and `None` if not. Does not block, and
+    /// does not close the standard input of the process.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Child::wait).
+    /// Fails with the errors of [`wait`](Child::wait).
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         dying::reap();
         self.process.get_mut().try_wait()
     }
 
-    /// Returns the child as [`std::process::Child`], which is not killed on drop.
+    /// Converts the child into a [`std::process::Child`], which is not killed on drop.
     pub fn into_std(self) -> process::Child {
         let Child { stdin, stdout, stderr, process } = self;
         let mut child = process.into_std();
@@ -153,7 +160,7 @@ impl From<process::Child> for Child {
     }
 }
 
-/// The process itself.
+/// The process, without its standard streams.
 #[derive(Debug)]
 struct Process {
     child: Option<process::Child>,
@@ -171,9 +178,9 @@ impl Process {
         self.child.as_mut().expect(IT_IS_THERE)
     }
 
-    /// Kills it, unless it has ended: its number may be another process's if it was reaped
-    /// elsewhere. A forked child that has a copy of this has no such child, which is the same to
-    /// it.
+    /// Kills the process, unless it has ended. If it was reaped elsewhere, its id may belong to
+    /// another process. To a forked child with a copy of this value, the process is not a child,
+    /// and looks like a reaped one.
     fn kill(&mut self) -> io::Result<()> {
         let child = self.get_mut();
         match child.try_wait() {
@@ -195,7 +202,7 @@ impl Drop for Process {
             return;
         }
         dying::reap();
-        // One that may not be killed could live for ever.
+        // A process that this one is not permitted to kill could run for ever.
         if self.kill().is_err() {
             return;
         }

@@ -1,10 +1,10 @@
-//! Starting processes that have a channel from the beginning.
+//! Child processes that are connected to their parent by channels from the start.
 //!
-//! [`ChannelCommand`] extends [`std::process::Command`]:
-//! [`spawn_with_channel`](ChannelCommand::spawn_with_channel) starts a process and returns the ends
-//! of a channel in each direction, and the process gets the other ends from [`parent`]. No other
-//! process can connect to them: there is no name, and only the child inherits the one handle that
-//! leads to the channels.
+//! [`ChannelCommand`] extends [`std::process::Command`].
+//! [`spawn_with_channel`](ChannelCommand::spawn_with_channel) starts a process and returns one
+//! endpoint of a channel in each direction. The child gets the other endpoints from [`parent`]. No
+//! other process can connect to these channels: they have no name, and only the child inherits the
+//! one handle that leads to them.
 //!
 //! ```standalone_crate
 //! use std::process::Command;
@@ -29,15 +29,16 @@
 //! # }
 //! ```
 //!
-//! After the child has ended, for whatever reason, the receiver delivers what the child has sent,
-//! and then returns [`Disconnected`](IpcError::Disconnected). [`Child::wait`] returns its exit
+//! After the child has ended, for whatever reason, the receiver returns the messages that the child
+//! has sent, and then [`Disconnected`](IpcError::Disconnected). [`Child::wait`] returns its exit
 //! status.
 //!
-//! In a [set](crate::ipc::IpcReceiverSet) the end of a child is the
-//! [`ChannelClosed`](crate::ipc::IpcSelectionResult::ChannelClosed) of the receiver from it, unless
-//! the child has sent its sender to another process. [`Child::wait`] does not block for long then.
+//! In a [receiver set](crate::ipc::IpcReceiverSet), the end of a child is reported as the
+//! [`ChannelClosed`](crate::ipc::IpcSelectionResult::ChannelClosed) of the receiver from it. This
+//! is not so if the child has sent its sender to another process. After `ChannelClosed`,
+//! [`Child::wait`] does not block for long.
 //!
-//! The channels have no bound. For a channel with a bound, make it and send its other end as the
+//! The channels are unbounded. For a bounded channel, make one and send its other endpoint as the
 //! first message ([the recipes](crate::recipes#a-bounded-channel-to-a-child) have the whole
 //! program):
 //!
@@ -59,22 +60,25 @@
 //!
 //! # Platform
 //!
-//! Where [channels do not leave the process](crate#platforms), starting a process with a channel is
-//! an error of kind [`Unsupported`](io::ErrorKind::Unsupported). [`Child`] works everywhere.
+//! Where [channels do not leave the process](crate#platforms), starting a process with a channel
+//! fails with an error of kind [`Unsupported`](io::ErrorKind::Unsupported). [`Child`] works
+//! everywhere.
 //!
 //! On Linux the handle is a file descriptor above those of the standard streams, and the variable
 //! `STRAIT_PARENT` in the child's environment names it. A process that has more than one thread
-//! when it calls [`parent`] keeps the variable, since no thread may change the environment while
-//! another may read it. That does no harm: the variable names the socket besides the number, so a
-//! process that inherits it without the descriptor gets the error that it has no such channel.
+//! when it calls [`parent`] keeps the variable. No thread may change the environment while another
+//! may read it. Keeping the variable does no harm, since it names the socket besides the file
+//! descriptor. If a process inherits the variable without the file descriptor, [`parent`] fails
+//! with the error that there is no such channel.
 //!
-//! The child inherits the descriptor by way of a closure that runs between `fork` and `exec`. A
-//! process with very much memory takes longer to fork than std usually takes to start another.
+//! The child inherits the file descriptor by means of a closure that runs between `fork` and
+//! `exec`. So a process with very much memory takes longer to start another than it usually takes
+//! with std.
 //!
 //! Until it calls [`parent`], a child passes the handle on to the processes that it starts. The
-//! first of them all that calls [`parent`] gets the channels, and the others an error. A program in
-//! between, such as a shell, passes it on as well, unless it closes descriptors that it does not
-//! know, as `sudo` does.
+//! first process that calls [`parent`] gets the channels, and the call fails in the others. A
+//! program in between, such as a shell, passes the handle on as well. Programs that close unknown
+//! file descriptors, such as `sudo`, do not.
 
 mod child;
 mod dying;
@@ -94,36 +98,37 @@ use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::ipc::{IpcReceiver, IpcSender};
 use crate::platform;
 
-/// How long [`spawn_with_channel`](ChannelCommand::spawn_with_channel) waits for the child to call
-/// [`parent`]: 10 seconds.
+/// The time that [`spawn_with_channel`](ChannelCommand::spawn_with_channel) waits for the child to
+/// call [`parent`]: 10 seconds.
 ///
 /// # Examples
 ///
 /// See [`Starting::connect`] for another timeout.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a child that has closed its handle may take to end by itself: a process that ends
-/// closes its handles before its status can be asked for.
+/// How long a child that has closed its handle may take to exit by itself. An exiting process
+/// closes its handles before its exit status is available.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 
-/// An extension of [`Command`]: it starts processes that have a channel to this one.
+/// Extends [`Command`] with methods that start a process connected by channels.
 ///
 /// The command can be used again, for processes with and without channels. The first start with a
-/// channel leaves a closure in it (each start does, of no bytes, if the command [clears the
-/// environment](Command::env_clear)), and removes the variable `STRAIT_PARENT` from it: names that
-/// begin like that are strait's.
+/// channel leaves a closure in the command. If the command [clears the
+/// environment](Command::env_clear), each start leaves one, of no bytes. The first start also
+/// removes the variable `STRAIT_PARENT` from the command: names that begin with it are reserved for
+/// strait.
 ///
 /// # Examples
 ///
 /// See [the module](self).
 pub trait ChannelCommand: sealed::Sealed {
-    /// Starts the process, and blocks until it has called [`parent`], for at most
+    /// Starts the process, blocking until it has called [`parent`], for at most
     /// [`CONNECT_TIMEOUT`].
     ///
     /// # Errors
     ///
-    /// - As [`Command::spawn`], if there is no such program, say.
-    /// - As [`Starting::connect`]. The process was killed then.
+    /// - The errors of [`Command::spawn`], for example if there is no such program.
+    /// - The errors of [`Starting::connect`]. The process has been killed then.
     /// - [`Unsupported`](io::ErrorKind::Unsupported) if [channels do not leave the
     ///   process](crate#platforms) here.
     ///
@@ -140,12 +145,12 @@ pub trait ChannelCommand: sealed::Sealed {
         self.start_with_channel()?.connect(CONNECT_TIMEOUT)
     }
 
-    /// Starts the process and does not wait for it, so that several processes can start at the same
-    /// time.
+    /// Starts the process without blocking until it has called [`parent`], so that several
+    /// processes can start at the same time.
     ///
     /// # Errors
     ///
-    /// - As [`Command::spawn`], if there is no such program, say.
+    /// - The errors of [`Command::spawn`], for example if there is no such program.
     /// - [`Unsupported`](io::ErrorKind::Unsupported) if [channels do not leave the
     ///   process](crate#platforms) here.
     ///
@@ -206,7 +211,7 @@ impl ChannelCommand for Command {
     }
 }
 
-/// A process that was started and has not called [`parent`] yet.
+/// A child process that was started and has not yet called [`parent`].
 ///
 /// Dropping it kills the process and blocks until it has ended, as [`Child::kill_on_drop`]
 /// describes.
@@ -219,7 +224,7 @@ pub struct Starting<ToChild, FromChild> {
     pub(crate) to_child: IpcSender<ToChild>,
     pub(crate) from_child: IpcReceiver<FromChild>,
     pub(crate) called: IpcReceiver<()>,
-    /// Whether it has called, once that is known.
+    /// The outcome of the child's call of [`parent`], once it is known.
     pub(crate) outcome: Option<Result<(), IpcError>>,
 }
 
@@ -229,14 +234,16 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
         self.child.id()
     }
 
-    /// Blocks until the process has called [`parent`], or is known not to, for at most `timeout`,
-    /// which can be zero. Returns whether one of both is so: then [`connect`](Starting::connect)
-    /// does not block.
+    /// Blocks until the process has called [`parent`], until it is known that it never will, or
+    /// until `timeout` has passed.
+    ///
+    /// The timeout can be zero. Returns `false` if the timeout has passed. Otherwise
+    /// [`connect`](Starting::connect) does not block.
     ///
     /// # Platform
     ///
-    /// On Linux, `Starting` is [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html), too,
-    /// for pollers.
+    /// On Linux, `Starting` also implements
+    /// [`AsFd`](https://doc.rust-lang.org/std/os/fd/trait.AsFd.html), for pollers.
     ///
     /// # Examples
     ///
@@ -266,20 +273,20 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
     }
 
     /// Blocks until the process has called [`parent`], for at most `timeout`, and returns the
-    /// process with the ends of this side.
+    /// process with this process's endpoints.
     ///
     /// # Errors
     ///
-    /// In each case the process was killed, unless it had ended. It has ended, except in the cases
-    /// that [`Child::kill_on_drop`] names.
+    /// In each case the process has been killed, unless it had ended. It has ended when this method
+    /// returns, except in the cases that [`Child::kill_on_drop`] names.
     ///
     /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the process has ended without
     ///   calling [`parent`], or has closed the handle. The error contains its exit status, if that
-    ///   can be known: see [`Child::wait`].
-    /// - [`TimedOut`](io::ErrorKind::TimedOut) if it has not called [`parent`] in time.
-    /// - [`InvalidData`](io::ErrorKind::InvalidData) if it speaks another version of strait's protocol,
-    ///   or has another codec. The error names those of both processes.
-    /// - Others of the operating system.
+    ///   is available: see [`Child::wait`].
+    /// - [`TimedOut`](io::ErrorKind::TimedOut) if the process has not called [`parent`] in time.
+    /// - [`InvalidData`](io::ErrorKind::InvalidData) if the process has another version of strait's
+    ///   protocol, or another codec. The error names those of both processes.
+    /// - Other errors of the operating system.
     ///
     /// # Examples
     ///
@@ -300,7 +307,7 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
     }
 }
 
-/// The child, if it has called [`parent`].
+/// Returns the child, if it has called [`parent`].
 pub(crate) fn connected(mut child: Child, outcome: Result<(), IpcError>) -> io::Result<Child> {
     match outcome {
         Ok(()) => {
@@ -315,7 +322,7 @@ pub(crate) fn connected(mut child: Child, outcome: Result<(), IpcError>) -> io::
     }
 }
 
-/// How it ended; an error if that is not known.
+/// Makes an error that says how the child ended, or that this is not known.
 fn never_called(ended: io::Result<Option<ExitStatus>>) -> io::Error {
     let what = match ended {
         Ok(Some(status)) => {
@@ -335,29 +342,29 @@ impl<ToChild, FromChild> fmt::Debug for Starting<ToChild, FromChild> {
     }
 }
 
-/// Returns a child's ends of the channels: the sender to the process that started it, and the
-/// receiver from that process.
+/// Returns a child process's endpoints: the sender to the process that started it, and the receiver
+/// from that process.
 ///
-/// It works once, in a process that was started by [`ChannelCommand`], and does not block. Call it
-/// early: the process that started this one waits for it, and processes that this one starts before
-/// inherit the handle.
+/// It succeeds once, in a process that was started by [`ChannelCommand`], and does not block. Call
+/// it early. The process that started this one waits for the call, and processes that this one
+/// starts before the call inherit the handle.
 ///
-/// The types are not checked: a message of another type is an error when it is received. The error
-/// names the types of both processes.
+/// The types are not checked: receiving a message of another type fails. The error names the types
+/// of both processes.
 ///
 /// # Errors
 ///
-/// - [`NotFound`](io::ErrorKind::NotFound) if this process was not started with a channel, or the
-///   handle did not get here. The error says which.
+/// - [`NotFound`](io::ErrorKind::NotFound) if this process was not started with a channel, or has
+///   not inherited the handle. The error says which.
 /// - [`AlreadyExists`](io::ErrorKind::AlreadyExists) if it was called before.
 /// - [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the process that started this one
-///   has ended or has given up waiting, or another process that inherited the handle was first.
-/// - [`InvalidData`](io::ErrorKind::InvalidData) if the process that started this one speaks another
-///   version of strait's protocol, or has another codec. The error names those of both processes,
-///   and the other process gets it as well.
+///   has ended or no longer waits, or another process that inherited the handle was first.
+/// - [`InvalidData`](io::ErrorKind::InvalidData) if the process that started this one has another
+///   version of strait's protocol, or another codec. The error names those of both processes, and
+///   the other process gets it as well.
 /// - [`Unsupported`](io::ErrorKind::Unsupported) if [channels do not leave the
 ///   process](crate#platforms) here.
-/// - Others of the operating system.
+/// - Other errors of the operating system.
 ///
 /// # Examples
 ///

@@ -1,7 +1,9 @@
-//! The side that receives, from a peer that may write anything at any time.
+//! The consumer of a ring, which does not trust the producer.
 //!
-//! Every word of the peer's is loaded once, checked against what is known here, and only the copy is used. What is held
-//! grows with what arrived, not with what was announced. A peer that breaks the rules poisons its ring: nothing more is taken from it.
+//! The peer may write anything at any time. Each of its words is loaded once and checked against
+//! the consumer's own state, and only the copy is used. The memory that is held grows with what
+//! arrived, not with what was announced. A peer that breaks the rules poisons its ring: nothing
+//! more is taken from it.
 
 use std::sync::atomic::Ordering;
 use std::{fmt, io, mem};
@@ -15,70 +17,71 @@ use super::record::{
 };
 use super::{CLOSED, MAX_POSITION, MAX_UNREAD, POSITION, SLEEPING};
 
-/// What a fragment costs at least of what one call may do, so that a flood of tiny ones does not hold the caller: less than an
-/// honest one, which has [`FRAGMENT_BYTES`].
+/// The minimum that a fragment counts for in the budget of one call, so that a flood of tiny ones
+/// does not block the caller. It is less than a fragment of an honest peer, which has
+/// [`FRAGMENT_BYTES`].
 const LEAST_COST: u64 = FRAGMENT_BYTES as u64 / 8;
 
-/// Takes records.
+/// Takes records out of a ring.
 pub struct Consumer<M: Memory> {
     memory: M,
     segment: M::Segment,
     place: Place,
     /// The position at which the segment was begun.
     base: u64,
-    /// Up to where records are consumed.
+    /// The position up to which records are consumed.
     position: u64,
-    /// Up to where they are published, as of the last look.
+    /// The position up to which records are published, as of the last scan.
     visible: u64,
-    /// The message that is next, once it is known.
+    /// The next message, once it is known.
     next: Option<Next>,
     /// The message of which there are fragments: all of them if it is the next.
     partial: Option<Partial>,
-    /// The memory for the next message in fragments: empty, and what the caller gave for the last.
+    /// Memory for the next message in fragments: empty, from the caller of the last `take`.
     spare: Vec<u8>,
     is_armed: bool,
     is_retired: bool,
     poisoned: Option<Why>,
     limits: ConsumerLimits,
-    /// The length of the longest message that is wanted.
+    /// The maximum length of a message that is kept.
     wanted: u64,
 }
 
-/// How much a peer can make a consumer do.
+/// How much work a peer can make a consumer do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerLimits {
     /// The length of the longest message.
     pub max_message: usize,
-    /// How many JUMPs one call follows. An honest message needs at most ten and one for every
-    /// [`MAX_SEGMENT`](super::MAX_SEGMENT) of its bytes.
+    /// How many JUMPs one call follows. A message of an honest peer needs at most ten and one for
+    /// every [`MAX_SEGMENT`](super::MAX_SEGMENT) of its bytes.
     pub max_jumps: u32,
-    /// How many bytes of fragments one call takes in, about. What is longer takes several calls.
+    /// About how many bytes of fragments one call takes in. A longer message takes several calls.
     pub max_bytes: u64,
 }
 
-/// What a consumer knows, so that another process can go on.
+/// The state of a consumer, with which another process can continue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConsumerState {
-    /// Up to where records are consumed.
+    /// The position up to which records are consumed.
     pub position: u64,
     /// The position at which the current segment was begun.
     pub base: u64,
-    /// Where that segment is.
+    /// The place of that segment.
     pub place: Place,
-    /// Up to where records were published.
+    /// The position up to which records were published.
     pub visible: u64,
     /// The message of which there are fragments.
     pub partial: Option<Partial>,
-    /// Whether nothing after `visible` counts.
+    /// Whether records after `visible` do not count.
     pub is_retired: bool,
 }
 
-/// What became of the message that was taken.
+/// The outcome of taking a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It is where it was to be put.
+    /// It was appended to the output.
     Message,
-    /// It was longer than [wanted](Consumer::want), and is gone.
+    /// It was longer than [wanted](Consumer::want), and was discarded.
     TooLong,
 }
 
@@ -89,7 +92,7 @@ enum Next {
     Assembled { stamp: u64 },
 }
 
-/// A record whose header is sound.
+/// A record whose header is valid.
 struct Record {
     header: Header,
     len: usize,
@@ -102,7 +105,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// # Errors
     ///
-    /// Those of [`Memory::segment`].
+    /// The errors of [`Memory::segment`].
     pub fn new(memory: M, limits: ConsumerLimits) -> io::Result<Consumer<M>> {
         let state = ConsumerState {
             position: 0,
@@ -115,11 +118,12 @@ impl<M: Memory> Consumer<M> {
         Consumer::from_parts(memory, state, limits)
     }
 
-    /// Goes on where another consumer has stopped, which need not be believed.
+    /// Continues where another consumer has stopped. Its state need not be trusted.
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it was none, and those of [`Memory::segment`].
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if the state is not valid, and the errors of
+    /// [`Memory::segment`].
     pub fn from_parts(
         memory: M,
         state: ConsumerState,
@@ -159,7 +163,7 @@ impl<M: Memory> Consumer<M> {
         })
     }
 
-    /// Stops, so that another consumer can go on.
+    /// Stops, and returns the state, so that another consumer can continue.
     pub fn into_parts(mut self) -> (M, ConsumerState) {
         self.disarm();
         let state = ConsumerState {
@@ -173,7 +177,8 @@ impl<M: Memory> Consumer<M> {
         (self.memory, state)
     }
 
-    /// From now on, keeps only messages of at most `len` bytes. Longer ones are passed over as they come.
+    /// Sets the maximum length of messages that are kept from now on. Longer ones are skipped as
+    /// they come.
     pub fn want(&mut self, len: usize) {
         self.wanted = len as u64;
         if let Some(partial) = self.partial.as_mut().filter(|partial| partial.total > self.wanted) {
@@ -181,16 +186,16 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// Tells the producer what becomes of the ring.
+    /// Tells the producer the state of the ring.
     pub fn tell(&self, state: State) {
         state.tell(&self.memory);
     }
 
-    /// The position up to which records are published, from one look at it.
+    /// Returns the position up to which records are published, by loading it once.
     ///
     /// # Errors
     ///
-    /// [`Poisoned`] if that cannot be.
+    /// [`Poisoned`] if the position is invalid.
     #[inline]
     pub fn scan(&mut self) -> Result<u64, Poisoned> {
         self.check()?;
@@ -198,19 +203,21 @@ impl<M: Memory> Consumer<M> {
             // Acquire: the bytes before the position are there.
             let tail = self.memory.tail().load(Ordering::Acquire);
             self.see(tail)?;
-            // By a forked process that had the same receiver. It has read the final position in the same operation.
+            // By a forked process that had the same receiver. It has read the final position in the
+            // same operation.
             self.is_retired = tail & CLOSED != 0;
-            // The producer takes the bit away itself when it wakes us.
+            // The producer clears the bit itself when it wakes this consumer.
             self.is_armed &= tail & SLEEPING != 0;
         }
         Ok(self.visible)
     }
 
-    /// The stamp of the next message, if it is completely published before `visible`, which a [`scan`](Consumer::scan) has returned,
-    /// not necessarily the last. Takes in the fragments and JUMPs before it.
+    /// Returns the stamp of the next message, if it is completely published before `visible`. That
+    /// is a position that a [`scan`](Consumer::scan) has returned, not necessarily the last. Takes
+    /// in the fragments and JUMPs before the message.
     ///
-    /// How much it does in one call is limited. If it stops therefore, it returns `None`, [`arm`](Consumer::arm) refuses, and the next
-    /// call goes on.
+    /// The work of one call is limited. If the limit stops it, it returns `None`,
+    /// [`arm`](Consumer::arm) refuses, and the next call continues.
     ///
     /// # Errors
     ///
@@ -230,15 +237,16 @@ impl<M: Memory> Consumer<M> {
         })
     }
 
-    /// The stamp of the message that [`front`](Consumer::front) has stopped in although more is published before `visible`; zero if it has
-    /// stopped between messages. What is later than that is not next.
+    /// Returns the stamp of the message that [`front`](Consumer::front) has stopped in although
+    /// more is published before `visible`; zero if it has stopped between messages. A message with
+    /// a later stamp is not next.
     pub fn stopped_at(&self, visible: u64) -> Option<u64> {
         let has_stopped = self.next.is_none() && self.position < visible.min(self.visible);
         has_stopped.then(|| self.partial.as_ref().map_or(0, |partial| partial.stamp))
     }
 
-    /// Appends the next message to `out`, or gives its own memory for that of `out`, if there is nothing in it.
-    /// [`front`](Consumer::front) has just returned the stamp of that message.
+    /// Appends the next message to `out`, or swaps in its own memory if `out` is empty.
+    /// [`front`](Consumer::front) must just have returned the stamp of that message.
     ///
     /// # Errors
     ///
@@ -246,7 +254,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// # Panics
     ///
-    /// If it has not.
+    /// Panics if `front` has not returned a stamp.
     #[inline]
     pub fn take(&mut self, out: &mut Vec<u8>) -> Result<Taken, Poisoned> {
         self.check()?;
@@ -280,17 +288,17 @@ impl<M: Memory> Consumer<M> {
         Ok(Taken::Message)
     }
 
-    /// How many bytes are held here of a message that is not complete.
+    /// Returns how many bytes of an incomplete message are held.
     pub fn partial_bytes(&self) -> usize {
         let is_held = |partial: &&Partial| partial.missing() > 0;
         self.partial.as_ref().filter(is_held).map_or(0, |partial| partial.bytes.len())
     }
 
-    /// Asks to be woken by the next record. `false` if there is one already, or something is wrong: [`scan`](Consumer::scan)
-    /// again.
+    /// Asks to be woken by the next record. Returns `false` if there is one already, or something
+    /// is wrong: call [`scan`](Consumer::scan) again.
     pub fn arm(&mut self) -> bool {
         if self.poisoned.is_some() {
-            // That was told, and no record will be taken any more.
+            // This was reported, and no record will be taken any more.
             return true;
         }
         if self.next.is_some() || self.position != self.visible {
@@ -299,8 +307,9 @@ impl<M: Memory> Consumer<M> {
         if self.is_retired {
             return true;
         }
-        // Only if nothing was published since: what was, would wake nobody. Release: whoever sees the bit sees how far this side
-        // is. No more than that: nothing is read on the strength of what is found.
+        // Only if nothing was published since: such a record would not wake this consumer. Release:
+        // a producer that sees the bit sees how far this consumer is. No acquire: nothing is read
+        // on the strength of the loaded value.
         let armed = self.memory.tail().compare_exchange(
             self.position,
             self.position | SLEEPING,
@@ -317,16 +326,16 @@ impl<M: Memory> Consumer<M> {
     /// Asks not to be woken any more. A wake-up may be on its way.
     pub fn disarm(&mut self) {
         if mem::take(&mut self.is_armed) {
-            // Relaxed: only the bit changes, and who published before is still seen to have.
+            // Relaxed: only the bit changes, and earlier publications stay visible.
             self.memory.tail().fetch_and(!SLEEPING, Ordering::Relaxed);
         }
     }
 
-    /// Retires the ring. No record counts that is published after the position that this returns.
+    /// Retires the ring. Records that are published after the returned position do not count.
     ///
     /// # Errors
     ///
-    /// [`Poisoned`] if that position cannot be.
+    /// [`Poisoned`] if that position is invalid.
     pub fn retire(&mut self) -> Result<u64, Poisoned> {
         self.check()?;
         if !self.is_retired {
@@ -338,32 +347,32 @@ impl<M: Memory> Consumer<M> {
         Ok(self.visible)
     }
 
-    /// Its memory.
+    /// Returns the ring's memory.
     pub fn memory(&self) -> &M {
         &self.memory
     }
 
-    /// Up to where records are consumed.
+    /// Returns the position up to which records are consumed.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Whether there is something that was published and not taken in yet.
+    /// Returns whether there is something that was published and not taken in yet.
     pub fn has_more(&self) -> bool {
         self.poisoned.is_none() && (self.next.is_some() || self.position != self.visible)
     }
 
-    /// Whether nothing more will come.
+    /// Returns whether nothing more will come.
     pub fn is_over(&self) -> bool {
         self.is_retired && !self.has_more()
     }
 
-    /// Whether there was something that no honest producer writes.
+    /// Returns whether there was something that no honest producer writes.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.is_some()
     }
 
-    /// Whether nothing counts that comes now.
+    /// Returns whether new records do not count.
     pub fn is_retired(&self) -> bool {
         self.is_retired
     }
@@ -383,13 +392,14 @@ impl<M: Memory> Consumer<M> {
         Poisoned(why)
     }
 
-    /// Takes the word for the bit with what was published just then.
+    /// Sets the bit, and returns the word with the position that was published just then.
     fn close(&self) -> u64 {
-        // Acquire: the bytes before the position are there. Release: whoever sees the bit sees how far this side is.
+        // Acquire: the bytes before the position are there. Release: a producer that sees the bit
+        // sees how far this consumer is.
         self.memory.tail().fetch_or(CLOSED, Ordering::AcqRel)
     }
 
-    /// Believes a tail, if it can be.
+    /// Accepts a tail, if it is valid.
     #[inline]
     fn see(&mut self, tail: u64) -> Result<(), Poisoned> {
         let position = tail & POSITION;
@@ -403,7 +413,8 @@ impl<M: Memory> Consumer<M> {
         Ok(())
     }
 
-    /// Takes in what is before `visible`, up to the next message. Always takes in something, if there is anything.
+    /// Takes in records before `visible`, up to the next message. Always takes in something, if
+    /// there is anything.
     fn advance(&mut self, visible: u64) -> Result<(), Why> {
         let mut jumps = self.limits.max_jumps.max(1);
         let mut budget = self.limits.max_bytes;
@@ -454,7 +465,7 @@ impl<M: Memory> Consumer<M> {
         if record.len > self.limits.max_message {
             return Err(Why::TooLarge);
         }
-        // What its sender did not complete is forgotten.
+        // A message that its sender did not complete is forgotten.
         self.partial = None;
         let Record { header: Header { stamp, .. }, len, end, .. } = *record;
         self.next = Some(Next::InRing { stamp, len, end });
@@ -524,7 +535,7 @@ impl<M: Memory> Consumer<M> {
         Ok(())
     }
 
-    /// Copies from the segment, which may be in two pieces.
+    /// Copies from the segment, where the bytes may be in two pieces.
     #[inline]
     fn read(&self, position: u64, len: usize, out: &mut Vec<u8>) {
         let at = self.place.at(self.base, position);
@@ -535,11 +546,12 @@ impl<M: Memory> Consumer<M> {
         }
     }
 
-    /// Gives the room of what was read back to the producer.
+    /// Returns the room of what was read to the producer.
     #[inline]
     fn consume(&mut self, end: u64) {
         self.position = end;
-        // Release: the bytes before `end` have been read, and may be overwritten by whoever sees this.
+        // Release: the bytes before `end` have been read, and may be overwritten by a producer that
+        // sees this.
         self.memory.head().store(end, Ordering::Release);
     }
 }

@@ -1,11 +1,13 @@
-//! What a ring asks of its memory. Platforms implement it with mapped files, tests with what lets them interfere.
+//! The memory that a ring needs. Platforms implement it with mapped files, tests with memory that
+//! they can interfere with.
 //!
-//! The peer may write to all of it at any time. An implementation hands out copies, never references into it.
+//! The peer may write to all of it at any time. An implementation returns copies, never references
+//! into it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The unit in which places are aligned: no system maps at offsets that are finer than that. The words stand in the first unit.
+/// The alignment of segments: no system maps at finer offsets. The words are in the first unit.
 pub const UNIT: u64 = 64 << 10;
 
 /// The length of the first segment, which follows the first unit.
@@ -14,24 +16,24 @@ pub const FIRST_LEN: u32 = 64 << 10;
 /// The length of the longest segment.
 pub const MAX_SEGMENT: u32 = 64 << 20;
 
-/// A word that both sides see. The operations and orderings are those of `AtomicU64`.
+/// A word that both processes see. The operations and orderings are those of `AtomicU64`.
 pub trait Word {
-    /// As [`AtomicU64::load`].
+    /// Like [`AtomicU64::load`].
     fn load(&self, ordering: Ordering) -> u64;
 
-    /// As [`AtomicU64::store`].
+    /// Like [`AtomicU64::store`].
     fn store(&self, value: u64, ordering: Ordering);
 
-    /// As [`AtomicU64::swap`].
+    /// Like [`AtomicU64::swap`].
     fn swap(&self, value: u64, ordering: Ordering) -> u64;
 
-    /// As [`AtomicU64::fetch_or`].
+    /// Like [`AtomicU64::fetch_or`].
     fn fetch_or(&self, bits: u64, ordering: Ordering) -> u64;
 
-    /// As [`AtomicU64::fetch_and`].
+    /// Like [`AtomicU64::fetch_and`].
     fn fetch_and(&self, bits: u64, ordering: Ordering) -> u64;
 
-    /// As [`AtomicU64::compare_exchange`].
+    /// Like [`AtomicU64::compare_exchange`].
     fn compare_exchange(
         &self,
         current: u64,
@@ -41,64 +43,66 @@ pub trait Word {
     ) -> Result<u64, u64>;
 }
 
-/// The memory of a ring as one side has it.
+/// The memory of a ring as the producer or the consumer accesses it.
 pub trait Memory {
-    /// How it has its words.
+    /// The type of its words.
     type Word: Word;
 
-    /// How it has a part of its bytes.
+    /// The type of its segments.
     type Segment: Segment;
 
-    /// The position up to which records are published, and two bits: see [the module](super). Zero at first.
+    /// The position up to which records are published, and two bits: see [the module](super). Zero
+    /// at first.
     fn tail(&self) -> &Self::Word;
 
     /// The position up to which records are consumed. Zero at first.
     fn head(&self) -> &Self::Word;
 
-    /// What the consumer makes of the ring, as a [`State`](super::State). Zero at first.
+    /// The state that the consumer gives the ring, a [`State`](super::State). Zero at first.
     fn state(&self) -> &Self::Word;
 
     /// Makes part of the memory accessible. `place` [is valid](Place::is_valid).
     ///
     /// # Errors
     ///
-    /// If the memory is not that long, or the part cannot be made accessible.
+    /// Fails if the memory is not that long, or the part cannot be made accessible.
     fn segment(&self, place: Place) -> io::Result<Self::Segment>;
 
-    /// Gives back the pages of a part that neither side uses any more. The same place may become a segment again. Failure costs memory
-    /// and nothing else.
+    /// Returns the pages of a part that is no longer used to the system. The same place may become
+    /// a segment again. Failure only costs memory.
     fn release(&self, place: Place);
 }
 
-/// Part of the memory, accessible.
+/// An accessible part of the memory.
 ///
-/// Whoever calls keeps to its length; an implementation may panic if not.
+/// Callers stay within its length; an implementation may panic if they do not.
 pub trait Segment {
     /// Writes `bytes` from `at` on.
     fn write(&self, at: usize, bytes: &[u8]);
 
-    /// Appends the `len` bytes from `at` on to `out`, each read once: the peer may be writing meanwhile.
+    /// Appends the `len` bytes from `at` on to `out`, each read once: the peer may be writing
+    /// meanwhile.
     fn read(&self, at: usize, len: usize, out: &mut Vec<u8>);
 
-    /// The `N` bytes from `at` on, each read once.
+    /// Returns the `N` bytes from `at` on, each read once.
     fn read_array<const N: usize>(&self, at: usize) -> [u8; N];
 }
 
-/// Where in the memory a segment is.
+/// The place of a segment in the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Where it begins.
+    /// Its offset.
     pub offset: u64,
-    /// How long it is.
+    /// Its length.
     pub len: u32,
 }
 
 impl Place {
-    /// Where every ring begins.
+    /// The place of the first segment of every ring.
     pub const FIRST: Place = Place { offset: UNIT, len: FIRST_LEN };
 
-    /// Whether there can be a segment: not in the first unit, aligned, and of a length that is a power of two, from one unit to
-    /// [`MAX_SEGMENT`].
+    /// Returns whether there can be a segment: not in the first unit, and aligned. Its length is a
+    /// power of two, from one unit to [`MAX_SEGMENT`].
     pub fn is_valid(&self) -> bool {
         self.offset >= UNIT
             && self.offset % UNIT == 0
@@ -107,12 +111,12 @@ impl Place {
             && self.offset.checked_add(u64::from(self.len)).is_some()
     }
 
-    /// Where it ends. It is valid.
+    /// Returns the offset of its end. The place is valid.
     pub(super) fn end(&self) -> u64 {
         self.offset + u64::from(self.len)
     }
 
-    /// Where in it a position is, if it begins at `base`.
+    /// Returns the offset in it of a position, if it begins at `base`.
     #[inline]
     pub(super) fn at(&self, base: u64, position: u64) -> usize {
         // The length is a power of two; what a short `usize` cuts off, the mask would.

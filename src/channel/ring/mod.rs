@@ -1,14 +1,17 @@
-//! A ring: the records of one sending process on their way to one receiver, through memory that both have mapped.
+//! A ring transports the records of one sending process to one receiver, through memory that both
+//! have mapped.
 //!
-//! Neither side trusts the other. What a peer wrote is loaded once, checked, and only then believed; the worst that a lie does is
-//! that the liar's own messages are lost. No system call stands between a record that is pushed and one that is taken, nobody
-//! waits for anybody, and what was published survives the process that published it.
+//! Neither trusts the other. What a peer wrote is loaded once, checked, and only then used. The
+//! worst effect of a false value is that the messages of the process that wrote it are lost. No
+//! system call is made between pushing a record and taking it. Neither the producer nor the
+//! consumer blocks for the other, and what was published survives the process that published it.
 //!
 //! # Positions
 //!
-//! The stream of records is endless, and a position in it is the number of bytes before it: a multiple of 16 that only
-//! grows and never wraps. `tail` is the position up to which records are published, `head` the one up to which they are
-//! consumed. Each is written by one side only, but for two bits in `tail`:
+//! The stream of records is endless, and a position in it is the number of bytes before it. It is a
+//! multiple of 16 that only grows and never wraps. `tail` is the position up to which records are
+//! published, `head` the one up to which they are consumed. `tail` is written by the producer,
+//! `head` by the consumer, except for two bits in `tail`:
 //!
 //! ```text
 //! tail   63        62      61 ............. 0
@@ -17,23 +20,26 @@
 //!              published                                   not written yet
 //!        ------------------------------------------|----------------------------
 //!        | consumed        | to be read            | room            | JUMP |
-//!                          head                    tail                     head + length of the segment
+//!                          head                    tail                     head + segment length
 //! ```
 //!
-//! The consumer sets `SLEEPING` by a compare-and-swap that fails if there is a record it has not seen; the producer publishes by *one*
-//! swap, which takes the bit away and shows that it was there. So either the consumer sees the record or the producer sees the
-//! sleeper. With the bit in a word of its own this needs a fence on both sides, and still loses wake-ups if the bit is cleared
-//! at the wrong moment. In the same way the consumer retires the ring by setting `CLOSED` and takes what the word was just then for
-//! the final position: the swap of a record that came later shows that it came too late, and it goes another way.
+//! The consumer sets `SLEEPING` by a compare-and-swap that fails if there is a record it has not
+//! seen. The producer publishes by *one* swap, which clears the bit and shows that it was set. So
+//! either the consumer sees the record or the producer sees that the consumer sleeps. With the bit
+//! in a word of its own, both would need a fence. Wake-ups would still be lost if the bit is
+//! cleared at the wrong moment. In the same way the consumer retires the ring by setting `CLOSED`,
+//! and takes the position of that moment as the final one. The swap of a later record shows the
+//! producer that the record is too late and has to be sent by another path.
 //!
 //! # Segments
 //!
-//! Records lie in one segment of the memory at a time, which is used again and again from its start. When it is full, and nobody
-//! reads, the producer goes on in a new one: a JUMP record says where. There is always room left for that record. So sending never
-//! has to wait. When everything was read, another JUMP leads back to the [first segment](Place::FIRST), which is small enough to
-//! stay in a cache, and the others are given back.
+//! Records lie in one segment of the memory at a time, which is reused from its start. When it is
+//! full, and the consumer does not read, the producer continues in a new one: a JUMP record says
+//! where. There is always room left for that record. So sending never has to block. When everything
+//! was read, another JUMP leads back to the [first segment](Place::FIRST), and the other segments
+//! are released. The first segment is small enough to stay in a cache.
 //!
-//! The memory itself, and the words in it, are the business of the platform: see [`memory`].
+//! The platform provides the memory itself, and the words in it: see [`memory`].
 
 mod consumer;
 pub mod memory;
@@ -49,18 +55,18 @@ pub use poison::{Poisoned, Why};
 pub use producer::{Producer, PushError, Pushed, State};
 pub use record::{FRAGMENT_BYTES, Kind};
 
-/// In `tail`: the consumer sleeps, and whoever takes this bit away wakes it.
+/// In `tail`: the consumer sleeps, and a producer that clears this bit wakes it.
 pub const SLEEPING: u64 = 1 << 63;
 
-/// In `tail`: the ring is retired. What is published after this bit was set does not count.
+/// In `tail`: the ring is retired. Records that are published after this bit was set do not count.
 pub const CLOSED: u64 = 1 << 62;
 
 /// In `tail`: the position.
 pub const POSITION: u64 = CLOSED - 1;
 
-/// How far what was published is ahead of what was read at most: no memory of a ring is as long, and no segment is used twice before it was
-/// read.
+/// The maximum number of bytes that are published and not consumed. The memory of a ring is never
+/// that long, and no segment is reused before it was read.
 pub const MAX_UNREAD: u64 = 1 << 33;
 
-/// Where no honest ring ever gets: at 10 GB/s in seven years.
+/// A position that no honest ring reaches: at 10 GB/s it takes seven years.
 pub const MAX_POSITION: u64 = 1 << 61;

@@ -10,36 +10,36 @@ const AHEAD: usize = 16;
 /// A message of which fragments have arrived, perhaps all.
 #[derive(PartialEq, Eq)]
 pub struct Partial {
-    /// How long it will be.
+    /// Its total length.
     pub total: u64,
     /// Its stamp.
     pub stamp: u64,
     /// Its bytes so far.
     pub bytes: Vec<u8>,
-    /// If it is not wanted: how many bytes of it were not kept. None is.
+    /// If it is longer than wanted: how many of its bytes were skipped. None are kept.
     pub skipped: Option<u64>,
 }
 
 impl Partial {
-    /// How many bytes are missing. There are never more than it will have.
+    /// Returns how many bytes are missing. There are never more bytes than its total length.
     pub(super) fn missing(&self) -> u64 {
         self.total - self.skipped.unwrap_or(0) - self.bytes.len() as u64
     }
 
-    /// Forgets what there is of it, and keeps no more.
+    /// Discards its bytes, and keeps no more.
     pub(super) fn skip(&mut self) {
         let kept = std::mem::take(&mut self.bytes).len() as u64;
         self.skipped = Some(self.skipped.unwrap_or(0) + kept);
     }
 
-    /// Whether a consumer can have held it.
+    /// Returns whether a consumer can have held it.
     pub(super) fn is_sound(&self, max_message: usize) -> bool {
         let len = (self.bytes.len() as u64).saturating_add(self.skipped.unwrap_or(0));
         len > 0 && len <= self.total && self.total <= max_message as u64
     }
 
-    /// Makes room for `len` more bytes, of which no fewer are missing. Ahead of that for a multiple of what there is, so
-    /// that little is moved; never for more than was announced.
+    /// Makes room for `len` more bytes, of at least as many that are missing. Reserves ahead of
+    /// that a multiple of the present ones, so that little is moved; never more than was announced.
     pub(super) fn reserve(&mut self, len: usize) -> Result<(), Why> {
         if self.bytes.capacity() - self.bytes.len() >= len {
             return Ok(());
@@ -51,7 +51,7 @@ impl Partial {
     }
 }
 
-/// Numbers only: what a peer sent may be long, and nobody's business.
+/// Prints numbers only: messages of a peer may be long, and are confidential.
 impl fmt::Debug for Partial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Partial")

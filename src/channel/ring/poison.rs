@@ -1,19 +1,20 @@
-//! How a peer can break the rules.
+//! The ways in which a peer can break the rules of a ring.
 
 use std::{error, fmt};
 
-/// The peer has broken the rules of the ring.
+/// The error if the peer has broken the rules of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poisoned(pub Why);
 
-/// How a peer has broken the rules of a ring.
+/// Which rule of a ring a peer has broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The position up to which records are published cannot be.
+    /// The position up to which records are published is impossible.
     Tail,
     /// There is no such kind of record.
     Record(u8),
-    /// A record is longer than what was published or than its segment, or of a length that its kind does not have.
+    /// A record is longer than what was published or than its segment, or of a length that its kind
+    /// does not have.
     Length,
     /// A fragment does not fit into its message.
     Fragment,

@@ -1,7 +1,7 @@
-//! The side that sends.
+//! The producer of a ring.
 //!
-//! What it knows of the ring it keeps for itself: of what the consumer writes it believes only a `head` that can be true, and a lie even
-//! about that costs the consumer its own messages, no more.
+//! It keeps its state in private memory. Of what the consumer writes it only uses a `head` that is
+//! possible. Even a false `head` costs no more than the consumer's own messages.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -11,31 +11,34 @@ use super::memory::{MAX_SEGMENT, Memory, Place, Segment, Word};
 use super::record::{self, Code, HEADER_BYTES, Header, JUMP_BODY_BYTES, JUMP_BYTES, Kind};
 use super::{CLOSED, SLEEPING};
 
-/// Publishes records.
+/// Publishes records in a ring.
 pub struct Producer<M: Memory> {
     memory: M,
     segment: M::Segment,
     place: Place,
     /// The position at which the segment was begun.
     base: u64,
-    /// Up to where records are published.
+    /// The position up to which records are published.
     tail: u64,
-    /// Up to where they were consumed when that was looked at last. There is never less room than this tells.
+    /// The position up to which they were consumed at the last check. There is never less room than
+    /// this implies.
     head: u64,
-    /// Up to where records may be published without looking again. Beyond it is the room for a JUMP.
+    /// The position up to which records may be published without another check. Beyond it is the
+    /// room for a JUMP.
     limit: u64,
-    /// The segments that were left for others, but for the first, each with the position from which on it is not read any more.
+    /// The segments that were left for others, except the first, each with the position from which
+    /// on it is no longer read.
     left: Vec<(Place, u64)>,
-    /// A JUMP woke the consumer, and nobody was told.
+    /// A JUMP cleared the consumer's bit, and the wake-up is still to be sent.
     owes_wake: bool,
     is_closed: bool,
 }
 
-/// A record is published.
+/// The result of publishing a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the consumer may be waiting to be woken"]
 pub struct Pushed {
-    /// The consumer had asked to be woken, and nobody else will.
+    /// The consumer had asked to be woken, and only this caller can do so.
     pub must_wake: bool,
 }
 
@@ -44,23 +47,23 @@ pub struct Pushed {
 pub enum PushError {
     /// There is no room for it now, or never in this segment. [`Producer::grow`] makes some.
     Full,
-    /// The consumer has retired the ring. It may have consumed what was published before, or still do that; nothing that
-    /// comes now will be.
+    /// The consumer has retired the ring. It may have consumed earlier records, or still do so. It
+    /// will consume no later ones.
     Closed,
 }
 
-/// What the consumer makes of a ring.
+/// The state that the consumer gives a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It has not said yet.
+    /// The consumer has not set one yet.
     Offered,
-    /// It reads it.
+    /// The consumer reads the ring.
     Accepted,
-    /// It reads it, and the order between this and other rings is nothing to it.
+    /// The consumer reads the ring, and ignores the order between this and other rings.
     AcceptedAlone,
-    /// It does not read it now, or what it says does not make sense.
+    /// The consumer does not read the ring now, or the value is not valid.
     Refused,
-    /// It will never read any.
+    /// The consumer will never read a ring.
     Unwanted,
 }
 
@@ -71,9 +74,9 @@ impl State {
     const ACCEPTED_ALONE: u64 = 3;
     const UNWANTED: u64 = 4;
 
-    /// What was said of the ring in this memory.
+    /// Returns the state of the ring in this memory.
     pub fn of<M: Memory>(memory: &M) -> State {
-        // Acquire: what was done before it was said, was done.
+        // Acquire: what was done before the state was set, is done.
         match memory.state().load(Ordering::Acquire) {
             State::OFFERED => State::Offered,
             State::ACCEPTED => State::Accepted,
@@ -83,7 +86,7 @@ impl State {
         }
     }
 
-    /// Says it.
+    /// Sets the state of the ring in this memory.
     pub fn tell<M: Memory>(self, memory: &M) {
         let word = match self {
             State::Offered => State::OFFERED,
@@ -97,11 +100,11 @@ impl State {
 }
 
 impl<M: Memory> Producer<M> {
-    /// Begins a ring in memory that is new: all zero.
+    /// Begins a ring in new memory, which is all zero.
     ///
     /// # Errors
     ///
-    /// Those of [`Memory::segment`].
+    /// The errors of [`Memory::segment`].
     pub fn new(memory: M) -> io::Result<Producer<M>> {
         let segment = memory.segment(Place::FIRST)?;
         Ok(Producer {
@@ -120,9 +123,11 @@ impl<M: Memory> Producer<M> {
 
     /// Writes and publishes a record whose body is both parts, one after the other.
     ///
-    /// A message that is not completed is given up by whatever begins another one.
+    /// Beginning another message aborts one that is not complete.
     ///
     /// # Errors
+    ///
+    /// [`PushError`]; nothing was published.
     ///
     /// [`PushError`]; nothing was published.
     #[inline]
@@ -145,13 +150,14 @@ impl<M: Memory> Producer<M> {
         Ok(Pushed { must_wake: was_sleeping | mem::take(&mut self.owes_wake) })
     }
 
-    /// Goes on in a new segment, larger than this one unless that is not allowed, and large enough for a record with a body
-    /// of `need` bytes. If the ring was retired, does nothing: the next [`push`](Producer::push) says so.
+    /// Continues in a new segment. It is larger than this one unless that is not allowed, and large
+    /// enough for a record with a body of `need` bytes. If the ring was retired, does nothing, and
+    /// the next [`push`](Producer::push) fails.
     ///
     /// # Errors
     ///
-    /// Those of [`Memory::segment`], and [`InvalidInput`](io::ErrorKind::InvalidInput) if no segment is large enough. The
-    /// ring goes on as before.
+    /// The errors of [`Memory::segment`], and [`InvalidInput`](io::ErrorKind::InvalidInput) if no
+    /// segment is large enough. The ring goes on as before.
     pub fn grow(&mut self, need: usize) -> io::Result<()> {
         let need = need as u64;
         if need > record::MAX_BODY_BYTES {
@@ -169,60 +175,61 @@ impl<M: Memory> Producer<M> {
         self.jump(place)
     }
 
-    /// Goes back to the first segment if everything was consumed, and gives back those that nobody reads any more. That is little
-    /// work, but more than none: not for every message.
+    /// Goes back to the first segment if everything was consumed, and releases segments that are no
+    /// longer read. That is little work, but more than none: not for every message.
     pub fn settle(&mut self) {
         self.look();
         self.release_left();
         if self.place != Place::FIRST && self.head == self.tail {
-            // If it cannot be had, this one is as good.
+            // If that fails, this segment is as good.
             let _ = self.jump(Place::FIRST);
         }
     }
 
-    /// Ends the ring: nothing is published any more. What was, is still consumed.
+    /// Ends the ring: nothing is published any more. Earlier records are still consumed.
     pub fn retire(&mut self) {
         if !self.is_closed {
             self.close();
         }
     }
 
-    /// Its memory, for the side that is to consume.
+    /// Returns the ring's memory, for the consumer.
     pub fn memory(&self) -> &M {
         &self.memory
     }
 
-    /// How long its segment is.
+    /// Returns the length of the current segment.
     pub fn len(&self) -> u32 {
         self.place.len
     }
 
-    /// What the consumer makes of the ring.
+    /// Returns the state that the consumer gives the ring.
     pub fn state(&self) -> State {
         State::of(&self.memory)
     }
 
-    /// The position up to which records were consumed, as far as the consumer says: whether it is moving. What cannot be true is
-    /// ignored.
+    /// Returns the position up to which records were consumed, as far as the consumer says, which
+    /// shows whether it is moving. An impossible value is ignored.
     pub fn consumed(&self) -> u64 {
         // Acquire: it has read the bytes before `head`, so they may be overwritten.
         let head = self.memory.head().load(Ordering::Acquire);
         if (self.head..=self.tail).contains(&head) { head } else { self.head }
     }
 
-    /// Whether everything that was published was consumed, as far as the consumer says.
+    /// Returns whether everything that was published was consumed, as far as the consumer says.
     pub fn is_empty(&self) -> bool {
         self.consumed() == self.tail
     }
 
-    /// Looks how far the consumer is, for want of room.
+    /// Checks how far the consumer is, because there is no room.
     #[cold]
     fn find_room(&mut self, size: u64) -> Result<(), PushError> {
         self.look();
         if size <= self.limit - self.tail {
             return Ok(());
         }
-        // Relaxed: nothing is read on the strength of it. A ring that was retired need not grow first to find that out.
+        // Relaxed: nothing is read on the strength of it. A ring that was retired need not grow
+        // first to find that out.
         if self.memory.tail().load(Ordering::Relaxed) & CLOSED != 0 {
             return Err(self.close());
         }
@@ -237,7 +244,8 @@ impl<M: Memory> Producer<M> {
     /// Writes part of a body.
     #[inline]
     fn write(&self, position: u64, bytes: &[u8]) {
-        // Most bodies have one part. A call to copy nothing takes as long as one that copies a few bytes.
+        // Most bodies have one part. A call to copy nothing takes as long as one that copies a few
+        // bytes.
         if bytes.is_empty() {
             return;
         }
@@ -252,11 +260,12 @@ impl<M: Memory> Producer<M> {
         }
     }
 
-    /// Publishes what was written, up to `end`. Whether the consumer slept.
+    /// Publishes what was written, up to `end`. Returns whether the consumer slept.
     #[inline]
     fn publish(&mut self, end: u64) -> Result<bool, PushError> {
-        // Release: the bytes before `end` are there for whoever sees it. Acquire: whoever went to sleep or left has consumed
-        // what it has, and `head` says so. One operation: between a look at the bits and a store the consumer could set them.
+        // Release: a consumer that sees `end` sees the bytes before it. Acquire: a consumer that
+        // went to sleep or retired the ring has consumed what it has, and `head` says so. One
+        // operation: between a load of the bits and a store the consumer could set them.
         let old = self.memory.tail().swap(end, Ordering::AcqRel);
         if old & CLOSED != 0 {
             return Err(self.close());
@@ -268,12 +277,13 @@ impl<M: Memory> Producer<M> {
     #[cold]
     fn close(&mut self) -> PushError {
         self.is_closed = true;
-        // If the consumer has set it, it has its final position already, and this is for consumers that look at the word later.
+        // If the consumer has set it, it has its final position already, and this is for consumers
+        // that load the word later.
         self.memory.tail().fetch_or(CLOSED, Ordering::Relaxed);
         PushError::Closed
     }
 
-    /// Leads on to another segment. There is always room for that.
+    /// Publishes a JUMP to another segment. There is always room for that.
     fn jump(&mut self, place: Place) -> io::Result<()> {
         if self.is_closed {
             return Ok(());
@@ -297,7 +307,7 @@ impl<M: Memory> Producer<M> {
         Ok(())
     }
 
-    /// Gives back the segments that the consumer has left, too.
+    /// Releases the segments that the consumer has left, too.
     fn release_left(&mut self) {
         let (memory, head) = (&self.memory, self.head);
         self.left.retain(|(place, end)| {
@@ -309,7 +319,8 @@ impl<M: Memory> Producer<M> {
         });
     }
 
-    /// The first place that is free and long enough, so that the memory does not become longer for ever.
+    /// Returns the first place that is free and long enough, so that the memory does not grow for
+    /// ever.
     fn vacancy(&self, len: u32) -> io::Result<Place> {
         let mut taken: Vec<Place> = self.left.iter().map(|(place, _)| *place).collect();
         taken.extend([Place::FIRST, self.place]);

@@ -1,7 +1,8 @@
 //! The format of records.
 //!
-//! A header of 16 bytes, the body, and padding to a multiple of 16. Numbers are little-endian. Since a segment is a multiple of
-//! 16 bytes long, only a body can go over its end, and only one longer than 16 bytes.
+//! A header of 16 bytes, the body, and padding to a multiple of 16. Numbers are little-endian.
+//! Since a segment is a multiple of 16 bytes long, only a body can go over its end, and only one
+//! longer than 16 bytes.
 //!
 //! ```text
 //! 0         4       5       6       8         16
@@ -14,12 +15,12 @@
 //! JUMP 5      offset u64, len u32, pad u32: the next record is at the start of that segment
 //! ```
 //!
-//! All fragments of a message have its stamp and at least one byte of it. Whole messages and first fragments also end, without
-//! completing it, what another first fragment began: its sender gave it up.
+//! All fragments of a message have its stamp and at least one byte of it. A whole message or a
+//! first fragment aborts an earlier message that is incomplete: its sender stopped sending it.
 
 use super::memory::{MAX_SEGMENT, Place};
 
-/// The length of a header, and what everything is aligned to.
+/// The length of a header, and the alignment of everything.
 pub(super) const HEADER_BYTES: usize = 16;
 
 /// The length of the total length at the start of a first fragment.
@@ -31,8 +32,9 @@ pub(super) const JUMP_BODY_BYTES: usize = 16;
 /// The length of a whole JUMP record.
 pub(super) const JUMP_BYTES: u64 = (HEADER_BYTES + JUMP_BODY_BYTES) as u64;
 
-/// A message that is longer is sent in fragments that are not, so that the receiver copies out while the sender copies in, and a message
-/// of any length goes through a segment of any.
+/// The maximum length of a whole message and of a fragment. Longer messages are sent in fragments,
+/// so that the receiver copies out while the sender copies in. So a message of any length goes
+/// through a segment of any length.
 pub const FRAGMENT_BYTES: usize = 16 << 10;
 
 /// The longest body of any record.
@@ -44,7 +46,7 @@ const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 const JUMP: u8 = 5;
 
-/// What a record carries.
+/// The part of a message that a record has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A whole message.
@@ -57,7 +59,7 @@ pub enum Kind {
     Last,
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     Carries(Kind),
@@ -89,7 +91,7 @@ impl Code {
     }
 }
 
-/// The head of a record.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) len: u32,
@@ -105,7 +107,7 @@ impl Header {
         [l0, l1, l2, l3, self.code.to_byte(), 0, 0, 0, s0, s1, s2, s3, s4, s5, s6, s7]
     }
 
-    /// Reads one. The error is the kind that does not exist.
+    /// Parses a header. The error is the kind that does not exist.
     #[inline]
     pub(super) fn from_bytes(bytes: [u8; HEADER_BYTES]) -> Result<Header, u8> {
         let [l0, l1, l2, l3, code, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
@@ -117,13 +119,13 @@ impl Header {
     }
 }
 
-/// How much of a segment a record takes up whose body has `len` bytes.
+/// Returns how much of a segment a record takes up whose body has `len` bytes.
 #[inline]
 pub(super) fn size(len: u64) -> u64 {
     len.saturating_add(2 * HEADER_BYTES as u64 - 1) & !(HEADER_BYTES as u64 - 1)
 }
 
-/// The body of a JUMP to `place`.
+/// Returns the body of a JUMP to `place`.
 pub(super) fn jump_to_bytes(place: Place) -> [u8; JUMP_BODY_BYTES] {
     let mut body = [0; JUMP_BODY_BYTES];
     body[..8].copy_from_slice(&place.offset.to_le_bytes());
@@ -131,7 +133,7 @@ pub(super) fn jump_to_bytes(place: Place) -> [u8; JUMP_BODY_BYTES] {
     body
 }
 
-/// Where a JUMP leads: any numbers.
+/// Returns the place that a JUMP leads to, unchecked.
 pub(super) fn jump_from_bytes(body: [u8; JUMP_BODY_BYTES]) -> Place {
     let [o0, o1, o2, o3, o4, o5, o6, o7, l0, l1, l2, l3, ..] = body;
     Place {

@@ -1,4 +1,4 @@
-//! What a message carries besides the user's bytes, in terms of attachments.
+//! The entries of a message's table: endpoints, handles and shared memory, made of attachments.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::channel::options::Options;
 use crate::channel::permits::MovedIssuer;
 use crate::channel::rings::MovedRing;
 
-/// Something that a message carries, made of attachments of type `A`.
+/// One entry of a message, made of attachments of type `A`.
 #[derive(Debug)]
 pub(crate) enum Entry<A> {
     /// The sender of a channel.
@@ -20,7 +20,7 @@ pub(crate) enum Entry<A> {
     Handle(A),
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     /// The sender of a channel, bounded or not.
@@ -38,9 +38,9 @@ pub(crate) enum EntryKind {
 pub(crate) struct MovedSender<A> {
     /// The channel.
     pub(crate) channel: A,
-    /// What permits are taken from, if the channel is bounded.
+    /// The permits, if the channel is bounded.
     pub(crate) permits: Option<A>,
-    /// What the channel can do.
+    /// What the channel can transport.
     pub(crate) capabilities: Capabilities,
 }
 
@@ -49,17 +49,19 @@ pub(crate) struct MovedSender<A> {
 pub(crate) struct MovedReceiver<A> {
     /// The channel.
     pub(crate) channel: A,
-    /// What it has received and not delivered.
+    /// The messages that it has received and not delivered.
     pub(crate) spool: SpoolPlace<A>,
-    /// The attachments of that.
+    /// The attachments of these messages.
     pub(crate) undelivered: Vec<A>,
-    /// The rings that it reads. What was taken in of an incomplete message is in the spool.
+    /// The rings that it reads. Fragments of an incomplete message that were taken in are in the
+    /// spool.
     pub(crate) rings: Vec<MovedRing<A>>,
-    /// How it behaves.
+    /// Its options.
     pub(crate) options: Options,
-    /// What lets senders send, if the channel is bounded.
+    /// Issues permits to senders, if the channel is bounded.
     pub(crate) issuer: Option<MovedIssuer<A>>,
-    /// What a sender calls the type that it sends. It stays in this process, and is for a receiver that does.
+    /// The sender's name for the type of its messages. It stays in this process, and is for a
+    /// receiver that does.
     pub(crate) sent_type: Option<Arc<str>>,
 }
 
@@ -76,16 +78,16 @@ pub(crate) enum SpoolPlace<A> {
 pub(crate) struct MovedMemory<A> {
     /// The memory.
     pub(crate) memory: A,
-    /// How long it is.
+    /// Its length.
     pub(crate) bytes: u64,
-    /// What can be done with it.
+    /// How it may be accessed.
     pub(crate) access: Access,
 }
 
-/// What can be done with shared memory.
+/// How shared memory may be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It stays as it is.
+    /// Its content does not change.
     Fixed = 0,
     /// It is written here.
     Write = 1,
@@ -93,8 +95,8 @@ pub(crate) enum Access {
     Read = 2,
 }
 
-/// What the channel of a sender can do, as bits. A channel within one machine can do everything; a bridge to another machine cannot.
-/// Bits that are not known here are passed on, and count for nothing.
+/// What the channel of a sender can transport, as bits. A channel within one machine can transport
+/// everything; a bridge to another machine cannot. Unknown bits are passed on, and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capabilities(pub(super) u32);
 
@@ -103,18 +105,18 @@ impl Capabilities {
     pub(super) const HANDLES: u32 = 1;
     /// Memory, shared or, if it cannot be, copied.
     pub(super) const MEMORY: u32 = 2;
-    /// Memory stays shared: what is written on one side is seen on the other.
+    /// Memory stays shared: what one process writes is visible to the other.
     pub(super) const SHARED_MEMORY: u32 = 4;
     /// Senders and receivers.
     pub(super) const ENDPOINTS: u32 = 8;
     /// The order between senders can be kept.
     pub(super) const CAUSAL: u32 = 16;
-    /// A send can wait for its receive.
+    /// A send can block until it is received.
     pub(super) const RENDEZVOUS: u32 = 32;
     /// The channel is a rendezvous: its bound is zero.
     pub(super) const IS_RENDEZVOUS: u32 = 1 << 16;
 
-    /// Of a channel within one machine.
+    /// The capabilities of a channel within one machine.
     pub(crate) const ALL: Capabilities = Capabilities(
         Self::HANDLES
             | Self::MEMORY
@@ -124,18 +126,18 @@ impl Capabilities {
             | Self::RENDEZVOUS,
     );
 
-    /// The same of a rendezvous, or not.
+    /// Sets or clears the bit for a rendezvous.
     pub(crate) fn of_rendezvous(self, is_rendezvous: bool) -> Capabilities {
         let bit = if is_rendezvous { Self::IS_RENDEZVOUS } else { 0 };
         Capabilities(self.0 & !Self::IS_RENDEZVOUS | bit)
     }
 
-    /// Whether it is of a rendezvous.
+    /// Returns whether the channel is a rendezvous.
     pub(crate) fn is_rendezvous(self) -> bool {
         self.0 & Self::IS_RENDEZVOUS != 0
     }
 
-    /// Whether a message with this entry can be sent.
+    /// Returns whether a message with this entry can be sent.
     pub(crate) fn admit<A>(self, entry: &Entry<A>) -> bool {
         let needed = match entry {
             Entry::Sender(_) | Entry::Receiver(_) => Self::ENDPOINTS,
@@ -170,7 +172,7 @@ impl EntryKind {
 }
 
 impl<A> Entry<A> {
-    /// What it is.
+    /// Returns its kind.
     pub(crate) fn kind(&self) -> EntryKind {
         match self {
             Entry::Sender(_) => EntryKind::Sender,
@@ -180,7 +182,7 @@ impl<A> Entry<A> {
         }
     }
 
-    /// Of how many attachments it is made.
+    /// Returns the number of its attachments.
     pub(crate) fn attachments(&self) -> usize {
         match self {
             Entry::Sender(sender) => 1 + usize::from(sender.permits.is_some()),
@@ -198,7 +200,7 @@ impl<A> MovedReceiver<A> {
     }
 }
 
-/// Numbers only: what a peer sent may be long, and is for its receiver alone.
+/// Prints numbers only: messages of a peer may be long, and are confidential.
 impl<A> fmt::Debug for SpoolPlace<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,13 +1,15 @@
-//! The endpoint table of a message: what travels with it besides the user's bytes.
+//! The endpoint table of a message: the attachments that are sent with the user's bytes.
 //!
-//! A message that carries endpoints, shared memory or handles has a table after the user's bytes, with an entry for each of them. The
-//! user's bytes name an entry by its number. So what a message carries can be counted, checked and passed on without knowing the type
-//! of the message. A message that carries none has no table.
+//! A message with endpoints, shared memory or handles has a table after the user's bytes, with an
+//! entry for each of them. The user's bytes refer to an entry by its number. So the attachments of
+//! a message can be counted, checked and passed on without knowing the type of the message. A
+//! message without attachments has no table.
 //!
 //! ```text
 //! body     the user's bytes, entries, trailer
-//! trailer  entries u32, bytes of all of them u32                                 8 bytes, little-endian
-//! entry    kind u8, version u8, codec u8, zero u8, attachments u32, len u32       12 bytes, and `len` bytes of its kind
+//! trailer  8 bytes, little-endian: entries u32, bytes of all of them u32
+//! entry    12 bytes, and `len` bytes of its kind:
+//!          kind u8, version u8, codec u8, zero u8, attachments u32, len u32
 //!   SENDER          capabilities u32
 //!   BOUNDED SENDER  capabilities u32
 //!   RECEIVER        see below
@@ -15,18 +17,23 @@
 //!   HANDLE          nothing
 //! RECEIVER
 //!   head     flags u32, rings u32, issuer's attachments u32, undelivered attachments u32
-//!   options  flags u32, zero u32, spin ns u64, idle ns u64, limits 9 x u64       if HAS_OPTIONS
-//!   issuer   bound u64, surplus u64                                              if IS_BOUNDED
-//!   ring     position u64, base u64, offset u64, visible u64, len u32, retired u32   for each
-//!   spool    what was received and not delivered                                 unless SPOOL_IS_BESIDE
+//!   options  flags u32, zero u32, spin ns u64, idle ns u64, limits 9 x u64      if HAS_OPTIONS
+//!   issuer   bound u64, surplus u64                                             if IS_BOUNDED
+//!   ring     position u64, base u64, offset u64, visible u64, len u32, retired u32    for each
+//!   spool    messages that were received and not delivered          unless SPOOL_IS_BESIDE
 //! ```
 //!
-//! `version` and `codec` are what the channel speaks, as in the [head of a packet](super::frame). The attachments of the message are those of the entries, in their order: of a
-//! sender the channel and, if it is bounded, what it takes permits from; of a receiver the channel, the spool if it is beside, the
-//! rings, the issuer and those of undelivered messages; of the others one.
+//! `version` and `codec` are those of the channel, as in the [head of a packet](super::frame). The
+//! attachments of the message are those of the entries, in their order:
 //!
-//! Nothing is allocated for what a table announces before the numbers of all its entries have been checked against what is there and
-//! against the limits of the receiver. It is generic over the attachments, and knows no system calls.
+//! - of a sender, the channel and, if it is bounded, the permits
+//! - of a receiver, the channel, the spool if it is beside, the rings, the issuer and the
+//!   attachments of undelivered messages
+//! - of the others, one
+//!
+//! The numbers of all entries are checked against what is there and against the limits of the
+//! receiver. Before that, nothing is allocated for what a table announces. The code is generic over
+//! the attachments, and makes no system calls.
 
 mod entry;
 
@@ -51,14 +58,15 @@ const ISSUER_BYTES: usize = 16;
 const RING_BYTES: usize = 40;
 const MEMORY_BYTES: usize = 12;
 
-/// How many bytes of a table there may be for each attachment: an entry has at least one, and what it says of each is shorter.
+/// The maximum number of bytes of a table for each attachment: an entry has at least one
+/// attachment, and fewer bytes for each.
 const MAX_BYTES_PER_ATTACHMENT: usize = 2 << 10;
 
-/// How much of what a receiver has received goes into the table rather than beside it, ...
+/// The maximum length of a spool that goes into the table rather than beside the message, ...
 pub(crate) const MAX_INLINE_BYTES: usize = 1 << 10;
 
-/// ... and how much may, of all receivers in a message, where there is no memory to be had that could go beside it. A process that
-/// can make none has no rings, and what a socket had is less.
+/// ... and of all spools in a message, where there is no memory that could go beside it. A process
+/// that cannot make such memory has no rings, and the messages in a socket are shorter.
 pub(crate) const MAX_INLINE_BYTES_IN_ALL: usize = 1 << 20;
 
 const SENDER: u8 = 1;
@@ -74,7 +82,8 @@ const SPOOL_IS_BESIDE: u32 = 4;
 const IS_PER_SENDER: u32 = 1;
 const SHARES_MEMORY: u32 = 2;
 
-/// How long the table of a message with so many attachments is at most. Without receivers it is much shorter.
+/// Returns the maximum length of the table of a message with so many attachments. Without receivers
+/// it is much shorter.
 pub(crate) fn max_bytes(attachments: usize, has_receivers: bool) -> usize {
     let (each, all) = if has_receivers {
         (MAX_BYTES_PER_ATTACHMENT, MAX_INLINE_BYTES_IN_ALL)
@@ -84,22 +93,22 @@ pub(crate) fn max_bytes(attachments: usize, has_receivers: bool) -> usize {
     attachments.saturating_mul(each).saturating_add(all)
 }
 
-/// Why what came after the user's bytes is not a table, or not one that the receiver wants.
+/// Why the bytes after the user's are not a table, or not one that the receiver accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TableError {
     /// It is shorter or longer than it says.
     Length,
     /// An entry is of no known kind.
     Kind(u8),
-    /// An entry is of a channel that speaks otherwise.
+    /// An entry is of a channel with another protocol version or codec.
     Foreign(Dialect),
-    /// The numbers in it contradict each other or the attachments that came.
+    /// The numbers in it contradict each other or the attachments that arrived.
     Counts,
-    /// There are more entries than the receiver wants.
+    /// There are more entries than the receiver accepts.
     TooMany,
-    /// There are more of that kind than the receiver wants.
+    /// There are more entries of that kind than the receiver accepts.
     TooManyOf(EntryKind),
-    /// The user's bytes are more than the receiver wants.
+    /// The user's bytes are more than the receiver accepts.
     TooLong,
 }
 
@@ -138,7 +147,8 @@ impl fmt::Display for TableError {
 
 impl std::error::Error for TableError {}
 
-/// Appends the table of `entries` to the user's bytes, unless there are none, and returns the attachments.
+/// Appends the table of `entries` to the user's bytes, unless there are none, and returns the
+/// attachments.
 pub(crate) fn write<A>(entries: Vec<Entry<A>>, body: &mut Vec<u8>) -> Vec<A> {
     if entries.is_empty() {
         return Vec::new();
@@ -237,11 +247,13 @@ fn write_receiver<A>(receiver: MovedReceiver<A>, body: &mut Vec<u8>, attachments
     body.extend_from_slice(&inline);
 }
 
-/// Reads the table at the end of a message, and returns how many of its bytes are the user's, and the entries.
+/// Reads the table at the end of a message, and returns how many of its bytes are the user's, and
+/// the entries.
 ///
 /// # Errors
 ///
-/// [`TableError`], if there is none, it contradicts itself or `attachments`, or it exceeds the `limits`.
+/// [`TableError`] if there is no table, it contradicts itself or `attachments`, or it exceeds the
+/// `limits`.
 pub(crate) fn read<A>(
     body: &[u8],
     attachments: Vec<A>,
@@ -257,7 +269,7 @@ pub(crate) fn read<A>(
     if user_len > limits.message_bytes {
         return Err(TableError::TooLong);
     }
-    // Each has one or more of them.
+    // Each entry has at least one attachment.
     if count > attachments.len() {
         return Err(TableError::Counts);
     }
@@ -309,7 +321,7 @@ fn check(
     }
 }
 
-/// What every entry begins with.
+/// The head of every entry.
 #[derive(Clone, Copy)]
 struct EntryHead {
     kind: u8,
@@ -365,7 +377,7 @@ fn read_entry<A>(
     if said.0.is_empty() { Ok(entry) } else { Err(TableError::Length) }
 }
 
-/// Of `count` attachments, which `next` returns.
+/// Reads a receiver of `count` attachments, which `next` returns.
 fn read_receiver<A>(
     count: usize,
     mut said: Numbers<'_>,
@@ -429,7 +441,7 @@ fn read_options(said: &mut Numbers<'_>) -> Result<Options, TableError> {
     })
 }
 
-/// What is left of a table to be read.
+/// The rest of a table that is still to be read.
 struct Numbers<'a>(&'a [u8]);
 
 impl<'a> Numbers<'a> {
@@ -474,7 +486,7 @@ const _: () = {
     assert!(most <= u32::MAX as usize);
 };
 
-/// What a code says.
+/// Returns the kind that a code stands for.
 fn kind_of(code: u8) -> Result<EntryKind, TableError> {
     Ok(match code {
         SENDER | BOUNDED_SENDER => EntryKind::Sender,

@@ -18,42 +18,42 @@ pub enum Attachment {
     Receiver(PacketReceiver),
     /// Shared memory.
     Memory(Memory),
-    /// Shared memory that is written.
+    /// Shared memory that this process writes.
     MemoryWriter(MemoryWriter),
     /// Shared memory that others write.
     MemoryReader(MemoryReader),
     /// A handle of the operating system.
     Handle(OsHandle),
-    /// What permits are taken from.
+    /// Takes permits.
     Taker(Arc<PermitTaker>),
-    /// What issues permits.
+    /// Issues permits.
     Issuer(PermitIssuer),
     /// Bytes beside a message.
     Spool(Vec<u8>),
 }
 
 impl Attachment {
-    /// Sends a further sender.
+    /// Makes an attachment that is one more sender.
     pub fn from_sender(sender: Arc<PacketSender>) -> Attachment {
         Attachment::Sender(sender)
     }
 
-    /// Moves a receiver.
+    /// Makes an attachment that moves a receiver.
     pub fn from_receiver(receiver: PacketReceiver) -> Attachment {
         Attachment::Receiver(receiver)
     }
 
-    /// Shares memory.
+    /// Makes an attachment that shares memory.
     pub fn from_memory(memory: &Memory) -> Attachment {
         Attachment::Memory(memory.clone())
     }
 
-    /// Sends an OS handle.
+    /// Makes an attachment of an OS handle.
     pub fn from_handle(handle: OsHandle) -> Attachment {
         Attachment::Handle(handle)
     }
 
-    /// Takes it as a sender.
+    /// Converts it into a sender.
     pub fn into_sender(self) -> io::Result<Arc<PacketSender>> {
         match self {
             Attachment::Sender(sender) => Ok(sender),
@@ -61,7 +61,7 @@ impl Attachment {
         }
     }
 
-    /// Takes it as a receiver.
+    /// Converts it into a receiver.
     pub fn into_receiver(self) -> io::Result<PacketReceiver> {
         match self {
             Attachment::Receiver(receiver) => Ok(receiver),
@@ -69,7 +69,7 @@ impl Attachment {
         }
     }
 
-    /// Takes it as shared memory of `len` bytes.
+    /// Converts it into shared memory of `len` bytes.
     pub fn into_memory(self, len: u64) -> io::Result<Memory> {
         match self {
             Attachment::Memory(memory) if memory.size() as u64 == len => Ok(memory),
@@ -77,11 +77,11 @@ impl Attachment {
         }
     }
 
-    /// Shares memory that this process writes.
+    /// Makes an attachment that shares memory which this process writes.
     ///
     /// # Errors
     ///
-    /// `Unsupported` if it has a reader.
+    /// `Unsupported` if the memory has a reader.
     pub fn from_memory_writer(memory: &MemoryWriter) -> io::Result<Attachment> {
         if memory.has_readers() {
             return Err(platform::writer_has_readers());
@@ -89,7 +89,7 @@ impl Attachment {
         Ok(Attachment::MemoryWriter(memory.clone()))
     }
 
-    /// Takes it as memory of `len` bytes to write to.
+    /// Converts it into memory of `len` bytes to write to.
     pub fn into_memory_writer(self, len: u64) -> io::Result<MemoryWriter> {
         match self {
             Attachment::MemoryWriter(memory) if memory.size() as u64 == len => Ok(memory),
@@ -97,12 +97,12 @@ impl Attachment {
         }
     }
 
-    /// Shares memory to read only.
+    /// Makes an attachment that shares memory read-only.
     pub fn from_memory_reader(memory: &MemoryReader) -> Attachment {
         Attachment::MemoryReader(memory.clone())
     }
 
-    /// Takes it as memory of `len` bytes that others write.
+    /// Converts it into memory of `len` bytes that others write.
     pub fn into_memory_reader(self, len: u64) -> io::Result<MemoryReader> {
         match self {
             Attachment::MemoryReader(memory) if memory.size() as u64 == len => Ok(memory),
@@ -110,27 +110,27 @@ impl Attachment {
         }
     }
 
-    /// Shares the memory of a ring.
+    /// Makes an attachment that shares the memory of a ring.
     pub fn from_shared_ring(memory: &RingMemory) -> Attachment {
         memory.never()
     }
 
-    /// Moves the memory of a ring.
+    /// Makes an attachment that moves the memory of a ring.
     pub fn from_ring(memory: RingMemory) -> Attachment {
         memory.never()
     }
 
-    /// Takes it as the memory of a ring.
+    /// Converts it into the memory of a ring.
     pub fn into_ring(self) -> Result<RingMemory, (io::Error, Attachment)> {
         Err((wrong_kind("ring"), self))
     }
 
-    /// Sends bytes beside a message.
+    /// Makes an attachment of bytes beside a message.
     pub fn from_spool(spool: SpoolWriter) -> io::Result<Attachment> {
         spool.finish().map(Attachment::Spool)
     }
 
-    /// Takes it as bytes beside a message.
+    /// Converts it into bytes beside a message.
     pub fn into_spool(self) -> io::Result<Spool> {
         match self {
             Attachment::Spool(bytes) => Ok(Spool::new(bytes)),
@@ -138,12 +138,12 @@ impl Attachment {
         }
     }
 
-    /// Lets somebody else take permits, too.
+    /// Makes an attachment by which others can take permits, too.
     pub fn from_taker(taker: Arc<PermitTaker>) -> Attachment {
         Attachment::Taker(taker)
     }
 
-    /// Takes it as what permits are taken from.
+    /// Converts it into a taker of permits.
     pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
         match self {
             Attachment::Taker(taker) => Ok(taker),
@@ -151,12 +151,12 @@ impl Attachment {
         }
     }
 
-    /// Moves what issues permits.
+    /// Makes an attachment that moves an issuer of permits.
     pub fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
         vec![Attachment::Issuer(issuer)]
     }
 
-    /// Takes them as what issues permits.
+    /// Converts attachments into an issuer of permits.
     pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
         match (attachments.pop(), attachments.pop()) {
             (Some(Attachment::Issuer(issuer)), None) => Ok(issuer),
@@ -164,7 +164,7 @@ impl Attachment {
         }
     }
 
-    /// Takes it as an OS handle.
+    /// Converts it into an OS handle.
     pub fn into_handle(self) -> io::Result<OsHandle> {
         match self {
             Attachment::Handle(handle) => Ok(handle),

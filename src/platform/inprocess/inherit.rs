@@ -1,4 +1,4 @@
-//! Child processes, which inherit nothing here.
+//! Child processes, which inherit nothing in this backend.
 
 use std::io;
 use std::process::{Child, Command};
@@ -7,12 +7,12 @@ use super::PacketReceiver;
 
 pub use crate::platform::poll_for_exit as wait_for_exit;
 
-/// Starts no process.
+/// Fails: starts no process.
 pub fn spawn_with(_command: &mut Command, _receiver: PacketReceiver) -> io::Result<Child> {
     Err(stays_here())
 }
 
-/// Finds none.
+/// Fails: there is no inherited receiver.
 pub fn inherited() -> io::Result<PacketReceiver> {
     Err(stays_here())
 }

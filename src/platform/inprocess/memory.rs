@@ -1,4 +1,4 @@
-//! Shared memory of one process: heap that clones share.
+//! Shared memory within one process: heap that clones share.
 
 use std::fmt;
 use std::io;
@@ -31,12 +31,12 @@ impl Memory {
         Ok(Memory(Arc::new(bytes)))
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> usize {
         self.0.len()
     }
 
-    /// Its content.
+    /// Returns its content.
     pub fn as_slice(&self) -> &[u8] {
         &self.0
     }
@@ -66,7 +66,7 @@ impl MemoryWriter {
         Ok(MemoryWriter(Written { region: Arc::new(region), len }))
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> usize {
         self.0.len
     }
@@ -81,24 +81,25 @@ impl MemoryWriter {
         words::write(&self.0.region.words, offset, bytes);
     }
 
-    /// Returns a reader. From now on its writers cannot be sent, as on systems that seal it.
+    /// Returns a reader. From now on the memory's writers cannot be sent, as on systems that seal
+    /// it.
     ///
     /// # Errors
     ///
-    /// None here.
+    /// None in this backend.
     pub fn reader(&self) -> io::Result<MemoryReader> {
         self.0.region.has_readers.store(true, Ordering::Relaxed);
         Ok(MemoryReader(self.0.clone()))
     }
 
-    /// Whether `reader` has been called.
+    /// Returns whether `reader` has been called.
     pub(super) fn has_readers(&self) -> bool {
         self.0.region.has_readers.load(Ordering::Relaxed)
     }
 }
 
 impl MemoryReader {
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> usize {
         self.0.len
     }

@@ -1,8 +1,10 @@
-//! The backend that never leaves the process: queues of packets, attachments as the objects they are, a process-wide map
-//! of names. It compiles on every target, and is the whole implementation where strait has no other yet.
+//! The backend whose channels stay within the process: queues of packets, attachments as objects,
+//! and a process-wide map of names. It compiles on every target, and is the whole implementation on
+//! targets for which strait has no other yet.
 //!
-//! Where it falls short of the contract: a receiver that was sent into its own channel, or two into each other's, keep each other
-//! alive. Nobody notices that they are out of reach, and their senders go on sending.
+//! It does not meet the contract in one case. A receiver that was sent into its own channel, or two
+//! into each other's, keep each other alive. It is not noticed that they are unreachable, and their
+//! senders go on sending.
 
 mod attachment;
 mod inherit;
@@ -28,18 +30,19 @@ pub use spool::{Spool, SpoolWriter};
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;
 
-/// There is no reason to send smaller ones.
+/// There is no reason to send smaller packets.
 pub const PACKET_BYTES: usize = MAX_PACKET_BYTES;
 
-/// What a buffer that packets are received in needs: nothing in advance.
+/// The capacity that a buffer needs to receive packets: none in advance.
 pub const RECEIVE_BYTES: usize = 0;
 
-/// A number that a process and its forked children do not share, for what a child must not touch.
+/// Returns a number that a process and its forked children do not share, for resources that a child
+/// must not touch.
 pub fn process_mark() -> u64 {
     std::process::id().into()
 }
 
-/// Where the stack of this thread is: nobody asks the system.
+/// Returns the location of this thread's stack: not known, since the system is not asked.
 pub fn stack() -> Option<std::ops::Range<usize>> {
     None
 }
@@ -47,7 +50,8 @@ pub fn stack() -> Option<std::ops::Range<usize>> {
 /// Attachments are in a vector, too. A header has one byte for their number.
 pub const MAX_PACKET_ATTACHMENTS: usize = u8::MAX as usize;
 
-/// How many clients of a server may be connected without having said anything: nobody here means any harm.
+/// Returns how many clients of a server may be connected without having sent anything: within a
+/// process there are no hostile clients.
 pub fn max_silent_clients() -> usize {
     usize::MAX
 }

@@ -18,13 +18,13 @@ struct Packet {
     attachments: Vec<Attachment>,
 }
 
-/// Makes a connected pair.
+/// Makes a connected sender and receiver.
 pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
     let (producer, consumer) = queue();
     Ok((PacketSender { packets: producer }, PacketReceiver { packets: consumer }))
 }
 
-/// The end that packets go into. All senders of a channel share it.
+/// The sending end. All senders of a channel share it.
 #[derive(Debug)]
 pub struct PacketSender {
     packets: Producer<Packet>,
@@ -41,7 +41,7 @@ impl PacketSender {
         rendezvous::connect_to(name)
     }
 
-    /// Who listens: this process.
+    /// Returns the process that listens: this one.
     pub fn peer(&self) -> io::Result<Peer> {
         Ok(Peer)
     }
@@ -60,7 +60,7 @@ impl PacketSender {
 }
 
 impl PacketSender {
-    /// Sends one small packet although there is no room.
+    /// Sends one small packet, like `send`.
     pub fn send_past_limit(
         &self,
         head: &[u8],
@@ -70,52 +70,54 @@ impl PacketSender {
         self.send(head, body, attachments, Wait::Never)
     }
 
-    /// Whether the receiver is gone.
+    /// Returns whether the receiver has been dropped.
     pub fn is_closed(&self) -> bool {
         self.packets.is_closed()
     }
 
-    /// What its queue is known by.
+    /// Returns the identity of its queue.
     pub fn identity(&self) -> Option<NonZeroU64> {
         self.packets.identity()
     }
 
-    /// Whether one with the same identity is the same: as long as both are there, they are.
+    /// Returns whether a sender with the same identity is the same: as long as both exist, it is.
     pub fn is_same(&self, other: &PacketSender) -> bool {
         self.identity() == other.identity()
     }
 
-    /// Whether everything that was sent was received, as far as is known.
+    /// Returns whether everything that was sent was received, as far as is known.
     pub fn is_drained(&self) -> bool {
         false
     }
 }
 
-/// How many attachments may wait in unfinished messages: objects are only memory.
+/// Returns how many attachments may wait in incomplete messages: objects are only memory.
 pub fn max_waiting_attachments() -> usize {
     usize::MAX
 }
 
-/// What stays behind of a receiver that left: nothing.
+/// What stays of a receiver that was moved: nothing.
 #[derive(Debug, Default)]
 pub struct Remains(());
 
-/// The end that packets come out of.
+/// The receiving end.
 #[derive(Debug)]
 pub struct PacketReceiver {
     packets: Consumer<Packet>,
 }
 
 thread_local! {
-    /// What is still to be dropped of what undelivered packets carried, while this thread is dropping such.
+    /// The attachments of undelivered packets that are still to be dropped, while this thread drops
+    /// such packets.
     ///
-    /// Never dropped where it stands, so that it is there while a thread that is ending drops its other thread-locals; it is empty then.
+    /// Never dropped in place, so that it exists while a thread that is ending drops its other
+    /// thread-locals; it is empty then.
     static DROPPING: RefCell<ManuallyDrop<Option<Vec<Attachment>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
-/// Receivers may be in packets of receivers that are in packets, and so on: one after another instead of one within another, so that
-/// their number is not limited by the stack.
+/// Receivers may be in packets of receivers that are in packets, and so on. They are dropped one
+/// after another instead of recursively, so that their number is not limited by the stack.
 impl Drop for PacketReceiver {
     fn drop(&mut self) {
         while let Ok(Packet { attachments, .. }) = self.packets.pop(Wait::Never) {
@@ -125,7 +127,8 @@ impl Drop for PacketReceiver {
 }
 
 fn drop_in_turn(attachments: Vec<Attachment>) {
-    // Where all thread-locals have destructors, a thread that is ending may have lost the list; then there is still the stack.
+    // Where all thread-locals have destructors, a thread that is ending may have lost the list.
+    // Then it drops recursively.
     let is_first = DROPPING.try_with(|dropping| {
         let mut dropping = dropping.borrow_mut();
         let is_first = dropping.is_none();
@@ -141,7 +144,7 @@ fn drop_in_turn(attachments: Vec<Attachment>) {
 }
 
 impl PacketReceiver {
-    /// Receives one packet and adds its attachments to `attachments`, all of them.
+    /// Receives one packet and adds all its attachments to `attachments`.
     pub fn recv(
         &self,
         landing: Landing<'_>,
@@ -158,46 +161,48 @@ impl PacketReceiver {
         Ok(Arrival { len: packet.bytes.len(), truncated: false, attachments_lost: false })
     }
 
-    /// Has all that is sent from now on fail, as if the receiver were gone. What was sent stays to be received.
+    /// Makes all sends fail that begin after it, as if the receiver had been dropped. What was sent
+    /// can still be received.
     pub fn refuse(&self) {
         self.packets.refuse();
     }
 
-    /// How many bytes of packets are waiting that may be something else than whole messages: none ever are.
+    /// Returns how many bytes of packets wait that may be something else than whole messages: none
+    /// ever are.
     pub fn backlog(&self) -> usize {
         0
     }
 
-    /// Makes what can be lent out to be polled: there are no handles for that.
+    /// Makes a handle to be polled: there are none in this backend.
     pub fn lend(&mut self) -> bool {
         true
     }
 
-    /// Whether something was lent out.
+    /// Returns whether a handle was lent out.
     pub fn is_lent(&self) -> bool {
         false
     }
 
-    /// Nobody has anything any more that was lent out.
+    /// Notes that the user no longer uses a lent handle.
     pub fn recall(&mut self) {}
 
-    /// Whether it has to be told what to show.
+    /// Returns whether it has to be told what to show.
     #[inline]
     pub fn shows_more(&self) -> bool {
         false
     }
 
-    /// Whether it is shown that there is something besides packets.
+    /// Returns whether it shows that there are messages besides packets.
     #[inline]
     pub fn is_showing(&self) -> bool {
         false
     }
 
-    /// Lets what was lent out show whether there is something besides packets.
+    /// Sets whether the lent handle shows messages besides packets.
     #[inline]
     pub fn show(&mut self, _: bool, _: bool) {}
 
-    /// Splits the receiver into what can travel and what has to stay.
+    /// Splits the receiver into what can be moved and what has to stay.
     pub fn depart(self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
         Ok((self, Remains(())))
     }

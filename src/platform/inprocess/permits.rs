@@ -1,4 +1,4 @@
-//! Permits to send: a number that senders make smaller and the receiver makes larger.
+//! Permits, as a counter that senders decrease and the receiver increases.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,15 +18,15 @@ struct State {
     is_closed: bool,
 }
 
-/// The side that takes permits.
+/// Takes permits, for senders.
 #[derive(Debug)]
 pub struct PermitTaker(Arc<Place>);
 
-/// The side that issues permits.
+/// Issues permits, for the receiver.
 #[derive(Debug)]
 pub struct PermitIssuer(Arc<Place>);
 
-/// Makes a place for permits, with so many in it.
+/// Makes a counter with `count` permits.
 pub fn permits(count: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
     let state = Mutex::new(State { permits: count, is_closed: false });
     let place = Arc::new(Place { state, ..Place::default() });
@@ -56,18 +56,19 @@ impl PermitTaker {
         })
     }
 
-    /// Whether there is one, or it is known that there will be none.
+    /// Returns whether there is a permit, or it is known that there will be none.
     pub fn is_any(&self) -> bool {
         let state = self.0.lock();
         state.permits > 0 || state.is_closed
     }
 
-    /// Whether both take them from the same place.
+    /// Returns whether both take permits from the same counter.
     pub fn is_same(&self, other: &PermitTaker) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Waits until there may be a permit, or the receiver is gone. All are in the queue.
+    /// Blocks until there may be a permit, or the receiver has been dropped. All waiting senders
+    /// are in the queue.
     pub fn wait(&self, _: &PacketSender, wait: Wait, _is_in_queue: bool) -> io::Result<()> {
         let state = self.0.lock();
         let is_waiting = |state: &mut State| state.permits == 0 && !state.is_closed;
@@ -81,7 +82,7 @@ impl PermitTaker {
 }
 
 impl PermitIssuer {
-    /// How many permits there can be at a time.
+    /// Returns how many permits there can be at a time.
     pub fn capacity(&self) -> usize {
         usize::MAX
     }
@@ -100,12 +101,12 @@ impl PermitIssuer {
         0
     }
 
-    /// How many no sender has taken, if that can be told.
+    /// Returns how many permits no sender has taken, if that is known.
     pub fn unclaimed(&self) -> Option<usize> {
         Some(self.0.lock().permits)
     }
 
-    /// Takes one back, if no sender has taken it.
+    /// Takes a permit back, and returns whether there was one that no sender had taken.
     pub fn take_back(&self) -> bool {
         self.0.take()
     }

@@ -13,7 +13,7 @@ use crate::platform::{RecvError, WAKE_ID, Wait};
 /// How many ready members one `wait` reports at most.
 const IDS_PER_WAIT: usize = 256;
 
-/// Watches many receivers.
+/// Watches many receivers for readiness.
 #[derive(Debug)]
 pub struct Poller {
     ready: Consumer<Arc<Interest>>,
@@ -21,46 +21,49 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Makes one that watches nothing.
+    /// Makes an empty poller.
     pub fn new() -> io::Result<Poller> {
         let (news, ready) = queue();
         Ok(Poller { ready, registry: Registry { news: Arc::new(news) } })
     }
 
-    /// Watches a receiver, which is reported as `id`.
+    /// Adds a receiver, which is reported as `id`.
     pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         self.registry.add(receiver, id)
     }
 
-    /// Watches a listener, which is reported as `id`.
+    /// Adds a listener, which is reported as `id`.
     pub fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
         listener.observe(self.registry.interest(id));
         Ok(())
     }
 
-    /// Watches another poller, which is reported as `id` when it has something to report.
+    /// Adds another poller, which is reported as `id` when it has something to report.
     pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         self.registry.add_poller(other, id)
     }
 
-    /// Watches it no more.
+    /// Removes a poller.
     pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         self.registry.remove_poller(other)
     }
 
-    /// Watches it no more.
+    /// Removes a receiver.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.registry.remove(receiver)
     }
 
-    /// Appends the ids of those that became ready to `ready`, after waiting for the first as `wait` says.
+    /// Appends the ids of members that became ready to `ready`. Blocks until there is one, as
+    /// `wait` says.
     pub fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
         let mut wait = wait;
-        // Not until there are no more: members that are flooded come back while the others are taken out.
+        // Not until there are no more: members that are flooded come back while the others are
+        // taken out.
         for _ in 0..IDS_PER_WAIT {
             match self.ready.pop(wait) {
                 Ok(interest) => {
-                    // Before the receiver is looked at, so that what comes in meanwhile is reported again.
+                    // Before the receiver is checked, so that what arrives meanwhile is reported
+                    // again.
                     interest.is_queued.store(false, Ordering::SeqCst);
                     ready.push_back(interest.id);
                     wait = Wait::Never;
@@ -75,12 +78,12 @@ impl Poller {
         Ok(())
     }
 
-    /// A handle for adding and removing members from other threads.
+    /// Returns a handle for adding and removing members from other threads.
     pub fn registry(&self) -> io::Result<Registry> {
         Ok(self.registry.clone())
     }
 
-    /// A handle for interrupting `wait`.
+    /// Returns a handle for interrupting `wait`.
     pub fn waker(&self) -> io::Result<PollWaker> {
         Ok(PollWaker(self.registry.interest(WAKE_ID)))
     }
@@ -93,25 +96,25 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Watches a receiver, which is reported as `id`.
+    /// Adds a receiver, which is reported as `id`.
     pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         receiver.observe(Some(self.interest(id)));
         Ok(())
     }
 
-    /// Watches it no more.
+    /// Removes a receiver.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         receiver.observe(None);
         Ok(())
     }
 
-    /// Watches a poller, which is reported as `id` when it has something to report.
+    /// Adds a poller, which is reported as `id` when it has something to report.
     pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         other.ready.observe(Some(self.interest(id)));
         Ok(())
     }
 
-    /// Watches it no more.
+    /// Removes a poller.
     pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         other.ready.observe(None);
         Ok(())
@@ -143,10 +146,10 @@ pub(super) struct Interest {
 }
 
 impl Interest {
-    /// Tells the poller that this member became ready.
+    /// Notifies the poller that this member became ready.
     pub(super) fn mark_ready(self: &Arc<Self>) {
         if !self.is_queued.swap(true, Ordering::SeqCst) {
-            // Without a poller there is nobody to tell.
+            // If the poller was dropped, there is nothing to notify.
             let _ = self.news.push(Arc::clone(self));
         }
     }

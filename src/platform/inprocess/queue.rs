@@ -1,4 +1,4 @@
-//! A queue that tells a poller when it became ready: crossbeam's channel and somebody to notify.
+//! A queue that notifies a poller when it becomes ready: crossbeam's channel and an observer.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,12 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 use super::poller::Interest;
 use crate::platform::{RecvError, Wait};
 
-/// What both ends know.
+/// The state that the producer and the consumer share.
 #[derive(Debug, Default)]
 struct State {
-    /// Who wants to know that the queue became ready.
+    /// The poller's member to notify when the queue becomes ready.
     observer: Option<Arc<Interest>>,
-    /// Nothing more is taken.
+    /// Nothing more is accepted.
     is_refusing: bool,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn queue<T>() -> (Producer<T>, Consumer<T>) {
     (Producer { sender: Some(sender), shared: Arc::clone(&shared) }, Consumer { receiver, shared })
 }
 
-/// The end that items go into. There is one; whoever needs more shares it.
+/// The end that items are put into. There is one, which all senders share.
 #[derive(Debug)]
 pub(super) struct Producer<T> {
     /// `None` only while it is being dropped.
@@ -35,21 +35,21 @@ pub(super) struct Producer<T> {
 }
 
 impl<T> Producer<T> {
-    /// A number that no other queue has which is there at the same time.
+    /// Returns a number that no other existing queue has.
     pub(super) fn identity(&self) -> Option<NonZeroU64> {
         NonZeroU64::new(Arc::as_ptr(&self.shared).addr() as u64)
     }
 
-    /// Whether the consumer is gone, or takes nothing more.
+    /// Returns whether the consumer has been dropped, or accepts nothing more.
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.shared).is_refusing
     }
 
-    /// Adds an item, or gives it back if the consumer is gone.
+    /// Adds an item, or returns it if the consumer has been dropped.
     pub(super) fn push(&self, item: T) -> Result<(), T> {
         let state = lock(&self.shared);
         match &self.sender {
-            // Under the lock: what is sent is there before it is refused to send, or is refused.
+            // Under the lock: an item is in the queue before it starts to refuse, or is refused.
             Some(sender) if !state.is_refusing => sender.send(item).map_err(|error| error.0)?,
             _ => return Err(item),
         }
@@ -61,13 +61,13 @@ impl<T> Producer<T> {
 
 impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
-        // First the disconnection, then the news of it.
+        // First the disconnection, then its notification.
         self.sender = None;
         notify(&self.shared);
     }
 }
 
-/// The end that items come out of.
+/// The end that items are taken out of.
 #[derive(Debug)]
 pub(super) struct Consumer<T> {
     receiver: crossbeam_channel::Receiver<T>,
@@ -92,7 +92,7 @@ impl<T> Consumer<T> {
         }
     }
 
-    /// Takes nothing more. What is there stays.
+    /// Accepts nothing more. Present items stay.
     pub(super) fn refuse(&self) {
         lock(&self.shared).is_refusing = true;
     }

@@ -1,4 +1,4 @@
-//! Names: a map that the whole process shares.
+//! Servers' names: a map that the whole process shares.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,16 +18,16 @@ type Names = BTreeMap<Name, Arc<Producer<PacketReceiver>>>;
 
 static NAMES: Mutex<Names> = Mutex::new(BTreeMap::new());
 
-/// What a listener is found by.
+/// The key of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
-    /// One that was made for it.
+    /// A name that was made for the listener.
     Fresh(String),
-    /// One that was chosen.
+    /// A name that the user has chosen.
     Chosen(ServerName),
 }
 
-/// A name that others can connect to. It disappears on drop.
+/// A name that clients can connect to. Dropping it removes the name.
 #[derive(Debug)]
 pub struct Listener {
     name: Name,
@@ -51,7 +51,7 @@ impl Listener {
         Ok((listener, name))
     }
 
-    /// Takes this name and listens on it, unless somebody has it.
+    /// Binds this name and listens on it. Fails if another listener has it.
     pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
         name.check()?;
         Listener::at(Name::Chosen(name.clone()))
@@ -69,15 +69,15 @@ impl Listener {
         Ok(Listener { name, connections })
     }
 
-    /// Puts a handle by: there are none.
+    /// Sets a handle aside: there are none in this backend.
     pub fn reserve(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Gives the handle up that was put by.
+    /// Closes the handle that was set aside.
     pub fn release(&self) {}
 
-    /// Accepts one connection; `Empty` when none came in time.
+    /// Accepts one connection; fails with `Empty` if none came in time.
     pub fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
         self.connections.pop(wait).map(|receiver| (receiver, Peer))
     }
@@ -90,28 +90,28 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let removed = names().remove(&self.name);
-        // Outside the lock: it drops the connections nobody accepted.
+        // Outside the lock: it drops the connections that were not accepted.
         drop(removed);
     }
 }
 
-/// Who connected: always this process.
+/// The process at the other end: always this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer;
 
 impl Peer {
-    /// Whether it runs as the user that this process runs as.
+    /// Returns whether it runs as the same user as this process.
     pub fn is_same_user(&self) -> bool {
         true
     }
 
-    /// As [`is_same_user`](Peer::is_same_user).
+    /// Like [`is_same_user`](Peer::is_same_user).
     pub fn shows_as_same_user(&self) -> bool {
         true
     }
 }
 
-/// Makes an id that nothing else in this process has. There is nobody to keep it from.
+/// Makes an id that is unique in this process. It need not be secret.
 pub fn unique_id() -> io::Result<Uuid> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     Ok(Uuid::from_u64_pair(0, LAST.fetch_add(1, Ordering::Relaxed)))

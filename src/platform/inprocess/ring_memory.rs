@@ -1,4 +1,4 @@
-//! No memory for rings: the queues are as fast, and never full.
+//! Rings are not supported: the queues are as fast, and never full.
 
 use std::convert::Infallible;
 use std::io;
@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-/// The memory of a ring, of which there is none.
+/// The memory of a ring, of which no value exists.
 #[derive(Debug)]
 pub struct RingMemory(Infallible);
 
 impl RingMemory {
-    /// Makes none.
+    /// Fails: there is no such memory.
     ///
     /// # Errors
     ///
@@ -20,27 +20,27 @@ impl RingMemory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether it is worth what it costs.
+    /// Returns whether this process can spare it.
     pub fn is_affordable(&self) -> bool {
         match self.0 {}
     }
 
-    /// What would be done with it.
+    /// Stands for every operation on it.
     pub(super) fn never<R>(&self) -> R {
         match self.0 {}
     }
 
-    /// A word.
+    /// Returns a word.
     pub fn word(&self, _: usize) -> &AtomicU64 {
         match self.0 {}
     }
 
-    /// Maps a part.
+    /// Makes a part accessible.
     pub fn part(&self, _: u64, _: usize) -> io::Result<RingPart> {
         match self.0 {}
     }
 
-    /// Gives a part back.
+    /// Releases a part.
     pub fn give_back(&self, _: u64, _: u64) {
         match self.0 {}
     }
@@ -61,25 +61,25 @@ impl RingPart {
         match self.0 {}
     }
 
-    /// The bytes from `at` on.
+    /// Returns the bytes from `at` on.
     pub fn read_array<const N: usize>(&self, _: usize) -> [u8; N] {
         match self.0 {}
     }
 }
 
-/// The time in nanoseconds.
+/// Returns the time in nanoseconds.
 pub fn now() -> u64 {
     static SINCE: OnceLock<Instant> = OnceLock::new();
 
     SINCE.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
-/// The same: there is nothing that would gain by less.
+/// Returns the same time: a cheaper clock would not help here.
 pub fn roughly_now() -> u64 {
     now()
 }
 
-/// Who else reads the same time.
+/// Returns the domain of processes that read the same clock.
 pub fn clock_domain() -> Option<u64> {
     None
 }

@@ -1,4 +1,4 @@
-//! Bytes that go beside a message, in a vector.
+//! Bytes beside a message, in a vector.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use std::io;
 pub struct SpoolWriter(Vec<u8>);
 
 impl SpoolWriter {
-    /// Makes an empty one.
+    /// Makes an empty spool.
     pub fn new() -> io::Result<SpoolWriter> {
         Ok(SpoolWriter(Vec::new()))
     }
@@ -20,13 +20,13 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Ends it.
+    /// Completes it.
     pub fn finish(self) -> io::Result<Vec<u8>> {
         Ok(self.0)
     }
 }
 
-/// A spool that is read.
+/// A spool that is being read.
 #[derive(Debug)]
 pub struct Spool {
     bytes: Vec<u8>,
@@ -38,7 +38,7 @@ impl Spool {
         Spool { bytes, position: 0 }
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> u64 {
         self.bytes.len() as u64
     }

@@ -1,4 +1,4 @@
-//! Descriptors in transit.
+//! File descriptors in transit.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::platform;
 
-/// One object in transit. On its way out it shares what the sending process goes on using; what came in is just a
-/// descriptor, and its kind is what the peer says until it has been checked.
+/// One object in transit. When it is sent, it shares the object that the sending process goes on
+/// using. When it was received, it is just a file descriptor, and its kind is unchecked.
 #[derive(Debug)]
 pub struct Attachment(Object);
 
 #[derive(Debug)]
 enum Object {
     Sender(Arc<PacketSender>),
-    /// The memory, and its descriptor.
+    /// The memory, and its file descriptor.
     Memory(Memory, Arc<Shared>),
     MemoryWriter(MemoryWriter, Arc<Shared>),
     MemoryReader(MemoryReader, Arc<Shared>),
@@ -35,12 +35,13 @@ enum Object {
     Received(Received),
 }
 
-/// A descriptor that a peer sent, and that was not asked for yet. Dropping it does not wait, [whatever it is of](closing).
+/// A file descriptor that a peer sent, and that was not used yet. Dropping it does not block,
+/// [whatever it refers to](closing).
 #[derive(Debug)]
 pub(super) struct Received(Option<OwnedFd>);
 
 impl Received {
-    /// Takes the descriptor, as what it was asked for.
+    /// Takes the file descriptor, to use it as the expected kind of object.
     pub(super) fn accept(mut self) -> OwnedFd {
         self.0.take().expect(IT_IS_THERE)
     }
@@ -63,42 +64,42 @@ impl Drop for Received {
 }
 
 impl Attachment {
-    /// A descriptor that arrived.
+    /// Makes an attachment of a received file descriptor.
     pub fn received(fd: OwnedFd) -> Attachment {
         Attachment(Object::Received(Received(Some(fd))))
     }
 
-    /// Sends a further sender.
+    /// Makes an attachment that is one more sender.
     pub fn from_sender(sender: Arc<PacketSender>) -> Attachment {
         Attachment(Object::Sender(sender))
     }
 
-    /// Moves a receiver.
+    /// Makes an attachment that moves a receiver.
     pub fn from_receiver(receiver: PacketReceiver) -> Attachment {
         Attachment(Object::Descriptor(receiver.into_fd()))
     }
 
-    /// Shares memory.
+    /// Makes an attachment that shares memory.
     pub fn from_memory(memory: &Memory) -> Attachment {
         Attachment(Object::Memory(memory.clone(), memory.shared()))
     }
 
-    /// Shares the memory of a ring with who is to read it.
+    /// Makes an attachment that shares the memory of a ring with its consumer.
     pub fn from_shared_ring(memory: &RingMemory) -> Attachment {
         Attachment(Object::RingFile(Arc::clone(memory.file())))
     }
 
-    /// Moves the memory of a ring.
+    /// Makes an attachment that moves the memory of a ring.
     pub fn from_ring(memory: RingMemory) -> Attachment {
         Attachment(Object::Ring(memory))
     }
 
-    /// Sends any descriptor.
+    /// Makes an attachment of any file descriptor.
     pub fn from_handle(handle: OwnedFd) -> Attachment {
         Attachment(Object::Descriptor(handle))
     }
 
-    /// Takes it as a sender.
+    /// Converts it into a sender.
     pub fn into_sender(self) -> io::Result<Arc<PacketSender>> {
         match self.0 {
             Object::Sender(sender) => Ok(sender),
@@ -106,26 +107,27 @@ impl Attachment {
         }
     }
 
-    /// Takes it as a receiver.
+    /// Converts it into a receiver.
     pub fn into_receiver(self) -> io::Result<PacketReceiver> {
         packet_socket(self.0).map(PacketReceiver::from_received)
     }
 
-    /// Takes it as shared memory of `len` bytes.
+    /// Converts it into shared memory of `len` bytes.
     pub fn into_memory(self, len: u64) -> io::Result<Memory> {
         match self.0 {
             Object::Received(fd) => Memory::from_received(fd, len),
-            // It has not left this process.
+            // It was not sent to another process.
             Object::Memory(memory, _) if memory.size() as u64 == len => Ok(memory),
             _ => Err(wrong_kind("shared memory")),
         }
     }
 
-    /// Shares memory that this process writes.
+    /// Makes an attachment that shares memory which this process writes.
     ///
     /// # Errors
     ///
-    /// `Unsupported` if it has a reader: it is sealed, and no other process could write to it.
+    /// `Unsupported` if the memory has a reader: it is sealed, and no other process could write to
+    /// it.
     pub fn from_memory_writer(memory: &MemoryWriter) -> io::Result<Attachment> {
         if memory.has_readers() {
             return Err(platform::writer_has_readers());
@@ -133,7 +135,7 @@ impl Attachment {
         Ok(Attachment(Object::MemoryWriter(memory.clone(), memory.shared())))
     }
 
-    /// Takes it as memory of `len` bytes to write to.
+    /// Converts it into memory of `len` bytes to write to.
     pub fn into_memory_writer(self, len: u64) -> io::Result<MemoryWriter> {
         match self.0 {
             Object::Received(fd) => MemoryWriter::from_received(fd, len),
@@ -142,12 +144,12 @@ impl Attachment {
         }
     }
 
-    /// Shares memory to read only.
+    /// Makes an attachment that shares memory read-only.
     pub fn from_memory_reader(memory: &MemoryReader) -> Attachment {
         Attachment(Object::MemoryReader(memory.clone(), memory.shared()))
     }
 
-    /// Takes it as memory of `len` bytes that others write.
+    /// Converts it into memory of `len` bytes that other processes write.
     pub fn into_memory_reader(self, len: u64) -> io::Result<MemoryReader> {
         match self.0 {
             Object::Received(fd) => MemoryReader::from_received(fd, len),
@@ -156,11 +158,12 @@ impl Attachment {
         }
     }
 
-    /// Takes it as the memory of a ring.
+    /// Converts it into the memory of a ring.
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not; else it is one that cannot be used now, and comes back.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is something else. With other errors the
+    /// memory cannot be used now, and is returned.
     pub fn into_ring(self) -> Result<RingMemory, (io::Error, Attachment)> {
         match self.0 {
             Object::Ring(memory) => Ok(memory),
@@ -170,12 +173,12 @@ impl Attachment {
         }
     }
 
-    /// Sends bytes beside a message.
+    /// Makes an attachment of bytes beside a message.
     pub fn from_spool(spool: SpoolWriter) -> io::Result<Attachment> {
         Ok(Attachment(Object::Descriptor(spool.finish()?)))
     }
 
-    /// Takes it as bytes beside a message.
+    /// Converts it into bytes beside a message.
     pub fn into_spool(self) -> io::Result<Spool> {
         match self.0 {
             Object::Received(fd) => Spool::from_received(fd),
@@ -184,12 +187,12 @@ impl Attachment {
         }
     }
 
-    /// Lets somebody else take permits, too.
+    /// Makes an attachment by which another process can take permits.
     pub fn from_taker(taker: Arc<PermitTaker>) -> Attachment {
         Attachment(Object::Permits(taker))
     }
 
-    /// Takes it as what permits are taken from.
+    /// Converts it into a taker of permits.
     pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
         match self.0 {
             Object::Permits(taker) => Ok(taker),
@@ -197,12 +200,12 @@ impl Attachment {
         }
     }
 
-    /// Moves what issues permits.
+    /// Makes attachments that move an issuer of permits.
     pub fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
         vec![Attachment(Object::Descriptor(issuer.into()))]
     }
 
-    /// Takes them as what issues permits.
+    /// Converts attachments into an issuer of permits.
     pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
         match (attachments.pop(), attachments.pop()) {
             (Some(place), None) => place_for_permits(place.0).map(PermitIssuer::from),
@@ -210,7 +213,7 @@ impl Attachment {
         }
     }
 
-    /// Takes it as a descriptor of any kind.
+    /// Converts it into a file descriptor of any kind.
     pub fn into_handle(self) -> io::Result<OwnedFd> {
         match self.0 {
             Object::Received(fd) => Ok(fd.accept()),

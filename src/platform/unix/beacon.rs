@@ -1,11 +1,13 @@
-//! What is lent out of a receiver to be polled: readable when its socket is, and also while there is something that does not
-//! show in that.
+//! A file descriptor that a receiver lends out to be polled. It is readable when the receiver's
+//! socket is, and also while there are messages elsewhere.
 //!
-//! It is an epoll instance that the socket and an eventfd, the lamp, are in. Every packet that comes is an edge of it, and so is
-//! every write to the lamp. A lamp for each receiver: one for all would be in as many epoll instances as there are receivers, and
-//! the kernel lets no more than 500 of such a kind be in further ones.
+//! It is an epoll instance with two members: the socket, and an eventfd that is called the lamp.
+//! Every packet that arrives is an edge of it, and so is every write to the lamp. Each receiver has
+//! a lamp of its own. A single lamp would be in as many epoll instances as there are receivers. Of
+//! those that have such a member, the kernel allows no more than 500 in further ones.
 //!
-//! A forked child shares it, as it shares the socket: of the two, one may go on with the receiver, and the other just drops its own.
+//! A forked child shares it, like the socket. Only one of the two may go on with the receiver, and
+//! the other just drops its own.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,18 +16,18 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-/// A descriptor to be polled.
+/// A file descriptor to be polled.
 #[derive(Debug)]
 pub(super) struct Beacon {
     epoll: OwnedFd,
     lamp: OwnedFd,
     is_lit: bool,
-    /// The socket is in it.
+    /// Whether the socket is a member.
     has_socket: bool,
 }
 
 impl Beacon {
-    /// Makes one of a socket.
+    /// Makes one for a socket.
     pub(super) fn new(socket: BorrowedFd<'_>) -> io::Result<Beacon> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let lamp = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -35,7 +37,8 @@ impl Beacon {
         Ok(beacon)
     }
 
-    /// Shows whether there is something besides what is in the socket. If that `is_news`, whoever waits for an edge wakes up.
+    /// Shows whether there are messages outside of the socket. If that `is_news`, edge-triggered
+    /// pollers wake up.
     #[inline]
     pub(super) fn show(&mut self, socket: BorrowedFd<'_>, is_there: bool, is_news: bool) {
         // Better readable in vain than never.
@@ -47,24 +50,24 @@ impl Beacon {
         }
     }
 
-    /// Whether it shows that there is something.
+    /// Returns whether it shows that there are messages outside of the socket.
     #[inline]
     pub(super) fn is_lit(&self) -> bool {
         self.is_lit
     }
 
-    /// Shows when there is something in the socket from now on.
+    /// Watches the socket from now on.
     pub(super) fn watch(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         epoll::add(&self.epoll, socket, EventData::new_u64(1), EventFlags::IN)?;
         self.has_socket = true;
         Ok(())
     }
 
-    /// Lets go of the socket, which is about to leave this process, and is readable from now on: whoever polls it wakes up, and learns
-    /// what happened.
+    /// Stops watching the socket, which is about to be moved to another process. It is readable
+    /// from now on: a poller wakes up and learns what happened.
     pub(super) fn leave(&mut self, socket: BorrowedFd<'_>) {
         if self.has_socket {
-            // It fails only if somebody has done it, who should not have.
+            // It fails only if other code has done it, which should not happen.
             let _ = epoll::delete(&self.epoll, socket);
             self.has_socket = false;
         }
@@ -73,7 +76,7 @@ impl Beacon {
 
     fn light(&mut self) {
         self.is_lit = true;
-        // Each addition is an edge. It never comes to an overflow: nobody counts to 2^64.
+        // Each addition is an edge. The counter never overflows: that takes 2^64 additions.
         while rustix::io::write(&self.lamp, &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
     }
 

@@ -1,13 +1,19 @@
-//! Paths that servers have: taken by one at a time, and taken over when their owner is gone.
+//! Claims the paths of servers: one server at a time has a path, and it can be claimed again after
+//! its owner has ended.
 //!
-//! A socket's file outlives a process that was killed, so its being there says nothing. Whoever wants the path takes the lock on a file
-//! next to it, which the kernel gives back when its holder is gone, and keeps it for as long as the server lives: of
-//! several who find the same stale socket, one goes on. Only then the kernel is asked whether a process has the socket, because other
-//! programs take no locks. It is asked by connecting a datagram socket: that fails with `ECONNREFUSED` if no socket is bound to the file, and
-//! with `EPROTOTYPE` if one is, whether it listens yet or not. A server never sees it.
+//! The socket file of a killed process remains, so its existence proves nothing. A server therefore
+//! takes the lock on a file next to the path and keeps it as long as it lives. The kernel releases
+//! the lock when its holder has ended. If several processes find the same stale socket, one of them
+//! gets the lock.
 //!
-//! The lock's file is removed with the socket. Somebody may have opened it just before and get the lock on a file that has no
-//! name any more, while the next one makes another: so whoever has got the lock looks whether it is still on the file of that name.
+//! The lock holder then asks the kernel whether a process has the socket, because other programs
+//! take no locks. It connects a datagram socket. That fails with `ECONNREFUSED` if no socket is
+//! bound to the file, and with `EPROTOTYPE` if one is, whether it listens yet or not. A server is
+//! not aware of the attempt.
+//!
+//! The lock's file is removed with the socket. Another process may have opened it just before. It
+//! then gets the lock on a file without a name, while a third one makes a new file. So after taking
+//! the lock, a process checks that the lock is still on the file of that name.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -21,19 +27,21 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::process_mark;
 
-/// A path that is this process's to listen at. It is removed on drop, if it still is.
+/// A path that this process may listen at. Dropping it removes the path, if it is still the same
+/// file.
 #[derive(Debug)]
 pub(super) struct Claim {
     path: PathBuf,
-    /// The socket, once it was bound.
+    /// The identity of the socket, once it was bound.
     socket: Option<FileId>,
-    /// The process that made it, and removes it. A forked child must not.
+    /// The process that made the file, and removes it. A forked child must not.
     process: u64,
     _lock: Lock,
 }
 
 impl Claim {
-    /// Takes the path, whose address is `address`, unless somebody has it, or there is something else.
+    /// Claims the path, whose address is `address`. Fails if another process has it, or there is
+    /// something else.
     pub(super) fn take(path: PathBuf, address: &SocketAddrUnix) -> io::Result<Claim> {
         let lock = Lock::take(&path)?;
         make_way(&path, address)?;
@@ -50,15 +58,15 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Somebody may have put something else there by force.
+        // Another process may have replaced it by force.
         if self.process == process_mark() && self.socket.is_some_and(|id| id.is_at(&self.path)) {
-            // Nobody is there to tell; at worst a stale name stays.
+            // There is no caller to report errors to; at worst a stale name stays.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Removes a socket's file that no process is bound to.
+/// Removes a socket file that no process is bound to.
 fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_socket() => FileId::of(&there),
@@ -79,8 +87,8 @@ fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         Err(Errno::NOENT) => Ok(()),
         // Whether it is in use stays unknown, so it is left alone, and the error says why.
         Err(errno @ Errno::ACCESS) => Err(errno.into()),
-        // Everything else comes from a socket that is bound: `EPROTOTYPE`, success if it takes datagrams, `EPERM` if it is
-        // connected elsewhere.
+        // Every other result comes from a bound socket: `EPROTOTYPE`, success if it takes
+        // datagrams, `EPERM` if it is connected elsewhere.
         _ => Err(in_use(path)),
     }
 }
@@ -90,7 +98,7 @@ fn in_use(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, format!("a server has the name already: {path}"))
 }
 
-/// The lock that goes with a path.
+/// The lock that belongs to a path.
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
@@ -99,7 +107,7 @@ struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of `of`, if nobody has it.
+    /// Takes the lock of `of`, if no other process has it.
     fn take(of: &Path) -> io::Result<Lock> {
         let mut path = of.as_os_str().to_os_string();
         path.push(".lock");
@@ -119,7 +127,7 @@ impl Lock {
             if !FileId::of(&metadata).is_at(&path) {
                 continue;
             }
-            // It is removed in the end, so it had better be nothing else.
+            // The lock file is removed in the end, so it must be nothing else.
             if !metadata.is_file() || metadata.len() > 0 {
                 let path = path.display();
                 return Err(io::Error::new(
@@ -139,14 +147,14 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        // Not through a link that somebody else has put there.
+        // Not through a link that another user has put there.
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While it is held: nobody can have found it free and be using it.
+        // While the lock is held: no other process can have found it free and be using the file.
         let is_there = |file: Metadata| FileId::of(&file).is_at(&self.path);
         if self.process == process_mark() && self.file.metadata().is_ok_and(is_there) {
             let _ = fs::remove_file(&self.path);
@@ -154,7 +162,7 @@ impl Drop for Lock {
     }
 }
 
-/// What tells a file from others.
+/// The identity of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -166,7 +174,7 @@ impl FileId {
         FileId { device: metadata.dev(), inode: metadata.ino() }
     }
 
-    /// Whether it is the one that is at `path`.
+    /// Returns whether it is the file at `path`.
     fn is_at(self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|there| FileId::of(&there) == self)
     }

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! `clock_gettime` by way of libc, because rustix's own search for the kernel's fast way crashes under valgrind. It is given
-//! room for what it writes.
+//! `clock_gettime` by way of libc, because rustix's own search for the vDSO crashes under valgrind.
+//! It is given room for what it writes.
 
 #![allow(unsafe_code)]
 
@@ -13,13 +13,14 @@ use std::{fs, io};
 
 use crate::platform::PerProcess;
 
-/// The time in nanoseconds. It never goes backwards, and all processes of one [`clock_domain`] read the same.
+/// Returns the time in nanoseconds. It never goes backwards, and all processes of one
+/// [`clock_domain`] read the same clock.
 #[inline]
 pub fn now() -> u64 {
     nanos(libc::CLOCK_MONOTONIC)
 }
 
-/// The time as of some milliseconds ago at most, which takes less time to read.
+/// Returns the time as of some milliseconds ago at most, which takes less time to read.
 #[inline]
 pub fn roughly_now() -> u64 {
     nanos(libc::CLOCK_MONOTONIC_COARSE)
@@ -35,17 +36,17 @@ fn nanos(clock: libc::clockid_t) -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
-/// No inode has this number: it stands for not having asked.
+/// No inode has this number: it means that the kernel was not asked.
 const NOT_ASKED: u64 = 0;
 
-/// ... and this one for having got no answer.
+/// ... and this one that it did not answer.
 const UNKNOWN: u64 = u64::MAX;
 
 /// Where the kernel is too old for there to be more than one.
 const THE_ONLY_ONE: u64 = 1;
 
-/// A number that all those have who read the same time; `None` if that cannot be known. It is found out once, at best before a
-/// sandbox forbids it.
+/// Returns a number that is the same for all processes that read the same clock; `None` if it is
+/// not known. It is determined once, at best before a sandbox forbids it.
 pub fn clock_domain() -> Option<u64> {
     // A child may be in another time namespace than its parent.
     static DOMAIN: PerProcess<AtomicU64> = PerProcess::of_nobody(AtomicU64::new(NOT_ASKED));

@@ -1,16 +1,20 @@
-//! Closing what a peer sent and nothing here has asked for: without waiting, whatever it is of.
+//! Closes unused file descriptors that a peer sent, without blocking, whatever they refer to.
 //!
-//! To close the last descriptor of something can take as long as a peer likes: of a TCP socket that lingers, of a file on a file
-//! system that the peer runs itself (FUSE), of a pipe whose lock the peer holds while the kernel reads from a page of such a file.
-//! To ask what it is can, too. So only this is closed at once, and what it is shows by calls that take no lock and ask no file system:
+//! Closing the last file descriptor of an object can take as long as a peer likes. Examples are a
+//! TCP socket that lingers, and a file on a file system that the peer runs itself (FUSE). Another
+//! is a pipe whose lock the peer holds while the kernel reads from a page of such a file. Even
+//! querying the type of the object can take as long. So only the following are closed at once. They
+//! are recognised by calls that take no lock and ask no file system:
 //!
 //! - memory, which has seals;
-//! - Unix sockets in which nothing waits: what waits there could be a descriptor in its turn.
+//! - Unix sockets with an empty queue: the queue could contain further file descriptors.
 //!
-//! All else is left to a thread that may get stuck. Whoever drops such a descriptor waits until that thread has closed it, so that
-//! descriptors of messages that were refused are not in the way of the next ones; but not for longer than [`STUCK`], and not at all
-//! as long as a thread is stuck. The thread ends when there was nothing to close for a moment, and none is started for messages that
-//! are decoded, or that have only memory and ends of channels that are in use.
+//! Everything else is left to a thread that may get stuck. A caller that drops such a file
+//! descriptor blocks until that thread has closed it. So file descriptors of refused messages do
+//! not take the place of the next ones. But the caller blocks no longer than [`STUCK`], and not at
+//! all while a thread is stuck. The thread ends when there was nothing to close for a moment. None
+//! is started for messages that are decoded, or that have only memory and endpoints of channels
+//! that are in use.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -24,18 +28,20 @@ use rustix::net::{AddressFamily, sockopt};
 
 use crate::platform::PerProcess;
 
-/// After how long at one descriptor a thread is taken to be stuck, so that another one is started for those that wait.
+/// How long a thread may take for one file descriptor before it counts as stuck, so that another
+/// one is started for the others.
 const STUCK: Duration = Duration::from_millis(100);
 
-/// For how long a thread waits for more.
+/// How long a thread waits for more.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// How many threads there are at most. What waits when all are stuck stays open.
+/// The maximum number of threads. What is queued when all are stuck stays open.
 const MAX_THREADS: usize = 64;
 
 const STACK_BYTES: usize = 64 << 10;
 
-/// A forked child has its own: the threads are its parent's, and so may be the lock. What waits at the fork is not closed in the child.
+/// A forked child has its own: the threads are its parent's, and the lock may be held by one. What
+/// is queued at the fork is not closed in the child.
 static CLOSER: PerProcess<Closer> = PerProcess::of_nobody(Closer {
     queue: Mutex::new(Queue {
         waiting: VecDeque::new(),
@@ -52,28 +58,28 @@ static CLOSER: PerProcess<Closer> = PerProcess::of_nobody(Closer {
 #[derive(Debug, Default)]
 struct Closer {
     queue: Mutex<Queue>,
-    /// Something waits.
+    /// Signals that something is queued.
     news: Condvar,
-    /// Everything is closed.
+    /// Signals that everything is closed.
     done: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<OwnedFd>,
-    /// How many threads close what waits.
+    /// How many threads close what is queued.
     threads: usize,
-    /// How many of them are at a descriptor.
+    /// How many of them are closing a file descriptor now.
     busy: usize,
-    /// When one of them was started, or began with a descriptor, last.
+    /// When one of them was last started, or last began with a file descriptor.
     progress: Option<Instant>,
-    /// Whether there is a thread that looks whether these are stuck.
+    /// Whether there is a thread that checks whether these are stuck.
     is_watched: bool,
-    /// Whether one has been at a descriptor for long, and not all are closed since.
+    /// Whether a thread was stuck, and not everything was closed since.
     is_stuck: bool,
 }
 
-/// Closes a descriptor that a peer sent.
+/// Closes a file descriptor that a peer sent.
 pub(super) fn close(fd: OwnedFd) {
     if is_closed_at_once(&fd) {
         return drop(fd);
@@ -85,7 +91,8 @@ pub(super) fn close(fd: OwnedFd) {
         queue.start();
     }
     if queue.threads == 0 {
-        // There may be no threads here. A peer with the rights for it can make this wait; one without them cannot.
+        // Threads may be unavailable here. A peer with the rights for it can make this block; one
+        // without them cannot.
         let waiting = mem::take(&mut queue.waiting);
         drop(queue);
         return waiting.into_iter().for_each(close_without_lingering);
@@ -99,7 +106,7 @@ pub(super) fn close(fd: OwnedFd) {
         queue.is_stuck |= timeout.timed_out();
     }
     if !queue.waiting.is_empty() {
-        // If nothing more comes, nobody else looks for what waits behind the one that is stuck.
+        // If nothing more comes, no other call checks on what is queued behind the stuck thread.
         queue.is_watched = queue.is_watched || spawn(watch);
     }
 }
@@ -111,7 +118,7 @@ impl Closer {
 }
 
 impl Queue {
-    /// Starts a thread that closes what waits.
+    /// Starts a thread that closes what is queued.
     fn start(&mut self) {
         if self.threads < MAX_THREADS && spawn(close_waiting) {
             self.threads += 1;
@@ -166,16 +173,17 @@ fn watch() {
     }
 }
 
-/// Closes it without waiting for data to be sent, if it is a socket that would.
+/// Closes it. If it is a socket that would block until data is sent, it does not.
 fn close_without_lingering(fd: OwnedFd) {
-    // Of anything but a socket this is an error, and changes nothing.
+    // For anything but a socket this is an error, and changes nothing.
     let _ = sockopt::set_socket_linger(&fd, None);
     drop(fd);
 }
 
 fn is_closed_at_once(fd: &OwnedFd) -> bool {
-    // Neither takes a lock that somebody holds while it sleeps: `SO_DOMAIN` is a field of the socket, and other files are told from
-    // sockets, and from what has seals, by their operations.
+    // Neither call takes a lock that a process holds while it sleeps: `SO_DOMAIN` is a field of the
+    // socket. The kernel tells other files from sockets, and from files with seals, by their
+    // operations.
     match sockopt::socket_domain(fd) {
         Ok(AddressFamily::UNIX) => is_empty(fd),
         Ok(_) => false,
@@ -183,7 +191,8 @@ fn is_closed_at_once(fd: &OwnedFd) -> bool {
     }
 }
 
-/// Whether nothing waits in a Unix socket. What else makes it readable is found to be something.
+/// Returns whether the queue of a Unix socket is empty. Other reasons for being readable count as
+/// not empty.
 fn is_empty(fd: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(fd, PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

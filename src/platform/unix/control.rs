@@ -1,13 +1,16 @@
-//! Control messages: the descriptors that come with a packet, and whatever else a peer made the kernel add.
+//! Control messages: the file descriptors that come with a packet, and whatever else a peer made
+//! the kernel add.
 //!
-//! Who has the other side of a receiver's socket, because it had the receiver before, can switch on credentials, security
-//! labels, time stamps and process descriptors. All of it has to fit beside the descriptors of a packet, and every
-//! descriptor in it has to be closed; rustix's parser knows neither of the last two.
+//! A process that had the receiver before may still have the other end of its socket. It can switch
+//! on credentials, security labels, time stamps and process descriptors. All of it has to fit
+//! beside the file descriptors of a packet, and every file descriptor in it has to be closed.
+//! rustix's parser knows neither of the last two.
 //!
 //! # Safety
 //!
-//! The kernel's own format is walked with libc's `CMSG_*` functions, over a buffer that the kernel has just filled. Each descriptor
-//! in it was made for this process by that call, is nobody else's yet, and becomes owned in the expression that reads it.
+//! The kernel's own format is walked with libc's `CMSG_*` functions, over a buffer that the kernel
+//! has just filled. Each file descriptor in it was made for this process by that call, and has no
+//! other owner yet. It becomes owned in the expression that reads it.
 
 #![allow(unsafe_code)]
 
@@ -19,13 +22,14 @@ use super::{Attachment, MAX_PACKET_ATTACHMENTS};
 /// `SCM_PIDFD` of linux/socket.h, which libc does not have for every target.
 const SCM_PIDFD: libc::c_int = 4;
 
-/// Room for what the kernel adds: credentials, a process descriptor, a time stamp, a security label.
+/// Room for what the kernel adds: credentials, a process descriptor, a time stamp, a security
+/// label.
 const EXTRA_BYTES: usize = 512;
 
-/// Room for the control messages of one packet.
+/// A buffer for the control messages of one packet.
 #[derive(Debug)]
 pub(super) struct ControlBuffer {
-    /// Words, so that it is aligned as control messages have to be.
+    /// Words, so that it is aligned like control messages have to be.
     words: [MaybeUninit<usize>; Self::WORDS],
 }
 
@@ -37,18 +41,19 @@ impl ControlBuffer {
         ControlBuffer { words: [MaybeUninit::uninit(); Self::WORDS] }
     }
 
-    /// Has `message` receive control messages here.
+    /// Makes `message` receive control messages in this buffer.
     pub(super) fn attach_to(&mut self, message: &mut libc::msghdr) {
         message.msg_control = self.words.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&self.words) as _;
     }
 }
 
-/// Takes the descriptors out of the control messages of a packet that was received.
+/// Takes the file descriptors out of the control messages of a packet that was received.
 ///
 /// # Safety
 ///
-/// `recvmsg` has succeeded with `message`, whose control buffer still exists, and this is called once for it.
+/// `recvmsg` has succeeded with `message`, whose control buffer still exists, and this is called
+/// once for it.
 pub(super) unsafe fn take_descriptors(message: &libc::msghdr, attachments: &mut Vec<Attachment>) {
     // SAFETY: the caller's promise: the kernel filled the control buffer of `message`.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
@@ -73,7 +78,8 @@ pub(super) unsafe fn take_descriptors(message: &libc::msghdr, attachments: &mut 
                         clippy::disallowed_methods,
                         reason = "this is where descriptors arrive"
                     )]
-                    // SAFETY: the kernel made it for this process, in this call, and it is read once.
+                    // SAFETY: the kernel made it for this process, in this call, and it is read
+                    // once.
                     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                     if is_rights {
                         attachments.push(Attachment::received(fd));

@@ -1,8 +1,9 @@
 //! The directory of a user's own names, which no other user can enter.
 //!
-//! Among the temporary files it is `strait-<uid>`. Another user may have made something of that name first: then it is one whose name begins
-//! like that and goes on with random digits, so that it cannot be taken in advance. Servers and clients find it by its owner. Once it is
-//! this user's, no other user can replace it, as directories for temporary files are sticky.
+//! In the directory for temporary files it is `strait-<uid>`. If another user has made something of
+//! that name first, it is `strait-<uid>-` and random digits instead, so that it cannot be taken in
+//! advance. Servers and clients find it by its owner. Once it is this user's, no other user can
+//! replace it, because directories for temporary files are sticky.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -16,18 +17,18 @@ use rustix::net::SocketAddrUnix;
 use super::peer::is_ambiguous;
 use super::rendezvous::{self, SHORT_DIRECTORY};
 
-/// What is to be done if there is no such directory.
+/// What to do if there is no such directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     IsMade,
     IsAnError,
 }
 
-/// How many characters a directory's name has if the usual one is taken, beyond that one's.
+/// By how many characters a directory's name is longer if the usual one is taken.
 const SUFFIX_LEN: usize = "-01234567".len();
 
-/// The path of the socket with this name. It depends on nothing but the environment, the user, and which directories are there, so both
-/// sides come to the same.
+/// Returns the path of the socket with this name. It depends only on the environment, the user, and
+/// which directories exist, so server and clients get the same path.
 pub(super) fn path_of(name: &str, missing: Missing) -> io::Result<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
     let socket = format!("{name}.socket");
@@ -54,7 +55,7 @@ fn fits(directory: &Path, socket: &str) -> bool {
     SocketAddrUnix::new(directory.join(socket)).is_ok()
 }
 
-/// Makes it, unless there is something of that name.
+/// Makes the directory, unless there is something of that name.
 fn make(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(about(directory, &error)),
@@ -62,7 +63,7 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// The directory of this user among the temporary files, for a socket of that name.
+/// Returns the directory of this user among the temporary files, for a socket of that name.
 fn among_temporary(
     parent: &Path,
     own: &str,
@@ -102,12 +103,12 @@ fn among_temporary(
     Ok(found.swap_remove(found_there.unwrap_or(0)))
 }
 
-/// Whether there is something that this user has made.
+/// Returns whether this user has made what is there.
 fn is_of(directory: &Path, user: u32) -> bool {
     fs::symlink_metadata(directory).is_ok_and(|there| there.uid() == user && !is_ambiguous(user))
 }
 
-/// All directories with such names that are this user's alone, in order.
+/// Returns all directories with such names that only this user may enter, in order.
 fn owned(parent: &Path, own: &str, user: u32) -> io::Result<Vec<PathBuf>> {
     let prefix = format!("{own}-");
     let entries = fs::read_dir(parent).map_err(|error| about(parent, &error))?;
@@ -129,7 +130,7 @@ fn about(directory: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
 }
 
-/// Whether it is a directory, and this user's alone.
+/// Checks that it is a directory, and that only this user may enter it.
 fn is_private(directory: &Path, user: u32) -> io::Result<()> {
     let there = fs::symlink_metadata(directory)?;
     let problem = if !there.is_dir() {
@@ -146,7 +147,8 @@ fn is_private(directory: &Path, user: u32) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
 }
 
-/// Whether this process owns a directory that only its owner may enter: no other user may change the mode.
+/// Returns whether this process owns a directory that only its owner may enter: no other user may
+/// change the mode.
 fn may_change_mode(directory: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::open(directory, flags, Mode::empty());

@@ -1,4 +1,4 @@
-//! Waiting for the end of a child process: by a descriptor of the process, which becomes readable then.
+//! Waits until a child process has ended, by a pidfd, which becomes readable then.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::socket;
 use crate::platform::{Wait, poll_for_exit};
 
-/// Waits until the child has ended, as `wait` says. `None` if it has not ended in time.
+/// Blocks until the child has ended, as `wait` says. Returns `None` if it has not ended in time.
 pub fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitStatus>> {
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));
@@ -18,8 +18,8 @@ pub fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitSta
     if wait.is_over() {
         return Ok(None);
     }
-    // It has not been waited for, so its number is nobody else's. Linux has this since 5.3; sandboxes may forbid it, and there may be no
-    // descriptor left.
+    // The child was not reaped, so no other process has its id. Linux has this since 5.3; sandboxes
+    // may forbid it, and there may be no file descriptor left.
     let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let process = process.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok());
     if let Some(process) = process {
@@ -30,6 +30,7 @@ pub fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitSta
             return Ok(None);
         }
     }
-    // Of one that somebody else traces, the descriptor tells before this process may wait for it.
+    // If another process traces the child, its file descriptor becomes readable before this process
+    // can reap it.
     poll_for_exit(child, wait)
 }

@@ -1,18 +1,23 @@
-//! A receiver that a child process inherits: one descriptor, found by a variable of the environment.
+//! A receiver that a child process inherits: one file descriptor, found by an environment variable.
 //!
-//! The variable says which descriptor it is, and which socket: processes inherit variables from ancestors whose descriptors they do
-//! not have, and a number is soon something else. Nothing is done to a descriptor before it is known to be that socket.
+//! The variable contains the number of the file descriptor and the identity of the socket.
+//! Processes inherit variables from ancestors whose file descriptors they do not have, and a number
+//! is soon used for something else. Nothing is done to a file descriptor before it is known to be
+//! that socket.
 //!
-//! What clears the descriptor's `FD_CLOEXEC` is a closure that runs between `fork` and `exec`. A [`Command`] gets it once and keeps it; what
-//! is to be inherited it finds in a thread-local, of which the forked child has a copy.
+//! A closure that runs between `fork` and `exec` clears the file descriptor's `FD_CLOEXEC`. A
+//! [`Command`] gets the closure once and keeps it. The closure finds the file descriptor to inherit
+//! in a thread-local, of which the forked child has a copy.
 //!
 //! # Safety
 //!
-//! The number of a descriptor passes through `fork`, `exec` and text, and becomes an `OwnedFd` on the other side: once in a process, and
-//! only if it is the socket that was made for that, which nothing else in the process can own. What runs between `fork` and `exec` makes
-//! system calls and writes one number, into memory that both processes share and that is unmapped by the process that mapped it, after the
-//! last use. The pointer in the thread-local is to a value that outlives it: it is cleared before. The environment is changed only by a
-//! process that has one thread.
+//! The number of a file descriptor passes through `fork`, `exec` and text, and becomes an `OwnedFd`
+//! in the child. This happens once in a process, and only if it is the socket that was made for
+//! that. Nothing else in the process can own that socket. The closure that runs between `fork` and
+//! `exec` makes system calls and writes one number. It writes into memory that both processes share
+//! and that is unmapped by the process that mapped it, after the last use. The pointer in the
+//! thread-local is to a value that outlives it: it is cleared before. The environment is changed
+//! only by a process that has one thread.
 
 #![allow(unsafe_code)]
 
@@ -36,19 +41,22 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::PacketReceiver;
 
-/// The variable. Its value is a [`Bequest`].
+/// The name of the variable. Its value is a [`Bequest`].
 const VARIABLE: &str = "STRAIT_PARENT";
 
-/// The lowest number that is not one of the standard streams, which a child gets from elsewhere.
+/// The lowest file descriptor that is not one of the standard streams, which a child gets by other
+/// means.
 const LOWEST: RawFd = 3;
 
-/// A variable that no process has: its removal is noted in a command that has the closure.
+/// A variable that no process has: removing it from a command marks the command as having the
+/// closure.
 const HAS_CLOSURE: &str = "STRAIT_PARENT_CLOSURE";
 
-/// Where programs are looked for if there is no `PATH`, by glibc and by musl.
+/// The search path if there is no `PATH`, by glibc and by musl.
 const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 
-/// Starts a process that inherits `receiver`, and of all other descriptors that this process has those that it would have had anyway.
+/// Starts a process that inherits `receiver`, and otherwise the same file descriptors that it would
+/// inherit in any case.
 pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result<Child> {
     let mut fd = receiver.into_fd();
     if fd.as_raw_fd() < LOWEST {
@@ -60,7 +68,7 @@ pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result
     let mut programs = Vec::new();
     if reaped_by_kernel {
         programs = candidates(command);
-        // It is changed before the closure runs.
+        // The directory is changed before the closure runs.
         let directory = command.get_current_dir().map_or(Ok(()), |directory| {
             rustix::fs::stat(directory).and_then(|there| {
                 let is_one = FileType::from_raw_mode(there.st_mode) == FileType::Directory;
@@ -76,16 +84,17 @@ pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result
     let mut has_closure = command.get_envs().any(|(name, _)| name == HAS_CLOSURE);
     let spawned = loop {
         if !has_closure {
-            // SAFETY: it makes system calls and writes a number: no lock, no allocation, and errors are numbers.
+            // SAFETY: it makes system calls and writes a number: no lock, no allocation, and errors
+            // are numbers.
             unsafe { command.pre_exec(pass_on) };
             command.env_remove(HAS_CLOSURE);
         }
         let spawned = passing.spawn(command);
         match spawned {
-            // The note was copied from another command, and this one has no closure.
+            // The mark was copied from another command, and this one has no closure.
             Ok(mut child) if report.get() == Report::NOTHING && has_closure => {
                 has_closure = false;
-                // Where the kernel reaps it there is nothing to wait for.
+                // Where the kernel reaps the child, there is nothing to wait for.
                 let _ = child.kill().and_then(|()| child.wait());
             }
             spawned => break spawned,
@@ -95,13 +104,13 @@ pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result
     spawned
 }
 
-/// What the next process that this thread starts is to inherit.
+/// What the next process that this thread starts inherits.
 struct Passing<'a> {
     fd: OwnedFd,
     report: &'a Report,
-    /// Where the program may be; of interest only if the kernel reaps children.
+    /// Where the program may be; only used if the kernel reaps children.
     programs: &'a [CString],
-    /// If so, std takes it for a bug if a program does not start: it must not learn of that.
+    /// In this case, std panics if a program does not start: it must not learn of that.
     reaped_by_kernel: bool,
 }
 
@@ -137,7 +146,7 @@ impl Passing<'_> {
         }
     }
 
-    /// In the child, which is about to become another program.
+    /// Runs in the child, before `exec`.
     fn pass_on(&self) -> Result<(), Errno> {
         fcntl_setfd(&self.fd, FdFlags::empty())?;
         if self.reaped_by_kernel {
@@ -148,7 +157,8 @@ impl Passing<'_> {
     }
 }
 
-/// What every command with a channel runs between `fork` and `exec`, also when it starts a process without.
+/// Runs between `fork` and `exec` in every command with a channel, also when it starts a process
+/// without.
 fn pass_on() -> io::Result<()> {
     let passing = PASSING.replace(ptr::null());
     // SAFETY: this is a copy of the thread that is in `Passing::spawn`, where the value is.
@@ -182,7 +192,8 @@ impl Report {
     }
 
     fn word(&self) -> &AtomicI32 {
-        // SAFETY: it is mapped until this is dropped, aligned as a page is, and zero is a valid number.
+        // SAFETY: it is mapped until this is dropped, aligned as a page is, and zero is a valid
+        // number.
         unsafe { self.0.as_ref() }
     }
 
@@ -202,7 +213,8 @@ impl Drop for Report {
     }
 }
 
-/// Whether the kernel reaps the children of this process, so that their exit statuses are lost.
+/// Returns whether the kernel reaps the children of this process, so that their exit statuses are
+/// lost.
 fn is_reaped_by_kernel() -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: it changes nothing, and writes to `action`, which is large enough.
@@ -214,7 +226,8 @@ fn is_reaped_by_kernel() -> bool {
     action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
 }
 
-/// The files that `exec` will try, and perhaps more: whether the command clears the environment cannot be seen.
+/// Returns the files that `exec` will try, and perhaps more: whether the command clears the
+/// environment cannot be seen.
 fn candidates(command: &Command) -> Vec<CString> {
     let program = command.get_program();
     if program.is_empty() {
@@ -237,7 +250,7 @@ fn candidates(command: &Command) -> Vec<CString> {
     directories.filter_map(in_directory).collect()
 }
 
-/// Whether one of these files can be executed. What is not known here is left to `exec`.
+/// Checks that one of these files can be executed. Unknown cases are left to `exec`.
 fn can_be_executed(programs: &[CString]) -> Result<(), Errno> {
     let mut problem = Errno::NOENT;
     for program in programs {
@@ -256,9 +269,10 @@ fn can_be_executed(programs: &[CString]) -> Result<(), Errno> {
     Err(problem)
 }
 
-/// Takes the receiver that this process has inherited, and the variable out of the environment if that is safe.
+/// Takes the receiver that this process has inherited, and removes the variable from the
+/// environment if that is safe.
 pub fn inherited() -> io::Result<PacketReceiver> {
-    /// A forked child of one that has taken it has it no more, either.
+    /// A forked child of a process that has taken it no longer has it, either.
     static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
     let bequest = match find() {
@@ -267,14 +281,15 @@ pub fn inherited() -> io::Result<PacketReceiver> {
         _ => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was called before")),
     };
     #[expect(clippy::disallowed_methods, reason = "it comes out of the environment")]
-    // SAFETY: it is open, and the socket that `spawn_with` made for this process. Nobody else has taken it here: that happens once.
+    // SAFETY: it is open, and the socket that `spawn_with` made for this process. It was not taken
+    // before: that happens once.
     let fd = unsafe { OwnedFd::from_raw_fd(bequest.number) };
     fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
     forget_variable();
     Ok(PacketReceiver::from(fd))
 }
 
-/// What the variable names, if this process has it.
+/// Returns the file descriptor that the variable names, if this process has it.
 fn find() -> io::Result<Bequest> {
     let missing = |why: &str| io::Error::new(io::ErrorKind::NotFound, why);
     let value = env::var_os(VARIABLE).ok_or_else(|| {
@@ -291,8 +306,9 @@ fn find() -> io::Result<Bequest> {
     Ok(bequest)
 }
 
-/// Takes the variable out of the environment if no other thread can be looking at it, in C, say, where there is no lock. Left where it is it
-/// means nothing to anybody: the socket that it names is this process's, and soon gone.
+/// Removes the variable from the environment if no other thread can be reading it, in C, for
+/// example, where there is no lock. If it stays, it does no harm: the socket that it names is this
+/// process's, and is soon closed.
 fn forget_variable() {
     let threads = fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
     if threads == 1 {
@@ -301,7 +317,8 @@ fn forget_variable() {
     }
 }
 
-/// A descriptor and the identity of its socket, as text: four numbers, with colons between them.
+/// A file descriptor and the identity of its socket, as text: four numbers, with colons between
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bequest {
     number: RawFd,
@@ -311,21 +328,23 @@ struct Bequest {
 impl Bequest {
     fn of(fd: BorrowedFd<'_>) -> io::Result<Bequest> {
         let about = rustix::fs::fstat(fd)?;
-        // An inode has its number while it lives, a cookie for ever. Where a sandbox knows no cookies, both sides have none.
+        // An inode has its number while it lives, a cookie for ever. Where a sandbox forbids
+        // cookies, parent and child have none.
         let cookie = sockopt::socket_cookie(fd).unwrap_or(0);
         #[allow(clippy::unnecessary_cast, reason = "their types vary")]
         let identity = [about.st_dev as u64, about.st_ino as u64, cookie];
         Ok(Bequest { number: fd.as_raw_fd(), identity })
     }
 
-    /// Whether this process has the descriptor, and it is that socket.
+    /// Returns whether this process has the file descriptor, and it is that socket.
     fn is_here(self) -> bool {
         // SAFETY: it reads a flag of whatever has that number, if anything has.
         let is_open = unsafe { libc::fcntl(self.number, libc::F_GETFD) } >= 0;
         if !is_open {
             return false;
         }
-        // SAFETY: it is open. Should its owner close it now, each of these calls tells something wrong or is an error, and no more.
+        // SAFETY: it is open. If its owner closes it now, each of these calls returns a wrong
+        // result or an error, and no more.
         let fd = unsafe { BorrowedFd::borrow_raw(self.number) };
         sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
             && sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
@@ -340,7 +359,7 @@ impl fmt::Display for Bequest {
     }
 }
 
-/// From text that anybody may have written.
+/// Parses untrusted text.
 impl FromStr for Bequest {
     type Err = ();
 

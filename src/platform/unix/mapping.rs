@@ -2,10 +2,12 @@
 //!
 //! # Safety
 //!
-//! A [`Mapping`] owns one `mmap`ed region, mapped when it is made and unmapped when it is dropped, except in a forked child that has
-//! no copy of it. Every access through it stays within its length, which is asserted. The file behind it is sealed against shrinking and
-//! at least as long, so no peer can make an access fault, unless the system has no page left for a hole in it. A peer may write to
-//! it at any time: no reference to its bytes is made here, and each is copied once.
+//! A [`Mapping`] owns one `mmap`ed region. It is mapped when it is made and unmapped when it is
+//! dropped, except in a forked child that has no copy of it. Every access through it stays within
+//! its length, which is asserted. The file behind it is sealed against shrinking and at least as
+//! long. So no peer can make an access fault, unless the system has no page left for a hole in it.
+//! A peer may write to it at any time: no reference to its bytes is made here, and each is copied
+//! once.
 
 #![allow(unsafe_code)]
 
@@ -21,23 +23,23 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::process_mark;
 
-/// How much address space may be mapped at the same time to what peers sent: their files have holes, so that a terabyte costs
-/// them nothing, and would cost us the room for everything else.
+/// How much address space may be mapped at the same time for files of peers. These have holes, so a
+/// terabyte costs the peer nothing. It would cost this process the room for everything else.
 const MAX_RECEIVED_BYTES: usize = if usize::BITS >= 64 { (1_u64 << 44) as usize } else { 1 << 30 };
 
-/// No kernel has smaller pages.
+/// The smallest page size of any kernel.
 const SMALLEST_PAGE: usize = 4096;
 
-/// A share of that, given back on drop.
+/// A share of that address space, given back on drop.
 #[derive(Debug)]
 pub(super) struct Share(usize);
 
 impl Share {
-    /// Takes as much for a mapping of `len` bytes.
+    /// Takes the share for a mapping of `len` bytes.
     ///
     /// # Errors
     ///
-    /// There is not so much left.
+    /// Fails if there is not so much left.
     pub(super) fn claim(len: usize) -> io::Result<Share> {
         RECEIVED_BYTES
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
@@ -56,21 +58,21 @@ impl Drop for Share {
 
 static RECEIVED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// How large the kernel's pages are.
+/// Returns the size of the kernel's pages.
 pub(super) fn page_size() -> usize {
     // SAFETY: it only reads a number that libc knows.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(SMALLEST_PAGE)
 }
 
-/// Part of a file, mapped.
+/// A mapped part of a file.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
     len: usize,
-    /// The one process that has it, if forked children have no copy.
+    /// The only process that has it, if forked children have no copy.
     owner: Option<u64>,
-    /// For what a peer sent.
+    /// For files of peers.
     _share: Option<Share>,
 }
 
@@ -80,8 +82,8 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of a file from `offset` on, a multiple of the page size. The caller has made sure that the file has them
-    /// and keeps them.
+    /// Maps `len` bytes of a file from `offset` on, a multiple of the page size. The caller has
+    /// made sure that the file has them and keeps them.
     pub(super) fn new(
         fd: BorrowedFd<'_>,
         offset: u64,
@@ -110,7 +112,7 @@ impl Mapping {
         flags: MapFlags,
         share: Option<Share>,
     ) -> io::Result<Mapping> {
-        // What is made of it is slices, which are not longer than that.
+        // Slices are made of it, which are not longer than that.
         if isize::try_from(len).is_err() {
             return Err(Errno::OVERFLOW.into());
         }
@@ -136,7 +138,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Allocates all pages now, so that a lack of memory is an error here and not a signal at an access. Takes no lock of the file.
+    /// Allocates all pages now, so that a lack of memory is an error here and not a signal at an
+    /// access. Takes no lock of the file.
     pub(super) fn populate(&self) -> io::Result<()> {
         let start = self.start.as_ptr().cast::<c_void>();
         loop {
@@ -149,45 +152,47 @@ impl Mapping {
                     self.touch();
                     return Ok(());
                 }
-                // The kernel reports memory that cannot be had for a file as a bad address.
+                // The kernel reports a lack of memory for a file as a bad address.
                 Err(Errno::FAULT) => return Err(io::ErrorKind::OutOfMemory.into()),
                 Err(errno) => return Err(errno.into()),
             }
         }
     }
 
-    /// Writes to each page without changing what is there, which allocates it.
+    /// Writes to each page without changing its content, which allocates it.
     fn touch(&self) {
         for at in (0..self.len).step_by(SMALLEST_PAGE) {
             self.word(at).fetch_or(0, Ordering::Relaxed);
         }
     }
 
-    /// Whether all its pages are in memory, so that reading allocates none: a page that this process allocates in a peer's file is
-    /// charged to this process for as long as the peer keeps the file. `None` if a sandbox forbids the question.
+    /// Returns whether all its pages are in memory, so that reading allocates none. A page that
+    /// this process allocates in a peer's file is charged to this process for as long as the peer
+    /// keeps the file. `None` if a sandbox forbids the call.
     pub(super) fn is_resident(&self) -> Option<bool> {
         // More than there are where pages are larger.
         let mut pages = vec![0_u8; self.len.div_ceil(SMALLEST_PAGE)];
         let start = self.start.as_ptr().cast::<c_void>();
-        // SAFETY: the region is a whole mapping of this process's, and there is a byte for each of its pages.
+        // SAFETY: the region is a whole mapping of this process's, and there is a byte for each of
+        // its pages.
         let asked = unsafe { libc::mincore(start, self.len, pages.as_mut_ptr().cast()) };
         let count = self.len.div_ceil(page_size());
         (asked == 0).then(|| pages[..count].iter().all(|page| page & 1 != 0))
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Where it is. Valid for reads of [`len`](Mapping::len) bytes while it lives, and for writes
-    /// unless it is [read-only](Mapping::read_only).
+    /// Returns its address. Valid for reads of [`len`](Mapping::len) bytes while it lives, and for
+    /// writes unless it is [read-only](Mapping::read_only).
     pub(super) fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 
-    /// The words that are entirely in it. In a [read-only](Mapping::read_only) mapping only relaxed
-    /// loads are allowed.
+    /// Returns the words that are entirely in it. In a [read-only](Mapping::read_only) mapping only
+    /// relaxed loads are allowed.
     #[inline]
     pub(super) fn words(&self) -> &[AtomicUsize] {
         let start = self.start.cast::<AtomicUsize>().as_ptr();
@@ -198,14 +203,14 @@ impl Mapping {
         unsafe { slice::from_raw_parts(start, self.len / size_of::<AtomicUsize>()) }
     }
 
-    /// The word at a multiple of 8.
+    /// Returns the word at a multiple of 8.
     #[inline]
     pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at % 8 == 0 && at.checked_add(8).is_some_and(|end| end <= self.len));
         // SAFETY: it is within the region, by the assertion.
         let word = unsafe { self.start.add(at) };
-        // SAFETY: the region begins at a page, so this is aligned; it is mapped while `self` is borrowed, any bytes are a number, and
-        // both sides access it as an atomic.
+        // SAFETY: the region begins at a page, so this is aligned; it is mapped while `self` is
+        // borrowed, any bytes are a number, and both sides access it as an atomic.
         unsafe { word.cast::<AtomicU64>().as_ref() }
     }
 
@@ -215,7 +220,8 @@ impl Mapping {
         self.check(at, bytes.len());
         // SAFETY: it is within the region, by the assertion.
         let to = unsafe { self.start.add(at) };
-        // SAFETY: both are valid for so many bytes; `bytes` is a reference, so the peer cannot write to it, and they do not overlap.
+        // SAFETY: both are valid for so many bytes; `bytes` is a reference, so the peer cannot
+        // write to it, and they do not overlap.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
     }
 
@@ -233,13 +239,14 @@ impl Mapping {
         unsafe { out.set_len(out.len() + len) }
     }
 
-    /// The `N` bytes from `at` on.
+    /// Returns the `N` bytes from `at` on.
     #[inline]
     pub(super) fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
         self.check(at, N);
         // SAFETY: it is within the region, by the assertion.
         let from = unsafe { self.start.add(at) };
-        // SAFETY: valid for so many bytes, any of which are such an array, which need not be aligned.
+        // SAFETY: valid for so many bytes, any of which are such an array, which need not be
+        // aligned.
         unsafe { from.cast::<[u8; N]>().as_ptr().read_volatile() }
     }
 
@@ -251,11 +258,12 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // What was kept from this process is not there, and something else may be in its place.
+        // A forked child has no copy of it, and something else may be in its place.
         if self.owner.is_some_and(|owner| owner != process_mark()) {
             return;
         }
-        // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a dropped `Mapping`.
+        // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a
+        // dropped `Mapping`.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast::<c_void>(), self.len) };
     }
 }

@@ -25,15 +25,15 @@ use super::limits;
 use super::mapping::{self, Mapping, Share};
 use crate::platform::words::{self, WORD_BYTES};
 
-/// `TMPFS_MAGIC` of linux/magic.h: what the files behind memfds are on. Huge-page memfds are not, and can run out of pages
-/// at an access.
+/// `TMPFS_MAGIC` of linux/magic.h: the file system of memfds. Huge-page memfds are not on it, and
+/// can run out of pages at an access.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// The size of the chunks in which [`fill`] writes.
 const FILL_BYTES: usize = 1 << 16;
 
-/// The size of the chunks in which [`reserve`] allocates. A call that a signal interrupts gives back
-/// what it has allocated, so that calls for all pages might never come to an end.
+/// The size of the chunks in which [`reserve`] allocates. A call that a signal interrupts gives
+/// back what it has allocated, so that calls for all pages might never come to an end.
 const RESERVED_BYTES: usize = 1 << 22;
 
 /// How a sealed file is mapped. Linux before 6.7 refuses `MAP_SHARED` for files with
@@ -42,7 +42,7 @@ const RESERVED_BYTES: usize = 1 << 22;
 const SEALED: MapFlags = MapFlags::PRIVATE;
 
 /// Memory whose content never changes, and that several processes map. Clones share one mapping and
-/// one descriptor. It is never empty.
+/// one file descriptor. It is never empty.
 #[derive(Clone, Debug)]
 pub struct Memory(Arc<Shared>);
 
@@ -70,7 +70,7 @@ impl Memory {
         Memory::written(len, |fd| if byte == 0 { Ok(()) } else { fill(fd, byte, len) })
     }
 
-    /// Makes memory with the content that `write` writes to its descriptor. A writable mapping
+    /// Makes memory with the content that `write` writes to its file descriptor. A writable mapping
     /// would be copied by a concurrent `fork`, and sealing would fail while the child has it.
     fn written(
         len: usize,
@@ -102,12 +102,12 @@ impl Memory {
         Arc::clone(&self.0)
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> usize {
         self.0.mapping.len()
     }
 
-    /// Its content.
+    /// Returns its content.
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: the mapping is valid for reads of so many bytes while `self` is borrowed; bytes
         // are always aligned and initialized; `F_SEAL_WRITE` keeps them from changing; `Mapping` is
@@ -116,12 +116,12 @@ impl Memory {
     }
 }
 
-/// Memory that can be written while others read it. Clones share one mapping and one descriptor. It
-/// is never empty.
+/// Memory that can be written while others read it. Clones share one mapping and one file
+/// descriptor. It is never empty.
 #[derive(Clone, Debug)]
 pub struct MemoryWriter(Written);
 
-/// The same memory, read-only. Clones share one mapping and one descriptor.
+/// The same memory, read-only. Clones share one mapping and one file descriptor.
 #[derive(Clone, Debug)]
 pub struct MemoryReader(Written);
 
@@ -164,7 +164,7 @@ impl MemoryWriter {
         Arc::clone(&self.0.shared)
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> usize {
         self.0.len
     }
@@ -201,15 +201,15 @@ impl MemoryWriter {
         Ok(MemoryReader(self.0.clone()))
     }
 
-    /// Whether `reader` has been called, in any process.
+    /// Returns whether `reader` has been called, in any process.
     pub(super) fn has_readers(&self) -> bool {
         seals(self.0.shared.as_fd()).is_ok_and(|seals| seals.contains(SealFlags::FUTURE_WRITE))
     }
 }
 
 impl MemoryReader {
-    /// Maps a file that a peer sent read-only, if reads allocate nothing and cannot fail, and if no
-    /// process that receives it from this one can write to it.
+    /// Maps a file that a peer sent read-only, if reads allocate nothing and cannot fail. A process
+    /// that receives it from this one must not be able to write to it.
     pub(super) fn from_received(fd: Received, len: u64) -> io::Result<MemoryReader> {
         let (len, bytes) = check_written(fd.as_fd(), len)?;
         if !seals(fd.as_fd())?.contains(SealFlags::FUTURE_WRITE) {
@@ -231,7 +231,7 @@ impl MemoryReader {
         Arc::clone(&self.0.shared)
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> usize {
         self.0.len
     }
@@ -251,14 +251,14 @@ impl AsFd for Shared {
 /// The unit of `st_blocks`, whatever the file system (stat(2)).
 const BLOCK_BYTES: u64 = 512;
 
-/// The bytes of the words that hold `len` bytes. Words of 64 bits: the process at the other end may have those if this one has
-/// not.
+/// Returns the bytes of the words that hold `len` bytes. These are words of 64 bits: the process at
+/// the other end may have them even if this one has not.
 fn whole_words(len: usize) -> Option<usize> {
     const { assert!(LARGEST_WORD % WORD_BYTES == 0) };
     len.checked_next_multiple_of(LARGEST_WORD)
 }
 
-/// The bytes of a word in the processes that have the largest.
+/// The bytes of the largest word of any process.
 const LARGEST_WORD: usize = 8;
 
 /// Checks the length that a peer claims.
@@ -327,7 +327,8 @@ fn reserve(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a memfd that can be sealed, of `len` bytes. Its name is for people who look at what a process has open.
+/// Makes a memfd that can be sealed, of `len` bytes. Its name is for people who look at the open
+/// files of a process.
 pub(super) fn new_file(name: &str, len: u64) -> io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     lengthen(fd.as_fd(), len)?;
@@ -336,14 +337,15 @@ pub(super) fn new_file(name: &str, len: u64) -> io::Result<OwnedFd> {
 
 /// Makes a memfd `len` bytes long.
 pub(super) fn lengthen(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
-    // A memfd counts as a file, and one that exceeds the limit on files is answered with a deadly signal.
+    // A memfd counts as a file, and the kernel answers exceeding the limit on files with a deadly
+    // signal.
     if limits::file_size().is_some_and(|limit| len > limit) {
         return Err(rustix::io::Errno::FBIG.into());
     }
     Ok(rustix::fs::ftruncate(fd, len)?)
 }
 
-/// Makes sure that a file that a peer sent is memory, and never becomes shorter.
+/// Checks that a file that a peer sent is memory, and never becomes shorter.
 pub(super) fn check_file(fd: BorrowedFd<'_>) -> io::Result<()> {
     // Only memfds can have this seal: other files on a tmpfs are sealed against sealing.
     let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| refuse("not a memfd"))?;
@@ -352,7 +354,7 @@ pub(super) fn check_file(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
     let is_ordinary = match rustix::fs::fstatfs(fd) {
         Ok(status) => i128::from(status.f_type) == i128::from(TMPFS_MAGIC),
-        // A sandbox forbids the question. Huge pages cannot be mapped from the second ordinary page on.
+        // A sandbox forbids the call. Huge pages cannot be mapped from the second ordinary page on.
         Err(_) => Mapping::new(fd, mapping::page_size() as u64, mapping::page_size(), None).is_ok(),
     };
     if !is_ordinary {
@@ -361,16 +363,16 @@ pub(super) fn check_file(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes a memfd has.
+/// Returns the length of a memfd in bytes.
 pub(super) fn length(fd: BorrowedFd<'_>) -> io::Result<u64> {
     match rustix::fs::fstat(fd) {
         Ok(status) => Ok(u64::try_from(status.st_size).unwrap_or(0)),
-        // A sandbox forbids the question. Nothing relies on the position in the file.
+        // A sandbox forbids the call. Nothing relies on the position in the file.
         Err(_) => Ok(rustix::fs::seek(fd, SeekFrom::End(0))?),
     }
 }
 
-/// Makes sure that a file has `len` bytes.
+/// Checks that a file has `len` bytes.
 pub(super) fn check_length(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     if length(fd)? < len {
         return Err(refuse("shorter than announced"));

@@ -1,9 +1,11 @@
-//! The backend for Unix sockets: one `SOCK_SEQPACKET` socket pair per channel, handles by `SCM_RIGHTS`, shared memory by
-//! sealed memfds, readiness by mio, names as sockets in directories that only their owner can enter, at paths, or in no directory.
+//! The backend for Unix sockets: one `SOCK_SEQPACKET` socket pair per channel, handles by
+//! `SCM_RIGHTS`, shared memory by sealed memfds, and readiness by mio. Names are sockets in
+//! directories that only their owner can enter, at paths, or in no directory.
 //!
-//! The socket pair is the truth for identity, liveness and order. `SEQPACKET`, because a stream interleaves the parts of
-//! concurrent senders' messages. Never `O_NONBLOCK`: it belongs to the open file description, which peers share, so
-//! `MSG_DONTWAIT` and `poll` are used instead, and a peer that sets it changes nothing.
+//! The socket pair decides identity, liveness and order. It is `SEQPACKET`, because a stream
+//! interleaves the parts of concurrent senders' messages. `O_NONBLOCK` is never used: it belongs to
+//! the open file description, which peers share. `MSG_DONTWAIT` and `poll` are used instead, and a
+//! peer that sets `O_NONBLOCK` changes nothing.
 
 mod attachment;
 mod beacon;
@@ -46,20 +48,23 @@ pub use socket::{
 pub use spool::{Spool, SpoolWriter};
 pub use stack::stack;
 
-/// The largest packet that is received. It fits into a socket buffer, 208 KiB by default, less the kernel's own overhead.
+/// The maximum size of a received packet. It fits into a socket buffer, 208 KiB by default, less
+/// the kernel's own overhead.
 pub const MAX_PACKET_BYTES: usize = 200 * 1024;
 
-/// The largest packet that is to be sent. The kernel takes one more of them when its queue is almost full. A larger one would
-/// then leave no room for [a few small ones](PacketSender::send_past_limit), and takes up more memory than it has bytes.
+/// The maximum size of a sent packet. The kernel takes one more of them when its queue is almost
+/// full. A larger one would then leave no room for [a few small
+/// ones](PacketSender::send_past_limit), and takes up more memory than it has bytes.
 pub const PACKET_BYTES: usize = 64 * 1024;
 
-/// What a buffer that packets are received in needs.
+/// The capacity that a buffer needs to receive packets.
 pub const RECEIVE_BYTES: usize = MAX_PACKET_BYTES;
 
-/// The most descriptors that one packet carries: the kernel's `SCM_MAX_FD`.
+/// The maximum number of file descriptors in one packet: the kernel's `SCM_MAX_FD`.
 pub const MAX_PACKET_ATTACHMENTS: usize = 253;
 
-/// How many clients of a server may be connected without having said anything. Each has a descriptor of this process.
+/// Returns how many clients of a server may be connected without having sent anything. Each has a
+/// file descriptor of this process.
 pub fn max_silent_clients() -> usize {
     64
 }

@@ -1,10 +1,11 @@
-//! Who is at the other end of a socket.
+//! The credentials of the process at the other end of a socket.
 //!
 //! # Safety
 //!
-//! Two `getsockopt`. The one for credentials, because rustix's type for them has no room for the process id zero, which the kernel
-//! reports for a process outside this PID namespace. The one for a process descriptor, because rustix does not have it; what the
-//! kernel makes is owned in the expression that receives it.
+//! Two calls of `getsockopt` by way of libc. The one for credentials, because rustix's type for
+//! them has no room for the process id zero. The kernel reports that for a process outside this PID
+//! namespace. The one for a pidfd, because rustix does not have it; what the kernel makes is owned
+//! in the expression that receives it.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +21,8 @@ use super::spare;
 ///
 /// # Examples
 ///
-/// See [`IpcConnectionExt`](https://docs.rs/strait/latest/strait/os/unix/trait.IpcConnectionExt.html).
+/// See
+/// [`IpcConnectionExt`](https://docs.rs/strait/latest/strait/os/unix/trait.IpcConnectionExt.html).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
@@ -33,7 +35,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Who is at the other end of a socket: who made the connection, or who listened for it.
+    /// Returns the credentials of the process at the other end of a socket: the one that connected,
+    /// or the one that listened.
     pub fn of(socket: impl AsFd) -> io::Result<Peer> {
         let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
         get_option(socket.as_fd(), libc::SO_PEERCRED, &mut credentials)?;
@@ -44,27 +47,30 @@ impl Peer {
         })
     }
 
-    /// Whether it runs as the user that this process runs as, or as root.
+    /// Returns whether the process runs as the same user as this process, or as root.
     ///
-    /// In a user namespace that does not map all users, those that it does not map show as the overflow uid (65534, `nobody`). If this process
-    /// runs as that, no other one is known to run as the same user, so this is `false` there, as it is where `/proc` does not tell. A process
-    /// that runs as `nobody` outside of such namespaces is the same user as others that do.
+    /// In a user namespace that does not map all users, an unmapped user shows as the overflow uid
+    /// (65534, `nobody`). If this process runs as that, no other process is known to run as the
+    /// same user, so this returns `false`. It also does if `/proc` is unavailable. A process that
+    /// runs as `nobody` outside of such namespaces is the same user as others that do.
     pub fn is_same_user(&self) -> bool {
         self.shows_as_same_user() && (self.uid == 0 || !is_ambiguous(self.uid))
     }
 
-    /// As [`is_same_user`](Peer::is_same_user), where the file system has made sure that the uid means this user.
+    /// Like [`is_same_user`](Peer::is_same_user), where the file system has made sure that the uid
+    /// means this user.
     pub(crate) fn shows_as_same_user(&self) -> bool {
         self.uid == rustix::process::geteuid().as_raw() || self.uid == 0
     }
 }
 
-/// Whether processes or files with this uid may belong to different users, since this user namespace does not map all.
+/// Returns whether processes or files with this uid may belong to different users, since this user
+/// namespace does not map all.
 pub(super) fn is_ambiguous(uid: u32) -> bool {
     uid == overflow_uid() && !maps_all_users()
 }
 
-/// What shows instead of a user that is not mapped.
+/// Returns the uid that unmapped users show as.
 fn overflow_uid() -> u32 {
     const USUAL: u32 = 65534;
 
@@ -72,7 +78,8 @@ fn overflow_uid() -> u32 {
     uid.ok().and_then(|uid| uid.trim().parse().ok()).unwrap_or(USUAL)
 }
 
-/// Whether this user namespace has a number for each user, as the initial one has. Without `/proc` it counts as one that has not.
+/// Returns whether this user namespace has a number for each user, as the initial one has. Without
+/// `/proc` it counts as one that has not.
 fn maps_all_users() -> bool {
     let Ok(map) = read_proc("/proc/self/uid_map") else { return false };
     // Each line is a range: its start inside, its start outside, its length. Ranges do not overlap.
@@ -81,7 +88,7 @@ fn maps_all_users() -> bool {
     lengths.sum::<u64>() >= u64::from(u32::MAX)
 }
 
-/// Reads a file of the kernel's, with the descriptor in reserve if there is no other.
+/// Reads a file of the kernel's, with the file descriptor in reserve if there is no other.
 fn read_proc(path: &str) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.raw_os_error() == Some(libc::EMFILE) && spare::release() => {
@@ -93,8 +100,8 @@ fn read_proc(path: &str) -> io::Result<String> {
     }
 }
 
-/// A descriptor of the process at the other end of a socket, which is that process and no other, even if it has ended and its number
-/// has been given away.
+/// Returns a pidfd of the process at the other end of a socket. It refers to that process and no
+/// other, even if it has ended and its id was reused.
 pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     let mut fd: libc::c_int = -1;
     get_option(socket.as_fd(), libc::SO_PEERPIDFD, &mut fd).map_err(|error| {
@@ -109,7 +116,7 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // SAFETY: the kernel has just made it for this process, and nobody else knows of it.
+    // SAFETY: the kernel has just made it for this process, and it has no other owner.
     #[expect(clippy::disallowed_methods, reason = "received here")]
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,5 +1,5 @@
-//! Permits to send: the units of a semaphore. A sender that takes one may send a message, and the receiver adds one for each that it
-//! delivers.
+//! Permits, as the units of a semaphore. A sender that takes one may send a message, and the
+//! receiver adds one for each message that it delivers.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,15 +13,15 @@ use super::semaphore::{self, Semaphore};
 use super::socket::{self, PacketSender};
 use crate::platform::{Permit, Wait};
 
-/// The side that takes permits.
+/// Takes permits, for senders.
 #[derive(Debug)]
 pub struct PermitTaker(Semaphore);
 
-/// The side that issues permits.
+/// Issues permits, for the receiver.
 #[derive(Debug)]
 pub struct PermitIssuer(Semaphore);
 
-/// Makes a place for permits, with so many in it.
+/// Makes a semaphore with `count` permits.
 pub fn permits(count: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
     let semaphore = Semaphore::new(count)?;
     Ok((PermitTaker(semaphore.try_clone()?), PermitIssuer(semaphore)))
@@ -34,20 +34,22 @@ impl PermitTaker {
         Ok(if is_taken { Permit::Taken } else { Permit::None })
     }
 
-    /// Whether there is one.
+    /// Returns whether there is a permit.
     pub fn is_any(&self) -> bool {
         self.0.is_any()
     }
 
-    /// Whether both take them from the same place.
+    /// Returns whether both take permits from the same semaphore.
     pub fn is_same(&self, other: &PermitTaker) -> bool {
         self.0.is_same(&other.0)
     }
 
-    /// Waits until there may be a permit, or the receiver of what `packets` sends is gone.
+    /// Blocks until there may be a permit, or the receiver of `packets` has been dropped.
     ///
-    /// In the queue, a permit wakes the one that has waited longest; outside, all. It takes five system calls to be in the queue. If the
-    /// one that a permit wakes is killed before it takes it, another finds the permit when it looks again or the next is issued.
+    /// In the queue, a permit wakes the sender that has waited longest; outside, it wakes all.
+    /// Joining the queue takes five system calls. If the woken sender is killed before it takes the
+    /// permit, another sender finds it. It does so at its next attempt, or when the next permit is
+    /// issued.
     pub fn wait(&self, packets: &PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()> {
         let timeout = socket::timeout(wait);
         let waited = match is_in_queue.then(|| self.queue(packets)) {
@@ -55,7 +57,7 @@ impl PermitTaker {
                 let mut events = [const { MaybeUninit::<Event>::uninit() }; 1];
                 epoll::wait(&queue, &mut events, timeout.as_ref()).map(drop)
             }
-            // Also without a descriptor, or where a sandbox forbids it.
+            // Also if there is no file descriptor left, or where a sandbox forbids it.
             None | Some(Err(_)) => {
                 let mut fds = [
                     PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN),
@@ -65,18 +67,19 @@ impl PermitTaker {
             }
         };
         match waited {
-            // The caller looks again.
+            // The caller tries again.
             Ok(()) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    /// A place at the end of the queue of those that wait for permits. One that was kept would stay ahead of those that came later.
+    /// Joins the end of the queue of waiting senders. A queue entry that was kept would stay ahead
+    /// of later ones.
     fn queue(&self, packets: &PacketSender) -> Result<OwnedFd, Errno> {
         let queue = epoll::create(CreateFlags::CLOEXEC)?;
         let event = EventFlags::IN | EventFlags::EXCLUSIVE;
         epoll::add(&queue, &self.0, EventData::new_u64(0), event)?;
-        // That the other side is gone wakes all.
+        // Dropping the receiver wakes all senders.
         epoll::add(&queue, packets, EventData::new_u64(1), EventFlags::empty())?;
         Ok(queue)
     }
@@ -89,7 +92,7 @@ impl AsFd for PermitTaker {
 }
 
 impl PermitIssuer {
-    /// How many permits there can be at a time.
+    /// Returns how many permits there can be at a time.
     pub fn capacity(&self) -> usize {
         semaphore::MAX_INITIAL
     }
@@ -99,30 +102,30 @@ impl PermitIssuer {
         self.0.add(count)
     }
 
-    /// How many no sender has taken, if that can be told.
+    /// Returns how many permits no sender has taken, if that is known.
     pub fn unclaimed(&self) -> Option<usize> {
         self.0.units().map(|units| usize::try_from(units).unwrap_or(usize::MAX))
     }
 
-    /// Takes one back, if no sender has taken it.
+    /// Takes a permit back, and returns whether there was one that no sender had taken.
     pub fn take_back(&self) -> bool {
         self.0.take() == Ok(true)
     }
 }
 
-/// Whether it is what permits are taken from and issued into.
+/// Returns whether the file descriptor is a semaphore that can hold permits.
 pub(super) fn is_place(fd: BorrowedFd<'_>) -> bool {
     Semaphore::is_one(fd)
 }
 
-/// Takes what is a place for permits as this.
+/// Converts the file descriptor of such a semaphore.
 impl From<OwnedFd> for PermitTaker {
     fn from(fd: OwnedFd) -> PermitTaker {
         PermitTaker(Semaphore::from(fd))
     }
 }
 
-/// As for the other side.
+/// Converts the file descriptor of such a semaphore.
 impl From<OwnedFd> for PermitIssuer {
     fn from(fd: OwnedFd) -> PermitIssuer {
         PermitIssuer(Semaphore::from(fd))

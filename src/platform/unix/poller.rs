@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! One `borrow_raw` of the descriptor that mio keeps open for as long as the poller lives.
+//! One `borrow_raw` of the file descriptor that mio keeps open for as long as the poller lives.
 
 #![allow(unsafe_code)]
 
@@ -23,7 +23,7 @@ use crate::platform::{WAKE_ID, Wait};
 /// How many ready members one system call reports.
 const EVENTS_PER_WAIT: usize = 256;
 
-/// Watches many receivers.
+/// Watches many receivers for readiness.
 #[derive(Debug)]
 pub struct Poller {
     poll: Poll,
@@ -31,39 +31,41 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Makes one that watches nothing.
+    /// Makes an empty poller.
     pub fn new() -> io::Result<Poller> {
         Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(EVENTS_PER_WAIT) })
     }
 
-    /// Watches a receiver, which is reported as `id`.
+    /// Adds a receiver, which is reported as `id`.
     pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         add(self.poll.registry(), receiver.as_fd(), id)
     }
 
-    /// Watches a listener, which is reported as `id`.
+    /// Adds a listener, which is reported as `id`.
     pub fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
         add(self.poll.registry(), listener.as_fd(), id)
     }
 
-    /// Watches another poller, which is reported as `id` when it has something to report.
+    /// Adds another poller, which is reported as `id` when it has something to report.
     pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         add(self.poll.registry(), other.as_fd(), id)
     }
 
-    /// Watches it no more.
+    /// Removes a poller.
     pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&other.as_fd().as_raw_fd()))
     }
 
-    /// Watches it no more.
+    /// Removes a receiver.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
     }
 
-    /// Appends the ids of those that became ready to `ready`, after waiting for the first as `wait` says.
+    /// Appends the ids of members that became ready to `ready`. Blocks until there is one, as
+    /// `wait` says.
     pub fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
-        // mio's timeouts are whole milliseconds, so a limited wait is a poll of the epoll descriptor itself.
+        // mio's timeouts are whole milliseconds, so a wait with a deadline is a poll of the epoll
+        // descriptor itself.
         if wait == Wait::Forever {
             self.collect(None, ready)?;
         } else {
@@ -95,12 +97,12 @@ impl Poller {
         Ok(())
     }
 
-    /// A handle for adding and removing members from other threads.
+    /// Returns a handle for adding and removing members from other threads.
     pub fn registry(&self) -> io::Result<Registry> {
         self.poll.registry().try_clone().map(Registry)
     }
 
-    /// A handle for interrupting `wait`.
+    /// Returns a handle for interrupting `wait`.
     pub fn waker(&self) -> io::Result<PollWaker> {
         let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         register(self.poll.registry(), counter.as_fd(), WAKE)?;
@@ -120,29 +122,29 @@ impl AsFd for Poller {
 pub struct Registry(mio::Registry);
 
 impl Registry {
-    /// Watches a receiver, which is reported as `id`.
+    /// Adds a receiver, which is reported as `id`.
     pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         add(&self.0, receiver.as_fd(), id)
     }
 
-    /// Watches a poller, which is reported as `id` when it has something to report.
+    /// Adds a poller, which is reported as `id` when it has something to report.
     pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         add(&self.0, other.as_fd(), id)
     }
 
-    /// Watches it no more.
+    /// Removes a poller.
     pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         self.0.deregister(&mut SourceFd(&other.as_fd().as_raw_fd()))
     }
 
-    /// Watches it no more.
+    /// Removes a receiver.
     pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.0.deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
     }
 }
 
-/// Interrupts the `wait` of a [`Poller`] from any thread. An eventfd: mio's own waker can be made only once for each poller, even
-/// if making it failed.
+/// Interrupts the `wait` of a [`Poller`] from any thread. It is an eventfd: mio's own waker can be
+/// made only once for each poller, even if making it failed.
 #[derive(Clone, Debug)]
 pub struct PollWaker(Arc<OwnedFd>);
 
@@ -150,7 +152,7 @@ impl PollWaker {
     /// Makes the current or the next `wait` return.
     pub fn wake(&self) -> io::Result<()> {
         loop {
-            // Each addition is an edge, so nobody has to read what it adds up to.
+            // Each addition is an edge, so the sum need not be read.
             match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
@@ -165,7 +167,7 @@ impl PollWaker {
     }
 }
 
-/// How a waker is reported.
+/// The token of a waker.
 const WAKE: Token = Token(usize::MAX);
 
 fn add(registry: &mio::Registry, fd: BorrowedFd<'_>, id: u64) -> io::Result<()> {

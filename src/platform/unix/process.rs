@@ -1,12 +1,13 @@
-//! Which process this is, for what a forked child must not touch.
+//! Tells a process from its forked children, which must not touch some of its resources.
 //!
-//! Not the process id: a process and its child may both have the number 1, in PID namespaces of their own. And not a fork handler
-//! of libc: those who fork by a system call of their own, as sandboxes do, pass it by.
+//! The process id does not serve: a process and its child may both have the number 1, in PID
+//! namespaces of their own. Nor does a fork handler of libc: it is not called if a process forks by
+//! a system call of its own, as sandboxes do.
 //!
 //! # Safety
 //!
-//! One page is published and never unmapped, so the reference to the number at its start is good for ever. The kernel fills the
-//! page with zeros in a forked child, and zeros are a valid number.
+//! One page is published and never unmapped, so the reference to the number at its start stays
+//! valid. The kernel fills the page with zeros in a forked child, and zeros are a valid number.
 
 #![allow(unsafe_code)]
 
@@ -18,10 +19,10 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 /// The size of the mapping: at least a page is mapped.
 const LEN: usize = size_of::<AtomicU64>();
 
-/// Stands for a page where the kernel has none that a fork clears.
+/// Replaces the page where the kernel has none that a fork clears.
 static NO_PAGE: AtomicU64 = AtomicU64::new(0);
 
-/// A number that a process and its forked children, and theirs, do not share.
+/// Returns a number that a process does not share with its forked children, or theirs.
 pub fn mark() -> u64 {
     /// Copied by a fork, so that a child goes on counting where its parent was.
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -41,8 +42,8 @@ pub fn mark() -> u64 {
     }
 }
 
-/// The page of this process, if the kernel has such. No thread waits for another one here, as with a `OnceLock`: in a forked child
-/// that other one would be missing.
+/// Returns the page of this process, if the kernel supports it. No thread waits for another one
+/// here, as with a `OnceLock`: in a forked child that other one would be missing.
 #[inline]
 fn page() -> Option<&'static AtomicU64> {
     static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
@@ -61,7 +62,8 @@ fn page() -> Option<&'static AtomicU64> {
     if ptr::eq(page, &raw const NO_PAGE) {
         return None;
     }
-    // SAFETY: it was published, so it is a page that stays mapped; that is aligned for, as large as and initialised as the number.
+    // SAFETY: it was published, so it is a page that stays mapped; that is aligned for, as large as
+    // and initialised as the number.
     Some(unsafe { &*page })
 }
 
@@ -73,14 +75,15 @@ fn unmap(page: *mut AtomicU64) {
     }
 }
 
-/// A number that is zero in a forked child; `None` before Linux 4.14, and where a sandbox forbids it.
+/// Returns a number that is zero in a forked child; `None` before Linux 4.14, and where a sandbox
+/// forbids it.
 fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
     let page = unsafe {
         rustix::mm::mmap_anonymous(ptr::null_mut(), LEN, protection, MapFlags::PRIVATE).ok()?
     };
-    // SAFETY: it is the page that was just mapped, which nobody has a reference to.
+    // SAFETY: it is the page that was just mapped, to which no reference exists.
     if unsafe { rustix::mm::madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_err() {
         // SAFETY: as before.
         let _ = unsafe { rustix::mm::munmap(page, LEN) };

@@ -1,4 +1,5 @@
-//! Names: a listening socket in a directory that only its owner can enter, at a path, or in the abstract namespace.
+//! Servers' names: a listening socket in a directory that only its owner can enter, at a path, or
+//! in the abstract namespace.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -23,32 +24,33 @@ use super::socket::{self, PacketReceiver};
 use super::spare;
 use crate::platform::{RecvError, ServerName, Wait};
 
-/// How many clients may be waiting to be accepted.
+/// The size of the accept queue.
 const BACKLOG: i32 = 128;
 
-/// Where names are made when the environment's temporary directory has too long a name for a socket's address.
+/// The directory for names if the environment's temporary directory has too long a name for a
+/// socket's address.
 pub(super) const SHORT_DIRECTORY: &str = "/tmp";
 
-/// The shortest time that the kernel is told to wait: none is for ever.
+/// The shortest timeout that the kernel is given: zero is for ever.
 const SHORTEST_WAIT: Duration = Duration::from_micros(1);
 
-/// A name that others can connect to. It disappears on drop.
+/// A name that clients can connect to. Dropping it removes the name.
 #[derive(Debug)]
 pub struct Listener {
-    /// Before the socket: who looks for the name is not to find one that refuses.
+    /// Before the socket: a client must not find a name whose connections are refused.
     _place: Place,
     fd: OwnedFd,
-    /// A descriptor to give up when there is none left to accept a connection with.
+    /// A file descriptor in reserve, to close when there is none left to accept a connection with.
     reserve: Mutex<Option<OwnedFd>>,
 }
 
-/// What keeps a name, and removes it on drop.
+/// Keeps a name, and removes it on drop.
 #[derive(Debug)]
 #[allow(dead_code, reason = "what they hold is there to be dropped")]
 enum Place {
     Fresh(FreshDirectory),
     Path(Claim),
-    /// The kernel's business.
+    /// Removed by the kernel.
     Abstract,
 }
 
@@ -56,7 +58,7 @@ impl Listener {
     /// Makes a new name and listens on it.
     pub fn bind() -> io::Result<(Listener, String)> {
         let unique = format!("strait-{}", unique_id()?.simple());
-        // A relative one means something else to a client that runs elsewhere.
+        // A relative path means something else to a client that runs elsewhere.
         let preferred = std::path::absolute(std::env::temp_dir())?;
         let directory = if socket_in(&preferred.join(&unique)).is_ok() {
             preferred.join(&unique)
@@ -77,7 +79,7 @@ impl Listener {
         Ok((listener, name))
     }
 
-    /// Takes this name and listens on it, unless somebody has it.
+    /// Binds this name and listens on it. Fails if another listener has it.
     pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
         Listener::try_bind_to(name).map_err(|error| {
             io::Error::new(
@@ -106,12 +108,12 @@ impl Listener {
     fn listen(fd: OwnedFd, place: Place) -> io::Result<Listener> {
         rustix::net::listen(&fd, BACKLOG)?;
         let reserve = Mutex::new(Some(fd.try_clone()?));
-        // To find out who a client is takes one more.
+        // Finding out the credentials of a client takes one more.
         spare::keep();
         Ok(Listener { _place: place, fd, reserve })
     }
 
-    /// Puts a handle by, unless that was done.
+    /// Sets a file descriptor aside, unless that was done.
     pub fn reserve(&self) -> io::Result<()> {
         let mut reserve = self.reserved();
         if reserve.is_none() {
@@ -120,7 +122,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Gives the handle up that was put by, so that one can be received.
+    /// Closes the file descriptor that was set aside, so that one can be received.
     pub fn release(&self) {
         *self.reserved() = None;
     }
@@ -129,7 +131,8 @@ impl Listener {
         self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts one connection; `Empty` when none came in time. A client that gave up meanwhile is passed over.
+    /// Accepts one connection; fails with `Empty` if none came in time. A client that gave up
+    /// meanwhile is skipped.
     pub fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
         loop {
             let seen = socket::poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
@@ -159,7 +162,7 @@ impl AsFd for Listener {
     }
 }
 
-/// A directory for one name, which nobody knows before it is there.
+/// A directory for one name, which is not known before it exists.
 #[derive(Debug)]
 struct FreshDirectory {
     path: PathBuf,
@@ -181,7 +184,7 @@ impl Drop for FreshDirectory {
         if self.process != process_mark() {
             return;
         }
-        // Nobody is there to tell; at worst an empty directory stays.
+        // There is no caller to report errors to; at worst an empty directory stays.
         if let Ok((path, _)) = socket_in(&self.path) {
             let _ = std::fs::remove_file(path);
         }
@@ -189,7 +192,7 @@ impl Drop for FreshDirectory {
     }
 }
 
-/// Makes an id that nobody can guess. A sandbox may forbid even that.
+/// Makes an id that cannot be guessed. A sandbox may forbid even that.
 pub fn unique_id() -> io::Result<Uuid> {
     let mut random = [0; 16];
     let mut filled = 0;
@@ -212,7 +215,7 @@ pub(super) fn connect(name: &str) -> io::Result<OwnedFd> {
         .map_err(|error| cannot_connect(&format!("{name:?}"), &error))
 }
 
-/// Connects to the listener that has this name, and waits while too many others are doing so.
+/// Connects to the listener that has this name. Blocks while too many other clients connect.
 pub(super) fn connect_to(name: &ServerName, wait: Wait) -> io::Result<OwnedFd> {
     address_of(name, Missing::IsAnError)
         .and_then(|(address, _)| connect_at(&address, wait))
@@ -232,7 +235,7 @@ fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
     )?;
     socket::enlarge_queue(fd.as_fd());
     loop {
-        // Not by making the socket non-blocking: the server gets to share what it is made of.
+        // Not by making the socket non-blocking: the server shares its open file description.
         if let Some(left) = wait.remaining() {
             sockopt::set_socket_timeout(&fd, Timeout::Send, Some(left.max(SHORTEST_WAIT)))?;
         }
@@ -258,12 +261,13 @@ fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
 }
 
 fn listening_socket() -> io::Result<OwnedFd> {
-    // Only this process has the description, and a client may be gone again when it is accepted.
+    // Only this process has the description, and a client may have disconnected when it is
+    // accepted.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// The address that a name stands for, and its path if it has one.
+/// Returns the address that a name stands for, and its path if it has one.
 fn address_of(
     name: &ServerName,
     missing: Missing,
@@ -273,7 +277,7 @@ fn address_of(
         ServerName::Abstract(name) => {
             return Ok((SocketAddrUnix::new_abstract_name(name.as_bytes())?, None));
         }
-        // A relative one would mean something else after a change of directory.
+        // A relative path would mean something else after a change of directory.
         ServerName::Path(path) => std::path::absolute(path)?,
         ServerName::Private(name) => directory::path_of(name, missing)?,
     };

@@ -1,8 +1,9 @@
 //! The memory of rings: sparse memfds of a fixed length, mapped piece by piece.
 //!
-//! A ring's file is as long as it will ever be, and sealed against every change of that, before a peer has it. So no call here takes
-//! the lock of a file that a peer has, which the peer could keep for as long as it likes: pages are allocated through mappings, and
-//! memory goes back to the system when both sides have closed the file.
+//! Before a peer gets a ring's file, the file has its final length and is sealed against every
+//! change of that. So no call here takes the lock of a file that a peer has, which the peer could
+//! hold for as long as it likes. Pages are allocated through mappings. The memory goes back to the
+//! system when both processes have closed the file.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,21 +20,22 @@ use super::{limits, memory};
 /// How much is mapped for the words.
 const WORDS_BYTES: usize = 4096;
 
-/// How long a ring's file is at most. It has holes: what is not used costs nothing.
+/// The maximum length of a ring's file. It has holes: unused parts cost nothing.
 const RESERVE_BYTES: u64 = 4 << 30;
 
-/// The unit of the length, and the least of it that is worth a ring: the words and a first segment.
+/// The unit of the length, and the minimum that is worth a ring: the words and a first segment.
 const UNIT_BYTES: u64 = 64 << 10;
 
-/// Up to where a peer's file is mapped; what is behind is read by calls. A peer can punch holes into what was mapped, and reading them
-/// allocates pages that are charged to the reader: no more than this for each ring.
+/// Up to where a peer's file is mapped; the rest is read by calls. A peer can punch holes into the
+/// mapped part, and reading them allocates pages that are charged to the reader. It is no more than
+/// this for each ring.
 const MAPPED_BYTES: u64 = 64 << 20;
 
-/// How many a process has for speed alone. Each is mapped in two pieces, so that this is half of what Linux usually lets a
-/// process map: a heap and threads need some, too.
+/// The maximum number of rings that a process has for speed alone. Each is mapped in two pieces, so
+/// this is half of what Linux usually lets a process map: a heap and threads need some, too.
 const MAX_AFFORDABLE: usize = 1 << 14;
 
-/// One of the rings of this process, counted until it is dropped.
+/// Counts a ring of this process until it is dropped.
 #[derive(Debug)]
 struct Counted;
 
@@ -52,7 +54,7 @@ impl Drop for Counted {
     }
 }
 
-/// The memory of a ring as one side has it: its words are mapped, the rest is where it is asked for.
+/// The memory of a ring in one process: its words are mapped, the rest is mapped on demand.
 #[derive(Debug)]
 pub struct RingMemory {
     file: Arc<OwnedFd>,
@@ -63,13 +65,15 @@ pub struct RingMemory {
 }
 
 impl RingMemory {
-    /// Makes new memory, all zero. Forked children have none of it.
+    /// Makes new memory, all zero. Forked children have no copy of it.
     ///
     /// # Errors
     ///
-    /// Those of the operating system, and if this process may not make files that are long enough.
+    /// Those of the operating system, and an error if this process may not make files that are long
+    /// enough.
     pub fn new() -> io::Result<RingMemory> {
-        // A memfd counts as a file, and one that exceeds the limit on files is answered with a deadly signal.
+        // A memfd counts as a file, and the kernel answers exceeding the limit on files with a
+        // deadly signal.
         let len = limits::file_size().unwrap_or(u64::MAX).min(RESERVE_BYTES);
         let len = len / UNIT_BYTES * UNIT_BYTES;
         if len < 2 * UNIT_BYTES {
@@ -90,12 +94,12 @@ impl RingMemory {
         })
     }
 
-    /// Maps what a peer has made.
+    /// Maps the memory of a peer's ring.
     ///
     /// # Errors
     ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not such memory, or can never be mapped; else it cannot be mapped now. It comes
-    /// back.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not such memory, or can never be
+    /// mapped; otherwise it cannot be mapped now. The file is returned.
     pub(super) fn from_received(file: Received) -> Result<RingMemory, (io::Error, Received)> {
         match check(file.as_fd()) {
             Ok((len, words)) => Ok(RingMemory {
@@ -109,9 +113,10 @@ impl RingMemory {
         }
     }
 
-    /// Whether this process can have it for speed alone: whether it leaves enough for what there is no other way for.
+    /// Returns whether this process can spare it for a ring that only serves speed, and still has
+    /// enough resources for what has no alternative.
     pub fn is_affordable(&self) -> bool {
-        // A new descriptor gets the lowest number that is free: as many are in use.
+        // A new file descriptor gets the lowest number that is free: as many are in use.
         let in_use = u64::try_from(self.file.as_raw_fd()).unwrap_or(u64::MAX);
         in_use < limits::descriptors() / 4 * 3 && COUNT.load(Ordering::Relaxed) <= MAX_AFFORDABLE
     }
@@ -120,7 +125,7 @@ impl RingMemory {
         &self.file
     }
 
-    /// The word at a multiple of 8, on the first page.
+    /// Returns the word at a multiple of 8, on the first page.
     #[inline]
     pub fn word(&self, at: usize) -> &AtomicU64 {
         self.words.word(at)
@@ -130,7 +135,8 @@ impl RingMemory {
     ///
     /// # Errors
     ///
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if the memory is not that long; others of the operating system.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if the memory is not that long; others of the
+    /// operating system.
     pub fn part(&self, offset: u64, len: usize) -> io::Result<RingPart> {
         let end = offset.checked_add(len as u64).ok_or(Errno::OVERFLOW)?;
         if end > self.len {
@@ -162,7 +168,8 @@ impl RingMemory {
         mapping.map(Access::Mapped).map(RingPart)
     }
 
-    /// Would give the memory of a part back to the system. That takes the lock of the file, so it goes back with the whole ring.
+    /// Does nothing. Giving back the memory of a part would take the lock of the file, so it goes
+    /// back with the whole ring.
     pub fn give_back(&self, _: u64, _: u64) {}
 }
 
@@ -172,8 +179,9 @@ impl AsFd for RingMemory {
     }
 }
 
-/// Makes sure that a file that a peer sent is the memory of a ring, and maps its words. Only seals tell of a file what no file system
-/// is asked for; whatever else is done, is done to what has such seals.
+/// Checks that a file that a peer sent is the memory of a ring, and maps its words. Only seals can
+/// be queried without asking a file system; everything else is done only to files that have such
+/// seals.
 fn check(file: BorrowedFd<'_>) -> io::Result<(u64, Mapping)> {
     memory::check_file(file)?;
     let len = memory::length(file)?;
@@ -184,13 +192,14 @@ fn check(file: BorrowedFd<'_>) -> io::Result<(u64, Mapping)> {
         ));
     }
     let words = Mapping::new(file, 0, WORDS_BYTES, None)?;
-    // Should its maker have left a hole there, no access is to find the system without memory.
+    // If its maker has left a hole there, no access may find the system without memory.
     words.populate()?;
     Ok((len, words))
 }
 
-/// Makes an error one of the file unless it is for want of memory: what a peer has sealed or opened in such a way that it cannot be
-/// mapped, or a sandbox does not let this process map, never will be.
+/// Converts an error into one of the file unless the cause is a lack of memory. The peer may have
+/// sealed or opened the file so that it cannot be mapped, or a sandbox may forbid mapping it.
+/// Neither changes later.
 fn refuse_for_good(error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
         Some(Errno::NOMEM | Errno::AGAIN) => error,
@@ -208,8 +217,8 @@ enum Access {
     ByCall(FilePart),
 }
 
-/// A part of a peer's file that is not mapped, because there is no room for it, or because it has holes: to read a hole by a call
-/// allocates no page, while an access to a mapped one would.
+/// A part of a peer's file that is not mapped, because there is no room for it, or because it has
+/// holes. Reading a hole by a call allocates no page, while an access to a mapped one would.
 #[derive(Debug)]
 struct FilePart {
     file: Arc<OwnedFd>,
@@ -218,7 +227,7 @@ struct FilePart {
 }
 
 impl FilePart {
-    /// Whether this process may read it.
+    /// Returns whether this process may read it.
     fn is_readable(&self) -> bool {
         rustix::io::pread(&self.file, &mut [0; 1], self.offset).is_ok()
     }
@@ -261,7 +270,7 @@ impl RingPart {
         }
     }
 
-    /// The `N` bytes from `at` on, each read once.
+    /// Returns the `N` bytes from `at` on, each read once.
     #[inline]
     pub fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
         match &self.0 {

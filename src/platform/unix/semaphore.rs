@@ -1,18 +1,21 @@
-//! A counting semaphore that no holder can make others wait with: an eventfd.
+//! A counting semaphore with which no holder can block the others: an eventfd.
 //!
-//! The kernel copies an eventfd's number from and to its users' memory outside the lock. With a pipe or a Unix socket it copies under a
-//! lock that all readers need, and a reader whose memory faults (userfaultfd, FUSE) holds up the others in a sleep that no signal ends.
+//! The kernel copies an eventfd's counter from and to its users' memory outside the lock. With a
+//! pipe or a Unix socket it copies under a lock that all readers need. There a reader whose memory
+//! faults (userfaultfd, FUSE) blocks the others in a sleep that no signal ends.
 //!
-//! Every holder can write to an eventfd, up to its largest number, and can make it blocking for all. So it is read with
-//! `RWF_NOWAIT` (Linux 5.8), and increased as completions of asynchronous I/O do it: that never waits, however large the number is. `write`
-//! has no such flag. It is used where asynchronous I/O is missing or forbidden, if the number is not at its largest; there,
-//! a holder that makes it so at that very moment makes the writer wait until another holder reads.
+//! Every holder can write to an eventfd, up to its largest counter, and can make it blocking for
+//! all. So it is read with `RWF_NOWAIT` (Linux 5.8), and increased as a completion of asynchronous
+//! I/O, which never blocks, however large the counter is. `write` has no such flag. It is used
+//! where asynchronous I/O is missing or forbidden, if the counter is not at its maximum. A holder
+//! that sets it to the maximum at that very moment blocks the writer until another holder reads.
 //!
 //! # Safety
 //!
-//! The system calls for asynchronous I/O and `kcmp` have no wrappers, so they are called by number. The kernel is given arrays that live for
-//! the call and whose lengths are told, of the types that its interface names, and writes to these alone: a mark into each request,
-//! which has no buffer, and what has completed. The context belongs to the process that made it, which never ends it.
+//! The system calls for asynchronous I/O and `kcmp` have no wrappers, so they are called by number.
+//! The kernel is given arrays that live for the call, with their lengths, of the types that its
+//! interface names. It writes to these alone: a mark into each request, which has no buffer, and
+//! the completions. The context belongs to the process that made it, which never ends it.
 
 #![allow(unsafe_code)]
 
@@ -28,49 +31,52 @@ use rustix::io::{Errno, ReadWriteFlags};
 use super::socket;
 use crate::platform::{PerProcess, Wait};
 
-/// The most that it can be made with.
+/// The maximum initial count.
 pub(super) const MAX_INITIAL: usize = u32::MAX as usize;
 
-/// How much is added by one call of [`add`](Semaphore::add) at most: each unit takes the kernel some time.
+/// How much one call of [`add`](Semaphore::add) adds at most: each unit takes the kernel some time.
 const MAX_ADDED: usize = 256;
 
 /// How many requests are submitted by one call.
 const REQUESTS: usize = 32;
 
-/// What the link of an eventfd in `/proc` says. Paths begin otherwise, so no file can be called that.
+/// The target of an eventfd's link in `/proc`. Paths begin otherwise, so no file can be called
+/// that.
 const KIND: &[u8] = b"anon_inode:[eventfd]";
 
-/// The offset for what has none.
+/// The offset for a file that has no position.
 const NO_OFFSET: u64 = u64::MAX;
 
-/// `fcntl`: whether two descriptors are of one open file (Linux 6.10).
+/// `fcntl`: whether two file descriptors refer to one open file (Linux 6.10).
 const F_DUPFD_QUERY: libc::c_int = 1024 + 3;
 
 /// `kcmp`: the same question (Linux 3.5, if it is configured).
 const KCMP_FILE: libc::c_int = 0;
 
-/// A number of units. Duplicates of the descriptor are the same one.
+/// A count of units. Duplicates of the file descriptor are the same semaphore.
 #[derive(Debug)]
 pub(super) struct Semaphore(OwnedFd);
 
 impl Semaphore {
-    /// Makes one with so many units.
+    /// Makes a semaphore with so many units.
     pub(super) fn new(units: usize) -> io::Result<Semaphore> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE;
         Ok(Semaphore(eventfd(units.min(MAX_INITIAL) as u32, flags)?))
     }
 
-    /// Whether a descriptor that a peer sent is of one. That asks no file system: one that does not answer would hold up this process.
+    /// Returns whether a file descriptor that a peer sent is a semaphore. Does not ask a file
+    /// system: one that does not answer would block this process.
     pub(super) fn is_one(fd: BorrowedFd<'_>) -> bool {
         let path = format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
         match rustix::fs::readlink(path, Vec::new()) {
             Ok(link) => link.as_bytes() == KIND,
-            // Without `/proc`. What else has that inode fails when it is read, or counts on its own.
+            // Without `/proc`. Other objects with that inode fail when they are read, or count on
+            // their own.
             Err(_) => anonymous_inode().is_some_and(|ours| inode(fd) == Some(ours)),
         }
     }
 
-    /// Another descriptor of it.
+    /// Returns another file descriptor of the same semaphore.
     pub(super) fn try_clone(&self) -> io::Result<Semaphore> {
         self.0.try_clone().map(Semaphore)
     }
@@ -100,7 +106,7 @@ impl Semaphore {
         }
     }
 
-    /// Whether there is a unit.
+    /// Returns whether there is a unit.
     pub(super) fn is_any(&self) -> bool {
         self.is_ready(PollFlags::IN)
     }
@@ -109,7 +115,7 @@ impl Semaphore {
         socket::poll(self.0.as_fd(), events, Wait::Never).is_ok_and(|seen| seen.intersects(events))
     }
 
-    /// How many units there are, if the system tells.
+    /// Returns how many units there are, if the system reports it.
     pub(super) fn units(&self) -> Option<u64> {
         if !self.is_any() {
             return Some(0);
@@ -120,7 +126,7 @@ impl Semaphore {
         u64::from_str_radix(units.trim(), 16).ok()
     }
 
-    /// Adds units, and returns how many it did not.
+    /// Adds units, and returns how many it did not add.
     pub(super) fn add(&self, units: usize) -> usize {
         /// Made when the first is needed, by each process that needs one.
         static COMPLETIONS: PerProcess<OnceLock<Completions>> =
@@ -130,7 +136,8 @@ impl Semaphore {
             return 0;
         }
         let known = COMPLETIONS.get();
-        // Where it is forbidden, perhaps only this thread may not. Of two that are made at a time, one is never used.
+        // Where it is forbidden, that may be so for this thread only. If two are made at the same
+        // time, one is never used.
         let made = || Completions::new().map(|new| known.get_or_init(|| new));
         match known.get().or_else(made) {
             Some(completions) => {
@@ -153,7 +160,8 @@ impl Semaphore {
         }
     }
 
-    /// Adds up to [`MAX_ADDED`] units one by one, because each addition wakes only one of those that wait in a queue.
+    /// Adds up to [`MAX_ADDED`] units one by one, because each addition wakes only one of the
+    /// senders that wait in a queue.
     fn write(&self, units: usize) -> usize {
         // If there are so many that there is no room for another one, no sender needs it.
         let add_one = || {
@@ -163,7 +171,8 @@ impl Semaphore {
         units - (0..units.min(MAX_ADDED)).take_while(|_| add_one()).count()
     }
 
-    /// Whether both are the same one. Where neither call for that is there, no two are.
+    /// Returns whether both are the same semaphore. Where neither call for that is available, no
+    /// two are.
     pub(super) fn is_same(&self, other: &Semaphore) -> bool {
         let (ours, theirs) = (self.0.as_raw_fd(), other.0.as_raw_fd());
         // SAFETY: with this command the call compares two descriptors, which are open.
@@ -178,7 +187,7 @@ impl Semaphore {
     }
 }
 
-/// What was made here, or has been found to be one.
+/// Converts a file descriptor that was made here, or that was checked.
 impl From<OwnedFd> for Semaphore {
     fn from(fd: OwnedFd) -> Semaphore {
         Semaphore(fd)
@@ -197,15 +206,15 @@ impl AsFd for Semaphore {
     }
 }
 
-/// The inode that all eventfds have, with others of their kind.
+/// Returns the inode that all eventfds have, with others of their kind.
 fn anonymous_inode() -> Option<(u32, u32, u64)> {
     let ours = eventfd(0, EventfdFlags::CLOEXEC).ok()?;
     inode(ours.as_fd())
 }
 
-/// As whatever is known of it without asking the server of a file system.
+/// Returns the inode, as far as it is known without asking the server of a file system.
 fn inode(fd: BorrowedFd<'_>) -> Option<(u32, u32, u64)> {
-    // FUSE and network file systems heed that, too.
+    // FUSE and network file systems respect the flag, too.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let status = rustix::fs::statx(fd, "", flags, StatxFlags::INO).ok()?;
     Some((status.stx_dev_major, status.stx_dev_minor, status.stx_ino))
@@ -243,14 +252,14 @@ struct Completion {
     result2: i64,
 }
 
-/// The completion is to be signalled to an eventfd.
+/// A flag: the completion is signalled to an eventfd.
 const IOCB_FLAG_RESFD: u32 = 1;
 
-/// A read.
+/// The command of a read.
 const IOCB_CMD_PREAD: u16 = 0;
 
 impl Completions {
-    /// `None` where it is not configured, forbidden, or used up.
+    /// Returns `None` where it is not configured, forbidden, or used up.
     fn new() -> Option<Completions> {
         let mut context: libc::c_ulong = 0;
         let events: libc::c_long = 1;
@@ -259,10 +268,11 @@ impl Completions {
         (made == 0).then_some(Completions(context))
     }
 
-    /// Has an eventfd signalled up to `MOST` times, and returns how often it was.
+    /// Signals an eventfd up to `MOST` times, and returns how often it was signalled.
     fn signal<const MOST: usize>(&self, eventfd: &OwnedFd, times: usize) -> io::Result<usize> {
         let fd = eventfd.as_raw_fd() as u32;
-        // To read less than eight bytes from an eventfd is an error that is found before anything else, and the end of the request.
+        // Reading less than eight bytes from an eventfd is an error that is found before anything
+        // else, and ends the request.
         let mut requests = [Request {
             opcode: IOCB_CMD_PREAD,
             fd,
@@ -273,7 +283,8 @@ impl Completions {
         let mut list = requests.each_mut().map(|request| &raw mut *request);
         let times = times.min(MOST);
         for _ in 0..2 {
-            // SAFETY: the list has at least so many pointers, each to a request of its own that lives as long as the call.
+            // SAFETY: the list has at least so many pointers, each to a request of its own that
+            // lives as long as the call.
             let submitted = unsafe {
                 libc::syscall(libc::SYS_io_submit, self.0, times as libc::c_long, list.as_mut_ptr())
             };

@@ -2,10 +2,10 @@
 //!
 //! # Safety
 //!
-//! `recvmsg` is called by way of libc, because it writes into vectors' unused capacity, which rustix has no call for, and so is
-//! the `ioctl` that asks for the length of the queue. The
-//! kernel is given regions that this function borrows or owns for the duration of the call, and no length is used before the kernel
-//! reported that so many bytes were written.
+//! `recvmsg` is called by way of libc, because it writes into vectors' unused capacity, which
+//! rustix has no call for. So is the `ioctl` that returns the length of the queue. The kernel is
+//! given regions that this function borrows or owns for the duration of the call. No length is used
+//! before the kernel reported that so many bytes were written.
 
 #![allow(unsafe_code)]
 
@@ -32,15 +32,15 @@ use super::spare;
 use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer};
 use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, ServerName, Wait};
 
-/// How long a sender sleeps at first, and at most, before it tries again while the user has too many descriptors in flight: the kernel
-/// does not tell when that changes.
+/// How long a sender sleeps at first, and at most, before it tries again while the user has too
+/// many file descriptors in flight. The kernel does not report when that changes.
 const MIN_PAUSE: Duration = Duration::from_micros(100);
 const MAX_PAUSE: Duration = Duration::from_millis(20);
 
-/// How much of a packet is looked at before it is received.
+/// How many bytes of a packet are peeked at before it is received.
 const PEEKED_BYTES: usize = 32;
 
-/// Makes a connected pair.
+/// Makes a connected sender and receiver.
 pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
     let (sender, receiver) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -52,7 +52,7 @@ pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
     Ok((PacketSender::from(sender), PacketReceiver::from(receiver)))
 }
 
-/// The end of a socket pair that packets go into. Duplicates of the descriptor are further senders.
+/// The sending end of a socket pair. Duplicates of the file descriptor are further senders.
 #[derive(Debug)]
 pub struct PacketSender {
     fd: OwnedFd,
@@ -67,10 +67,12 @@ enum Limit {
     Whole,
 }
 
-/// Makes the queue of a socket that this process has made, and has alone, large enough for what may not wait. Later that would take a lock
-/// of the socket, which another process that has it can keep for as long as it likes.
+/// Makes the queue of a socket large enough for packets that may not wait. This process has made
+/// the socket and has it alone. Later, this would take a lock of the socket, which another process
+/// that has it can hold for as long as it likes.
 pub(super) fn enlarge_queue(socket: BorrowedFd<'_>) {
-    /// The limit to ask for, found out with a socket that is for nothing else. No lock: a forked child could find it locked.
+    /// The limit to request, found out with a socket that serves for nothing else. No lock: a
+    /// forked child could find it locked.
     static LIMIT: AtomicUsize = AtomicUsize::new(UNKNOWN);
     const UNKNOWN: usize = 0;
     const NONE: usize = usize::MAX;
@@ -81,7 +83,8 @@ pub(super) fn enlarge_queue(socket: BorrowedFd<'_>) {
             rustix::net::socket_with(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let scratch = scratch.ok()?;
         let usual = sockopt::socket_send_buffer_size(&scratch).ok()?;
-        // The kernel doubles what it is told, up to twice what the system allows (`wmem_max`), which may be less than the usual.
+        // The kernel doubles the given value, up to twice what the system allows (`wmem_max`),
+        // which may be less than the usual.
         sockopt::set_socket_send_buffer_size(&scratch, 2 * usual).ok()?;
         let limit = sockopt::socket_send_buffer_size(&scratch).ok()?;
         (limit > usual).then_some(limit / 2)
@@ -102,17 +105,19 @@ impl PacketSender {
         Ok(PacketSender::from(rendezvous::connect(name)?))
     }
 
-    /// Connects to the listener that has this name, and waits as `wait` says while too many others are doing so.
+    /// Connects to the listener that has this name. Blocks as `wait` says while too many other
+    /// clients connect.
     pub fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
         Ok(PacketSender::from(rendezvous::connect_to(name, wait)?))
     }
 
-    /// Who listens, if it was connected by name.
+    /// Returns the credentials of the process that listens, if it was connected by name.
     pub fn peer(&self) -> io::Result<Peer> {
         Peer::of(&self.fd)
     }
 
-    /// Sends one packet made of `head` and `body`. While there is no room for it, waits as `wait` says; then the attachments come back.
+    /// Sends one packet made of `head` and `body`, blocking until there is room, as `wait` says.
+    /// Returns the attachments on failure.
     pub fn send(
         &self,
         head: &[u8],
@@ -176,7 +181,7 @@ impl PacketSender {
                     return Err(SendError::Closed);
                 }
                 Err(Errno::MSGSIZE) => return Err(SendError::TooLarge),
-                // The kernel looks at the descriptors before it looks at the receiver.
+                // The kernel checks the file descriptors before it checks the receiver.
                 Err(Errno::TOOMANYREFS) if self.is_closed() => return Err(SendError::Closed),
                 Err(Errno::TOOMANYREFS) if wait.is_over() => {
                     return Err(SendError::TooManyInFlight);
@@ -195,8 +200,8 @@ impl PacketSender {
 }
 
 impl PacketSender {
-    /// Sends one small packet although there is no room for others: a quarter of the queue is for those, the rest for these. It never
-    /// waits.
+    /// Sends one small packet although there is no room for others: a quarter of the queue is for
+    /// those, the rest for these. Does not block.
     pub fn send_past_limit(
         &self,
         head: &[u8],
@@ -206,26 +211,28 @@ impl PacketSender {
         self.send_within(head, body, attachments, Limit::Whole, Wait::Never)
     }
 
-    /// Whether the queue has room for a packet that may wait: while it is a quarter full at most, which is when the kernel calls the socket
-    /// writable.
+    /// Returns whether the queue has room for a packet that may wait. This is so while it is a
+    /// quarter full at most, which is when the kernel calls the socket writable.
     fn has_room(&self) -> bool {
         let seen = poll(self.fd.as_fd(), PollFlags::OUT, Wait::Never);
-        // A socket that cannot be written to says that it is not writable, too.
+        // A socket that cannot be written to also reports that it is not writable.
         seen.map_or(true, |seen| seen.contains(PollFlags::OUT)) || self.is_drained()
     }
 
-    /// Whether the receiver is gone.
+    /// Returns whether the receiver has been dropped.
     pub fn is_closed(&self) -> bool {
         poll(self.fd.as_fd(), PollFlags::empty(), Wait::Never)
             .is_ok_and(|seen| seen.contains(PollFlags::HUP))
     }
 
-    /// What its socket is known by: the kernel gives a number once while it runs. Before Linux 5.4 it is once in each network namespace.
+    /// Returns the identity of its socket: the kernel gives a number once while it runs. Before
+    /// Linux 5.4 it is once in each network namespace.
     pub fn identity(&self) -> Option<NonZeroU64> {
         sockopt::socket_cookie(&self.fd).ok().and_then(NonZeroU64::new)
     }
 
-    /// Whether one with the same identity is the same socket. Two that are open at the same time, as these are, have different inodes.
+    /// Returns whether a sender with the same identity has the same socket. Two that are open at
+    /// the same time, as these are, have different inodes.
     pub fn is_same(&self, other: &PacketSender) -> bool {
         let inode = |sender: &PacketSender| {
             let status = rustix::fs::fstat(&sender.fd).ok()?;
@@ -235,12 +242,12 @@ impl PacketSender {
         ours.is_some() && ours == inode(other)
     }
 
-    /// Whether everything that was sent was received.
+    /// Returns whether everything that was sent was received.
     pub fn is_drained(&self) -> bool {
         self.queued() == Some(0)
     }
 
-    /// How much of the queue's limit the packets take up that were not received.
+    /// Returns how much of the queue's limit the packets take up that were not received.
     fn queued(&self) -> Option<usize> {
         let mut queued: libc::c_int = 0;
         // SAFETY: this request writes one `c_int`, which the pointer is good for.
@@ -257,43 +264,46 @@ impl AsFd for PacketSender {
 
 impl From<OwnedFd> for PacketSender {
     fn from(fd: OwnedFd) -> PacketSender {
-        // It will be asked for once the channel is busy, and a sandbox may not answer then.
+        // It will be needed once the channel is busy, and a sandbox may not answer then.
         super::clock::clock_domain();
         PacketSender { fd }
     }
 }
 
-/// What stays behind in this process of a receiver that left it: keeps the numbers of what was lent out.
+/// What stays in this process of a receiver that was moved: keeps the numbers of file descriptors
+/// that were lent out.
 #[derive(Debug, Default)]
 pub struct Remains {
     beacon: Option<Beacon>,
-    /// Those that its own descriptor had.
+    /// The numbers that its own file descriptor had.
     numbers: Vec<OwnedFd>,
 }
 
 impl Remains {
-    /// What is still lent out.
+    /// Returns the file descriptor that is still lent out.
     pub fn lent(&self) -> Option<BorrowedFd<'_>> {
         let beacon = self.beacon.as_ref().map(Beacon::as_fd);
         beacon.or_else(|| self.numbers.last().map(AsFd::as_fd))
     }
 }
 
-/// The end of a socket pair that packets come out of.
+/// The receiving end of a socket pair.
 #[derive(Debug)]
 pub struct PacketReceiver {
     fd: OwnedFd,
-    /// What is lent out to be polled.
+    /// The file descriptor that is lent out to be polled.
     beacon: Option<Beacon>,
-    /// Whether the descriptor itself was lent out, there being none left for a beacon.
+    /// Whether the socket's own file descriptor was lent out, because there was none left for a
+    /// beacon.
     is_exposed: bool,
     /// Numbers that were lent out before, and which it could not go back to.
     numbers: Vec<OwnedFd>,
 }
 
 impl PacketReceiver {
-    /// Receives one packet and adds its attachments to `attachments`. What `body` has no capacity for goes into `rest`. A packet that
-    /// begins with what `is_vital` recognises does not lose attachments for want of descriptors: it stays where it is.
+    /// Receives one packet and adds its attachments to `attachments`. Bytes that `body` has no
+    /// capacity for go into `rest`. A packet whose start `is_vital` recognises does not lose
+    /// attachments for lack of file descriptors: it stays in the queue.
     pub fn recv(
         &self,
         landing: Landing<'_>,
@@ -312,8 +322,8 @@ impl PacketReceiver {
                 flags |= libc::MSG_DONTWAIT;
             }
             let received = match peek(&self.fd, &mut start, flags) {
-                // Linux also says that when it finds that all senders have left after it found nothing: what they have sent in
-                // between is there at the second look.
+                // Linux also returns that when all senders were dropped after it found nothing: a
+                // second attempt receives what they sent in between.
                 Ok(0) if !is_end => {
                     is_end = self.is_at_end()?;
                     if is_end && self.backlog() == 0 {
@@ -349,10 +359,11 @@ impl PacketReceiver {
                         attachments_lost: received.flags & libc::MSG_CTRUNC != 0,
                     });
                 }
-                // Reset: a sender left without reading what came in the wrong direction. It is
-                // reported once, before the packets that are still there.
+                // Reset: a sender was dropped without reading what came in the wrong direction. It
+                // is reported once, before the packets that are still there.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
-                // Also where `wait` has no end: the description may have been made non-blocking, or given a timeout.
+                // Also where `wait` has no end: the description may have been made non-blocking, or
+                // given a timeout.
                 Err(Errno::AGAIN) => {
                     if wait.is_over() {
                         return Err(RecvError::Empty);
@@ -369,7 +380,8 @@ impl PacketReceiver {
         }
     }
 
-    /// Takes the packet that is there out of the socket, without its attachments if these are to go nowhere.
+    /// Takes the next packet out of the socket. Without `attachments`, those of the packet are
+    /// dropped.
     fn take(
         &self,
         head: &mut [u8],
@@ -379,7 +391,8 @@ impl PacketReceiver {
         recv_scattered(&self.fd, head, vectors, libc::MSG_DONTWAIT, attachments)
     }
 
-    /// Makes it of a socket that was another process's, which may have left it so that what is peeked at is not what comes next.
+    /// Converts a socket that was another process's, which may have left it so that what is peeked
+    /// at is not what comes next.
     pub(super) fn from_received(fd: OwnedFd) -> PacketReceiver {
         let mut offset: libc::c_int = -1;
         let mut len = size_of_val(&offset) as libc::socklen_t;
@@ -388,7 +401,8 @@ impl PacketReceiver {
         unsafe {
             libc::getsockopt(fd.as_raw_fd(), level, option, (&raw mut offset).cast(), &raw mut len)
         };
-        // To set it takes the lock of the socket, which its former owner may keep: only where that has done something.
+        // Setting it takes the lock of the socket, which its former owner may hold: only where that
+        // has changed it.
         if offset != -1 {
             let none: libc::c_int = -1;
             // SAFETY: `none` is readable for the length given, which is its own.
@@ -399,7 +413,8 @@ impl PacketReceiver {
         PacketReceiver::from(fd)
     }
 
-    /// Closes the descriptors that came in packets without bytes, when nothing else is left and nothing is added any more.
+    /// Closes the file descriptors that came in packets without bytes, when nothing else is left
+    /// and nothing is added any more.
     fn take_empty_packets(&self) {
         let mut attachments = Vec::new();
         loop {
@@ -413,11 +428,12 @@ impl PacketReceiver {
         }
     }
 
-    /// Duplicates of the descriptors that the next packet has, which stays where it is; `None` if this process may not have them.
+    /// Returns duplicates of the file descriptors of the next packet, which stays in the queue;
+    /// `None` if this process may not have them.
     ///
     /// # Errors
     ///
-    /// There is no room for them in its table.
+    /// Fails if there is no room for them in the table of file descriptors.
     fn peek_attachments(&self) -> io::Result<Option<Vec<Attachment>>> {
         spare::keep();
         loop {
@@ -437,26 +453,29 @@ impl PacketReceiver {
         }
     }
 
-    /// Whether nothing can be added any more. An empty packet, which strait never sends but a peer can, is received as if it were so.
+    /// Returns whether nothing can be added any more. An empty packet, which strait never sends but
+    /// a peer can, looks like the end when it is received.
     fn is_at_end(&self) -> Result<bool, RecvError> {
         // Not only a hang-up: a peer can also shut the shared socket down for all senders.
         let seen = poll(self.fd.as_fd(), PollFlags::RDHUP, Wait::Never).map_err(RecvError::Io)?;
         Ok(seen.intersects(PollFlags::RDHUP | PollFlags::HUP))
     }
 
-    /// Has all that is sent from now on fail, as if the receiver were gone. What was sent stays to be received.
+    /// Makes all sends fail that begin after it, as if the receiver had been dropped. What was sent
+    /// can still be received.
     pub fn refuse(&self) {
         // It fails only where nothing can be sent in any case.
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Read);
     }
 
-    /// How many bytes of packets are waiting.
+    /// Returns how many bytes of packets wait to be received.
     pub fn backlog(&self) -> usize {
         rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
     }
 
-    /// Makes what can be lent out to be polled, unless that was done. `false` if it cannot be made: then the descriptor itself is
-    /// lent, which shows packets and nothing else. Its number stays taken for as long as the user has the receiver.
+    /// Makes the file descriptor that can be lent out to be polled, unless that was done. Returns
+    /// `false` if this fails: then the socket's own file descriptor is lent, which shows packets
+    /// and nothing else. Its number stays taken for as long as the user has the receiver.
     pub fn lend(&mut self) -> bool {
         if self.beacon.is_none() {
             self.beacon = Beacon::new(self.fd.as_fd()).ok();
@@ -465,37 +484,37 @@ impl PacketReceiver {
         self.beacon.is_some()
     }
 
-    /// Whether something was lent out.
+    /// Returns whether a file descriptor was lent out.
     pub fn is_lent(&self) -> bool {
         self.beacon.is_some() || self.is_exposed
     }
 
-    /// What is lent out.
+    /// Returns the lent file descriptor.
     pub fn lent(&self) -> BorrowedFd<'_> {
         self.beacon.as_ref().map_or(self.fd.as_fd(), Beacon::as_fd)
     }
 
-    /// Nobody has anything any more that was lent out.
+    /// Notes that the user no longer uses a lent file descriptor.
     pub fn recall(&mut self) {
         self.beacon = None;
         self.is_exposed = false;
         self.numbers = Vec::new();
     }
 
-    /// Whether it has to be told what [to show](PacketReceiver::show).
+    /// Returns whether it has to be told what [to show](PacketReceiver::show).
     #[inline]
     pub fn shows_more(&self) -> bool {
         self.beacon.is_some()
     }
 
-    /// Whether it is shown that there is something besides packets.
+    /// Returns whether it shows that there are messages besides packets.
     #[inline]
     pub fn is_showing(&self) -> bool {
         self.beacon.as_ref().is_some_and(Beacon::is_lit)
     }
 
-    /// Lets what was lent out show whether there is something besides packets. If that `is_news`, whoever waits for an event wakes up,
-    /// though it was shown already.
+    /// Sets whether the lent file descriptor shows messages besides packets. If that `is_news`,
+    /// edge-triggered pollers wake up, even if it was shown already.
     #[inline]
     pub fn show(&mut self, is_there: bool, is_news: bool) {
         if let Some(beacon) = &mut self.beacon {
@@ -503,8 +522,8 @@ impl PacketReceiver {
         }
     }
 
-    /// Splits the receiver into what can travel and what has to stay: a descriptor that was lent out must stay open
-    /// under its number, but no longer keep the channel alive.
+    /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
+    /// lent out must stay open under its number, but no longer keep the channel alive.
     pub fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
         if let Some(beacon) = &mut self.beacon {
             beacon.leave(self.fd.as_fd());
@@ -518,7 +537,7 @@ impl PacketReceiver {
             })();
             match moved {
                 Ok(moved) => self.numbers.push(mem::replace(&mut self.fd, moved)),
-                // The beacon takes the socket in again when it is next to be put out.
+                // The beacon watches the socket again when it is next to show nothing.
                 Err(error) => return Err((error, self)),
             }
         }
@@ -526,7 +545,8 @@ impl PacketReceiver {
         Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
     }
 
-    /// Undoes [`depart`](PacketReceiver::depart): where there are remains, the receiver goes back under their number.
+    /// Undoes [`depart`](PacketReceiver::depart): the receiver gets the number of its remains back,
+    /// if there are any.
     pub fn come_back(&mut self, remains: Remains) {
         let Remains { beacon, mut numbers } = remains;
         while let Some(mut place) = numbers.pop() {
@@ -537,16 +557,17 @@ impl PacketReceiver {
                     break;
                 }
                 Err(Errno::INTR | Errno::BUSY) => numbers.push(place),
-                // Not for want of descriptors, since the number is taken. It may be lent out, so it stays so.
+                // Not for lack of file descriptors, since the number is taken. It may be lent out,
+                // so it stays so.
                 Err(_) => self.numbers.push(place),
             }
         }
         self.numbers.append(&mut numbers);
-        // It is lit, and takes the socket in again when it is to be put out.
+        // It shows readiness, and watches the socket again when it is next to show nothing.
         self.beacon = beacon;
     }
 
-    /// Gives up the descriptor.
+    /// Converts the receiver into its file descriptor.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
@@ -570,21 +591,23 @@ struct Received {
     flags: i32,
 }
 
-/// Calls `recvmsg` for the start of the next packet, without its descriptors. A sandbox may allow no other call that receives.
+/// Calls `recvmsg` for the start of the next packet, without its file descriptors. A sandbox may
+/// allow no other call that receives.
 fn peek(fd: &OwnedFd, start: &mut [u8], flags: i32) -> Result<usize, Errno> {
     let mut region = libc::iovec { iov_base: start.as_mut_ptr().cast(), iov_len: start.len() };
     // SAFETY: a `msghdr` of zeros is a valid one without regions.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = &raw mut region;
     message.msg_iovlen = 1;
-    // SAFETY: `message` refers to a region that is valid for writes of its length and borrowed by this function.
+    // SAFETY: `message` refers to a region that is valid for writes of its length and borrowed by
+    // this function.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     usize::try_from(len)
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
-/// Calls `recvmsg`: the first bytes into `head`, those that follow into the unused capacity of each of `vectors` in turn. The kernel drops
-/// the descriptors if there is no place for them.
+/// Calls `recvmsg`: the first bytes into `head`, those that follow into the unused capacity of each
+/// of `vectors` in turn. The kernel drops the file descriptors if there is no place for them.
 fn recv_scattered(
     fd: &OwnedFd,
     head: &mut [u8],
@@ -612,7 +635,8 @@ fn recv_scattered(
         control.attach_to(&mut message);
     }
     let flags = flags | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed by this function.
+    // SAFETY: `message` refers to regions that are valid for writes of their lengths and borrowed
+    // by this function.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     let len = usize::try_from(len)
         .map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))?;
@@ -627,15 +651,16 @@ fn recv_scattered(
     let mut left = len.saturating_sub(head.len());
     for vector in [first, second] {
         let here = left.min(vector.capacity() - vector.len());
-        // SAFETY: the kernel fills the regions in order, so these bytes of the vector's capacity were written.
+        // SAFETY: the kernel fills the regions in order, so these bytes of the vector's capacity
+        // were written.
         unsafe { vector.set_len(vector.len() + here) };
         left -= here;
     }
     Ok(Received { len, flags: message.msg_flags })
 }
 
-/// A descriptor that stands for a receiver that was moved away. It is always readable, so whoever polls it wakes up and
-/// learns from `recv` what happened.
+/// Returns a file descriptor that replaces that of a receiver that was moved away. It is always
+/// readable, so a poller wakes up and learns from `recv` what happened.
 pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
     static PLACEHOLDER: PerProcess<OnceLock<OwnedFd>> = PerProcess::of_nobody(OnceLock::new());
 
@@ -651,13 +676,15 @@ fn always_readable() -> io::Result<OwnedFd> {
     Ok(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
-/// How many descriptors may wait in unfinished messages of one receiver: three in four of those this process may have,
-/// so that a peer that never finishes leaves some for everybody else.
+/// Returns how many file descriptors may wait in incomplete messages of one receiver. It is three
+/// quarters of those this process may have, so that a peer that never finishes leaves some for
+/// everything else.
 pub fn max_waiting_attachments() -> usize {
     usize::try_from(limits::descriptors() / 4 * 3).unwrap_or(usize::MAX)
 }
 
-/// Waits for an event on one descriptor; returns no flags when the time is over.
+/// Blocks until there is an event on one file descriptor, as `wait` says; returns no flags when the
+/// time is over.
 pub(super) fn poll(fd: BorrowedFd<'_>, events: PollFlags, wait: Wait) -> io::Result<PollFlags> {
     loop {
         let mut fds = [PollFd::from_borrowed_fd(fd, events)];
@@ -669,7 +696,7 @@ pub(super) fn poll(fd: BorrowedFd<'_>, events: PollFlags, wait: Wait) -> io::Res
     }
 }
 
-/// For how long the kernel is to wait from now on.
+/// Returns the remaining timeout for the kernel.
 pub(super) fn timeout(wait: Wait) -> Option<Timespec> {
     wait.remaining().map(|left| Timespec {
         tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),

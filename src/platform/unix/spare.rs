@@ -1,7 +1,9 @@
-//! A descriptor that each receiving process keeps in reserve, for what must not be lost for want of one.
+//! A file descriptor that each receiving process keeps in reserve, for what must not be lost for
+//! lack of one.
 //!
-//! The kernel throws a descriptor away that it cannot put into the table of the receiving process. For the memory of a ring that would be
-//! the end of the messages in it, which may be all that is left of their sender.
+//! The kernel discards a file descriptor that it cannot put into the table of the receiving
+//! process. If it is the memory of a ring, the messages in it are lost, which may be all that is
+//! left of their sender.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,10 +11,10 @@ use std::sync::Mutex;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// It is only tried to be locked: a forked child may have it locked by a thread that it does not have.
+/// Only locked by `try_lock`: in a forked child, a thread of its parent may hold the lock for ever.
 static SPARE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// Puts a descriptor by, unless there is one, or none can be had.
+/// Sets a file descriptor aside, unless there is one, or none can be opened.
 pub(super) fn keep() {
     if let Ok(mut spare) = SPARE.try_lock() {
         if spare.is_none() {
@@ -21,16 +23,16 @@ pub(super) fn keep() {
     }
 }
 
-/// Closes it, so that one more can be received. Whether there was one.
+/// Closes it, so that one more can be received. Returns whether there was one.
 pub(super) fn release() -> bool {
     SPARE.try_lock().is_ok_and(|mut spare| spare.take().is_some())
 }
 
-/// Whether the table of descriptors has room.
+/// Checks that the table of file descriptors has room.
 ///
 /// # Errors
 ///
-/// It has none.
+/// Fails if it has none.
 pub(super) fn check_room() -> io::Result<()> {
     make().map(drop)
 }

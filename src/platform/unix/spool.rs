@@ -1,4 +1,4 @@
-//! Bytes that go beside a message, in a memfd that is sealed once it is written.
+//! Bytes beside a message, in a memfd that is sealed once it is written.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::attachment::Received;
 use super::{limits, memory};
 
-/// The unit in which the kernel counts what a file takes up.
+/// The unit in which the kernel counts the blocks of a file.
 const BLOCK_BYTES: u64 = 512;
 
 /// A spool that is being written.
@@ -20,7 +20,7 @@ pub struct SpoolWriter {
 }
 
 impl SpoolWriter {
-    /// Makes an empty one.
+    /// Makes an empty spool.
     pub fn new() -> io::Result<SpoolWriter> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         Ok(SpoolWriter { file: rustix::fs::memfd_create("strait-spool", flags)?, len: 0 })
@@ -29,7 +29,7 @@ impl SpoolWriter {
     /// Appends bytes.
     pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.len += bytes.len() as u64;
-        // One that exceeds the limit on files is answered with a deadly signal.
+        // The kernel answers exceeding the limit on files with a deadly signal.
         if limits::file_size().is_some_and(|limit| self.len > limit) {
             return Err(Errno::FBIG.into());
         }
@@ -42,7 +42,7 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Seals it, so that it stays as it is for every process that gets it.
+    /// Seals it, so that its content does not change for any process that gets it.
     pub fn finish(self) -> io::Result<OwnedFd> {
         rustix::fs::fcntl_add_seals(&self.file, SEALS)?;
         Ok(self.file)
@@ -52,7 +52,7 @@ impl SpoolWriter {
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
-/// A spool that is read. It is read by calls, so that nothing is mapped.
+/// A spool that is being read. It is read by calls, so that nothing is mapped.
 #[derive(Debug)]
 pub struct Spool {
     file: OwnedFd,
@@ -65,7 +65,7 @@ impl Spool {
         memory::check_file(file.as_fd())?;
         let sealed = rustix::fs::fcntl_get_seals(file.as_fd())?.contains(SEALS);
         let len = memory::length(file.as_fd())?;
-        // One with holes would take more memory to be read than it took to be sent.
+        // A file with holes would take more memory to be read than it took to be sent.
         let is_whole = rustix::fs::fstat(file.as_fd())
             .map_or(true, |status| len <= status.st_blocks as u64 * BLOCK_BYTES);
         if !sealed || !is_whole {
@@ -75,13 +75,13 @@ impl Spool {
         Ok(Spool { file: file.accept(), len, position: 0 })
     }
 
-    /// What was written here.
+    /// Opens a spool that was written here.
     pub(super) fn from_written(file: OwnedFd) -> io::Result<Spool> {
         let len = memory::length(file.as_fd())?;
         Ok(Spool { file, len, position: 0 })
     }
 
-    /// How many bytes it has.
+    /// Returns its length in bytes.
     pub fn size(&self) -> u64 {
         self.len
     }

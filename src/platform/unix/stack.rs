@@ -1,8 +1,9 @@
-//! Where the stack of a thread is.
+//! The location of a thread's stack.
 //!
 //! # Safety
 //!
-//! `pthread_getattr_np` and its like, by way of libc. They are given room for what they write, and attributes are destroyed once.
+//! `pthread_getattr_np` and its like, by way of libc. They are given room for what they write, and
+//! attributes are destroyed once.
 
 #![allow(unsafe_code)]
 
@@ -12,12 +13,13 @@ use std::ops::Range;
 use std::ptr;
 
 thread_local! {
-    /// What was found out, or that nothing was. Without a destructor, so that it is there as long as the thread is.
+    /// The result, or that there is none. Without a destructor, so that it is there as long as the
+    /// thread is.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
-/// The addresses of this thread's stack; `None` if the system does not say. Whoever is on another stack, as coroutines are, is not within
-/// them.
+/// Returns the addresses of this thread's stack; `None` if the system does not report them. Code
+/// that runs on another stack, like coroutines, is not within them.
 pub fn stack() -> Option<Range<usize>> {
     let (start, end) = match STACK.get() {
         Some(known) => known,
@@ -30,7 +32,8 @@ pub fn stack() -> Option<Range<usize>> {
     (start < end).then_some(start..end)
 }
 
-/// Asks the C library, which for the first thread reads a file, and for others makes one system call.
+/// Asks the C library, which for the first thread reads a file, and for others makes one system
+/// call.
 fn find() -> Option<Range<usize>> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: it has no conditions.
@@ -41,7 +44,8 @@ fn find() -> Option<Range<usize>> {
     }
     let (mut address, mut size, mut guard) = (ptr::null_mut(), 0, 0);
     let attributes = attributes.as_mut_ptr();
-    // SAFETY: the attributes were initialised by a call that succeeded, and the pointers are good for writes.
+    // SAFETY: the attributes were initialised by a call that succeeded, and the pointers are good
+    // for writes.
     let stack = unsafe { libc::pthread_attr_getstack(attributes, &raw mut address, &raw mut size) };
     // SAFETY: as before.
     let guarded = unsafe { libc::pthread_attr_getguardsize(attributes, &raw mut guard) };
