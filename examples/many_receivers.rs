@@ -1,7 +1,7 @@
 //! One thread waits for many channels at once.
 //!
-//! A receiver set returns which of its members has a message, and which is disconnected. Members are
-//! identified by the id that `add` returned.
+//! A receiver set returns which of its members has a message, and which is disconnected. Members
+//! are identified by the id that `add` returned.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,7 +1,8 @@
 //! The same function on a thread, and then in another process.
 //!
 //! The version with a thread is a program for `std::sync::mpsc` with another `use` line. In the
-//! version with a process, the endpoints are sent to it, through the channel that it is started with.
+//! version with a process, the endpoints are sent to it, through the channel that it is started
+//! with.
 
 use std::env;
 use std::error::Error;

@@ -23,8 +23,8 @@ impl Chaos {
         Chaos { random: RandomState::new().hash_one("chaos") | 1, jobs: 0 }
     }
 
-    /// Returns the time after which the worker that gets a job now is killed, or `None` if it is not
-    /// killed. Workers were killed `kills` times during this job before.
+    /// Returns the time after which the worker that gets a job now is killed, or `None` if it is
+    /// not killed. Workers were killed `kills` times during this job before.
     pub(crate) fn strike(&mut self, kills: u32) -> Option<Duration> {
         if kills >= MAX_KILLS_PER_JOB {
             return None;

@@ -1,6 +1,6 @@
 //! What a worker might do once its input has taken it over. With `--drill` a file can ask for it by
-//! its first line: the word `drill:` and the name of the deed. None of the deeds may harm the parent,
-//! another file's counts, or the system.
+//! its first line: the word `drill:` and the name of the deed. None of the deeds may harm the
+//! parent, another file's counts, or the system.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};

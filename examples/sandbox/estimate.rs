@@ -1,9 +1,9 @@
 //! How much is done, and how long the rest will take.
 //!
-//! The estimate takes three things into account. A file takes time even if it is empty: thousands of
-//! small files take far longer than their bytes suggest. A file is counted by one worker: if a long
-//! one is left, idle workers do not help. And a file may have to be counted again: then the bytes
-//! that were read of it are not done.
+//! The estimate takes three things into account. A file takes time even if it is empty: thousands
+//! of small files take far longer than their bytes suggest. A file is counted by one worker: if a
+//! long one is left, idle workers do not help. And a file may have to be counted again: then the
+//! bytes that were read of it are not done.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

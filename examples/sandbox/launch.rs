@@ -68,8 +68,8 @@ impl Recruit {
         command.start_with_channel().map(Recruit)
     }
 
-    /// Waits until the process is confined, and prepares it for work. It sends nothing more over the
-    /// channel of the returned receiver, which is disconnected when the process ends.
+    /// Waits until the process is confined, and prepares it for work. It sends nothing more over
+    /// the channel of the returned receiver, which is disconnected when the process ends.
     pub(crate) fn welcome(
         self,
         stop_words: &IpcSharedMemory,

@@ -30,8 +30,8 @@
 //!
 //! A file at which three workers failed is skipped, and the exit status reports it. A lie that
 //! cannot be detected is believed. A worker that is taken over can miscount that file, and those
-//! that it is given later, and nothing else. To rule out the latter, a program would start a process
-//! for each file.
+//! that it is given later, and nothing else. To rule out the latter, a program would start a
+//! process for each file.
 //!
 //! `--chaos` kills workers at random; the result is the same. `--drill` lets files take them over;
 //! see `drill.rs`.

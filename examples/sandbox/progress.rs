@@ -1,4 +1,5 @@
-//! The progress display: a line that is updated if standard error is a terminal, and permanent lines.
+//! The progress display: a line that is updated if standard error is a terminal, and permanent
+//! lines.
 
 use std::fmt;
 use std::io::{self, Write};

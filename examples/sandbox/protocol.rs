@@ -56,8 +56,8 @@ pub(crate) struct Job {
     pub(crate) file: Handle<File>,
     /// The number of bytes to count, so that a file that grows has an end.
     pub(crate) len: u64,
-    /// The sender for the answer. No other worker has a sender into this channel, so none can answer
-    /// in place of this one.
+    /// The sender for the answer. No other worker has a sender into this channel, so none can
+    /// answer in place of this one.
     pub(crate) reply: IpcSender<Reply>,
 }
 

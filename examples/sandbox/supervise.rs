@@ -10,10 +10,10 @@
 //! Only a complete answer counts. In the other cases the file returns to the queue, and is skipped
 //! once [`MAX_FAULTS`] workers have failed at it.
 //!
-//! A worker can have a second job ahead. When it ends or is killed, the channels of both are read to
-//! their ends first: the answer to the first may be in transit. Then the fault is attributed to the
-//! oldest job that has no answer, because a worker does them in order. The other job returns to the
-//! queue unchanged.
+//! A worker can have a second job ahead. When it ends or is killed, the channels of both are read
+//! to their ends first: the answer to the first may be in transit. Then the fault is attributed to
+//! the oldest job that has no answer, because a worker does them in order. The other job returns to
+//! the queue unchanged.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -282,8 +282,8 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// Handles the end of a worker. If it has jobs, their channels are read first: the answers may be
-    /// complete.
+    /// Handles the end of a worker. If it has jobs, their channels are read first: the answers may
+    /// be complete.
     fn handle_death(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let Some(member) = &mut self.slots[slot] else {
             return Ok(());
@@ -361,8 +361,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Drops the receivers of a worker that was killed, if its channels are not disconnected: another
-    /// process must have its senders.
+    /// Drops the receivers of a worker that was killed, if its channels are not disconnected:
+    /// another process must have its senders.
     fn stop_listening(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let jobs = self.slots[slot].iter().flat_map(|member| &member.jobs);
         let open = jobs.filter(|job| job.fault.is_none()).map(|job| job.reply).collect::<Vec<_>>();
@@ -372,8 +372,8 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// Replaces a worker from which no more messages can arrive, and determines at which of its jobs
-    /// it failed.
+    /// Replaces a worker from which no more messages can arrive, and determines at which of its
+    /// jobs it failed.
     fn settle(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let Some(mut member) = self.slots[slot].take_if(|member| member.is_over()) else {
             return Ok(());

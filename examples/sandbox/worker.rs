@@ -1,5 +1,5 @@
-//! The worker: a process that gives up all rights that it does not need, and then counts the words in
-//! the files that it receives.
+//! The worker: a process that gives up all rights that it does not need, and then counts the words
+//! in the files that it receives.
 
 use std::error::Error;
 use std::fs::File;
@@ -50,7 +50,8 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Counts one file. A drill also needs the receiver of orders, which a worker that is taken over has.
+/// Counts one file. A drill also needs the receiver of orders, which a worker that is taken over
+/// has.
 fn answer(
     job: Job,
     stop_words: &StopWords<'_>,

@@ -1,9 +1,9 @@
 //! The system calls that a worker may make: receive, send, wait, read, allocate, exit. All others
 //! fail with `EPERM`.
 //!
-//! They fail and do not kill the worker, because the C library of another system may try a call that
-//! is not in this list, and continue without it. For code that has taken over the worker it makes no
-//! difference.
+//! They fail and do not kill the worker, because the C library of another system may try a call
+//! that is not in this list, and continue without it. For code that has taken over the worker it
+//! makes no difference.
 
 use std::error::Error;
 
