@@ -1,4 +1,4 @@
-//! A receiver as an asynchronous stream, on whatever runs futures.
+//! A receiver as an asynchronous stream, on any executor.
 //!
 //! Run it with `cargo run --example async_stream --features async`.
 
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     });
 
-    // This thread waits for both at once, and reads whichever has something.
+    // This thread waits for both streams at once, and reads from each that has an item.
     let (numbers, squares) = block_on(zip(sum(numbers.to_stream()), sum(squares.to_stream())));
     println!("the numbers add up to {}, their squares to {}", numbers?, squares?);
 
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Adds up what comes, until the stream ends because all senders are gone.
+/// Adds up the items, until the stream ends because all senders have been dropped.
 async fn sum(
     mut numbers: impl Stream<Item = Result<u32, SerDeError>> + Unpin,
 ) -> Result<u32, SerDeError> {

@@ -1,4 +1,5 @@
-//! A process that makes work faster than another does it: a bound keeps it from getting ahead, whatever the other does meanwhile.
+//! Backpressure: a process sends jobs faster than another process does them. A bounded channel
+//! keeps it from getting ahead, regardless of what the other process does meanwhile.
 
 use std::env;
 use std::error::Error;
@@ -7,18 +8,18 @@ use std::process::Command;
 use strait::mpsc::{self, Receiver, Sender};
 use strait::process::{ChannelCommand, parent};
 
-/// Tells this program that it is to be the worker.
+/// The argument by which this program runs as the worker.
 const WORKER: &str = "--worker";
 
-/// How many jobs wait at most.
+/// The maximum number of jobs that were sent and not received.
 const BOUND: usize = 4;
 
-/// What the worker is given: jobs, when to begin, and where its result goes.
+/// The endpoints that the worker receives: for jobs, for the signal to begin, and for its result.
 type Ends = (Receiver<u64>, Receiver<()>, Sender<u64>);
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process".into());
+        return Err("channels do not leave the process on this platform".into());
     }
     if env::args().nth(1).is_some_and(|argument| argument == WORKER) {
         let (_, from_parent) = parent::<(), Ends>()?;
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     begin.send(())?;
     for number in waiting as u64 + 1..=100 {
-        // This waits as often as the worker is slower.
+        // This blocks whenever the channel is full, because the worker is slower.
         jobs.send(number)?;
     }
     drop(jobs);

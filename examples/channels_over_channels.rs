@@ -1,7 +1,8 @@
-//! A request brings along the sender for its own answer.
+//! Each request contains the sender for its own answer.
 //!
-//! The server knows none of its clients, and no answer can go astray: it arrives where the question says. The server is
-//! a thread here, to keep this short. In another process it would be the same; `hello.rs` shows how to start one.
+//! The server knows none of its clients, and no answer reaches the wrong one: it is sent to the
+//! channel that the request names. The server is a thread here, to keep this short. It would be the
+//! same in another process; `hello.rs` shows how to start one.
 
 use std::error::Error;
 use std::thread;
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{number} squared is {}", ask(&requests, number)?);
     }
 
-    // The server ends when nobody can ask any more.
+    // The server ends when all senders of requests have been dropped.
     drop(requests);
     server.join().map_err(|_| "the server panicked")?;
     println!("the server has ended");
@@ -34,13 +35,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn ask(server: &IpcSender<Request>, number: u64) -> Result<u64, IpcError> {
     let (answer, answers) = ipc::channel()?;
     server.send(Request { number, answer })?;
-    // If the server dies instead of answering, the only sender dies with it, and this is an error.
+    // If the server ends instead of answering, the only sender is dropped with it. Then this fails.
     answers.recv()
 }
 
 fn serve(incoming: &IpcReceiver<Request>) {
     for Request { number, answer } in incoming.iter() {
-        // A client that doesn't wait for its answer any more is not the server's concern.
+        // If the client no longer waits for its answer, the server ignores the error.
         let _ = answer.send(number * number);
     }
 }

@@ -1,6 +1,7 @@
-//! Two processes talk.
+//! Two processes exchange messages.
 //!
-//! The parent starts this program again, as a child that has a channel in each direction from the beginning.
+//! The parent starts this program again, as a child that has a channel in each direction from the
+//! beginning.
 
 use std::env;
 use std::error::Error;
@@ -16,7 +17,7 @@ struct Hello {
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process".into());
+        return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {
         None => parent(),
@@ -29,7 +30,7 @@ fn parent() -> Result<(), Box<dyn Error>> {
     let (mut child, to_child, from_child) =
         command.arg("child").spawn_with_channel::<String, Hello>()?;
 
-    // If the child dies instead of saying something, this is an error.
+    // If the child ends without sending anything, this fails.
     let hello = from_child.recv()?;
     println!("parent: hello from another process: {}", hello.pid == child.id());
     to_child.send(String::from("hello yourself"))?;

@@ -1,7 +1,7 @@
 //! One thread waits for many channels at once.
 //!
-//! A receiver set says which of its members has a message, and which will never have one again. It tells them apart by
-//! the id it gave them.
+//! A receiver set returns which of its members has a message, and which is disconnected. Members
+//! are identified by the id that `add` returned.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in ["one", "two", "three"] {
         let (sender, receiver) = ipc::channel::<u32>()?;
         sums.insert(set.add(receiver)?, (name, 0));
-        // Each sender goes away at the end of its thread, and that closes its channel.
+        // Each sender is dropped at the end of its thread, which disconnects its channel.
         threads.push(thread::spawn(move || (1..=100).try_for_each(|number| sender.send(number))));
     }
 

@@ -1,6 +1,7 @@
-//! An open file goes to another process, which may have no right to open it itself.
+//! An open file is sent to another process, which may have no right to open it itself.
 //!
-//! `Handle` does this for whatever the operating system knows by a handle: files, sockets, pipes.
+//! A `Handle` can contain any object for which the operating system has a handle: files, sockets,
+//! pipes.
 
 use std::env;
 use std::error::Error;
@@ -13,7 +14,7 @@ use strait::process::{self, ChannelCommand};
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process".into());
+        return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {
         None => parent(),

@@ -1,7 +1,8 @@
-//! A service that other processes find by its name.
+//! A server to which other processes connect by its name.
 //!
-//! It gives out tickets with numbers, each once. The server waits for new clients and for the requests of all that it has in one set,
-//! and starts this program three times over to have some.
+//! It hands out numbered tickets, each number once. The server waits in one receiver set for new
+//! clients and for the requests of all its clients. It starts this program three times to have
+//! clients.
 
 use std::collections::HashMap;
 use std::env;
@@ -23,7 +24,7 @@ const CLIENTS: usize = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process".into());
+        return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {
         None => serve(),
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn serve() -> Result<(), Box<dyn Error>> {
-    // A real service has a name that everybody knows.
+    // A real server has a name that all clients know.
     let name = format!("tickets-{}", process::id());
     let mut set = IpcReceiverSet::new()?;
     let server = set.add_server(IpcServer::<Tickets, Request>::bind(name.as_str())?)?;
@@ -49,7 +50,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
                     clients.insert(set.add(client.receiver)?, client.sender);
                 }
                 IpcSelectionResult::MessageReceived(id, message) => {
-                    // A client that asks for something else, or is gone, is its own problem.
+                    // An invalid request, or one of a client that has disconnected, is ignored.
                     if let (Ok(Request { tickets }), Some(client)) =
                         (message.to(), clients.get(&id))
                     {

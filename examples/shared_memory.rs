@@ -1,7 +1,7 @@
 //! Two kinds of shared memory: a megabyte that two processes read and neither copies, and a counter
 //! that one process writes while the other reads it.
 //!
-//! Messages carry handles of the memory, not its content: their size does not depend on it.
+//! Messages contain handles of the memory, not its content: their size does not depend on it.
 
 use std::env;
 use std::error::Error;
@@ -14,20 +14,20 @@ use strait::TryRecvError;
 use strait::ipc::{IpcSharedMemory, SharedMemoryReader, SharedMemoryWriter};
 use strait::process::{self, ChannelCommand};
 
-/// How many bytes the child adds up before it updates the counter.
+/// The number of bytes that the child adds up before it updates the counter.
 const STEP: usize = 1 << 16;
 
-/// What the child sends.
+/// The messages of the child.
 #[derive(Serialize, Deserialize)]
 enum Answer {
-    /// How many bytes it has added up so far.
+    /// The number of bytes that the child has added up so far.
     Progress(SharedMemoryReader),
     Sum(u64),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process".into());
+        return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {
         None => parent(),

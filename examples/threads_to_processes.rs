@@ -1,7 +1,8 @@
 //! The same function on a thread, and then in another process.
 //!
-//! The thread's version is a program for `std::sync::mpsc` with another `use` line. For a process the ends of the channels are
-//! sent there, through the channel that it is started with.
+//! The version with a thread is a program for `std::sync::mpsc` with another `use` line. In the
+//! version with a process, the endpoints are sent to it, through the channel that it is started
+//! with.
 
 use std::env;
 use std::error::Error;
@@ -11,18 +12,18 @@ use std::thread;
 use strait::mpsc::{self, Receiver, Sender};
 use strait::process::{ChannelCommand, parent};
 
-/// Tells this program that it is to be the worker.
+/// The argument by which this program runs as the worker.
 const WORKER: &str = "--worker";
 
-/// What the worker is given.
+/// The endpoints that the worker receives.
 type Ends = (Receiver<u64>, Sender<(u32, u64)>);
 
-/// The worker: it does not know where it runs.
+/// The worker. It does not know whether it runs on a thread or in another process.
 fn sum_up((numbers, sums): Ends) {
     let mut sum = 0;
     for number in numbers {
         sum += number;
-        // Whoever wanted to know may be gone.
+        // The receiver may have been dropped.
         if sums.send((process::id(), sum)).is_err() {
             return;
         }
@@ -31,7 +32,7 @@ fn sum_up((numbers, sums): Ends) {
 
 fn main() -> Result<(), Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process".into());
+        return Err("channels do not leave the process on this platform".into());
     }
     if env::args().nth(1).is_some_and(|argument| argument == WORKER) {
         let (_, from_parent) = parent::<(), Ends>()?;
@@ -51,16 +52,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// Waits for a worker to end, and says whether it succeeded.
+/// Blocks until the worker has ended, and returns whether it succeeded.
 type Finish = Box<dyn FnOnce() -> bool>;
 
-/// Has a worker do something; how it is started is all that differs.
+/// Uses a worker. Only `start` depends on whether it is a thread or a process.
 fn use_worker(
     start: impl FnOnce(Ends) -> Result<Finish, Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
     let (numbers, to_be_added) = mpsc::channel();
     let (to_parent, sums) = mpsc::channel();
-    // It is received however the worker comes to it.
+    // The worker receives this message, although it is sent before the receiver moves.
     numbers.send(1)?;
     let finish = start((to_be_added, to_parent))?;
     for number in 2..=4 {

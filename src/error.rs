@@ -65,7 +65,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stage::Encoding(name) => write!(f, "a `{name}` could not be encoded"),
-            Stage::Meeting => f.write_str("the peer cannot be understood"),
+            Stage::Meeting => f.write_str("the peer is incompatible"),
             Stage::Receiving => f.write_str("a message could not be received"),
             Stage::Decoding(name) => write!(f, "a message is not a valid `{name}`"),
             Stage::DecodingOf(names) => {
@@ -183,14 +183,14 @@ impl From<postcard::Error> for SerDeError {
 pub enum IpcError {
     /// The value could not be encoded or decoded, or a received message is malformed. That message
     /// is discarded; the channel stays connected.
-    #[error("a value could not be exchanged: {0}")]
+    #[error("a value could not be sent or received: {0}")]
     SerializationError(#[from] SerDeError),
     /// The operating system reported an error.
-    #[error("the operating system refused a channel operation: {0}")]
+    #[error("a channel operation failed: {0}")]
     Io(#[source] io::Error),
     /// All senders have been dropped and all messages have been received, or the receiver has been
     /// dropped, in any process.
-    #[error("the other side of the channel is gone")]
+    #[error("the channel is disconnected")]
     Disconnected,
 }
 
@@ -216,7 +216,7 @@ pub enum TryRecvError {
     #[error("no message could be received: {0}")]
     IpcError(#[from] IpcError),
     /// No message arrived before the timeout or deadline, or none was available.
-    #[error("no message came in time")]
+    #[error("no message arrived in time")]
     Empty,
 }
 
@@ -282,10 +282,10 @@ pub enum TrySendError {
 #[derive(Debug, Error)]
 pub enum TrySelectError {
     /// The operating system reported an error.
-    #[error("the operating system refused a selection: {0}")]
+    #[error("a selection failed: {0}")]
     IoError(#[from] io::Error),
     /// No member had a message, a client or a disconnection before the timeout.
-    #[error("nothing was received and nothing was closed in time")]
+    #[error("no member of the set had a message, a client or a disconnection in time")]
     Empty,
 }
 

@@ -631,7 +631,7 @@ mod messages {
     }
 
     #[test]
-    #[should_panic(expected = "closing of channel 7")]
+    #[should_panic(expected = "disconnection of channel 7")]
     fn of_a_closing_cannot_be_taken() {
         IpcSelectionResult::ChannelClosed(7).unwrap();
     }

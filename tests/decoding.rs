@@ -71,7 +71,7 @@ mod receivers {
             };
             let text = error.source().unwrap().to_string();
             assert!(
-                text.contains("what a receiver that was moved had received is malformed"),
+                text.contains("the undelivered messages of a moved receiver are malformed"),
                 "{text}"
             );
         }
@@ -273,7 +273,7 @@ mod types {
         Within { name: "name".to_string(), list: vec![None, Some(value)] }
     }
 
-    const PROBLEM: &str = "has to be told what is in a message";
+    const PROBLEM: &str = "requires a self-describing format";
 
     #[track_caller]
     fn assert_says<T: ?Sized>(error: impl fmt::Display, problem: &str) {
@@ -342,7 +342,10 @@ mod types {
         assert_eq!(receiver.recv().unwrap(), [whole]);
         let (sender, _receiver) = ipc::channel().unwrap();
         let flattened = Flattened { number: 3, sparse };
-        assert_says::<Flattened>(sender.send(flattened).unwrap_err(), "how many elements");
+        assert_says::<Flattened>(
+            sender.send(flattened).unwrap_err(),
+            "the length of a sequence or map",
+        );
     }
 
     #[test]

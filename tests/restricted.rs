@@ -226,7 +226,7 @@ fn c9_receivers_with_too_much_to_go_into_a_message_come_back() {
             sending.join().unwrap()
         });
         let (receivers, error) = refused;
-        assert!(error.to_string().contains("no memory could be made"), "{error}");
+        assert!(error.to_string().contains("memory for them could not be created"), "{error}");
         assert!(carried.try_recv().unwrap_err().is_empty());
         receivers.iter().for_each(|receiver| receive(receiver, 5000..10_000));
     });

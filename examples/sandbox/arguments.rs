@@ -21,14 +21,14 @@ Counts the words in files, and in the files below directories; without a PATH, b
 directory. The words are counted by worker processes that are confined and not trusted.
 
 Below a directory, hidden directories and those called `target` are left out, and so are symbolic
-links and everything else that is not a regular file. What was left out is said at the end.
+links and everything else that is not a regular file. What was left out is reported at the end.
 
   --all              take hidden directories and those called `target`, too
   --workers N        start N workers, 1 to 256; by default one per processor
   --timeout SECONDS  replace a worker that takes longer than this for a file, plus a second for each
                      MiB of it; 1 to 86400, by default 10
   --chaos            kill workers at random while they work; the result is the same
-  --drill            do as a file says that begins with `drill: DEED`; see drill.rs
+  --drill            obey files that begin with `drill: DEED`; see drill.rs
   --                 take what follows as PATHs
   -h, --help         print this
 
@@ -42,29 +42,29 @@ Exit status:
      opened or read, or three workers failed at them
 A reader that closes standard output early, as `head` does, does not change the exit status.";
 
-/// What to do.
+/// The parsed command line.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Arguments {
-    /// Count.
+    /// Counts words.
     Count { paths: Vec<PathBuf>, settings: Settings },
-    /// Be a worker.
+    /// Runs as a worker.
     Work,
-    /// Explain.
+    /// Prints the help.
     Help,
 }
 
-/// How to count.
+/// The options of counting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Settings {
-    /// Whether to look into directories that are usually left out.
+    /// Whether directories are searched that are left out by default.
     pub(crate) all: bool,
-    /// How many workers there are.
+    /// The number of workers.
     pub(crate) workers: usize,
-    /// How long a worker may take for an empty file.
+    /// The time that a worker may take for an empty file.
     pub(crate) timeout: Duration,
     /// Whether workers are killed at random.
     pub(crate) chaos: bool,
-    /// Whether workers do what a file tells them to.
+    /// Whether workers do what a file asks for.
     pub(crate) drill: bool,
 }
 
@@ -73,7 +73,7 @@ const WORKERS: RangeInclusive<usize> = 1..=256;
 const TIMEOUT: RangeInclusive<f64> = 1.0..=86400.0;
 
 impl Arguments {
-    /// Understands the arguments after the program's name, or says what is wrong with them.
+    /// Parses the arguments after the program's name. Fails with a description of the mistake.
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Arguments, String> {
@@ -120,7 +120,7 @@ impl Arguments {
     }
 }
 
-/// The value of an option that takes a number.
+/// Returns the value of an option that takes a number.
 fn number<V: FromStr + PartialOrd + fmt::Display>(
     option: &str,
     range: RangeInclusive<V>,

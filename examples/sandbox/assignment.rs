@@ -1,4 +1,4 @@
-//! A file on its way: waiting, or in the hands of a worker.
+//! A file that waits for a worker, or was assigned to one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,52 +8,52 @@ use std::time::Duration;
 use crate::audit::{Audit, Violation};
 use crate::protocol::Totals;
 
-/// How many workers may fail at a file.
+/// The number of workers that may fail at a file.
 pub(crate) const MAX_FAULTS: u32 = 3;
 
-/// A worker has a second more for each such stretch of its file, whatever the timeout is.
+/// A worker has a second more for this many bytes of its file, whatever the timeout is.
 const BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// A file to be counted.
+/// A file whose words are to be counted.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) path: PathBuf,
-    /// How long it was when it was found.
+    /// The length when the file was found.
     pub(crate) len: u64,
-    /// How many workers have failed at it.
+    /// The number of workers that have failed at it.
     pub(crate) faults: u32,
-    /// How many workers chaos has killed while they worked on it.
+    /// The number of workers that were killed by chaos while they worked on it.
     pub(crate) strikes: u32,
 }
 
 impl Task {
-    /// A file that no worker has tried yet.
+    /// Creates the task of a file that no worker has tried yet.
     pub(crate) fn new(path: PathBuf, len: u64) -> Task {
         Task { path, len, faults: 0, strikes: 0 }
     }
 }
 
-/// A file in the hands of a worker, which works on it or will.
+/// A file that was assigned to a worker. The worker has begun it, or will begin it later.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) task: Task,
-    /// How long it was when it was opened.
+    /// The length when the file was opened.
     pub(crate) len: u64,
     /// The id of the receiver of its answer.
     pub(crate) reply: u64,
     /// The answer so far.
     pub(crate) audit: Audit,
-    /// What is wrong with the answer. Nothing more is expected then.
+    /// The fault of the answer, if it has one. Then no more of the answer is expected.
     pub(crate) fault: Option<Fault>,
 }
 
 impl Assignment {
-    /// A file that is `len` bytes long by now, whose answer comes from the receiver `reply`.
+    /// Assigns a file that is now `len` bytes long. The receiver `reply` receives its answer.
     pub(crate) fn new(task: Task, len: u64, reply: u64) -> Assignment {
         Assignment { task, len, reply, audit: Audit::new(len), fault: None }
     }
 
-    /// How long a worker may take for it.
+    /// Returns the time that a worker may take for the file.
     pub(crate) fn patience(&self, timeout: Duration) -> Duration {
         timeout + Duration::from_secs(self.len / BYTES_PER_SECOND)
     }
@@ -62,26 +62,27 @@ impl Assignment {
 /// How an answer ended.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The words sent so far are all.
+    /// The words sent so far are all words.
     Counted(Totals),
     /// The file is not text.
     Binary,
-    /// The file could not be read, because of this error.
+    /// Reading the file failed with this error code.
     Unreadable(i32),
 }
 
 /// Why a worker is replaced.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// Its answer can't be completed any more: it has ended, like this if that is known, or has dropped the sender.
+    /// Its answer cannot be completed: it has ended, with this status if that is known, or has
+    /// dropped the sender.
     NoAnswer(Option<ExitStatus>),
-    /// It has used up its time.
+    /// Its time is over.
     Timeout,
     /// Its message was not a reply.
     Nonsense,
-    /// It spoke where it has nothing to say.
+    /// It sent a message where none is expected.
     OutOfTurn,
-    /// Its answer can't be true.
+    /// Its answer cannot be true.
     Answer(Violation),
 }
 
@@ -94,7 +95,7 @@ impl fmt::Display for Fault {
             }
             Fault::Timeout => f.write_str("it took too long"),
             Fault::Nonsense => f.write_str("it sent something that is not a reply"),
-            Fault::OutOfTurn => f.write_str("it spoke out of turn"),
+            Fault::OutOfTurn => f.write_str("it sent a message out of turn"),
             Fault::Answer(violation) => violation.fmt(f),
         }
     }

@@ -1,8 +1,9 @@
-//! Checks what a worker claims to have found in a file.
+//! Checks a worker's answer about a file.
 //!
-//! A worker may have been taken over by its input and say anything. The parent can't know that a count is right, but it
-//! can bound a lie by the size of the file it is about: no more words than its bytes can hold, every word a word, and no
-//! more messages than there are words and bytes for.
+//! A worker may have been taken over by its input, and may send anything. The parent cannot know
+//! that a count is right, but it can bound a lie by the size of the file. The answer has no more
+//! words than the bytes of the file can hold, and only valid words. It has no more messages than
+//! there are words and bytes for.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -11,19 +12,19 @@ use std::fmt;
 use crate::count::MAX_WORD_BYTES;
 use crate::protocol::{BYTES_PER_REPORT, MAX_WORDS_PER_REPLY, Totals};
 
-/// The answer to one job, as far as it has come.
+/// The answer to one job, as far as it was received.
 #[derive(Debug)]
 pub(crate) struct Audit {
     len: u64,
     occurrences: u64,
-    /// How many bytes the worker says that it has read.
+    /// The number of bytes that the worker claims to have read.
     read: u64,
-    /// A word may come in several parts.
+    /// A word may be in several parts.
     words: HashMap<String, u64>,
 }
 
 impl Audit {
-    /// Begins with the answer about a file of `len` bytes.
+    /// Begins to check the answer about a file of `len` bytes.
     pub(crate) fn new(len: u64) -> Audit {
         Audit { len, occurrences: 0, read: 0, words: HashMap::new() }
     }
@@ -49,7 +50,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Takes note of how many bytes were read.
+    /// Records how many bytes were read.
     pub(crate) fn read(&mut self, bytes: u64) -> Result<(), Violation> {
         let least = self.read.saturating_add(BYTES_PER_REPORT);
         if !(least..=self.len).contains(&bytes) {
@@ -68,12 +69,12 @@ impl Audit {
         Ok(())
     }
 
-    /// The words of the answer.
+    /// Returns the words of the answer.
     pub(crate) fn into_words(self) -> HashMap<String, u64> {
         self.words
     }
 
-    /// A word takes a byte, and so does what separates it from the next.
+    /// A word takes at least a byte, and so does the separator before the next one.
     fn most_words(&self) -> u64 {
         self.len.div_ceil(2)
     }
@@ -84,7 +85,7 @@ fn is_word(word: &str) -> bool {
     !word.is_empty() && word.len() <= MAX_WORD_BYTES && word.chars().all(lower)
 }
 
-/// What was wrong with an answer.
+/// Why an answer is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
     EmptyPart,

@@ -1,12 +1,12 @@
-//! Counts words in a stream of bytes that may be anything and may end anywhere.
+//! Counts words in a stream of arbitrary bytes that may end anywhere.
 //!
-//! A word is a run of letters and digits, in lower case. Whatever is not UTF-8 separates words, as if it were U+FFFD.
-//! A word longer than [`MAX_WORD_BYTES`] is part of the total but not of the table.
+//! A word is a run of letters and digits, in lower case. Invalid UTF-8 separates words, as if it
+//! were U+FFFD. A word longer than [`MAX_WORD_BYTES`] is part of the total but not of the table.
 
 use std::collections::HashMap;
 use std::str;
 
-/// The longest word of a table.
+/// The maximum length of a word in a table.
 pub(crate) const MAX_WORD_BYTES: usize = 64;
 
 /// The words seen so far.
@@ -14,7 +14,7 @@ pub(crate) const MAX_WORD_BYTES: usize = 64;
 pub(crate) struct Counter {
     table: HashMap<String, u64>,
     total: u64,
-    /// The word at the end of the bytes seen so far, which may go on in the next ones.
+    /// The word at the end of the bytes seen so far, which may continue in the next ones.
     word: String,
     word_is_too_long: bool,
 }
@@ -22,8 +22,8 @@ pub(crate) struct Counter {
 impl Counter {
     /// Counts the words in `bytes` and returns how many bytes were used.
     ///
-    /// All are, except for at most three at the end that are the beginning of a character. They must come again, in
-    /// front of the next ones.
+    /// All are used, except for at most three at the end that begin an incomplete character. The
+    /// next call must get these again, before the next bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
         loop {
@@ -47,22 +47,22 @@ impl Counter {
         }
     }
 
-    /// Ends the last word: nothing follows.
+    /// Ends the last word: no bytes follow.
     pub(crate) fn finish(&mut self) {
         self.end_word();
     }
 
-    /// How many different words there are since the last [`take`](Counter::take).
+    /// Returns how many different words there were since the last [`take`](Counter::take).
     pub(crate) fn distinct(&self) -> usize {
         self.table.len()
     }
 
-    /// How many words there were in all.
+    /// Returns how many words there were in all.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
-    /// The words that ended since the last call, and how often each occurred.
+    /// Returns the words that ended since the last call, and how often each occurred.
     pub(crate) fn take(&mut self) -> HashMap<String, u64> {
         std::mem::take(&mut self.table)
     }
@@ -74,8 +74,8 @@ impl Counter {
             } else if character.is_ascii() || !character.is_alphanumeric() {
                 self.end_word();
             } else {
-                // The lower case of one character can be several, not all of them letters: that of a dotted capital I
-                // ends in a combining dot.
+                // The lower case of one character can be several, not all of them letters: that of
+                // a dotted capital I ends in a combining dot.
                 character.to_lowercase().filter(|c| c.is_alphanumeric()).for_each(|c| self.push(c));
             }
         }

@@ -1,5 +1,6 @@
-//! What a worker might do once its input has taken it over. With `--drill` a file can ask for it, by its first line:
-//! the word `drill:` and the name of the deed. Nothing of it may harm the parent, another file's counts, or the system.
+//! What a worker might do once its input has taken it over. With `--drill` a file can ask for it by
+//! its first line: the word `drill:` and the name of the deed. None of the deeds may harm the
+//! parent, another file's counts, or the system.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
@@ -14,36 +15,36 @@ use crate::protocol::{BYTES_PER_REPORT, MAX_WORDS_PER_REPLY, Order, Reply, Total
 /// A misdeed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Drill {
-    /// Dies.
+    /// Aborts.
     Crash,
-    /// Answers nothing, and does not end.
+    /// Sends no answer, and does not end.
     Hang,
     /// Reads some of the file and hangs.
     Stall,
-    /// Takes the next job, too, and drops it.
+    /// Receives the next job, too, and drops it.
     Grab,
-    /// Drops the reply sender and goes on.
+    /// Drops the sender of replies, and continues.
     Silence,
-    /// Sends bytes that are no reply.
+    /// Sends bytes that are not a reply.
     Noise,
     /// Sends more words at once than allowed.
     Flood,
     /// Sends a message that is longer than any reply.
     Bloat,
-    /// Claims to have read what is not there.
+    /// Claims to have read more than there is.
     Boast,
     /// Sends a word that a terminal would obey.
     Forge,
-    /// Claims more words than the file has bytes.
+    /// Claims to have counted more words than the file has bytes.
     Lie,
-    /// Answers twice.
+    /// Sends two answers.
     Twice,
-    /// Tries to get at files, networks and processes, and reports what it got as words.
+    /// Tries to use files, networks and processes, and reports each success as a word.
     Escape,
 }
 
 impl Drill {
-    /// What the file that begins with `bytes` asks for.
+    /// Returns the deed that the file that begins with `bytes` asks for.
     pub(crate) fn find(bytes: &[u8]) -> Option<Drill> {
         let line = bytes.split(|&byte| byte == b'\n').next()?;
         match line.strip_prefix(b"drill: ")? {
@@ -64,7 +65,7 @@ impl Drill {
         }
     }
 
-    /// Does it.
+    /// Performs the deed.
     pub(crate) fn act(
         self,
         reply: IpcSender<Reply>,
@@ -114,7 +115,7 @@ fn escapes() -> Vec<&'static str> {
     let file = std::env::temp_dir().join(format!("strait-drill-{}", process::id()));
     let created = File::create(&file).is_ok();
     if created {
-        // Nothing to be done about a failure: the word below tells of the file.
+        // A failure is ignored: the word below reports the file.
         let _ = fs::remove_file(&file);
     }
     let attempts = [

@@ -1,8 +1,9 @@
 //! How much is done, and how long the rest will take.
 //!
-//! The estimate has to bear three things. A file takes time even if it is empty: thousands of small files take far longer
-//! than their bytes say. A file is counted by one worker: if a long one is left, it does not help that others are idle. And
-//! a file may have to be counted again: then what was read of it is not done.
+//! The estimate takes three things into account. A file takes time even if it is empty: thousands
+//! of small files take far longer than their bytes suggest. A file is counted by one worker: if a
+//! long one is left, idle workers do not help. And a file may have to be counted again: then the
+//! bytes that were read of it are not done.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
-    /// That of files that were found.
+    /// Returns the amount of the files that were found.
     pub(crate) fn of(files: &[(PathBuf, u64)]) -> Amount {
         let bytes = files.iter().fold(0, |sum: u64, (_, len)| sum.saturating_add(*len));
         Amount { files: files.len() as u64, bytes }
@@ -27,7 +28,7 @@ impl Amount {
 #[derive(Debug)]
 pub(crate) struct Estimate {
     total: Amount,
-    /// The files that are done with.
+    /// The files that are finished.
     done: Amount,
     workers: usize,
     /// The files that workers have begun, by the number of the job.
@@ -43,18 +44,19 @@ struct Begun {
 }
 
 impl Estimate {
-    /// Nothing is done, all of `total` is left, for so many workers.
+    /// Begins with nothing done and all of `total` left, for this number of workers.
     pub(crate) fn new(total: Amount, workers: usize) -> Estimate {
         let (done, begun, speed) = (Amount::default(), HashMap::new(), Speed::new());
         Estimate { total, done, workers: workers.max(1), begun, speed }
     }
 
-    /// What there is to do.
+    /// Returns the amount of all work.
     pub(crate) fn total(&self) -> Amount {
         self.total
     }
 
-    /// What is done. Bytes are done as soon as they are read, files when nothing of them is left.
+    /// Returns the amount that is done. Bytes are done once they are read, files once they are
+    /// finished.
     pub(crate) fn done(&self) -> Amount {
         let read = self.begun.values().map(|begun| begun.read);
         Amount { bytes: read.fold(self.done.bytes, u64::saturating_add), ..self.done }
@@ -65,7 +67,7 @@ impl Estimate {
         self.begun.insert(job, Begun { since: now, len, read: 0 });
     }
 
-    /// The worker has read so many bytes of its file by now.
+    /// The worker has read this many bytes of its file so far.
     pub(crate) fn read(&mut self, job: u64, bytes: u64) {
         if let Some(begun) = self.begun.get_mut(&job) {
             begun.read = bytes;
@@ -77,7 +79,8 @@ impl Estimate {
         self.begun.remove(&job);
     }
 
-    /// The worker has read `bytes` of the file, and it is done with. It counted as `expected` bytes in the total.
+    /// The worker has read `bytes` of the file, and the file is finished. It counted as `expected`
+    /// bytes in the total.
     pub(crate) fn finish(&mut self, job: u64, expected: u64, bytes: u64, now: Instant) {
         if let Some(begun) = self.begun.remove(&job) {
             self.speed.learn(bytes, now.saturating_duration_since(begun.since));
@@ -87,13 +90,14 @@ impl Estimate {
         self.done.bytes = self.done.bytes.saturating_add(bytes);
     }
 
-    /// A file is done with, and its `expected` bytes are not counted.
+    /// A file is finished, and its `expected` bytes are not counted.
     pub(crate) fn leave_out(&mut self, expected: u64) {
         self.done.files += 1;
         self.total.bytes = self.total.bytes.saturating_sub(expected);
     }
 
-    /// How long the rest will take if workers are as fast as they were so far, unless it is too early to tell.
+    /// Returns how long the rest will take if workers are as fast as they were so far, or `None` if
+    /// it is too early to estimate.
     pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
         let mut speed = self.speed.clone();
         let mut waiting = Amount {
@@ -125,8 +129,8 @@ impl Estimate {
     }
 }
 
-/// How long a worker takes for a file and for its bytes: a straight line through what was seen, which is least wrong in the
-/// sense of least squares.
+/// The time that a worker takes for a file and for its bytes: a straight line through the
+/// measurements, by least squares.
 #[derive(Clone, Debug)]
 struct Speed {
     files: f64,
@@ -137,10 +141,11 @@ struct Speed {
 }
 
 impl Speed {
-    /// Small files come last. As long as none was seen, they are taken to cost this much beside their bytes.
+    /// The assumed time for a file, apart from its bytes, until small files are seen: these come
+    /// last.
     const SECONDS_PER_FILE: f64 = 0.0002;
 
-    /// As if so many empty files had been seen.
+    /// The weight of that assumption: it counts as this many empty files.
     const FILES: f64 = 4.0;
 
     fn new() -> Speed {
@@ -162,7 +167,7 @@ impl Speed {
         self.bytes_by_seconds += bytes * seconds;
     }
 
-    /// How long one worker takes for this.
+    /// Returns how long one worker takes for this amount.
     fn seconds(&self, amount: Amount) -> Option<f64> {
         let Speed { files, bytes, seconds, bytes_squared, bytes_by_seconds } = *self;
         if bytes == 0.0 {
@@ -170,7 +175,7 @@ impl Speed {
         }
         let spread = files * bytes_squared - bytes * bytes;
         let per_byte = (files * bytes_by_seconds - bytes * seconds) / spread;
-        // Not less than nothing for a byte, and for a file.
+        // Neither the time for a byte nor the time for a file is negative.
         let per_byte = per_byte.clamp(0.0, seconds / bytes);
         let per_file = (seconds - per_byte * bytes) / files;
         Some(per_file * amount.files as f64 + per_byte * amount.bytes as f64)

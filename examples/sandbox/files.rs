@@ -1,37 +1,37 @@
-//! Finds the files and opens them.
+//! Finds files and opens them.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What there is to count.
+/// The files to count, and what was skipped.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Each file and how long it was when it was found, the longest first: a long one that begins last would have all
-    /// workers but one wait for its end.
+    /// Each file and its length when it was found, the longest first. If a long file were begun
+    /// last, all workers but one would wait for its end.
     pub(crate) files: Vec<(PathBuf, u64)>,
-    /// What could not be looked at, and why.
+    /// The paths that could not be read, and why.
     pub(crate) skipped: Vec<(PathBuf, io::Error)>,
-    /// What was not even tried.
+    /// What was not tried.
     pub(crate) left_out: LeftOut,
 }
 
-/// How much was left out below directories, on purpose.
+/// The numbers of entries below directories that were left out on purpose.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     /// Directories whose name begins with a dot.
     hidden: u64,
-    /// Directories called `target`, where Cargo puts what it builds.
+    /// Directories called `target`, where Cargo puts its output.
     target: u64,
-    /// Symbolic links: what they lead to may be elsewhere, or be counted already.
+    /// Symbolic links: their targets may be elsewhere, or be counted already.
     links: u64,
     /// Pipes, sockets and devices.
     special: u64,
 }
 
 impl fmt::Display for LeftOut {
-    /// Nothing if nothing was left out.
+    /// Writes nothing if nothing was left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
             ("hidden directories", self.hidden),
@@ -51,8 +51,8 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Takes each path that is a file, and the files below each path that is a directory; `watch` sees how many there are by
-/// now. See [`LeftOut`] for what it passes over unless it is to take all.
+/// Finds each path that is a file, and the files below each path that is a directory. `watch` is
+/// called with the number of files found so far. See [`LeftOut`] for what is left out unless `all`.
 pub(crate) fn find(paths: &[PathBuf], all: bool, mut watch: impl FnMut(usize)) -> Found {
     let mut found = Found::default();
     let mut directories = Vec::new();
@@ -109,15 +109,15 @@ fn list(
     Ok(())
 }
 
-/// Opens a file to be counted, and says how long it is.
+/// Opens a file to be counted, and returns its length.
 ///
 /// # Errors
 ///
-/// If it can't be opened, or is a pipe, a device or the like.
+/// Fails if the file cannot be opened, or is a pipe, a device or the like.
 pub(crate) fn open(path: &Path) -> io::Result<(File, u64)> {
     let mut options = OpenOptions::new();
     options.read(true);
-    // Without this, opening a pipe waits for another process to open its other end.
+    // Without this, opening a pipe blocks until another process opens its other end.
     #[cfg(target_os = "linux")]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;

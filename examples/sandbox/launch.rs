@@ -1,4 +1,4 @@
-//! Starts worker processes and ends them.
+//! Starts and kills worker processes.
 
 use std::env;
 use std::error::Error;
@@ -14,14 +14,14 @@ use crate::arguments::WORKER;
 use crate::confine::Measure;
 use crate::protocol::{self, Confined, Order};
 
-/// How long a new process may take for each of its first steps.
+/// The timeout of each of the first steps of a new process.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The words that are too common to tell anything about a text, for [`Recruit::welcome`].
+/// Returns the words that are too common to characterise a text, for [`Recruit::welcome`].
 ///
 /// # Errors
 ///
-/// The operating system's, when it has no memory or handles for it.
+/// Fails if the operating system has no memory or handles for it.
 pub(crate) fn stop_words() -> io::Result<IpcSharedMemory> {
     IpcSharedMemory::try_from_bytes(include_bytes!("stop_words.txt"))
 }
@@ -30,35 +30,36 @@ pub(crate) fn stop_words() -> io::Result<IpcSharedMemory> {
 #[derive(Debug)]
 pub(crate) struct Worker {
     process: Child,
-    /// Where it takes orders.
+    /// The sender of orders to the worker.
     pub(crate) orders: IpcSender<Order>,
-    /// What became of its confinement.
+    /// The outcome of its confinement.
     pub(crate) measures: Vec<Measure>,
 }
 
 impl Worker {
-    /// Makes it end, but does not wait for that. When it has ended, its channels close.
+    /// Kills the worker, but does not wait for its end. When it has ended, its channels are
+    /// disconnected.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.process.kill()
     }
 
-    /// How it has ended, if it does before `timeout`.
+    /// Returns the status with which it has ended, if it ends before `timeout`.
     pub(crate) fn end_within(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
         self.process.wait_timeout(timeout)
     }
 }
 
-/// A process that was started and has not said anything yet. Several can get ready at the same time.
+/// A process that was started and has not sent anything yet. Several can start at the same time.
 #[derive(Debug)]
 pub(crate) struct Recruit(Starting<Order, Confined>);
 
 impl Recruit {
-    /// Starts this program once more, as a worker.
+    /// Starts this program again, as a worker.
     pub(crate) fn start() -> io::Result<Recruit> {
         let mut command = Command::new(env::current_exe()?);
         command
             .arg(WORKER)
-            // Nothing is inherited that its input could make use of.
+            // The worker inherits nothing that its input could use.
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
@@ -67,8 +68,8 @@ impl Recruit {
         command.start_with_channel().map(Recruit)
     }
 
-    /// Waits until it is confined, and prepares it for work. It has nothing more to send over the returned receiver,
-    /// which closes when it ends.
+    /// Waits until the process is confined, and prepares it for work. It sends nothing more over
+    /// the channel of the returned receiver, which is disconnected when the process ends.
     pub(crate) fn welcome(
         self,
         stop_words: &IpcSharedMemory,
@@ -78,10 +79,10 @@ impl Recruit {
         process.kill_on_drop(true);
         let Confined(measures) = match lifeline.try_recv_timeout(PATIENCE) {
             Ok(confined) => confined,
-            Err(TryRecvError::Empty) => return Err("the worker said nothing for too long".into()),
+            Err(TryRecvError::Empty) => return Err("the worker sent no message in time".into()),
             Err(TryRecvError::IpcError(error)) => return Err(error.into()),
         };
-        // Until now it was this program. From its first file on it may be anything.
+        // Until now the process ran this program only. From its first file on it is not trusted.
         lifeline.set_options(&protocol::from_worker())?;
         // This shares the memory, and does not copy it.
         orders.send(Order::Prepare { stop_words: stop_words.clone(), drill })?;

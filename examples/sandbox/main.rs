@@ -1,8 +1,9 @@
 //! Counts words in files with workers that are not trusted.
 //!
-//! A program that parses files from strangers may be taken over by such a file: think of a browser's renderer, a plugin
-//! host, or a service that makes thumbnails. Here the parsing is counting words. It is done by worker processes that can
-//! do nothing else: this program, started again once per processor.
+//! A program that parses untrusted files may be taken over by such a file: think of a browser's
+//! renderer, a plugin host, or a service that makes thumbnails. Here the parsing is counting words.
+//! It is done by worker processes that can do nothing else: this program, started again once per
+//! processor.
 //!
 //! | | the parent | a worker |
 //! |---|---|---|
@@ -13,25 +14,33 @@
 //! | memory | keeps the table of all words | has 1 GiB at most; reads a table of the parent's, and cannot write to it |
 //! | when the other one ends | starts another worker | ends, too |
 //!
-//! On Linux the kernel enforces the right column before a worker receives its first file: Landlock forbids files and
-//! network, seccomp all but some thirty system calls, and resource limits bound the rest (`confine/`). What the kernel
-//! lacks is reported at the start.
+//! On Linux the kernel enforces the right column before a worker receives its first file. Landlock
+//! forbids files and network, seccomp all but some thirty system calls, and resource limits bound
+//! the rest (`confine/`). What the kernel lacks is reported at the start.
 //!
-//! The parent believes nothing (`supervise.rs`, `audit.rs`). When a worker
+//! The parent does not trust the workers (`supervise.rs`, `audit.rs`). If a worker
 //!
-//! - **crashes**, its channels close, the parent learns of it at once, and another worker gets the file;
+//! - **crashes**, its channels are disconnected, the parent is notified at once, and another worker
+//!   gets the file;
 //! - **hangs**, the parent kills it when its time is up, and another worker gets the file;
-//! - sends **garbage**, or more than a reply may have, the channel or the decoder refuses it, and the parent does the same;
-//! - **lies** in a way that shows (more words than the file has room for, words that are none), the parent does the same.
+//! - sends **garbage**, or more than a reply may have, the channel or the decoder rejects it, and
+//!   the parent does the same;
+//! - **lies** in a way that can be detected (more words than the file has room for, invalid words),
+//!   the parent does the same.
 //!
-//! A file at which three workers failed is skipped, and the exit status says so. A lie that does not show is believed: a
-//! worker that is taken over can miscount that file, and those that it is given later, and nothing else. To rule out the
-//! latter, a program would start a process for each file.
+//! A file at which three workers failed is skipped, and the exit status reports it. A lie that
+//! cannot be detected is believed. A worker that is taken over can miscount that file, and those
+//! that it is given later, and nothing else. To rule out the latter, a program would start a
+//! process for each file.
 //!
-//! `--chaos` kills workers at random; the result is the same. `--drill` lets files take them over; see `drill.rs`.
+//! `--chaos` kills workers at random; the result is the same. `--drill` lets files take them over;
+//! see `drill.rs`.
 //!
-//! Where to look for what: `protocol.rs` says what goes over the channels, `worker.rs` and `supervise.rs` are the two
-//! sides, `launch.rs` is how they meet, `confine/` how a worker is locked up, and `audit.rs` what is believed.
+//! - `protocol.rs`: the messages.
+//! - `worker.rs` and `supervise.rs`: the worker and the parent.
+//! - `launch.rs`: how the parent starts workers.
+//! - `confine/`: how a worker is confined.
+//! - `audit.rs`: how the parent checks answers.
 
 mod arguments;
 mod assignment;
@@ -79,7 +88,7 @@ fn main() -> ExitCode {
         Ok(Arguments::Count { paths, settings }) => count(&paths, settings),
         Ok(Arguments::Work) => worker::run().map(|()| 0),
         Err(mistake) => {
-            complain(&format!("{mistake}\n{USAGE}\n--help says more"));
+            complain(&format!("{mistake}\n{USAGE}\nfor more, try --help"));
             return ExitCode::from(MISUSED);
         }
     };
@@ -93,11 +102,11 @@ fn main() -> ExitCode {
 }
 
 fn complain(what: &str) {
-    // If standard error is closed there is no way to say anything.
+    // If standard error is closed, the error cannot be reported.
     let _ = writeln!(io::stderr(), "sandbox: {what}");
 }
 
-/// Writes to standard output. If it is a pipe and its reader has seen enough, that is not an error.
+/// Writes to standard output. A pipe that its reader has closed is not an error.
 fn print(
     write: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<()>,
 ) -> Result<(), Box<dyn Error>> {
@@ -110,10 +119,12 @@ fn print(
     }
 }
 
-/// Counts, and returns the exit status.
+/// Counts the words, and returns the exit status.
 fn count(paths: &[PathBuf], settings: Settings) -> Result<u8, Box<dyn Error>> {
     if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
-        return Err("here channels do not leave the process, so there can be no workers".into());
+        return Err(
+            "channels do not leave the process on this platform, so there can be no workers".into(),
+        );
     }
     let start = Instant::now();
     let progress = Progress::new();

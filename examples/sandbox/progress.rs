@@ -1,4 +1,5 @@
-//! What is shown meanwhile: a line that changes if standard error is a terminal, and lines that stay.
+//! The progress display: a line that is updated if standard error is a terminal, and permanent
+//! lines.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,29 +13,30 @@ use indicatif::{
 
 use crate::estimate::{Amount, Estimate};
 
-/// How often the line is drawn. A thread does that, so it goes on while this one is busy.
+/// The interval at which the line is drawn. A separate thread draws it, so that it is updated while
+/// this one is busy.
 const REFRESH: Duration = Duration::from_millis(100);
 
-/// With fewer words this process is not busy for long enough to be worth a note.
+/// The number of words from which an activity of this process takes long enough to be shown.
 const MANY_WORDS: usize = 100_000;
 
-/// The line that changes. It hides itself where there is no terminal.
+/// The line that is updated. It is hidden if there is no terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     line: ProgressBar,
     state: Arc<Mutex<State>>,
 }
 
-/// What the line says beside its bar.
+/// What the line shows beside its bar.
 #[derive(Debug)]
 struct State {
     estimate: Estimate,
-    /// What this process is at, if that takes long.
+    /// The current activity of this process, if it takes long.
     activity: Option<String>,
 }
 
 impl Progress {
-    /// Begins with looking for files.
+    /// Begins with the search for files.
     pub(crate) fn new() -> Progress {
         let line = ProgressBar::new_spinner();
         line.enable_steady_tick(REFRESH);
@@ -42,21 +44,21 @@ impl Progress {
         Progress { line, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// So many files were found by now.
+    /// Shows how many files were found so far.
     pub(crate) fn found(&self, files: usize) {
-        // They are found faster than they can be read.
+        // The number changes faster than a user can read it.
         if files % 100 == 1 {
             self.line.set_message(format!("{} files found", HumanCount(files as u64)));
         }
     }
 
-    /// Begins with the counting.
+    /// Begins with counting.
     pub(crate) fn count(&self, total: Amount, workers: usize) {
         self.state().estimate = Estimate::new(total, workers);
         let state = Arc::clone(&self.state);
         let describe = move |_: &ProgressState, out: &mut dyn fmt::Write| {
             let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            // What it writes to is a string, and cannot fail.
+            // It writes to a string, which cannot fail.
             let _ = state.describe(out);
         };
         if let Ok(style) = ProgressStyle::with_template("{wide_bar} {state}") {
@@ -71,7 +73,7 @@ impl Progress {
         self.state().estimate.begin(job, len, Instant::now());
     }
 
-    /// The worker has read so many bytes of its file by now.
+    /// The worker has read this many bytes of its file so far.
     pub(crate) fn read(&self, job: u64, bytes: u64) {
         self.state().estimate.read(job, bytes);
         self.draw();
@@ -83,19 +85,20 @@ impl Progress {
         self.draw();
     }
 
-    /// The worker has read `bytes` of the file, which was `expected` bytes long when it was found, and it is done with.
+    /// The worker has read `bytes` of the file, and the file is finished. It was `expected` bytes
+    /// long when it was found.
     pub(crate) fn finish(&self, job: u64, expected: u64, bytes: u64) {
         self.state().estimate.finish(job, expected, bytes, Instant::now());
         self.draw();
     }
 
-    /// A file that was `expected` bytes long when it was found is done with, and not counted.
+    /// A file that was `expected` bytes long when it was found is finished, and not counted.
     pub(crate) fn leave_out(&self, expected: u64) {
         self.state().estimate.leave_out(expected);
         self.draw();
     }
 
-    /// Does `work`, which is about so many words, and says so meanwhile.
+    /// Does `work` on this number of words, and shows the activity meanwhile.
     pub(crate) fn during<R>(&self, activity: &str, words: usize, work: impl FnOnce() -> R) -> R {
         let activity = format!("{activity} {} words", HumanCount(words as u64));
         self.state().activity = (words >= MANY_WORDS).then_some(activity);
@@ -104,22 +107,22 @@ impl Progress {
         result
     }
 
-    /// Writes a line that stays.
+    /// Writes a permanent line.
     pub(crate) fn say(&self, text: &str) {
-        // File names can be anything; a terminal must not obey them.
+        // File names can have any content; a terminal must not obey them.
         let text = text.replace(char::is_control, "\u{fffd}");
         self.line.suspend(|| {
-            // If standard error is closed there is no way to say anything.
+            // If standard error is closed, nothing can be reported.
             let _ = writeln!(io::stderr(), "{text}");
         });
     }
 
-    /// Says that a file is not counted.
+    /// Reports that a file is not counted.
     pub(crate) fn skipped(&self, path: &Path, reason: &dyn fmt::Display) {
         self.say(&format!("skipped: {}: {reason}", path.display()));
     }
 
-    /// Takes the line away that changes.
+    /// Removes the line that is updated.
     pub(crate) fn clear(&self) {
         self.line.finish_and_clear();
     }
@@ -133,7 +136,7 @@ impl Progress {
         self.line.set_position(done.bytes);
     }
 
-    /// Must not be locked while the line is drawn.
+    /// Locks the state. It must not be locked while the line is drawn.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Writes what was found. The same files give the same text, whatever happened to the workers.
+//! Writes the result. The same files give the same text, whatever happened to the workers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,26 +7,26 @@ use crate::protocol::Totals;
 
 const MOST_FREQUENT: usize = 20;
 
-/// What came of it.
+/// The outcome of counting.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// How often each word occurred, stop words left out.
+    /// How often each word occurred, without stop words.
     pub(crate) table: HashMap<String, u64>,
-    /// How much was counted.
+    /// The numbers of bytes and words that were counted.
     pub(crate) totals: Totals,
-    /// How many files that was.
+    /// How many files were counted.
     pub(crate) counted: u64,
-    /// How many files were no text.
+    /// How many files were not text.
     pub(crate) binary: u64,
-    /// How many files could not be read, and how many were given up.
+    /// How many files were skipped: they could not be read, or too many workers failed at them.
     pub(crate) failed: u64,
-    /// How many workers were started in place of others.
+    /// How many workers were started to replace others.
     pub(crate) replaced: u64,
-    /// How many workers chaos killed.
+    /// How many workers were killed by chaos.
     pub(crate) struck: u64,
 }
 
-/// What is printed of it: the most frequent words and the totals.
+/// The printed part of the outcome: the most frequent words and the totals.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     outcome: &'a Outcome,
@@ -52,11 +52,12 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// The most frequent words, those first that are more frequent or, equally frequent, come first in the alphabet.
+/// Returns the most frequent words, by descending frequency. Equally frequent words are in
+/// alphabetical order.
 fn most_frequent(table: &HashMap<String, u64>) -> Vec<(&String, &u64)> {
     let order = |a: &(&String, &u64), b: &(&String, &u64)| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0));
     let mut words: Vec<_> = table.iter().collect();
-    // Sorting all of some millions would take seconds.
+    // Sorting some millions of words would take seconds.
     if words.len() > MOST_FREQUENT {
         words.select_nth_unstable_by(MOST_FREQUENT, order);
         words.truncate(MOST_FREQUENT);

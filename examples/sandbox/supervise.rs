@@ -1,13 +1,19 @@
-//! The parent at work: hands out files, collects answers, and replaces workers that die, hang or lie.
+//! The supervisor in the parent: assigns files, collects answers, and replaces workers that crash,
+//! hang or lie.
 //!
-//! Each job has a reply channel of its own, and is over in one of three ways, in none of them twice: its answer is
-//! complete; its channel closes before that, because the worker died; its worker is killed, for an answer that cannot be
-//! true or for taking too long. Only a complete answer counts. In the other cases the file goes back into the queue, and
-//! is given up once [`MAX_FAULTS`] workers have failed at it.
+//! Each job has a reply channel of its own, and ends exactly once, in one of three ways:
 //!
-//! A worker can have a second job ahead. When it dies or is killed, the channels of both are read to their ends first:
-//! the answer to the first may be on its way. Then the fault is with the oldest job that has no answer, for a worker does
-//! them in order; the other goes back into the queue as if nothing had been.
+//! - Its answer is complete.
+//! - Its channel is disconnected before that, because the worker has ended.
+//! - Its worker is killed, for an answer that cannot be true or for taking too long.
+//!
+//! Only a complete answer counts. In the other cases the file returns to the queue, and is skipped
+//! once [`MAX_FAULTS`] workers have failed at it.
+//!
+//! A worker can have a second job ahead. When it ends or is killed, the channels of both are read
+//! to their ends first: the answer to the first may be in transit. Then the fault is attributed to
+//! the oldest job that has no answer, because a worker does them in order. The other job returns to
+//! the queue unchanged.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -33,20 +39,20 @@ use crate::progress::Progress;
 use crate::protocol::{self, Job, Order, Reply};
 use crate::report::Outcome;
 
-/// How many workers may die in a row without having a file.
+/// The number of workers that may end in a row without having a file.
 const MAX_DEATHS_WITHOUT_JOB: u32 = 32;
 
-/// The parent, as long as there is something to count.
+/// The state of the parent while there are files to count.
 pub(crate) struct Supervisor<'a> {
     settings: Settings,
     progress: &'a Progress,
     chaos: Option<Chaos>,
-    /// What each worker gets first.
+    /// The stop words that each worker receives first.
     stop_words: IpcSharedMemory,
-    /// How replies are received.
+    /// The options of the channels from workers.
     from_worker: ChannelOptions,
     set: IpcReceiverSet,
-    /// What the members of the set are.
+    /// What each member of the set is for.
     sources: HashMap<u64, Source>,
     /// `None` where no worker could be started.
     slots: Vec<Option<Member>>,
@@ -55,7 +61,7 @@ pub(crate) struct Supervisor<'a> {
     outcome: Outcome,
 }
 
-/// What a receiver is for, and in which slot its worker is.
+/// What a receiver is for, and the slot of its worker.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Lifeline { slot: usize },
@@ -63,7 +69,7 @@ enum Source {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Starts workers, all at the same time. Some may fail to start; if all do, that is an error.
+    /// Starts workers, all at the same time. Some may fail to start. If all do, this fails.
     pub(crate) fn new(
         settings: Settings,
         progress: &'a Progress,
@@ -91,7 +97,7 @@ impl<'a> Supervisor<'a> {
         Ok(supervisor)
     }
 
-    /// What became of the confinement of the workers.
+    /// Returns the outcome of the confinement of the workers.
     pub(crate) fn measures(&self) -> &[Measure] {
         let member = self.slots.iter().flatten().next();
         member.map_or(&[], |member| &member.worker.measures)
@@ -102,7 +108,7 @@ impl<'a> Supervisor<'a> {
         self.queue = files.into_iter().map(|(path, len)| Task::new(path, len)).collect();
         loop {
             self.hand_out()?;
-            // As long as there are jobs there is such a moment.
+            // While there are jobs, there is such a time.
             let Some(next) = self.slots.iter().flatten().filter_map(Member::next_moment).min()
             else {
                 return Ok(self.outcome);
@@ -121,7 +127,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Gives every worker that has nothing to do a file, then each a second one, if it is short.
+    /// Assigns a file to each idle worker, and then a second one to each, if the files are short.
     fn hand_out(&mut self) -> Result<(), Box<dyn Error>> {
         for nth in 0..MAX_JOBS {
             for slot in 0..self.slots.len() {
@@ -141,7 +147,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Gives a file to a worker. If the file can't be had, the worker has no more than before.
+    /// Assigns a file to a worker. If the file cannot be opened, the worker gets no further job.
     fn assign(&mut self, slot: usize, task: Task) -> Result<(), Box<dyn Error>> {
         let (file, len) = match files::open(&task.path) {
             Ok(opened) => opened,
@@ -175,7 +181,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// A worker begins its oldest job.
+    /// Records that a worker begins its oldest job.
     fn begin(&mut self, slot: usize) {
         let Some(member) = &mut self.slots[slot] else {
             return;
@@ -190,7 +196,7 @@ impl<'a> Supervisor<'a> {
         self.progress.begin(job.reply, job.len);
     }
 
-    /// Kills the workers whose time is up, or that chaos has chosen.
+    /// Kills the workers whose deadline has passed, and those that chaos has selected.
     fn keep_time(&mut self) -> Result<(), Box<dyn Error>> {
         let now = Instant::now();
         for slot in 0..self.slots.len() {
@@ -221,7 +227,7 @@ impl<'a> Supervisor<'a> {
             IpcSelectionResult::MessageReceived(id, message) => match self.sources.get(&id) {
                 Some(&Source::Reply { slot }) => self.handle_reply(slot, id, message),
                 Some(&Source::Lifeline { slot }) => self.handle_chatter(slot),
-                // After the end of an answer.
+                // A message after the end of an answer.
                 None => Ok(()),
             },
             IpcSelectionResult::ChannelClosed(id) => match self.sources.remove(&id) {
@@ -256,7 +262,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// A worker has said something that is not about a job.
+    /// Handles a message of a worker that is not about a job.
     fn handle_chatter(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let Some(member) = &mut self.slots[slot] else {
             return Ok(());
@@ -267,7 +273,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The channel of a job has closed before the end of the answer.
+    /// Handles the disconnection of a job's channel before the end of the answer.
     fn handle_silence(&mut self, slot: usize, id: u64) -> Result<(), Box<dyn Error>> {
         if let Some(member) = &mut self.slots[slot] {
             member.should_end();
@@ -276,7 +282,8 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// A worker has ended. If it has jobs, their channels have the last word: the answers may be complete.
+    /// Handles the end of a worker. If it has jobs, their channels are read first: the answers may
+    /// be complete.
     fn handle_death(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let Some(member) = &mut self.slots[slot] else {
             return Ok(());
@@ -288,7 +295,7 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// The answer to a job is complete.
+    /// Handles a complete answer to a job.
     fn finish(&mut self, slot: usize, id: u64, answer: Answer) -> Result<(), Box<dyn Error>> {
         let Some(member) = &mut self.slots[slot] else {
             return Ok(());
@@ -336,7 +343,7 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// A job will get no answer that can be used, so its worker is killed.
+    /// Kills the worker of a job that cannot get a valid answer any more.
     fn fail(&mut self, slot: usize, id: u64, fault: Fault) -> Result<(), Box<dyn Error>> {
         self.set_fault(slot, id, fault);
         if let Some(member) = &mut self.slots[slot] {
@@ -345,7 +352,7 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// Closes the channel of a job, and keeps in mind why.
+    /// Drops the receiver of a job, and records why.
     fn set_fault(&mut self, slot: usize, id: u64, fault: Fault) {
         self.forget(id);
         self.progress.fail(id);
@@ -354,7 +361,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The channels of a worker that was killed do not close: another process must have its senders.
+    /// Drops the receivers of a worker that was killed, if its channels are not disconnected:
+    /// another process must have its senders.
     fn stop_listening(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let jobs = self.slots[slot].iter().flat_map(|member| &member.jobs);
         let open = jobs.filter(|job| job.fault.is_none()).map(|job| job.reply).collect::<Vec<_>>();
@@ -364,7 +372,8 @@ impl<'a> Supervisor<'a> {
         self.settle(slot)
     }
 
-    /// Replaces a worker from which nothing more can come, and finds out which of its jobs it failed at.
+    /// Replaces a worker from which no more messages can arrive, and determines at which of its
+    /// jobs it failed.
     fn settle(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         let Some(mut member) = self.slots[slot].take_if(|member| member.is_over()) else {
             return Ok(());
@@ -372,7 +381,7 @@ impl<'a> Supervisor<'a> {
         self.forget(member.lifeline);
         let end = member.own_end();
         let Member { jobs, is_struck, .. } = member;
-        // One whose answer was wrong, or else the oldest: the others it had not begun.
+        // The job with a wrong answer, or else the oldest: the worker had not begun the others.
         let is_wrong = |job: &Assignment| !matches!(job.fault, Some(Fault::NoAnswer(_)) | None);
         let failed = jobs.iter().position(is_wrong).unwrap_or(0);
         for (index, Assignment { mut task, fault, .. }) in jobs.into_iter().enumerate().rev() {
@@ -391,7 +400,7 @@ impl<'a> Supervisor<'a> {
         self.hire(slot)
     }
 
-    /// A worker has failed because of its file, or so it must seem.
+    /// Attributes the failure of a worker to its file, which is assumed to be the cause.
     fn blame(&mut self, mut task: Task, fault: &Fault) {
         task.faults += 1;
         if task.faults < MAX_FAULTS {
@@ -401,11 +410,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// A worker has failed without having a job: no file is to blame.
+    /// Replaces a worker that has failed without having a job: no file is the cause.
     fn replace_without_job(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         self.deaths_without_job += 1;
         if self.deaths_without_job > MAX_DEATHS_WITHOUT_JOB {
-            return Err("workers keep dying before they get to work".into());
+            return Err("too many workers ended before they had a file".into());
         }
         if let Some(member) = self.slots[slot].take() {
             self.forget(member.lifeline);
@@ -413,14 +422,14 @@ impl<'a> Supervisor<'a> {
         self.hire(slot)
     }
 
-    /// Starts a worker in place of one that is gone.
+    /// Starts a worker in place of one that has ended.
     fn hire(&mut self, slot: usize) -> Result<(), Box<dyn Error>> {
         self.outcome.replaced += 1;
         self.fill(slot, Recruit::start().map_err(Into::into));
         self.check_strength()
     }
 
-    /// Puts a new worker into a slot. If that fails the slot stays empty.
+    /// Puts a new worker into a slot. If that fails, the slot stays empty.
     fn fill(&mut self, slot: usize, recruit: Result<Recruit, Box<dyn Error>>) {
         let result = recruit.and_then(|recruit| {
             let (worker, lifeline) = recruit.welcome(&self.stop_words, self.settings.drill)?;
@@ -442,7 +451,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Closes a receiver, unless it is closed already.
+    /// Drops a receiver, unless it was dropped already.
     fn forget(&mut self, id: u64) {
         if self.sources.remove(&id).is_some() {
             self.set.remove(id);

@@ -1,4 +1,5 @@
-//! The worker: a process that gives up all it doesn't need, then counts the words in the files it is handed.
+//! The worker: a process that gives up all rights that it does not need, and then counts the words
+//! in the files that it receives.
 
 use std::error::Error;
 use std::fs::File;
@@ -17,13 +18,14 @@ use crate::protocol::{BYTES_PER_REPORT, Confined, Job, MAX_WORDS_PER_REPLY, Orde
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A file with a NUL among its first bytes is not text. Others ask no more of a text either: grep, diff, git.
+/// A file with a NUL among this many first bytes is not text. Other programs do not check more,
+/// either: grep, diff, git.
 const BYTES_TO_JUDGE_BY: usize = 8 << 10;
 
-/// A table with more different words than this is sent to the parent, and a new one begun.
+/// A table with more different words than this is sent to the parent, and a new one is begun.
 const TABLE_WORDS: usize = 32 << 10;
 
-/// Takes orders from the parent, until it is gone.
+/// Receives orders from the parent, until the parent disconnects.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     let (parent, orders) = process::parent()?;
     parent.send(Confined(confine()))?;
@@ -37,7 +39,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     loop {
         match orders.recv() {
             Ok(Order::Count(job)) => match answer(job, &stop_words, drill, &mut buffer) {
-                // The parent has what it wants, or has given up on this job.
+                // The parent has the answer, or has abandoned this job.
                 Ok(()) | Err(IpcError::Disconnected) => {}
                 Err(error) => return Err(error.into()),
             },
@@ -48,7 +50,8 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Counts one file. For a drill it needs what a worker that is taken over has, too: its orders.
+/// Counts one file. A drill also needs the receiver of orders, which a worker that is taken over
+/// has.
 fn answer(
     job: Job,
     stop_words: &StopWords<'_>,
@@ -59,7 +62,7 @@ fn answer(
     let mut counter = Counter::default();
     let mut bytes = 0;
     let mut reported = 0;
-    // Of what is in the buffer, these are the first bytes of a character that isn't complete yet.
+    // The number of bytes in the buffer that begin an incomplete character.
     let mut left_over = 0;
     while bytes < len {
         let free = &mut buffer[left_over..];
@@ -121,7 +124,7 @@ fn send_words(
     }
 }
 
-/// The stop words, looked up where they are: in the shared memory.
+/// The stop words. They are looked up in the shared memory, without a copy.
 #[derive(Debug)]
 struct StopWords<'a>(Vec<&'a str>);
 

@@ -83,7 +83,7 @@ impl<ToChild, FromChild> Future for Connecting<ToChild, FromChild> {
             }
         };
         let Some((child, to_child, from_child)) = self.ends.take() else {
-            return Poll::Ready(Err(io::Error::other("the process was returned before")));
+            return Poll::Ready(Err(io::Error::other("the process was already returned")));
         };
         let child = process::connected(child, outcome);
         Poll::Ready(child.map(|child| (child, to_child, from_child)))

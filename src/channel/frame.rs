@@ -178,17 +178,17 @@ impl fmt::Display for Malformed {
             Malformed::Foreign(Dialect { version, codec }) => {
                 return write!(
                     f,
-                    "a packet is of protocol {version} and codec {codec} instead of {VERSION} and {CODEC}"
+                    "a packet has protocol version {version} and codec {codec} instead of {VERSION} and {CODEC}"
                 );
             }
             Malformed::Kind(kind) => return write!(f, "a packet has the unknown kind {kind}"),
-            Malformed::Length => "a packet has not the length that it announces",
-            Malformed::Attachments => "a packet has not the handles that it announces",
-            Malformed::Hello => "a packet in which a process says who it is has no valid fields",
-            Malformed::Unknown => "a packet continues a message that never began",
+            Malformed::Length => "a packet does not have the length that it announces",
+            Malformed::Attachments => "a packet does not have the handles that it announces",
+            Malformed::Hello => "a handshake packet has invalid fields",
+            Malformed::Unknown => "a packet continues a message that has not begun",
             Malformed::Part => "a packet does not fit into the message that it continues",
             Malformed::TooLarge => "a message exceeds the limits",
-            Malformed::Quota => "too many unfinished messages are waiting",
+            Malformed::Quota => "there are too many incomplete messages",
             Malformed::NoMemory => "there is no memory for a message",
         })
     }

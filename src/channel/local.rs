@@ -432,11 +432,11 @@ fn sleep<'a>(condvar: &Condvar, state: MutexGuard<'a, State>, wait: Wait) -> Mut
 fn forked() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        "the channel is in the memory of the process that made it, and this one was forked from it",
+        "the channel is in the memory of the process that created it, from which this one was forked",
     )
 }
 
 /// The error of an endpoint that was taken already.
 fn used_up() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "this end of the channel was taken already")
+    io::Error::new(io::ErrorKind::InvalidInput, "the endpoint was already taken")
 }

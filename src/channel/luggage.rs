@@ -89,7 +89,7 @@ impl Room {
         self.spooled = self.spooled.checked_sub(len).ok_or_else(|| {
             let most = MAX_SPOOLED_BYTES >> 20;
             let text = format!(
-                "the receivers in one message have more than {most} MiB of undelivered messages: they have to move in several"
+                "the receivers in one message have more than {most} MiB of undelivered messages: send them in several messages"
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
@@ -146,7 +146,7 @@ impl Room {
 fn too_much_inline(error: &io::Error) -> io::Error {
     let most = MAX_INLINE_BYTES_IN_ALL >> 20;
     let text = format!(
-        "the receivers in one message have more than {most} MiB of undelivered messages, and no memory could be made for these: {error}"
+        "the receivers in one message have more than {most} MiB of undelivered messages, and memory for them could not be created: {error}"
     );
     io::Error::new(error.kind(), text)
 }

@@ -134,17 +134,19 @@ pub(crate) enum Problem {
     #[error(transparent)]
     Table(#[from] TableError),
     /// It is not a message: its sender has another protocol version or codec.
-    #[error("the peer speaks another protocol, or has another codec")]
+    #[error("the peer has another protocol version or codec")]
     Foreign(Box<Hello>),
     /// Its sender breaks the rules of shared memory, and everything in that memory is lost.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
     /// Memory that its sender shares could not be used.
-    #[error("shared memory of a sender cannot be used, and messages in it are lost: {0}")]
+    #[error(
+        "the shared memory of a sender cannot be used, and the messages in it are discarded: {0}"
+    )]
     NoRing(io::Error),
     /// Handles in it could not be received.
     #[error(
-        "handles in a message could not be received: this process may not have (so many of) them"
+        "handles in a message could not be received: this process has none left, or may not have these"
     )]
     AttachmentsLost,
     /// The operating system permanently refuses to receive.

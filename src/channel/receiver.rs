@@ -128,7 +128,9 @@ impl Receiver {
         self.promote()?;
         match &mut self.place {
             Place::Platform(incoming) => Ok(incoming),
-            Place::Local(_) => Err(io::Error::other("what was promoted is the platform's")),
+            Place::Local(_) => {
+                Err(io::Error::other("the promoted channel is not a channel of the platform"))
+            }
         }
     }
 

@@ -96,7 +96,8 @@ pub(crate) fn inherit(
     // It was sent before this process was started.
     let (hello, handles) = Incoming::from(inherited).receive_hello(buffer, Wait::Never)?;
     let [from_parent, to_parent, call] = <[_; 3]>::try_from(handles).map_err(|_| {
-        let error = "what the parent has sent first has not the three handles of two channels";
+        let error =
+            "the first packet of the parent does not have the three handles of two channels";
         RecvError::Io(io::Error::new(io::ErrorKind::InvalidData, error))
     })?;
     let call = Sender::from_attachment(call).map_err(RecvError::Io)?;

@@ -222,7 +222,9 @@ impl Sender {
         match (self.shared.way.get(), &self.shared.local) {
             (Some(way), _) => Ok(way),
             (None, Some(local)) => local.promote(&self.shared.way),
-            (None, None) => Err(io::Error::other("a sender has one of the two")),
+            (None, None) => Err(io::Error::other(
+                "the sender has neither a local channel nor one of the platform",
+            )),
         }
     }
 
@@ -469,7 +471,7 @@ fn overdue(error: SendError) -> SendError {
     let reason = match error {
         SendError::Full => "the receiver has not made room for it",
         SendError::TooManyInFlight => {
-            "this user has as many handles in messages that were not received as the system allows"
+            "this user has as many handles in flight as the system allows"
         }
         error => return error,
     };

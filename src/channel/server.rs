@@ -152,7 +152,7 @@ pub(crate) fn connect(
             Err(SendError::Full | SendError::TooManyInFlight) => {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("the server {name} was not told in time that this process wants in"),
+                    format!("the handshake was not sent to the server {name} in time"),
                 ));
             }
             Err(SendError::TooLarge) => return Err(io::ErrorKind::InvalidInput.into()),
@@ -163,6 +163,6 @@ pub(crate) fn connect(
     }
     Err(io::Error::new(
         io::ErrorKind::ConnectionReset,
-        format!("the server {name} does not let this process in"),
+        format!("the server {name} rejected this process"),
     ))
 }

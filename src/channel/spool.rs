@@ -275,7 +275,7 @@ fn read_bytes(len: u64, read: &mut impl FnMut(&mut [u8]) -> io::Result<()>) -> i
 }
 
 fn malformed() -> io::Error {
-    let text = "what a receiver that was moved had received is malformed";
+    let text = "the undelivered messages of a moved receiver are malformed";
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 

@@ -137,7 +137,7 @@ impl fmt::Display for OutOfBounds {
                 "more than {MAX_UNNAMED} sequences, maps, tuples and options are nested in each other"
             ),
             OutOfBounds::Stack => {
-                f.write_str("it is nested more deeply than the stack of this thread has room for")
+                f.write_str("the value is nested too deeply for the stack of this thread")
             }
             OutOfBounds::Elements => write!(
                 f,

@@ -82,7 +82,7 @@ fn encoding_problem(error: EncodeError) -> FormatError {
         EncodeError::Other(text) => text.into(),
         EncodeError::OtherString(text) => text.into(),
         EncodeError::Serde(SerdeError::SequenceMustHaveLength) => {
-            "a sequence or map does not know how many elements it has".into()
+            "the length of a sequence or map is unknown".into()
         }
         other => other.into(),
     }
@@ -99,9 +99,9 @@ fn decoding_problem(error: DecodeError) -> FormatError {
             format!("the message ends {additional} bytes too early").into()
         }
         DecodeError::InvalidBooleanValue(value) => {
-            format!("a truth value is {value}, which is neither 0 nor 1").into()
+            format!("a `bool` is encoded as {value}, which is neither 0 nor 1").into()
         }
-        DecodeError::InvalidCharEncoding(_) => "a character is not in UTF-8".into(),
+        DecodeError::InvalidCharEncoding(_) => "a `char` is not valid UTF-8".into(),
         DecodeError::UnexpectedVariant { type_name, found, .. } => {
             format!("{type_name} has no variant {found}").into()
         }
@@ -154,7 +154,8 @@ impl<'de> Cursor<'de> {
     /// Reads the length of a string or byte string, with the deserializer of the string.
     pub(super) fn length<D: Deserializer<'de>>(&self, deserializer: D) -> Result<usize, D::Error> {
         let length = u64::deserialize(deserializer)?;
-        usize::try_from(length).map_err(|_| D::Error::custom("a string is longer than memory"))
+        usize::try_from(length)
+            .map_err(|_| D::Error::custom("a string is longer than the address space"))
     }
 
     fn is_at_end(&self) -> bool {
@@ -244,7 +245,7 @@ impl Output<'_> {
         if bytes.len() == end {
             Ok(written)
         } else {
-            Err(S::Error::custom("a sequence is shorter than it said"))
+            Err(S::Error::custom("a sequence has fewer elements than it announced"))
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
 /// The error for types that cannot be decoded from a format that is not self-describing, as serde's
 /// `tag`, `untagged` and `flatten` make them.
 #[derive(Debug, thiserror::Error)]
-#[error("the type has to be told what is in a message, which messages do not say")]
+#[error("the type requires a self-describing format, which that of messages is not")]
 pub(crate) struct NotSelfDescribing;
 
 /// The peer has another protocol version or codec.
@@ -119,7 +119,7 @@ fn check_entries(sender: &Sender, entries: &[Entry<Attachment>]) -> Result<(), S
     let handles: usize = entries.iter().map(Entry::attachments).sum();
     let most = limits::MAX_MESSAGE_ATTACHMENTS;
     if handles > most {
-        return Err(format!("the message has {handles} handles, and may have {most}"));
+        return Err(format!("the message has {handles} handles, more than the maximum of {most}"));
     }
     match entries.iter().find(|entry| !sender.admits(entry)) {
         Some(entry) => Err(format!("the channel cannot carry {}", entry.kind())),

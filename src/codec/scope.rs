@@ -336,7 +336,7 @@ pub(crate) enum Bound {
 impl Bound {
     fn check(self, is_bounded: bool) -> io::Result<()> {
         if is_bounded && self == Bound::None {
-            let text = "what was sent is a sender into a channel with a bound, and the type here is of one without";
+            let text = "a sender of a bounded channel was sent, and cannot be received as one of an unbounded channel";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(())
@@ -369,7 +369,7 @@ pub(crate) fn detach_memory(number: u32, access: Access) -> io::Result<MovedMemo
     match detach(number, EntryKind::Memory)? {
         Entry::Memory(memory) if memory.access == access => Ok(memory),
         Entry::Memory(_) => {
-            let text = "what was sent is shared memory of another type than is received here";
+            let text = "shared memory was sent as one type, and cannot be received as another";
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
         _ => Err(not_there(number)),
@@ -413,15 +413,13 @@ fn with_decoding<R>(f: impl FnOnce(&mut Arriving) -> io::Result<R>) -> io::Resul
 
 /// The error if the peer's number is of an entry that is not available.
 fn not_there(number: u32) -> io::Error {
-    let text =
-        format!("the message carries no endpoint or handle {number}, or it was taken already");
+    let text = format!("the message has no endpoint or handle {number}, or it was already taken");
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 /// The error if the peer's number is of an entry of another kind.
 fn wrong_kind(number: u32, sent: EntryKind, expected: EntryKind) -> io::Error {
-    let text =
-        format!("what the message carries under number {number} is {sent} instead of {expected}");
+    let text = format!("attachment {number} of the message is {sent} instead of {expected}");
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 

@@ -89,8 +89,8 @@ fn refused<E: Error>(why: OutOfBounds) -> E {
 #[inline(never)]
 fn left_out<E: Error>(field: &str) -> E {
     E::custom(format_args!(
-        "the field `{field}` is left out (`skip_serializing_if`), and the format has no names of fields by which \
-         a receiver could tell"
+        "the field `{field}` is omitted (`skip_serializing_if`), which a receiver cannot detect: the format \
+         has no field names"
     ))
 }
 

@@ -285,7 +285,7 @@ impl IpcSelectionResult {
         match self {
             IpcSelectionResult::MessageReceived(id, message) => (id, message),
             IpcSelectionResult::ChannelClosed(id) => {
-                panic!("called `IpcSelectionResult::unwrap` on the closing of channel {id}")
+                panic!("called `IpcSelectionResult::unwrap` on the disconnection of channel {id}")
             }
         }
     }

@@ -87,7 +87,7 @@ impl IpcSharedMemory {
     /// [`try_from_bytes`](IpcSharedMemory::try_from_bytes) returns an error instead.
     pub fn from_bytes(bytes: &[u8]) -> IpcSharedMemory {
         IpcSharedMemory::try_from_bytes(bytes)
-            .unwrap_or_else(|error| panic!("cannot make shared memory: {error}"))
+            .unwrap_or_else(|error| panic!("cannot create shared memory: {error}"))
     }
 
     /// Creates shared memory of `length` bytes that are all `byte`.
@@ -98,7 +98,7 @@ impl IpcSharedMemory {
     /// [`try_from_byte`](IpcSharedMemory::try_from_byte) returns an error instead.
     pub fn from_byte(byte: u8, length: usize) -> IpcSharedMemory {
         IpcSharedMemory::try_from_byte(byte, length)
-            .unwrap_or_else(|error| panic!("cannot make shared memory: {error}"))
+            .unwrap_or_else(|error| panic!("cannot create shared memory: {error}"))
     }
 
     /// Creates shared memory with a copy of `bytes`.

@@ -204,8 +204,8 @@ impl<T> fmt::Debug for SendTimeoutError<T> {
 impl<T> fmt::Display for SendTimeoutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SendTimeoutError::Timeout(_) => "there was no room in the channel in time",
-            SendTimeoutError::Disconnected(_) => "the other side of the channel is gone",
+            SendTimeoutError::Timeout(_) => "the channel had no room in time",
+            SendTimeoutError::Disconnected(_) => "the receiver has been dropped",
         })
     }
 }

@@ -239,7 +239,7 @@ fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
 /// reason.
 fn stand_in(reason: io::Error) -> BorrowedFd<'static> {
     unix::placeholder().unwrap_or_else(|error| {
-        panic!("{reason}, and there is no descriptor left to stand for the endpoint: {error}")
+        panic!("{reason}, and no file descriptor is left to stand in for the endpoint: {error}")
     })
 }
 
@@ -433,7 +433,8 @@ impl<Out, In> IpcConnectionExt for IpcConnection<Out, In> {
 
 /// The socket of a receiver. An error if the receiver was replaced by one that has no socket.
 fn socket_of(receiver: &Receiver) -> io::Result<&unix::PacketReceiver> {
-    let nobody = || io::Error::new(io::ErrorKind::InvalidInput, "nobody connected to this channel");
+    let nobody =
+        || io::Error::new(io::ErrorKind::InvalidInput, "no client connected to this channel");
     receiver.packets().ok_or_else(nobody)
 }
 

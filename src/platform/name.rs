@@ -70,18 +70,18 @@ impl ServerName {
                 "does not have 1 to 64 characters"
             }
             ServerName::Private(name) if !name.bytes().all(may_be_private) => {
-                "has other characters than letters, digits, `.`, `-` and `_`"
+                "has characters other than letters, digits, `.`, `-` and `_`"
             }
-            ServerName::Path(path) if path.file_name().is_none() => "does not end in a file's name",
+            ServerName::Path(path) if path.file_name().is_none() => "does not end in a file name",
             ServerName::Abstract(name) if !(1..=MAX_ABSTRACT_LEN).contains(&name.len()) => {
                 "does not have 1 to 107 bytes"
             }
-            ServerName::Abstract(name) if name.contains('\0') => "has a zero in it",
+            ServerName::Abstract(name) if name.contains('\0') => "contains a zero byte",
             _ => return Ok(()),
         };
         Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("not a name for a server: {self} {problem}"),
+            format!("invalid server name: {self} {problem}"),
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! The operating system's own handles, as `std` names them: what `handle::Handle` can carry.
+//! The operating system's handles, as in `std`. They can be sent in a `handle::Handle`.
 
 use std::io;
 
@@ -7,19 +7,19 @@ pub use std::os::fd::{AsFd as AsOsHandle, OwnedFd as OsHandle};
 #[cfg(windows)]
 pub use std::os::windows::io::{AsHandle as AsOsHandle, OwnedHandle as OsHandle};
 
-/// A handle, where the operating system has none.
+/// A handle on systems that have none.
 #[cfg(not(any(unix, windows)))]
 #[derive(Debug)]
 pub enum OsHandle {}
 
-/// What has a handle: nothing.
+/// Types with a handle. There are none.
 #[cfg(not(any(unix, windows)))]
 pub trait AsOsHandle {
-    /// Makes a second handle to the same object.
+    /// Creates a second handle to the same object.
     fn duplicate(&self) -> io::Result<OsHandle>;
 }
 
-/// Makes a second handle to the same object.
+/// Creates a second handle to the same object.
 pub fn duplicate(object: &impl AsOsHandle) -> io::Result<OsHandle> {
     #[cfg(unix)]
     return object.as_fd().try_clone_to_owned();

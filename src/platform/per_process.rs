@@ -1,9 +1,11 @@
-//! What a forked child must have afresh: a lock that a thread of its parent holds would never be released there.
+//! Values that a forked child must create anew: a lock that a thread of its parent holds would
+//! never be released in the child.
 //!
 //! # Safety
 //!
-//! The list only grows until it is dropped. A node is published by a successful compare-and-swap, is not written to after that, and is
-//! freed only with the list, so a reference to what is in it may live as long as a borrow of the list.
+//! The list only grows until it is dropped. A node is published by a successful compare-and-swap,
+//! is not written to after that, and is freed only with the list. So a reference to its content may
+//! live as long as a borrow of the list.
 
 #![allow(unsafe_code)]
 
@@ -12,15 +14,16 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::process_mark;
 
-/// A mark that no process has.
+/// A fork generation that no process has.
 const NOBODY: u64 = 0;
 
-/// A value for the process that made it, and one for each that was forked from that and asks. Nothing in it waits for anybody.
+/// A value of the process that created it, and one of each process that was forked from that one
+/// and calls [`get`](PerProcess::get). No operation blocks on another thread.
 #[derive(Debug)]
 pub struct PerProcess<T> {
     mark: u64,
     value: T,
-    /// Those of forked children, the latest first.
+    /// The values of forked children, the latest first.
     forked: AtomicPtr<Node<T>>,
 }
 
@@ -33,10 +36,10 @@ struct Node<T> {
 
 // SAFETY: it owns its values.
 unsafe impl<T: Send> Send for PerProcess<T> {}
-// SAFETY: it lends its values to several threads, and drops on one what another made.
+// SAFETY: it lends its values to several threads, and one thread drops values that another created.
 unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
 
-/// Has a value for this process.
+/// Creates the value of this process.
 impl<T: Default> Default for PerProcess<T> {
     fn default() -> PerProcess<T> {
         let forked = AtomicPtr::new(ptr::null_mut());
@@ -45,27 +48,28 @@ impl<T: Default> Default for PerProcess<T> {
 }
 
 impl<T> PerProcess<T> {
-    /// One that no process has made, for a `static`: whoever asks is as a forked child, and nobody gets `unused`.
+    /// Returns one that no process has created, for a `static`: every process that calls `get` is
+    /// treated as a forked child, and none gets `unused`.
     pub const fn of_nobody(unused: T) -> PerProcess<T> {
         PerProcess { mark: NOBODY, value: unused, forked: AtomicPtr::new(ptr::null_mut()) }
     }
 }
 
 impl<T: Default> PerProcess<T> {
-    /// The value of this process.
+    /// Returns the value of this process.
     #[inline]
     pub fn get(&self) -> &T {
         let mark = process_mark();
         if self.mark == mark { &self.value } else { self.get_forked(mark) }
     }
 
-    /// The value of this process, which was forked and may not have one yet.
+    /// Returns the value of this process, which was forked and may not have one yet.
     #[cold]
     fn get_forked(&self, mark: u64) -> &T {
         let mut newest = self.forked.load(Ordering::Acquire);
-        // SAFETY: what is in the list is a node, and lives as long as `self`.
+        // SAFETY: a pointer in the list is null, or to a node that lives as long as `self`.
         let known = unsafe { newest.as_ref() };
-        // Its own, if there is one, is before those of its ancestors.
+        // The process's own value, if there is one, is before those of its ancestors.
         if let Some(known) = known.filter(|known| known.mark == mark) {
             return &known.value;
         }
@@ -73,9 +77,10 @@ impl<T: Default> PerProcess<T> {
         loop {
             // SAFETY: as above.
             let known = unsafe { newest.as_ref() };
-            // Another thread may have been faster.
+            // Another thread may have published one meanwhile.
             if let Some(known) = known.filter(|known| known.mark == mark) {
-                // SAFETY: it was made by a `Box`, and nobody else knows of it: it was not published.
+                // SAFETY: it was made by a `Box`. It was not published, so no other thread has a
+                // pointer to it.
                 drop(unsafe { Box::from_raw(new) });
                 return &known.value;
             }
@@ -84,7 +89,7 @@ impl<T: Default> PerProcess<T> {
                 Ok(_) => return unsafe { &(*new).value },
                 Err(newer) => {
                     newest = newer;
-                    // SAFETY: as above; nobody else reads or writes it.
+                    // SAFETY: as above; no other thread reads or writes it.
                     unsafe { (*new).older = newer };
                 }
             }
@@ -96,7 +101,8 @@ impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let mut next = *self.forked.get_mut();
         while !next.is_null() {
-            // SAFETY: each node was made by a `Box`, is in the list once, and nobody borrows from a list that is dropped.
+            // SAFETY: each node was made by a `Box` and is in the list once. A list that is dropped
+            // is not borrowed.
             let node = unsafe { Box::from_raw(next) };
             next = node.older;
         }

@@ -1,23 +1,25 @@
-//! How long the clock by which messages are ordered stands still at a time.
+//! The resolution of the clock by which messages are ordered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::now;
 
-/// Steps up to this many nanoseconds are shorter than what it takes to send a message and then another one elsewhere.
+/// The number of nanoseconds up to which a step does not matter: it is shorter than the time that
+/// it takes to send a message and then another one elsewhere.
 const NEGLIGIBLE: u64 = 200;
 
-/// How many steps are looked at: the process may not run all the time.
+/// The number of steps that are measured: the process may not run all the time.
 const STEPS: u32 = 8;
 
-/// How often the clock is read at most.
+/// The maximum number of times that the clock is read.
 const MAX_READS: u32 = 1_000_000;
 
-/// It has not been found out.
+/// The tick has not been measured.
 const UNKNOWN: u64 = u64::MAX;
 
-/// For how many nanoseconds [`now`] may stand still, so that two messages of which one was sent after the other have the same time.
-/// Zero if that does not matter. It is found out once.
+/// Returns the number of nanoseconds for which [`now`] may return the same time. Then two messages
+/// have the same time although one was sent after the other. Zero if that does not matter. It is
+/// measured once.
 #[inline]
 pub fn clock_tick() -> u64 {
     static TICK: AtomicU64 = AtomicU64::new(UNKNOWN);

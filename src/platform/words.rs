@@ -8,15 +8,16 @@
 //! The fences order copies: after a [`read`] has seen any byte of a [`write`], later reads see all
 //! writes before that one.
 
-// From there, so that `tests/words_loom.rs` can give it others.
+// Imported from `super`, so that `tests/words_loom.rs` can substitute others.
 use super::atomic::{AtomicUsize, Ordering, fence};
 
 /// The bytes of a word. Relaxed loads of this size work on read-only memory, too
 /// (`std::sync::atomic`).
 pub(super) const WORD_BYTES: usize = size_of::<usize>();
 
-/// How often a write of a part of a word is tried again because another writer changed the word.
-/// Then the other writer's bytes may be lost: a hostile writer must not delay this one for ever.
+/// The number of times that a write of a part of a word is tried again because another writer
+/// changed the word. Then the other writer's bytes may be lost: a hostile writer must not delay
+/// this one for ever.
 const MAX_TRIES: usize = 64;
 
 /// The number of words that hold `len` bytes, or `None` if all their bytes exceed a `usize`.
@@ -75,8 +76,8 @@ pub(super) fn write(words: &[AtomicUsize], offset: usize, bytes: &[u8]) {
     }
 }
 
-/// How many of `len` bytes, the first at byte `start` of a word, belong to that word. None if they
-/// begin with it.
+/// Returns how many of `len` bytes, the first at byte `start` of a word, belong to that word. Zero
+/// if `start` is zero.
 fn head_len(start: usize, len: usize) -> usize {
     if start == 0 { 0 } else { len.min(WORD_BYTES - start) }
 }

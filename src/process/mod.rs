@@ -300,7 +300,7 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
         let outcome = outcome.ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the child has not called `strait::process::parent` in time, and was killed",
+                "the child did not call `strait::process::parent` in time, and was killed",
             )
         })?;
         Ok((connected(child, outcome)?, to_child, from_child))
@@ -330,7 +330,7 @@ fn never_called(ended: io::Result<Option<ExitStatus>>) -> io::Error {
         }
         Ok(None) => String::from("the child closed its channel to this process, and was killed"),
         Err(error) => format!(
-            "the child ended without calling `strait::process::parent`, and how is not known: {error}"
+            "the child ended without calling `strait::process::parent`, and its exit status is unknown: {error}"
         ),
     };
     io::Error::new(io::ErrorKind::ConnectionAborted, what)
@@ -397,7 +397,7 @@ where
         })?;
     IpcSender::from(call).send(()).map_err(|error| match error {
         IpcError::Disconnected => {
-            aborted("the process that started this one does not wait for it any more")
+            aborted("the process that started this process no longer waits for it")
         }
         error => error.into(),
     })?;

@@ -260,7 +260,7 @@ fn survives_on<T: Serialize + DeserializeOwned>(
     stack: usize,
     bomb: impl Fn(usize) -> Vec<u8> + Sync,
 ) {
-    const WHY: &str = "than the stack of this thread has room for";
+    const WHY: &str = "too deeply for the stack of this thread";
 
     thread::scope(|scope| {
         let small = thread::Builder::new().stack_size(stack).spawn_scoped(scope, || {

@@ -52,7 +52,7 @@ fn of_many_handles_say_so_and_give_receivers_back() {
     let memory = IpcSharedMemory::try_from_byte(1, 1).unwrap();
     let mut value = (receiver, vec![memory; MAX_MESSAGE_ATTACHMENTS]);
     let text = refused(carrier.send_ref(&value));
-    assert_eq!(text, "the message has 65537 handles, and may have 65536");
+    assert_eq!(text, "the message has 65537 handles, more than the maximum of 65536");
     kept.send(1).unwrap();
     assert_eq!(value.0.recv().unwrap(), 1);
     value.1.truncate(1);
@@ -80,7 +80,7 @@ fn are_in_words() {
     let _watchdog = harness::watchdog();
     let (sender, _receiver) = ipc::channel::<Odd>().unwrap();
     assert_eq!(refused(sender.send(Odd(true))), "it is odd");
-    let text = "a sequence or map does not know how many elements it has";
+    let text = "the length of a sequence or map is unknown";
     assert_eq!(refused(sender.send(Odd(false))), text);
 
     fn not_decoded<T: DeserializeOwned>(bytes: &[u8]) -> String {
@@ -104,10 +104,10 @@ fn are_in_words() {
     let text = "the sequences and maps have over 1048576 elements more than the message has bytes";
     assert_eq!(not_decoded::<Vec<u8>>(&[0xff; 100]), text);
     assert_eq!(not_decoded::<Vec<i8>>(&[0xff; 100]), text);
-    assert_eq!(not_decoded::<bool>(&[2]), "a truth value is 2, which is neither 0 nor 1");
-    assert_eq!(not_decoded::<char>(&[0xff; 4]), "a character is not in UTF-8");
+    assert_eq!(not_decoded::<bool>(&[2]), "a `bool` is encoded as 2, which is neither 0 nor 1");
+    assert_eq!(not_decoded::<char>(&[0xff; 4]), "a `char` is not valid UTF-8");
     assert_eq!(not_decoded::<Option<u8>>(&[3, 0]), "Option<T> has no variant 3");
-    let text = "the type has to be told what is in a message, which messages do not say";
+    let text = "the type requires a self-describing format, which that of messages is not";
     assert_eq!(not_decoded::<serde::de::IgnoredAny>(&[]), text);
     let text = "invalid value: integer `99`, expected variant index 0 <= i < 19";
     assert_eq!(not_decoded::<Rich>(&[99, 0, 0, 0]), text);

@@ -176,7 +176,7 @@ fn what_came_too_late_is_an_error_as_others() {
     let late = sender.send_timeout(1, Duration::ZERO);
     assert_eq!(late, Err(Timeout(1)));
     assert_eq!(format!("{late:?}"), "Err(Timeout(..))");
-    assert_eq!(late.unwrap_err().to_string(), "there was no room in the channel in time");
+    assert_eq!(late.unwrap_err().to_string(), "the channel had no room in time");
     drop(receiver);
     let gone: ours::SendTimeoutError<u8> = sender.send(2).unwrap_err().into();
     assert_eq!(gone, Disconnected(2));

@@ -1,4 +1,5 @@
-//! What Linux has: no new privileges, resource limits, Landlock, seccomp. None of it needs a privilege.
+//! The measures on Linux: no new privileges, resource limits, Landlock, seccomp. None of them needs
+//! a privilege.
 
 use std::error::Error;
 
@@ -10,24 +11,24 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 
 use super::{Measure, seccomp};
 
-/// What this was tested with. The crate leaves out what the kernel lacks.
+/// The ABI that this was tested with. The crate leaves out what the kernel lacks.
 const LANDLOCK_ABI: ABI = ABI::V6;
 
 /// The limits of a worker.
 const LIMITS: [(Resource, u64); 5] = [
-    // No core dump: there may be private text in it.
+    // No core dump: it may have private text in it.
     (Resource::Core, 0),
-    // No file may grow by its hand.
+    // The worker cannot make a file grow.
     (Resource::Fsize, 0),
-    // It works with seven. Handles in messages that nobody has received yet count, too, for all processes of the user.
+    // The worker needs seven. Handles in flight count, too, for all processes of the user.
     (Resource::Nofile, 64),
-    // No process and no thread.
+    // No new process and no new thread.
     (Resource::Nproc, 0),
-    // The tables of one file are given away long before they are so large.
+    // A worker sends its tables to the parent long before they are so large.
     (Resource::As, 1 << 30),
 ];
 
-/// Applies all that there is. The order matters: seccomp forbids the system calls that the others need.
+/// Applies all measures. The order matters: seccomp forbids system calls that the others need.
 pub(crate) fn confine() -> Vec<Measure> {
     vec![
         Measure::new("no_new_privs", no_new_privileges()),
@@ -43,7 +44,7 @@ fn no_new_privileges() -> Result<String, Box<dyn Error>> {
     Ok(String::from("on"))
 }
 
-/// A worker that hangs would not notice that it has lost its parent.
+/// A worker that hangs would not notice that its parent has ended.
 fn die_with_the_parent() -> Result<String, Box<dyn Error>> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(String::from("SIGKILL"))
@@ -56,8 +57,8 @@ fn limit_resources() -> Result<String, Box<dyn Error>> {
     Ok(String::from("core, file size, open files, processes, address space"))
 }
 
-/// Handles every right there is and grants none. Files that are open already stay open, and so do those that come in
-/// messages: that is how a worker gets to read anything at all.
+/// Handles every right of the ABI and grants none. Files that are already open stay usable, and so
+/// do files that are received in messages. This is how a worker can read files.
 fn restrict_files_and_network() -> Result<String, Box<dyn Error>> {
     let restrict = || -> Result<_, RulesetError> {
         Ruleset::default()
@@ -70,7 +71,7 @@ fn restrict_files_and_network() -> Result<String, Box<dyn Error>> {
     let status = restrict()?;
     let abi = match status.landlock {
         LandlockStatus::NotImplemented => return Err("not built into this kernel".into()),
-        LandlockStatus::NotEnabled => return Err("switched off in this kernel".into()),
+        LandlockStatus::NotEnabled => return Err("disabled in this kernel".into()),
         LandlockStatus::Available { effective_abi, .. } => effective_abi,
     };
     match status.ruleset {

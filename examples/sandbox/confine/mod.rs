@@ -1,6 +1,7 @@
-//! Takes from a worker everything it doesn't need to count words, before it sees any.
+//! Takes all rights from a worker that it does not need to count words, before it receives a file.
 //!
-//! Each measure is applied on its own; what an operating system or a kernel doesn't have is reported, not hidden.
+//! Each measure is applied on its own. Measures that the operating system or the kernel does not
+//! have are reported, not hidden.
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -18,12 +19,12 @@ pub(crate) use linux::confine;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use unsupported::confine;
 
-/// One measure, and what became of it.
+/// One measure, and its outcome.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measure {
-    /// What it is called.
+    /// The name of the measure.
     pub(crate) name: String,
-    /// What it does here, or why it does nothing.
+    /// What the measure does here, or why it does nothing.
     pub(crate) outcome: Result<String, String>,
 }
 
@@ -34,7 +35,7 @@ impl Measure {
     }
 }
 
-/// Whether something keeps a worker from opening files. Limits alone don't.
+/// Returns whether a measure prevents a worker from opening files. Limits alone do not.
 pub(crate) fn is_locked_up(measures: &[Measure]) -> bool {
     let locks = |measure: &Measure| matches!(&*measure.name, "Landlock" | "seccomp");
     measures.iter().any(|measure| locks(measure) && measure.outcome.is_ok())

@@ -1,11 +1,13 @@
-//! The system calls a worker may make: receive, send, wait, read, allocate, exit. All others fail with `EPERM`.
+//! The system calls that a worker may make: receive, send, wait, read, allocate, exit. All others
+//! fail with `EPERM`.
 //!
-//! They fail and don't kill because the C library of another system may try a call that this list doesn't know, and do
-//! without it. For the worker's prisoner it makes no difference.
+//! They fail and do not kill the worker, because the C library of another system may try a call
+//! that is not in this list, and continue without it. For code that has taken over the worker it
+//! makes no difference.
 
 use std::error::Error;
 
-/// Installs the filter and says how many system calls are left.
+/// Installs the filter and returns how many system calls are left.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 pub(super) fn restrict_system_calls() -> Result<String, Box<dyn Error>> {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -19,12 +21,12 @@ pub(super) fn restrict_system_calls() -> Result<String, Box<dyn Error>> {
         std::env::consts::ARCH.try_into()?,
     )?;
     let program: BpfProgram = filter.try_into()?;
-    // For all threads: a thread that a library started before this would be a way out.
+    // For all threads: a thread that a library started before this would not be confined.
     seccompiler::apply_filter_all_threads(&program)?;
     Ok(format!("{count} system calls left"))
 }
 
-/// Reports that there is no filter for this processor.
+/// Fails: there is no filter for this processor.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 pub(super) fn restrict_system_calls() -> Result<String, Box<dyn Error>> {
     Err("the crate makes no filters for this processor".into())
@@ -39,9 +41,10 @@ mod filter {
     use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
     use seccompiler::{BackendError, SeccompCondition, SeccompRule};
 
-    /// Allowed with any arguments. On their own they reach nothing that the worker doesn't hold already.
+    /// Allowed with any arguments. On their own they reach nothing that the worker does not have
+    /// already.
     const ALLOWED: &[libc::c_long] = &[
-        // Channels, and checks on what came through them.
+        // Channels, and checks of what was received from them.
         libc::SYS_recvmsg,
         libc::SYS_sendmsg,
         libc::SYS_ppoll,
@@ -49,7 +52,7 @@ mod filter {
         libc::SYS_fstat,
         libc::SYS_fstatfs,
         libc::SYS_close,
-        // Files that were given to it.
+        // Files that were received.
         libc::SYS_read,
         libc::SYS_lseek,
         // Memory.
@@ -58,14 +61,14 @@ mod filter {
         libc::SYS_munmap,
         libc::SYS_madvise,
         libc::SYS_mincore,
-        // What a sender shares and this process does not map.
+        // Memory that a sender shares and this process does not map.
         libc::SYS_pread64,
         // Time, locks, random seeds for hash tables.
         libc::SYS_clock_gettime,
         libc::SYS_futex,
         libc::SYS_sched_yield,
         libc::SYS_getrandom,
-        // Dying in good order.
+        // An orderly exit.
         libc::SYS_rt_sigaction,
         libc::SYS_rt_sigprocmask,
         libc::SYS_rt_sigreturn,
@@ -80,7 +83,7 @@ mod filter {
     pub(super) fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         let mut rules = BTreeMap::new();
         for &call in ALLOWED {
-            // A call without rules is allowed whatever its arguments are.
+            // A call without rules is allowed with any arguments.
             rules.insert(call, Vec::new());
         }
 
@@ -94,14 +97,14 @@ mod filter {
             let value = value.unsigned_abs().into();
             SeccompRule::new(vec![SeccompCondition::new(argument, Dword, Eq, value)?])
         };
-        // Questions about a descriptor, and a duplicate of it.
+        // Queries of a file descriptor, and a duplicate of it.
         let mut commands = Vec::new();
         for command in [libc::F_GETFD, libc::F_GETFL, libc::F_GET_SEALS, libc::F_DUPFD_CLOEXEC] {
             commands.push(only(1, command)?);
         }
         rules.insert(libc::SYS_fcntl, commands);
 
-        // `abort` sends itself a signal. Nobody else.
+        // `abort` sends a signal to this process. No other process can get one.
         let myself = process::id().into();
         let suicide = SeccompRule::new(vec![SeccompCondition::new(0, Qword, Eq, myself)?])?;
         rules.insert(libc::SYS_tgkill, vec![suicide]);

@@ -140,7 +140,7 @@ impl<M: Memory> Consumer<M> {
         if !is_sound {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "no ring can have been left like this",
+                "the saved state of a ring is invalid",
             ));
         }
         let is_complete = |partial: &&Partial| partial.missing() == 0;

@@ -31,12 +31,12 @@ pub enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::Tail => "its end cannot be where it is said to be",
+            Why::Tail => "the position of its tail is impossible",
             Why::Record(kind) => return write!(f, "a record has the unknown kind {kind}"),
             Why::Length => "a record has an impossible length",
             Why::Fragment => "a fragment does not fit into its message",
-            Why::Jump => "it goes on where it cannot",
-            Why::Memory => "it goes on where no memory can be had",
+            Why::Jump => "a jump leads to an impossible segment",
+            Why::Memory => "a jump leads to a segment without memory that this process can map",
             Why::TooLarge => "a message exceeds the limits",
             Why::NoMemory => "there is no memory for a message",
         })
@@ -45,7 +45,7 @@ impl fmt::Display for Why {
 
 impl fmt::Display for Poisoned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a ring is given up: {}", self.0)
+        write!(f, "the receiver abandoned a ring: {}", self.0)
     }
 }
 

@@ -116,7 +116,7 @@ impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TableError::Length => {
-                "the endpoint table of a message has not the length that it announces"
+                "the endpoint table of a message does not have the length that it announces"
             }
             TableError::Kind(kind) => {
                 return write!(
@@ -125,18 +125,18 @@ impl fmt::Display for TableError {
                 );
             }
             TableError::Foreign(_) => {
-                "a message carries an endpoint of a channel that speaks otherwise"
+                "a message has an endpoint of a channel with another protocol version or codec"
             }
             TableError::Counts => {
-                "the endpoint table of a message does not fit the handles that came with it"
+                "the endpoint table of a message does not match the handles of the message"
             }
             TableError::TooMany => {
-                "a message exceeds the limits: it carries too many endpoints, memories and handles"
+                "a message exceeds the limits: it has too many endpoints, shared memories and handles"
             }
             TableError::TooManyOf(kind) => {
                 return write!(
                     f,
-                    "a message exceeds the limits: it carries too many {}",
+                    "a message exceeds the limits: it has too many {}",
                     kind.plural()
                 );
             }

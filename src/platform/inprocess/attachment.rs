@@ -147,7 +147,7 @@ impl Attachment {
     pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
         match self {
             Attachment::Taker(taker) => Ok(taker),
-            _ => Err(wrong_kind("place for permits")),
+            _ => Err(wrong_kind("semaphore of permits")),
         }
     }
 
@@ -160,7 +160,7 @@ impl Attachment {
     pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
         match (attachments.pop(), attachments.pop()) {
             (Some(Attachment::Issuer(issuer)), None) => Ok(issuer),
-            _ => Err(wrong_kind("place for permits")),
+            _ => Err(wrong_kind("semaphore of permits")),
         }
     }
 
@@ -174,5 +174,5 @@ impl Attachment {
 }
 
 fn wrong_kind(expected: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the object received is not a {expected}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the received object is not a {expected}"))
 }

@@ -18,5 +18,5 @@ pub fn inherited() -> io::Result<PacketReceiver> {
 }
 
 fn stays_here() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "here channels do not leave the process")
+    io::Error::new(io::ErrorKind::Unsupported, "channels do not leave the process on this platform")
 }

@@ -62,7 +62,7 @@ impl Listener {
         match names().entry(name.clone()) {
             Entry::Vacant(place) => place.insert(Arc::new(producer)),
             Entry::Occupied(_) => {
-                let error = format!("a server has the name already: {name}");
+                let error = format!("a server already has the name: {name}");
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, error));
             }
         };

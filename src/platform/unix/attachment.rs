@@ -209,7 +209,7 @@ impl Attachment {
     pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
         match (attachments.pop(), attachments.pop()) {
             (Some(place), None) => place_for_permits(place.0).map(PermitIssuer::from),
-            _ => Err(wrong_kind("place for permits")),
+            _ => Err(wrong_kind("semaphore of permits")),
         }
     }
 
@@ -255,10 +255,10 @@ fn place_for_permits(object: Object) -> io::Result<OwnedFd> {
     match object {
         Object::Received(fd) if permits::is_place(fd.as_fd()) => Ok(fd.accept()),
         Object::Descriptor(fd) => Ok(fd),
-        _ => Err(wrong_kind("place for permits")),
+        _ => Err(wrong_kind("semaphore of permits")),
     }
 }
 
 fn wrong_kind(expected: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the handle received is not a {expected}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the received handle is not a {expected}"))
 }

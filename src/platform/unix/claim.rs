@@ -73,7 +73,7 @@ fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
         Ok(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                format!("{} is not a socket, and is left alone", path.display()),
+                format!("{} exists, is not a socket, and is not replaced", path.display()),
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -95,7 +95,7 @@ fn make_way(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
 
 fn in_use(path: &Path) -> io::Error {
     let path = path.display();
-    io::Error::new(io::ErrorKind::AddrInUse, format!("a server has the name already: {path}"))
+    io::Error::new(io::ErrorKind::AddrInUse, format!("a server already has the name: {path}"))
 }
 
 /// The lock that belongs to a path.
@@ -132,7 +132,7 @@ impl Lock {
                 let path = path.display();
                 return Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
-                    format!("{path} is not a lock, and is left alone"),
+                    format!("{path} exists, is not a lock, and is not replaced"),
                 ));
             }
             return Ok(Lock { path, file, process: process_mark() });

@@ -134,13 +134,13 @@ fn about(directory: &Path, error: &io::Error) -> io::Error {
 fn is_private(directory: &Path, user: u32) -> io::Result<()> {
     let there = fs::symlink_metadata(directory)?;
     let problem = if !there.is_dir() {
-        "it is not a directory"
+        "the path is not a directory"
     } else if there.uid() != user {
-        "it is another user's directory"
+        "the directory belongs to another user"
     } else if there.mode() & 0o077 != 0 {
-        "others may enter the directory"
+        "other users may enter the directory"
     } else if is_ambiguous(user) && !may_change_mode(directory) {
-        "it may be another user's directory, which this user namespace does not tell"
+        "the directory may belong to another user: this user namespace does not tell them apart"
     } else {
         return Ok(());
     };

@@ -137,7 +137,8 @@ impl Passing<'_> {
         let spawned = catch_unwind(AssertUnwindSafe(|| command.spawn()));
         drop(reset);
         let child = spawned.unwrap_or_else(|_| {
-            let lost = "the process did not start, and why is not known because SIGCHLD is ignored";
+            let lost =
+                "the process did not start, and the reason is unknown because SIGCHLD is ignored";
             Err(io::Error::other(lost))
         })?;
         match self.report.get() {
@@ -278,7 +279,12 @@ pub fn inherited() -> io::Result<PacketReceiver> {
     let bequest = match find() {
         Ok(bequest) if !IS_TAKEN.swap(true, Ordering::Relaxed) => bequest,
         Err(error) if !IS_TAKEN.load(Ordering::Relaxed) => return Err(error),
-        _ => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was called before")),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "`strait::process::parent` was already called",
+            ));
+        }
     };
     #[expect(clippy::disallowed_methods, reason = "it comes out of the environment")]
     // SAFETY: it is open, and the socket that `spawn_with` made for this process. It was not taken
@@ -299,8 +305,8 @@ fn find() -> io::Result<Bequest> {
     let bequest = bequest.ok_or_else(|| missing("STRAIT_PARENT does not name a channel"))?;
     if !bequest.is_here() {
         return Err(missing(
-            "this process does not have the channel that STRAIT_PARENT names: the variable is an ancestor's, or what started \
-             this process has closed the channel",
+            "this process does not have the channel that STRAIT_PARENT names: the variable was inherited from \
+             an ancestor, or the program that started this process closed the channel",
         ));
     }
     Ok(bequest)

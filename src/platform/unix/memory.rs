@@ -263,14 +263,14 @@ const LARGEST_WORD: usize = 8;
 
 /// Checks the length that a peer claims.
 fn check_len(len: u64) -> io::Result<usize> {
-    usize::try_from(len).ok().filter(|&len| len > 0).ok_or_else(|| refuse("bad length"))
+    usize::try_from(len).ok().filter(|&len| len > 0).ok_or_else(|| refuse("invalid length"))
 }
 
 /// Makes sure that a file that a peer sent is memory that never becomes shorter, and holds the
 /// words of `len` bytes. Returns `len` and the bytes of these words.
 fn check_written(fd: BorrowedFd<'_>, len: u64) -> io::Result<(usize, usize)> {
     let len = check_len(len)?;
-    let bytes = whole_words(len).ok_or_else(|| refuse("bad length"))?;
+    let bytes = whole_words(len).ok_or_else(|| refuse("invalid length"))?;
     check_file(fd)?;
     check_length(fd, bytes as u64)?;
     Ok((len, bytes))

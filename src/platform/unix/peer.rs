@@ -108,7 +108,7 @@ pub fn peer_process(socket: impl AsFd) -> io::Result<OwnedFd> {
         match error.raw_os_error() {
             Some(libc::ENOPROTOOPT) => io::Error::new(
                 io::ErrorKind::Unsupported,
-                "this kernel has no descriptors for the processes at the other end of a socket",
+                "this kernel has no file descriptors for the peer processes of sockets",
             ),
             _ => error,
         }

@@ -82,10 +82,7 @@ impl Listener {
     /// Binds this name and listens on it. Fails if another listener has it.
     pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
         Listener::try_bind_to(name).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot make a server of the name {name}: {error}"),
-            )
+            io::Error::new(error.kind(), format!("cannot create the server {name}: {error}"))
         })
     }
 
@@ -209,7 +206,7 @@ pub fn unique_id() -> io::Result<Uuid> {
 /// Connects to the listener of that name, which [`Listener::bind`] has made.
 pub(super) fn connect(name: &str) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(name).map_err(|errno| {
-        io::Error::new(io::Error::from(errno).kind(), format!("not the name of a server: {name:?}"))
+        io::Error::new(io::Error::from(errno).kind(), format!("invalid server name: {name:?}"))
     })?;
     connect_at(&address, Wait::Forever)
         .map_err(|error| cannot_connect(&format!("{name:?}"), &error))
@@ -244,11 +241,11 @@ fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if !wait.is_over() => {}
             Err(Errno::AGAIN) => {
-                let error = "too many others are waiting to be accepted";
+                let error = "the server's backlog is full";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, error));
             }
             Err(Errno::PROTOTYPE) => {
-                let error = "it is a socket of another kind";
+                let error = "the name belongs to a socket of another type";
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
             }
             Err(errno) => return Err(errno.into()),
@@ -285,7 +282,7 @@ fn address_of(
         let path = path.display();
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{path} cannot be a socket's address: {}", io::Error::from(errno)),
+            format!("{path} is not a valid socket address: {}", io::Error::from(errno)),
         )
     })?;
     Ok((address, Some(path)))

@@ -69,7 +69,7 @@ impl Spool {
         let is_whole = rustix::fs::fstat(file.as_fd())
             .map_or(true, |status| len <= status.st_blocks as u64 * BLOCK_BYTES);
         if !sealed || !is_whole {
-            let text = "what comes with a receiver is not sealed or not whole";
+            let text = "the spool of a moved receiver is not sealed, or has holes";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(Spool { file: file.accept(), len, position: 0 })
