@@ -5,7 +5,6 @@
 //! lock, so that a ring has one writer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use std::{hint, io, mem, thread};
 
 use super::frame::{Head, Kind};
@@ -31,12 +30,9 @@ const PATIENCE_NANOS: u64 = 50_000;
 /// slower than new memory.
 const PATIENCE_NANOS_PER_BYTE: u64 = 1;
 
-/// How often a sender tries to wake a receiver for which the kernel has no memory, ...
-const WAKE_ATTEMPTS: u32 = 6;
-
-/// ... and for how long it sleeps after the first attempt; twice as long after each further one:
-/// 31 ms in all.
-const WAKE_PAUSE: Duration = Duration::from_millis(1);
+/// How often a sender tries to wake a receiver while the kernel has no memory for it. After that the
+/// receiver checks its rings when they have been idle (`ChannelOptions::keep_memory`).
+const WAKE_ATTEMPTS: u32 = 4;
 
 /// Up to this size a ring grows at once, and stays as large, so that memory that is in the cache is
 /// used again.
@@ -486,20 +482,16 @@ impl Link {
     #[cold]
     fn wake(&mut self, packets: &PacketSender) -> Result<(), Unsent> {
         let head = Head::new(Kind::Bell, 0, 0);
-        let mut pause = WAKE_PAUSE;
         for attempt in 1..=WAKE_ATTEMPTS {
             let sent = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
             self.owes_bell = false;
             match sent {
-                // If the socket is full, there is something in it to wake up for.
+                // If the socket is full, it has something in it to wake up for.
                 Ok(()) | Err((SendError::Full, _)) => break,
                 Err((SendError::Closed, _)) => return Err(Unsent::Gone),
-                // The kernel has no memory for now. The message counts as sent, and no other
-                // message may follow it.
-                Err(_) if attempt < WAKE_ATTEMPTS => {
-                    thread::sleep(pause);
-                    pause *= 2;
-                }
+                // The message counts as sent, and no other message may follow it. `send` must not
+                // block for a wake-up.
+                Err(_) if attempt < WAKE_ATTEMPTS => thread::yield_now(),
                 // The wake-up is sent with the next message.
                 Err(_) => self.owes_bell = true,
             }
