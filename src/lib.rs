@@ -118,13 +118,14 @@
 //! - [`ipc::channel`] carries values of types that serde can encode, and [`ipc::bytes_channel`]
 //!   carries bytes. Both are unbounded.
 //! - [`ipc::sync_channel`] is bounded, for backpressure: while it is full, `send` blocks, in all
-//!   processes. With bound 0 (a rendezvous) each message goes to a receiver that is waiting for
-//!   one at that moment.
+//!   processes. With bound 0 (a rendezvous) a message is sent only while the receiver waits for
+//!   one.
 //! - [`mpsc::channel`] and [`mpsc::sync_channel`] are the same with the names and errors of
 //!   `std::sync::mpsc`. They stay in the memory of their process until an endpoint leaves it.
 //!   Making one takes a fraction of a microsecond, and no handle.
-//! - A channel of `ipc` does the same with [an option](ipc::ChannelOptions::lazy). Otherwise it
-//!   is an object of the operating system from the start, which a forked child inherits.
+//! - A channel of `ipc` begins in the memory of its process, too, with [an
+//!   option](ipc::ChannelOptions::lazy). Otherwise it is an object of the operating system from
+//!   the start, which a forked child inherits.
 //! - [`IpcSharedMemory`](ipc::IpcSharedMemory) is for data that is too large to be copied.
 //! - [`SharedMemoryWriter`](ipc::SharedMemoryWriter) is for data that one process changes while
 //!   others read it: frames, counters, tables.
@@ -213,7 +214,7 @@
 //! | `send`, unbounded | does not block, with [two exceptions](ipc::IpcSender#blocking): messages with handles, and channels without shared memory | [10 s](ipc::SEND_PATIENCE), then an error | `try_send`, and sleeping or yielding while the channel is full |
 //! | `send`, bounded | there is room | | the same |
 //! | `send_timeout`, `send_deadline` | as `send` | the timeout | the same |
-//! | `select` of a set | a member has something | | a stream for each receiver, or the descriptor of the set and `try_select` |
+//! | `select` of a receiver set | a member has something | | a stream for each receiver, or the descriptor of the set and `try_select` |
 //! | `try_select_timeout` | the same | the timeout | the same |
 //! | `accept`, `incoming` of an [`IpcServer`](ipc::IpcServer) | a client connects | | the server as a stream |
 //! | `accept` of an [`IpcOneShotServer`](ipc::IpcOneShotServer) | the first message arrives | | a blocking thread of the runtime, or an `IpcServer` |
@@ -225,9 +226,9 @@
 //! | [`shutdown`](router::RouterProxy::shutdown) of a router, and dropping it | its callback returns | | a blocking thread |
 //! | dropping [handles](handle) from a peer, or a receiver with them in its messages | the file is closed | up to the peer (FUSE, `SO_LINGER`) | a blocking thread |
 //!
-//! `try_recv`, `try_iter`, `try_send`, `try_select`, `try_accept`, `try_wait`, `is_closed` and
-//! [`process::parent`] do not block; `try_recv`, `try_iter` and `try_select` wait for up to 10 ms
-//! for a sender of a rendezvous that has announced itself. Encoding and decoding take processor
+//! `try_send`, `try_accept`, `try_wait`, `is_closed` and [`process::parent`] do not block. Nor do
+//! `try_recv`, `try_iter` and `try_select`, except in a rendezvous: if a sender wants to send, they
+//! block until its message arrives, for up to 10 ms. Encoding and decoding take processor
 //! time, in proportion to the message.
 //!
 //! # Costs
@@ -237,13 +238,13 @@
 //! | what | descriptors | memory |
 //! |---|---|---|
 //! | a channel of [`mpsc`], or a [lazy](ipc::ChannelOptions::lazy) one, that stays in its process | none | |
-//! | an endpoint of another channel | 1 | about 1 KiB, and 7 KiB in the kernel for both |
+//! | an endpoint of any other channel | 1 | about 1 KiB, and 7 KiB in the kernel for both |
 //! | ... bounded | 2 | the same |
 //! | shared memory of a busy channel, for each sending process | 1 more on both sides | 70 KiB to 1 MiB, more for messages that have not been received |
 //! | a clone of a sender, or a sender that is received again | none | |
 //! | a receiver whose descriptor is polled | 2 more | |
 //! | an [`IpcReceiverSet`](ipc::IpcReceiverSet) | 1, and 1 more if it is polled | |
-//! | a member of a set, a route, a stream | none besides those of the receiver | |
+//! | a member of a receiver set, a route, a stream | none besides those of the receiver | |
 //! | a router; all streams of a process together | 2 each, and a thread | |
 //! | an [`IpcServer`](ipc::IpcServer) | 3, and 1 for the lock of a name in the file system | |
 //! | a client of a server | 2 in the server, 2 in the client | as two channels |
@@ -345,8 +346,8 @@
 //!   of std's channel does. Where that is not possible, `send` returns within [ten
 //!   seconds](ipc::SEND_PATIENCE); see below.
 //! - **Bounds.** With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait to be
-//!   received, from all processes together. Senders that die, or take a permit and do not send,
-//!   delay the other senders for about a second at most.
+//!   received, from all processes together. Each message takes a permit. Senders that die, or take
+//!   a permit and do not send, delay the other senders for about a second at most.
 //! - **Fairness.** A receiver set serves its members in turn, however much some of them send. It
 //!   keeps its deadline under a flood.
 //! - **Servers.** A name belongs to one server at a time, and the name of a killed server to the
@@ -373,18 +374,18 @@
 //!   taken for dead, exceeds the bound.
 //! - A message has at most [1 GiB](ipc::MAX_MESSAGE_BYTES) and [65,536
 //!   handles](ipc::MAX_MESSAGE_ATTACHMENTS). Values may be nested 128 structs and enums deep, and
-//!   256 sequences, maps, tuples and options. A thread without enough stack for that refuses
-//!   deeper values (Linux; elsewhere its stack overflows). Without optimisation, a thread's usual
-//!   2 MiB are too few to receive values nested that deep. That concerns types that themselves
-//!   have much more than half a KiB.
+//!   256 sequences, maps, tuples and options. A thread whose stack is too
+//!   small for a value refuses it (Linux; elsewhere its stack overflows). In a build without
+//!   optimisation, a thread's usual 2 MiB are too few to receive values of these depths, if their
+//!   types have much more than half a KiB.
 //! - All sequences and maps of a message together have at most 1,048,576 elements more than the
 //!   message has bytes: a longer `Vec<()>` is not sent. At most 65,536 elements that have no
 //!   bytes but take up memory, such as structs with only skipped fields, are received.
 //! - A receiver keeps at most 1 GiB of incomplete messages ([less](ipc::Limits), if it is told
-//!   so). All receivers of a process together keep three in four of the handles that it may have
-//!   in such messages. A sender that was killed in the middle of a message with more than 253
-//!   handles leaves some of them in the receiver's process. They stay until other messages need
-//!   the room or the receiver is dropped.
+//!   so). Such messages of all receivers of a process together have at most three quarters of the
+//!   handles that the process may have. A sender that was killed in the middle of a message with
+//!   more than 253 handles leaves some of them in the receiver's process. They stay until other
+//!   messages need the room or the receiver is dropped.
 //! - While its process has no descriptor left, a receiver takes in the bursts of different
 //!   senders one after the other. Then only the order of each sender is kept.
 //! - If a sandbox forbids `fcntl` with `F_GET_SEALS`, the receiver cannot receive messages that
@@ -395,7 +396,7 @@
 //! - The receivers in one message can have 4 GiB and 16 million undelivered messages; where a
 //!   sandbox forbids `memfd_create`, 1 MiB. With more, `send` returns an error, and the receivers
 //!   stay.
-//! - The operating system closes handles, and then asks the file system, which a peer can serve
+//! - When a handle is closed, the operating system asks its file system, which a peer can serve
 //!   (FUSE): see [`handle`]. Handles that no value took are closed by another thread if closing
 //!   them could block. They delay a call by 100 ms at most. If no thread can be started, the call
 //!   closes them. A process that shares a socket with this one can have signals sent to it

@@ -28,8 +28,8 @@ struct Step {
     /// How often rings had something that was no message yet.
     rounds: u32,
     bytes: usize,
-    /// After how many bytes a call that does not block ends: what had arrived when it had taken
-    /// many packets. A poller is notified of what arrives later.
+    /// After how many bytes a call that does not block ends, once it has taken many packets: those
+    /// that had arrived at that time. A poller is notified of what arrives later.
     last_byte: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ impl Step {
 /// the largest message needs, and a few times more.
 const MAX_ROUNDS: u32 = 300;
 
-/// ... and as a member of a set, where others have their turn.
+/// ... and if the receiver is a member of a set, where others have their turn.
 const MAX_ROUNDS_OF_MEMBER: u32 = 4;
 
 /// How many attachments are held in incomplete messages, in this process.
@@ -78,8 +78,8 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// How often a wait with a deadline reads the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
-/// The minimum number of bytes that a packet counts as that is no message: it takes as long to
-/// receive as these take to copy.
+/// A packet that completes no message counts as this many bytes at least: it takes as long to
+/// receive as they take to copy.
 const PACKET_COST: usize = 4 * 1024;
 
 /// The size from which on a message that is to be kept is received in place, instead of being
@@ -95,11 +95,12 @@ pub(super) struct Incoming {
     options: Options,
     /// Made when the first ring is announced.
     rings: Option<Box<Rings>>,
-    /// A poller or a task waits for it without calling it, so it has to ask senders to wake that.
+    /// A poller or a task waits for the receiver without calling it. So a call that finds nothing
+    /// asks senders for a wake-up.
     is_watched: AtomicBool,
-    /// What it does if a sender notifies it of waiting for a permit.
+    /// What to do with a sender's notification that it waits for a permit.
     wants: Wants,
-    /// A sender has notified it, and the caller has to learn of that.
+    /// There was a notification, which the caller has not taken yet.
     is_wanted: bool,
     /// How many senders have notified it and have not sent yet.
     guests: usize,
@@ -159,9 +160,9 @@ struct Arrived {
 /// The result of reading the socket.
 #[derive(PartialEq, Eq)]
 enum Socket {
-    /// A message, or nothing.
+    /// Nothing is left in it, or no more may be read ahead.
     Read,
-    /// No message, but perhaps more packets that are no messages.
+    /// There may be more packets in it.
     Busy,
     /// The channel is disconnected.
     Ended,
@@ -295,7 +296,8 @@ impl Incoming {
         if self.is_member { MAX_ROUNDS_OF_MEMBER } else { MAX_ROUNDS }
     }
 
-    /// Reads the socket until there is a message or nothing more.
+    /// Reads the socket until nothing is left in it, or no more may be read ahead. Its messages
+    /// wait in [`Rings`].
     fn read_socket(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<Socket, RecvError> {
         let mut socket = Socket::Busy;
         // As many as there can be: later packets need not be seen.
@@ -480,8 +482,8 @@ impl Incoming {
     }
 
     /// Returns how much the last call of [`receive`](Incoming::receive) took from the channel, in
-    /// bytes, parts of incomplete messages included. Many small messages count as more than their
-    /// bytes.
+    /// bytes, parts of incomplete messages included. Packets that complete no message count as more
+    /// than their bytes.
     pub(super) fn taken(&self) -> usize {
         self.taken
     }
@@ -707,8 +709,8 @@ impl Incoming {
         &self.packets
     }
 
-    /// Returns whether messages do not only come by socket, so that a caller that waits for packets
-    /// has to [ask to be woken](Incoming::arm).
+    /// Returns whether messages can come from elsewhere than the socket, so that a caller that
+    /// waits for packets has to [ask to be woken](Incoming::arm).
     #[inline]
     pub(super) fn has_other_sources(&self) -> bool {
         self.rings.as_ref().is_some_and(|rings| rings.is_in_use())
@@ -748,7 +750,8 @@ impl Incoming {
     }
 
     /// Makes the lent file descriptor show whether there is something besides packets. If there is
-    /// nothing, asks senders to wake its poller.
+    /// nothing, asks senders to wake its poller. If it `is_news`, an edge-triggered poller is
+    /// notified even if the same was shown before.
     fn show(&mut self, is_news: bool) {
         let is_there = self.rings.as_mut().is_some_and(|rings| !rings.arm());
         self.packets.show(is_there || self.has_guests(), is_news);

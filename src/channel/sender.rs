@@ -1,4 +1,5 @@
-//! The sender of a channel: a message goes into the ring, or becomes one or more packets.
+//! The sender of a channel: a message goes into the ring, becomes one or more packets, or stays in
+//! the memory of this process.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -31,7 +32,7 @@ pub(crate) struct Sender {
 /// The state that the clones of a sender share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Sends by the platform's channel, after promotion.
+    /// The platform's channel, with its permits, after promotion.
     way: OnceLock<Way>,
     /// The channel within this process, until then.
     local: Option<Arc<Local>>,
@@ -51,8 +52,8 @@ enum Patience {
     Caller(Wait),
     /// For [`SEND_PATIENCE`], from when it has to wait.
     Limited,
-    /// As long as the receiver lives, which the sender of a bounded channel asks for. If other
-    /// receivers of this user have too many file descriptors in flight, for [`SEND_PATIENCE`].
+    /// In a bounded channel: for as long as the receiver exists. If it is not this channel that is
+    /// full, but this user has too many file descriptors in flight, for [`SEND_PATIENCE`].
     Bounded,
 }
 
@@ -260,9 +261,8 @@ impl Sender {
     ///
     /// If the channel is bounded and full, or if the kernel has no room for the message, it blocks
     /// as `wait` says. It fails with [`SendError::Full`] or [`SendError::TooManyInFlight`] if there
-    /// was no room in time. [`Wait::Forever`] is without a limit only in a bounded channel, and
-    /// only for its own receiver. Otherwise it fails with [`SendError::Io`] if there was no room
-    /// within [`SEND_PATIENCE`].
+    /// was no room in time. [`Wait::Forever`] has no limit only while a bounded channel is full.
+    /// Otherwise it fails with [`SendError::Io`] if there was no room within [`SEND_PATIENCE`].
     #[inline]
     pub(crate) fn send(
         &self,
@@ -444,7 +444,8 @@ impl Sender {
         }
     }
 
-    /// Sends the message by the ring, if it may go there: `at_once` if the socket cannot take it.
+    /// Sends the message by the ring, if it may go there. If `at_once`, the socket cannot take it:
+    /// then the ring is made if there is none, and used before the receiver has accepted it.
     #[inline]
     fn route(
         &self,

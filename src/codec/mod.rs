@@ -1,12 +1,12 @@
 //! Encodes values into messages and decodes messages into values.
 //!
-//! An endpoint or a handle has no bytes, and becomes an entry of the message's [table]. Its
-//! `Serialize` impl puts it into the message that is being encoded on this thread ([`scope`]) and
-//! writes the number of the entry. Its `Deserialize` impl reads the number and takes the object out
-//! of the message that is being decoded. The format encodes everything else ([`mod@format`]).
-//! [`reading`] keeps hostile bytes from costing more than they weigh. [`writing`] refuses to send
-//! what [`reading`] would refuse, by the same [`bounds`]. Both pass sequences of [`mod@bytes`] on
-//! in one piece.
+//! An endpoint, a handle or shared memory has no bytes, and becomes an entry of the message's
+//! [table]. Its `Serialize` impl puts it into the message that is being encoded on this thread
+//! ([`scope`]) and writes the number of the entry. Its `Deserialize` impl reads the number and
+//! takes the object out of the message that is being decoded. The format encodes everything else
+//! ([`mod@format`]). [`reading`] limits the time and memory that hostile bytes can cost.
+//! [`writing`] refuses to send what [`reading`] would refuse, by the same [`bounds`]. Both pass
+//! sequences of [`mod@bytes`] on in one piece.
 
 mod bounds;
 mod bytes;
@@ -34,8 +34,8 @@ use crate::platform::{Attachment, SendError, Wait};
 /// An error of the format.
 pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The error for types that cannot be decoded from a format that is not self-describing, as serde's
-/// `tag`, `untagged` and `flatten` make them.
+/// The error for types that only a self-describing format can decode, such as those with serde's
+/// attributes `tag`, `untagged` and `flatten`.
 #[derive(Debug, thiserror::Error)]
 #[error("the type requires a self-describing format, which that of messages is not")]
 pub(crate) struct NotSelfDescribing;

@@ -49,7 +49,7 @@ where
 /// The sender of a [`channel`].
 ///
 /// Clones send into the same channel. Sending a sender in a message clones it, too. The channel is
-/// disconnected when the last sender in any process has been dropped. Senders in unreceived
+/// disconnected when all senders in all processes have been dropped. Senders in unreceived
 /// messages keep the channel connected.
 ///
 /// # Examples
@@ -98,6 +98,8 @@ impl<T> IpcSender<T> {
     /// If the server has another version of strait's protocol or another codec, its `accept`
     /// returns an error that says so. This sender then fails with
     /// [`Disconnected`](IpcError::Disconnected).
+    ///
+    /// `connect` [can block](crate#what-may-block) while very many clients wait to be accepted.
     ///
     /// # Errors
     ///
@@ -334,8 +336,8 @@ impl<T> IpcSender<T> {
         codec::send(&self.sender, data, Fate::Kept, Wait::Until(deadline))
     }
 
-    /// Returns whether the receiver has been dropped, in any process. If so, the channel is
-    /// disconnected, and messages that are sent from now on do not arrive.
+    /// Returns whether the receiver has been dropped, in whatever process it was. If so, the channel
+    /// is disconnected, and messages that are sent from now on do not arrive.
     ///
     /// The receiver can be dropped immediately after this call: only the result of
     /// [`send`](IpcSender::send) is reliable.
@@ -472,7 +474,8 @@ impl<T> IpcReceiver<T> {
         })
     }
 
-    /// Receives the next message if one is available. Never blocks.
+    /// Receives the next message if one is available. Does not block, except for [a moment in a
+    /// rendezvous](crate#what-may-block).
     ///
     /// # Errors
     ///
@@ -569,7 +572,8 @@ impl<T> IpcReceiver<T> {
     }
 
     /// Returns an iterator over the messages, which blocks until the next one arrives. It ends when
-    /// the channel is disconnected.
+    /// the channel is disconnected, or when [`recv`](IpcReceiver::recv) returns
+    /// [`Io`](IpcError::Io).
     ///
     /// The iterator skips messages that cannot be decoded; [`recv`](IpcReceiver::recv) returns an
     /// error for each of them.
@@ -594,7 +598,8 @@ impl<T> IpcReceiver<T> {
         Iter { receiver: self }
     }
 
-    /// Returns an iterator over the available messages, which never blocks.
+    /// Returns an iterator over the available messages, which blocks no longer than
+    /// [`try_recv`](IpcReceiver::try_recv).
     ///
     /// The iterator skips messages that cannot be decoded. After it has returned `None`, it
     /// continues when another message has arrived.

@@ -205,7 +205,8 @@ impl IpcReceiverSet {
         }
     }
 
-    /// Returns the available results. Never blocks.
+    /// Returns the available results. Does not block, except for [a moment in a
+    /// rendezvous](crate#what-may-block).
     ///
     /// # Errors
     ///

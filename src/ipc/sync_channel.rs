@@ -16,8 +16,8 @@ use crate::platform::Wait;
 /// Creates a bounded channel, which buffers at most `bound` messages of all processes together.
 ///
 /// While the channel is full, `send` blocks until the receiver has received a message
-/// (backpressure). With a bound of zero (rendezvous), each message goes to a receiver that is
-/// waiting for one at that moment. `send` then blocks until the receiver has taken the message.
+/// (backpressure). With a bound of zero (rendezvous), a message is sent only while the receiver
+/// waits for one, and `send` blocks until then.
 ///
 /// The bound is cooperative. A sender needs a permit for each message. A hostile process can send
 /// without permits; these messages are buffered in its own memory, as in an [unbounded

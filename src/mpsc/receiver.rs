@@ -84,7 +84,8 @@ impl<T> Receiver<T> {
         self.receive(Wait::Forever).map_err(|_| RecvError)
     }
 
-    /// Receives the next value if one has arrived. Does not block.
+    /// Receives the next value if one has arrived. Does not block, except for [a moment in a
+    /// rendezvous](crate#what-may-block).
     ///
     /// # Errors
     ///
@@ -170,7 +171,8 @@ impl<T> Receiver<T> {
         Iter::new(self)
     }
 
-    /// Returns an iterator over the values that have arrived. It does not block.
+    /// Returns an iterator over the values that have arrived. It blocks no longer than
+    /// [`try_recv`](Receiver::try_recv).
     ///
     /// # Examples
     ///

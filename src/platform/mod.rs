@@ -3,10 +3,10 @@
 //!
 //! # The contract
 //!
-//! A backend is a module that exports the names listed at the bottom of this file. It moves
-//! *packets*: a few bytes and a few attachments that travel together. A backend does not interpret
-//! their content. Framing, reassembly, limits and fairness are the task of the channel core. The
-//! core expects the following of every backend.
+//! A backend is a module that exports the names in `pub use selected` below, with the signatures of
+//! the [`inprocess`] backend. It moves *packets*: bytes and attachments that are sent together. A
+//! backend does not interpret their content. Framing, reassembly, limits and fairness are the task
+//! of the channel core. The core expects the following of every backend.
 //!
 //! ## Packets
 //!
@@ -32,7 +32,10 @@
 //! - `PacketReceiver::recv` blocks as [`Wait`] says, to the nanosecond, regardless of signals.
 //!   `RecvError::Closed` means that every sender in every process has been dropped, those inside
 //!   undelivered packets included, and that all packets were received. What a peer sends is
-//!   reported in [`Arrival`]. It never causes an error or a panic.
+//!   reported in [`Arrival`]. It never causes an error or a panic. A packet whose first bytes the
+//!   last argument recognises must not lose attachments for lack of handles: it stays where it is,
+//!   and `recv` fails with `RecvError::Io`. `RECEIVE_BYTES` is the capacity that a buffer needs for
+//!   any packet.
 //! - `PacketReceiver::backlog` returns how many bytes of packets wait to be received. A caller that
 //!   is about to stop half way uses it.
 //! - `PacketReceiver::refuse` makes every send fail that begins after it, while every packet that
@@ -41,11 +44,16 @@
 //! - `PacketReceiver::lend` makes the handle that a user polls, where the system has such a handle.
 //!   It is ready while there is a packet, and while the core says that there is something else. An
 //!   edge-triggered poller is notified of every packet, and of every change that the core reports.
-//!   The handle stays valid until the user has no receiver any more, even if the receiver is moved
-//!   (`depart`, `come_back`).
-//! - `Attachment` is one object in transit: a sender, a receiver, shared memory or a handle of the
-//!   operating system. It is untyped on some platforms, so `into_…` checks what the object is
-//!   before it is used. Dropping an attachment closes the object.
+//!   The core reports by `show`, if `shows_more` asks for it. The handle stays valid until the user
+//!   has no receiver any more, even if the receiver is moved.
+//! - `PacketReceiver::depart` splits a receiver that is moved into what is sent and the `Remains`,
+//!   such as a lent handle. `come_back` undoes it if the message was not sent.
+//! - `max_waiting_attachments` returns how many attachments all receivers of the process together
+//!   may keep in incomplete messages.
+//! - `unique_id` makes an id that no other process can guess.
+//! - `Attachment` is one object of a packet: a sender, a receiver, shared memory, permits or a
+//!   handle of the operating system. It is untyped on some platforms, so `into_…` checks what the
+//!   object is before it is used. Dropping an attachment closes the object.
 //!
 //! ## Shared memory
 //!
@@ -75,7 +83,8 @@
 //!   There can be up to `PermitIssuer::capacity` permits at a time. The number of unclaimed permits
 //!   is an estimate, and `None` where it cannot be determined.
 //! - `PermitTaker::wait` returns when there may be a permit, and when the receiver has been
-//!   dropped. `take` or the end of the channel tells the caller that there will be none.
+//!   dropped. The caller learns from `take`, or from the end of the channel, that there will be
+//!   none.
 //!
 //! ## Readiness
 //!
@@ -98,7 +107,7 @@
 //!   removed with its listener, and no other listener's name ever is.
 //! - `connect_to` blocks while too many other clients connect. Without a listener it fails with
 //!   `NotFound`, or with `ConnectionRefused` if there was one. `Peer` is the identity of the
-//!   process at the other end.
+//!   process that has connected or listens.
 //! - `Listener::reserve` sets a handle aside, where handles are limited, and `release` closes it to
 //!   make room for one that is about to arrive. `max_silent_clients` returns how many channels
 //!   without a message are worth keeping.
@@ -109,11 +118,11 @@
 //!   other process inherits it, even if another thread starts a process at the same moment.
 //!   `inherited` takes nothing that was not made for it, regardless of the environment.
 //! - `wait_for_exit` blocks until a child process has ended, as [`Wait`] says.
-//! - `process_mark` tells a process from its forked children, which have copies of all its memory
-//!   but not its threads.
+//! - `process_mark` returns a number by which a process differs from its forked children, which
+//!   have copies of all its memory but not its threads.
 //! - `stack` returns where the stack of the calling thread is, or nothing.
-//! - Every handle is closed on `exec` and on drop, and the backend makes none that the user did not
-//!   ask for.
+//! - Every handle is closed on `exec` and on drop. The backend makes none that the core did not ask
+//!   for, except one in reserve where the system needs that to receive handles.
 
 mod exit;
 mod name;

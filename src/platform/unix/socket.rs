@@ -676,7 +676,7 @@ fn always_readable() -> io::Result<OwnedFd> {
     Ok(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
-/// Returns how many file descriptors may wait in incomplete messages of one receiver. It is three
+/// Returns how many file descriptors may wait in incomplete messages of all receivers. It is three
 /// quarters of those this process may have, so that a peer that never finishes leaves some for
 /// everything else.
 pub fn max_waiting_attachments() -> usize {
