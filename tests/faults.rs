@@ -476,7 +476,9 @@ fn meeting() {
 
 /// Each message is sent when the one before it was answered, so that nothing but itself wakes its receiver, which sleeps.
 fn answered() {
-    let channel = || insist(|| ChannelOptions::new().spin(Duration::ZERO).channel::<u32>());
+    // Nor does the receiver look by itself whether a ring is idle.
+    let options = ChannelOptions::new().spin(Duration::ZERO).keep_memory(Duration::MAX);
+    let channel = || insist(|| options.channel::<u32>());
     let ((sender, receiver), (answer, answers)) = (channel(), channel());
     let answering = thread::spawn(move || {
         loop {

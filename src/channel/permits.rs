@@ -32,6 +32,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// single sender continue much sooner.
 const CROWDED: Duration = Duration::from_micros(200);
 
+/// How long a sender that has waited for a while, and has notified the receiver, waits outside the
+/// queue.
+const OUTSIDE: Duration = Duration::from_millis(20);
+
 /// How long a rendezvous permit is valid.
 const STALE: Duration = Duration::from_millis(50);
 
@@ -215,15 +219,21 @@ impl Permits {
                 Permit::None => {}
             }
             let mut until = *until_told.get_or_insert_with(|| Wait::at_most(pause));
+            let mut is_in_queue = waited_since.is_some() || self.is_crowded.load(Ordering::Relaxed);
+            let waited_since = *waited_since.get_or_insert_with(Instant::now);
             if until.is_over() {
                 tell(packets);
                 pause = (2 * pause).clamp(STARVED, MAX_PAUSE);
                 until = Wait::at_most(pause);
                 until_told = Some(until);
+                // A process that is woken by each permit and takes none cannot keep this one from
+                // what the receiver issues now.
+                if waited_since.elapsed() >= STARVED {
+                    is_in_queue = false;
+                    until = Wait::at_most(OUTSIDE);
+                }
             }
             let now = if until.is_before(wait) { until } else { wait };
-            let is_in_queue = waited_since.is_some() || self.is_crowded.load(Ordering::Relaxed);
-            waited_since.get_or_insert_with(Instant::now);
             self.taker.wait(packets, now, is_in_queue).map_err(SendError::Io)?;
         }
     }

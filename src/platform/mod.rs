@@ -84,7 +84,7 @@
 //!   is an estimate, and `None` where it cannot be determined.
 //! - `PermitTaker::wait` returns when there may be a permit, and when the receiver has been
 //!   dropped. The caller learns from `take`, or from the end of the channel, that there will be
-//!   none.
+//!   none. In the queue, a permit wakes the sender that has waited longest; outside, it wakes all.
 //!
 //! ## Readiness
 //!
@@ -122,7 +122,8 @@
 //!   have copies of all its memory but not its threads.
 //! - `stack` returns where the stack of the calling thread is, or nothing.
 //! - Every handle is closed on `exec` and on drop. The backend makes none that the core did not ask
-//!   for, except one in reserve where the system needs that to receive handles.
+//!   for, except one in reserve where the system needs that to receive handles, and one for each
+//!   thread in a queue for permits.
 
 mod exit;
 mod name;

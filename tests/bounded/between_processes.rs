@@ -223,6 +223,7 @@ fn c2_a_sandbox_does_not_change_the_bound() {
         libc::SYS_io_submit,
         libc::SYS_epoll_create1,
         libc::SYS_epoll_ctl,
+        libc::SYS_epoll_pwait,
         libc::SYS_readlinkat,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_readlink,

@@ -4,6 +4,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
@@ -11,7 +13,11 @@ use rustix::io::Errno;
 
 use super::semaphore::{self, Semaphore};
 use super::socket::{self, PacketSender};
-use crate::platform::{Permit, Wait};
+use crate::platform::{PerProcess, Permit, Wait};
+
+/// How many threads of a process wait in queues at most. Others wait by `poll`, and each permit
+/// wakes all of these.
+const MAX_QUEUED: usize = 64;
 
 /// Takes permits, for senders.
 #[derive(Debug)]
@@ -51,37 +57,67 @@ impl PermitTaker {
     /// permit, another sender finds it. It does so at its next attempt, or when the next permit is
     /// issued.
     pub fn wait(&self, packets: &PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()> {
+        // The timeouts of epoll instances are whole milliseconds.
+        let is_brief = wait.remaining().is_some_and(|left| left < Duration::from_millis(1));
+        let queue = if is_in_queue && !is_brief { Queue::join(self, packets) } else { None };
         let timeout = socket::timeout(wait);
-        let waited = match is_in_queue.then(|| self.queue(packets)) {
-            Some(Ok(queue)) => {
-                let mut events = [const { MaybeUninit::<Event>::uninit() }; 1];
-                epoll::wait(&queue, &mut events, timeout.as_ref()).map(drop)
+        if let Some(queue) = queue {
+            let mut events = [const { MaybeUninit::<Event>::uninit() }; 1];
+            match epoll::wait(&queue.epoll, &mut events, timeout.as_ref()) {
+                // The caller tries again.
+                Ok(_) | Err(Errno::INTR) => return Ok(()),
+                // A sandbox forbids it.
+                Err(_) => {}
             }
-            // Also if there is no file descriptor left, or where a sandbox forbids it.
-            None | Some(Err(_)) => {
-                let mut fds = [
-                    PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN),
-                    PollFd::from_borrowed_fd(packets.as_fd(), PollFlags::empty()),
-                ];
-                rustix::event::poll(&mut fds, timeout.as_ref()).map(drop)
-            }
-        };
-        match waited {
-            // The caller tries again.
-            Ok(()) | Err(Errno::INTR) => Ok(()),
+        }
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(packets.as_fd(), PollFlags::empty()),
+        ];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
+}
 
-    /// Joins the end of the queue of waiting senders. A queue entry that was kept would stay ahead
-    /// of later ones.
-    fn queue(&self, packets: &PacketSender) -> Result<OwnedFd, Errno> {
-        let queue = epoll::create(CreateFlags::CLOEXEC)?;
-        let event = EventFlags::IN | EventFlags::EXCLUSIVE;
-        epoll::add(&queue, &self.0, EventData::new_u64(0), event)?;
-        // Dropping the receiver wakes all senders.
-        epoll::add(&queue, packets, EventData::new_u64(1), EventFlags::empty())?;
-        Ok(queue)
+/// A thread's entry in the queue of senders that wait for permits of one channel. One that was kept
+/// would stay ahead of later ones.
+#[derive(Debug)]
+struct Queue {
+    epoll: OwnedFd,
+}
+
+/// How many threads of this process are in queues.
+static QUEUED: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(0));
+
+impl Queue {
+    /// Joins the end of the queue. `None` if many threads of this process are in queues, because
+    /// each takes a file descriptor; if there is none left; or if a sandbox forbids it.
+    fn join(taker: &PermitTaker, packets: &PacketSender) -> Option<Queue> {
+        if QUEUED.get().fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED {
+            QUEUED.get().fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let create = || {
+            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+            let event = EventFlags::IN | EventFlags::EXCLUSIVE;
+            epoll::add(&epoll, &taker.0, EventData::new_u64(0), event)?;
+            // Dropping the receiver wakes all senders.
+            epoll::add(&epoll, packets, EventData::new_u64(1), EventFlags::empty())?;
+            Ok::<_, Errno>(Queue { epoll })
+        };
+        let joined = create().ok();
+        if joined.is_none() {
+            QUEUED.get().fetch_sub(1, Ordering::Relaxed);
+        }
+        joined
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        QUEUED.get().fetch_sub(1, Ordering::Relaxed);
     }
 }
 

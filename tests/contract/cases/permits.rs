@@ -109,10 +109,10 @@ fn who_waits_learns_of_permits_and_of_the_end() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     let (sender, receiver) = channel();
-    let started = Instant::now();
-    for (milliseconds, is_in_queue) in [(20, false), (40, true)] {
+    for is_in_queue in [false, true] {
+        let started = Instant::now();
         taker.wait(&sender, Wait::at_most(Duration::from_millis(20)), is_in_queue).unwrap();
-        assert!(started.elapsed() >= Duration::from_millis(milliseconds));
+        assert!(started.elapsed() >= Duration::from_millis(20));
         thread::scope(|scope| {
             scope.spawn(|| {
                 while taker.take().unwrap() != Permit::Taken {
