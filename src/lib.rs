@@ -240,6 +240,7 @@
 //! | a channel of [`mpsc`], or a [lazy](ipc::ChannelOptions::lazy) one, that stays in its process | none | |
 //! | an endpoint of any other channel | 1 | about 1 KiB, and 7 KiB in the kernel for both |
 //! | ... bounded | 2 | the same |
+//! | a thread that waits for room in a bounded channel | 1 for as long as it waits, 64 at most in a process | |
 //! | shared memory of a busy channel, for each sending process | 1 more on both sides | 70 KiB to 1 MiB, more for messages that have not been received |
 //! | a clone of a sender, or a sender that is received again | none | |
 //! | a receiver whose descriptor is polled | 2 more | |
