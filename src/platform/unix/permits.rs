@@ -86,38 +86,45 @@ impl PermitTaker {
 #[derive(Debug)]
 struct Queue {
     epoll: OwnedFd,
+    _queued: Queued,
 }
 
-/// How many threads of this process are in queues.
-static QUEUED: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(0));
+/// Counts a thread of this process that is in a queue.
+#[derive(Debug)]
+struct Queued;
 
 impl Queue {
     /// Joins the end of the queue. `None` if many threads of this process are in queues, because
     /// each takes a file descriptor; if there is none left; or if a sandbox forbids it.
     fn join(taker: &PermitTaker, packets: &PacketSender) -> Option<Queue> {
-        if QUEUED.get().fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED {
-            QUEUED.get().fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let create = || {
-            let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-            let event = EventFlags::IN | EventFlags::EXCLUSIVE;
-            epoll::add(&epoll, &taker.0, EventData::new_u64(0), event)?;
-            // Dropping the receiver wakes all senders.
-            epoll::add(&epoll, packets, EventData::new_u64(1), EventFlags::empty())?;
-            Ok::<_, Errno>(Queue { epoll })
-        };
-        let joined = create().ok();
-        if joined.is_none() {
-            QUEUED.get().fetch_sub(1, Ordering::Relaxed);
-        }
-        joined
+        let queued = Queued::new()?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC).ok()?;
+        let event = EventFlags::IN | EventFlags::EXCLUSIVE;
+        epoll::add(&epoll, &taker.0, EventData::new_u64(0), event).ok()?;
+        // Dropping the receiver wakes all senders.
+        epoll::add(&epoll, packets, EventData::new_u64(1), EventFlags::empty()).ok()?;
+        Some(Queue { epoll, _queued: queued })
     }
 }
 
-impl Drop for Queue {
+impl Queued {
+    fn count() -> &'static AtomicUsize {
+        static COUNT: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(0));
+        COUNT.get()
+    }
+
+    /// `None` if there are [`MAX_QUEUED`].
+    fn new() -> Option<Queued> {
+        let before = Queued::count().fetch_add(1, Ordering::Relaxed);
+        // Dropped, and so not counted, if there are too many.
+        let queued = Queued;
+        (before < MAX_QUEUED).then_some(queued)
+    }
+}
+
+impl Drop for Queued {
     fn drop(&mut self) {
-        QUEUED.get().fetch_sub(1, Ordering::Relaxed);
+        Queued::count().fetch_sub(1, Ordering::Relaxed);
     }
 }
 
