@@ -32,7 +32,7 @@ use super::frame::Malformed;
 use super::limits::MAX_MESSAGE_BYTES;
 use super::message::{Body, Packed, Problem, Purpose};
 use super::options::{Options, Ordering};
-use super::ring::{Consumer, ConsumerLimits, ConsumerState, Place, Poisoned, State, Taken};
+use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
 use super::spin::{Seen, Spin, Spun};
 use crate::platform::{self, Attachment, RingMemory, Wait};
 
@@ -69,16 +69,6 @@ const DRAINED_COST: usize = 256;
 
 /// How often rings that have parts of a message are checked for the rest when a receiver moves.
 const MAX_LOOKS_TO_DRAIN: usize = 300;
-
-/// The state of a new ring.
-const NEW: ConsumerState = ConsumerState {
-    position: 0,
-    base: 0,
-    place: Place::FIRST,
-    visible: 0,
-    partial: None,
-    is_retired: false,
-};
 
 /// A clock domain that no process is in: that of a ring whose announcement stayed where the
 /// receiver was.
@@ -757,7 +747,8 @@ impl Rings {
             ring.drain(&mut waiting, room, &mut looks);
         }
         let announced = mem::take(&mut self.pending).into_iter();
-        let announced = announced.map(|Pending { memory, .. }| MovedRing { memory, state: NEW });
+        let announced =
+            announced.map(|Pending { memory, .. }| MovedRing { memory, state: ConsumerState::NEW });
         let rings = mem::take(&mut self.rings).into_iter();
         let rings = rings.filter(|ring| !ring.consumer.is_over()).map(|ring| {
             let (memory, state) = ring.consumer.into_parts();
@@ -776,7 +767,7 @@ impl Rings {
     /// Adds a ring that was taken apart, here or elsewhere. If it is invalid, that is reported at
     /// the next receive, and the receiver continues without it.
     pub(super) fn arrive(&mut self, ring: MovedRing) {
-        if ring.state == NEW {
+        if ring.state == ConsumerState::NEW {
             // It was announced, and could not be mapped where the receiver was. Its content is
             // read, and no more comes.
             let clock_domain = UNKNOWN_DOMAIN;

@@ -76,6 +76,18 @@ pub struct ConsumerState {
     pub is_retired: bool,
 }
 
+impl ConsumerState {
+    /// The state at the beginning of a ring.
+    pub const NEW: ConsumerState = ConsumerState {
+        position: 0,
+        base: 0,
+        place: Place::FIRST,
+        visible: 0,
+        partial: None,
+        is_retired: false,
+    };
+}
+
 /// The outcome of taking a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -107,15 +119,7 @@ impl<M: Memory> Consumer<M> {
     ///
     /// The errors of [`Memory::segment`].
     pub fn new(memory: M, limits: ConsumerLimits) -> io::Result<Consumer<M>> {
-        let state = ConsumerState {
-            position: 0,
-            base: 0,
-            place: Place::FIRST,
-            visible: 0,
-            partial: None,
-            is_retired: false,
-        };
-        Consumer::from_parts(memory, state, limits)
+        Consumer::from_parts(memory, ConsumerState::NEW, limits)
     }
 
     /// Continues where another consumer has stopped. Its state need not be trusted.
