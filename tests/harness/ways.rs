@@ -100,16 +100,23 @@ pub fn by_recv<T: Serialize + DeserializeOwned + 'static>(receiver: IpcReceiver<
 pub fn by_try_recv<T: Serialize + DeserializeOwned + 'static>(
     receiver: IpcReceiver<T>,
 ) -> Source<T> {
+    by_trying(receiver, |receiver| {
+        let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+    })
+}
+
+/// By `try_recv`, and by `wait` when there is nothing.
+fn by_trying<T: Serialize + DeserializeOwned + 'static>(
+    receiver: IpcReceiver<T>,
+    wait: impl Fn(&IpcReceiver<T>) + 'static,
+) -> Source<T> {
     Box::new(move || {
         loop {
             match receiver.try_recv() {
                 Ok(value) => return Next::Value(value),
                 Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
-                Err(TryRecvError::Empty) => {
-                    let fd = receiver.as_fd();
-                    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-                    rustix::event::poll(&mut fds, None).unwrap();
-                }
+                Err(TryRecvError::Empty) => wait(&receiver),
             }
         }
     })
@@ -195,17 +202,9 @@ fn by_events<T: Serialize + DeserializeOwned + 'static>(
 ) -> Source<T> {
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     epoll::add(&epoll, receiver.as_fd(), EventData::new_u64(1), EventFlags::IN | mode).unwrap();
-    Box::new(move || {
-        loop {
-            match receiver.try_recv() {
-                Ok(value) => return Next::Value(value),
-                Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
-                Err(TryRecvError::Empty) => {
-                    let mut events = [MaybeUninit::uninit(); 4];
-                    epoll::wait(&epoll, &mut events, None).unwrap();
-                }
-            }
-        }
+    by_trying(receiver, move |_| {
+        let mut events = [MaybeUninit::uninit(); 4];
+        epoll::wait(&epoll, &mut events, None).unwrap();
     })
 }
 
