@@ -120,6 +120,8 @@ thread_local! {
 /// after another instead of recursively, so that their number is not limited by the stack.
 impl Drop for PacketReceiver {
     fn drop(&mut self) {
+        // First: a sender that keeps sending would keep the loop from its end.
+        self.refuse();
         while let Ok(Packet { attachments, .. }) = self.packets.pop(Wait::Never) {
             drop_in_turn(attachments);
         }
