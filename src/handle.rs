@@ -51,6 +51,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::endpoint;
+use crate::platform::contract::Attachment as _;
 use crate::platform::{self, AsOsHandle, Attachment, OsHandle};
 
 /// An object with an operating system handle, which can be sent in a message.

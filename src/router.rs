@@ -24,6 +24,7 @@ use serde::Deserialize;
 use crate::channel::{Event, ReceiverSet, Slot};
 use crate::error::SerDeError;
 use crate::ipc::{IpcBytesReceiver, IpcMessage, IpcReceiver, OpaqueIpcReceiver};
+use crate::platform::contract::PollWaker as _;
 use crate::platform::{PerProcess, PollWaker, Wait};
 
 /// The router of this process. Its thread starts when the first route is added.

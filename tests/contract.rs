@@ -1,4 +1,4 @@
-//! The contract at the top of `src/platform/mod.rs`, sentence by sentence, kept by every backend that compiles here.
+//! The contract in `src/platform/contract.rs`, sentence by sentence, on every backend that compiles here.
 
 #![allow(clippy::duplicate_mod, reason = "the same cases run on every backend")]
 

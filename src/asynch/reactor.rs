@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::channel::{Receiver, Server};
+use crate::platform::contract::{Poller as _, Registry as _};
 use crate::platform::{PerProcess, Poller, Registry, Wait, process_mark};
 
 /// The time for which the thread sleeps when the operating system fails to report events.

@@ -19,6 +19,7 @@ use super::options::Options;
 use super::rings::{Next, Rings, Waiting};
 use super::scratch;
 use super::spin::{Seen, Spun};
+use crate::platform::contract::{Attachment as _, PacketReceiver as _};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
 /// The progress of one call.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::local::Way;
 use super::sender::Shared;
+use crate::platform::contract::PacketSender as _;
 use crate::platform::{self, PerProcess};
 
 type Senders = BTreeMap<NonZeroU64, Weak<Shared>>;

@@ -11,6 +11,7 @@ use super::frame::{Head, Kind};
 use super::ring::{self, FRAGMENT_BYTES, Producer, PushError, Pushed, State};
 use super::rings::{AFTER_SOCKET, order};
 use super::spin::{Seen, Spin, Spun};
+use crate::platform::contract::{Attachment as _, PacketSender as _, RingMemory as _};
 use crate::platform::{self, Attachment, PacketSender, RingMemory, SendError, Wait};
 
 /// A ring is worth it for so many messages ...

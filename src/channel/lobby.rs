@@ -17,6 +17,7 @@ use super::limits::CLIENTS_PER_TURN;
 use super::message::{Message, Problem, Purpose, RecvError};
 use super::receiver::Receiver;
 use super::table::TableError;
+use crate::platform::contract::{Listener as _, PacketReceiver as _, Poller as _};
 use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, Poller, Wait};
 
 /// The listener's id in the poller; the ids of clients count from one.

@@ -20,6 +20,7 @@ use super::permits::{self, Issuer, Permits};
 use super::queue::Queue;
 use super::spin::{Seen, Spin};
 use super::table::Capabilities;
+use crate::platform::contract::PacketSender as _;
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
 
 /// The state that the endpoints of the channel share.

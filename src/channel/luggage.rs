@@ -15,6 +15,7 @@ use super::receiver::Receiver;
 use super::rings::{MovedRing, Waiting};
 use super::spool::Contents;
 use super::table::{MAX_INLINE_BYTES, MAX_INLINE_BYTES_IN_ALL, MovedReceiver, SpoolPlace};
+use crate::platform::contract::{Attachment as _, Spool as _, SpoolWriter as _};
 use crate::platform::{Attachment, SpoolWriter};
 
 /// A message of which parts are missing.

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::frame::{Head, Kind, Malformed};
 use super::message::Problem;
+use crate::platform::contract::{
+    Attachment as _, PacketSender as _, PermitIssuer as _, PermitTaker as _,
+};
 use crate::platform::{
     self, Attachment, PacketSender, PerProcess, Permit, PermitIssuer, PermitTaker, SendError, Wait,
 };

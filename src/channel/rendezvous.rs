@@ -11,6 +11,7 @@ use super::message::{Message, RecvError};
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::server::Connection;
+use crate::platform::contract::{Attachment as _, Listener as _};
 use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, SendError, Wait};
 
 /// A server for one client.

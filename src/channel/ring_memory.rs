@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 
 use super::ring::{Memory, Place, Segment};
+use crate::platform::contract::{self, RingMemory as _};
 use crate::platform::{RingMemory, RingPart};
 
 /// The offsets of the words in the first unit: each is in a cache line of its own, and two lines
@@ -43,16 +44,16 @@ impl Memory for RingMemory {
 impl Segment for RingPart {
     #[inline]
     fn write(&self, at: usize, bytes: &[u8]) {
-        RingPart::write(self, at, bytes);
+        contract::RingPart::write(self, at, bytes);
     }
 
     #[inline]
     fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
-        RingPart::read(self, at, len, out);
+        contract::RingPart::read(self, at, len, out);
     }
 
     #[inline]
     fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
-        RingPart::read_array(self, at)
+        contract::RingPart::read_array(self, at)
     }
 }

@@ -34,6 +34,7 @@ use super::message::{Body, Packed, Problem, Purpose};
 use super::options::{Options, Ordering};
 use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
 use super::spin::{Seen, Spin, Spun};
+use crate::platform::contract::{Attachment as _, RingMemory as _};
 use crate::platform::{self, Attachment, RingMemory, Wait};
 
 /// A flag in the stamp of a record: since the record before, its sender has sent something by

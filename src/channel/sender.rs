@@ -12,6 +12,7 @@ use super::limits::{Limits, SEND_PATIENCE};
 use super::local::{Local, Sent, Way};
 use super::permits::Permits;
 use super::table::{Capabilities, Entry, MovedSender};
+use crate::platform::contract::{Attachment as _, PacketSender as _};
 use crate::platform::{
     self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
     Wait,
@@ -142,7 +143,7 @@ impl Sender {
 
     /// Connects to the listener of that name.
     pub(crate) fn connect(name: &str) -> io::Result<Sender> {
-        PacketSender::connect(name).map(Sender::from)
+        platform::connect(name).map(Sender::from)
     }
 
     /// Converts an attachment into a sender of an unbounded channel: the registered one, if this

@@ -17,9 +17,8 @@ use super::options::Options;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::{channel, scratch};
-use crate::platform::{
-    Attachment, Listener, PacketSender, Peer, Poller, SendError, ServerName, Wait,
-};
+use crate::platform::contract::{Listener as _, PacketSender as _, Peer as _};
+use crate::platform::{self, Attachment, Listener, Peer, Poller, SendError, ServerName, Wait};
 
 /// How often a client tries again that was dropped before it has sent its HELLO. A server that
 /// accepts many connections at a time may have taken it for a silent one.
@@ -137,7 +136,7 @@ pub(crate) fn connect(
 ) -> io::Result<Connection> {
     let (back, receiver) = channel(Options::default())?;
     for _ in 0..ATTEMPTS {
-        let packets = PacketSender::connect_to(name, wait)?;
+        let packets = platform::connect_to(name, wait)?;
         if !is_trusted(&packets.peer()?) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,

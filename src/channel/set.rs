@@ -22,6 +22,7 @@ use super::scratch;
 use super::server::{Connection, Server};
 use super::spin::{SPIN_NANOS, Seen, Spin, Spun};
 use super::table::Entry;
+use crate::platform::contract::{PollWaker as _, Poller as _};
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
 
 /// The maximum number of members whose memory is checked before the thread sleeps.

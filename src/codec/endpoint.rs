@@ -15,6 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::scope::{self, Bound};
 use crate::channel::table::{Access, Entry, MovedMemory};
 use crate::channel::{Sender, Slot};
+use crate::platform::contract::{
+    Attachment as _, Memory as _, MemoryReader as _, MemoryWriter as _,
+};
 use crate::platform::{Attachment, Memory, MemoryReader, MemoryWriter};
 
 /// Encodes a sender.

@@ -13,6 +13,7 @@ use crate::channel::rendezvous::OneShotServer;
 use crate::channel::scratch;
 use crate::codec;
 use crate::error::{IpcError, TryRecvError};
+use crate::platform::contract::Peer as _;
 use crate::platform::{Peer, Wait};
 
 /// A server with a name, which accepts one client and receives its first message. That message

@@ -12,6 +12,7 @@ use crate::channel::server::{self, Connection};
 use crate::channel::{Server, Slot};
 use crate::codec;
 use crate::error::{IpcError, TryRecvError};
+use crate::platform::contract::Peer as _;
 use crate::platform::{Peer, ServerName, Wait};
 
 /// A server with a name, which accepts connections from any number of clients.

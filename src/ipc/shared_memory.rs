@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::endpoint;
 use crate::platform::Memory;
+use crate::platform::contract::Memory as _;
 
 /// Bytes in shared memory, which are not copied when they are sent to another process.
 ///

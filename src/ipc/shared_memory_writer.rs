@@ -6,6 +6,7 @@ use std::io;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::endpoint;
+use crate::platform::contract::{MemoryReader as _, MemoryWriter as _};
 use crate::platform::{MemoryReader, MemoryWriter};
 
 /// The size of the chunks of [`SharedMemoryReader::copy_to`].

@@ -116,6 +116,7 @@ use crate::ipc::{
     ServerName, server,
 };
 pub use crate::platform::Peer;
+use crate::platform::contract::Attachment as _;
 use crate::platform::{Attachment, Wait, unix};
 use crate::process::Starting;
 

@@ -1,6 +1,7 @@
 //! The in-process backend: the common cases, and what only it can keep.
 
 use strait::internals::Wait;
+use strait::internals::contract::{Attachment as _, PacketSender as _};
 use strait::internals::inprocess as backend;
 
 #[path = "cases/mod.rs"]

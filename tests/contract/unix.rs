@@ -7,6 +7,10 @@ use std::sync::Arc;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use strait::internals::contract::{
+    Attachment as _, Listener as _, Memory as _, MemoryWriter as _, PacketReceiver as _,
+    PacketSender as _, Poller as _,
+};
 use strait::internals::unix as backend;
 use strait::internals::{Landing, RecvError, SendError, ServerName, Wait};
 
@@ -235,7 +239,7 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
         costs(2, || Listener::bind().unwrap());
         costs(4, || {
             let (listener, name) = Listener::bind().unwrap();
-            let client = PacketSender::connect(&name).unwrap();
+            let client = backend::connect(&name).unwrap();
             let server_end = listener.accept(Wait::Forever).unwrap();
             (listener, client, server_end)
         });
@@ -320,7 +324,7 @@ fn signals_neither_shorten_nor_fail_a_wait() {
         assert_eq!(recv(&receiver, Wait::Forever).unwrap().len, 1);
         assert!(matches!(recv(&receiver, Wait::Forever), Err(RecvError::Closed)));
         sending.join().unwrap();
-        let connecting = later(Box::new(move || drop(PacketSender::connect(&name).unwrap())));
+        let connecting = later(Box::new(move || drop(backend::connect(&name).unwrap())));
         drop(listener.accept(Wait::Forever).unwrap());
         connecting.join().unwrap();
         OVER.store(true, Ordering::Relaxed);

@@ -5,39 +5,36 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::platform::words;
+use super::InProcess;
+use crate::platform::contract::Memory as _;
+use crate::platform::{contract, words};
 
 /// Memory whose content never changes. Clones share it. It is never empty.
 #[derive(Clone)]
 pub struct Memory(Arc<Vec<u8>>);
 
-impl Memory {
-    /// Makes `len` zeroed bytes. `len` is not zero.
-    pub fn new(len: usize) -> io::Result<Memory> {
+impl contract::Memory for Memory {
+    fn new(len: usize) -> io::Result<Memory> {
         Memory::from_byte(0, len)
     }
 
-    /// Makes a copy of `bytes`, which are not empty.
-    pub fn from_bytes(bytes: &[u8]) -> io::Result<Memory> {
+    fn from_bytes(bytes: &[u8]) -> io::Result<Memory> {
         let mut copy = with_capacity(bytes.len())?;
         copy.extend_from_slice(bytes);
         Ok(Memory(Arc::new(copy)))
     }
 
-    /// Makes `len` bytes that are all `byte`. `len` is not zero.
-    pub fn from_byte(byte: u8, len: usize) -> io::Result<Memory> {
+    fn from_byte(byte: u8, len: usize) -> io::Result<Memory> {
         let mut bytes = with_capacity(len)?;
         bytes.resize(len, byte);
         Ok(Memory(Arc::new(bytes)))
     }
 
-    /// Returns its length in bytes.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns its content.
-    pub fn as_slice(&self) -> &[u8] {
+    fn as_slice(&self) -> &[u8] {
         &self.0
     }
 }
@@ -56,9 +53,8 @@ pub struct MemoryWriter(Written);
 #[derive(Clone, Debug)]
 pub struct MemoryReader(Written);
 
-impl MemoryWriter {
-    /// Makes `len` zeroed bytes. `len` is not zero.
-    pub fn new(len: usize) -> io::Result<MemoryWriter> {
+impl contract::MemoryWriter<InProcess> for MemoryWriter {
+    fn new(len: usize) -> io::Result<MemoryWriter> {
         let count = words::count(len).ok_or(io::ErrorKind::OutOfMemory)?;
         let mut words = with_capacity(count)?;
         words.resize_with(count, AtomicUsize::default);
@@ -66,18 +62,15 @@ impl MemoryWriter {
         Ok(MemoryWriter(Written { region: Arc::new(region), len }))
     }
 
-    /// Returns its length in bytes.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.0.len
     }
 
-    /// Fills `out` with the bytes that start at `offset`. They are within the memory.
-    pub fn read(&self, offset: usize, out: &mut [u8]) {
+    fn read(&self, offset: usize, out: &mut [u8]) {
         words::read(&self.0.region.words, offset, out);
     }
 
-    /// Copies `bytes` to `offset`. They fit into the memory.
-    pub fn write(&self, offset: usize, bytes: &[u8]) {
+    fn write(&self, offset: usize, bytes: &[u8]) {
         words::write(&self.0.region.words, offset, bytes);
     }
 
@@ -87,25 +80,25 @@ impl MemoryWriter {
     /// # Errors
     ///
     /// None in this backend.
-    pub fn reader(&self) -> io::Result<MemoryReader> {
+    fn reader(&self) -> io::Result<MemoryReader> {
         self.0.region.has_readers.store(true, Ordering::Relaxed);
         Ok(MemoryReader(self.0.clone()))
     }
+}
 
+impl MemoryWriter {
     /// Returns whether `reader` has been called.
     pub(super) fn has_readers(&self) -> bool {
         self.0.region.has_readers.load(Ordering::Relaxed)
     }
 }
 
-impl MemoryReader {
-    /// Returns its length in bytes.
-    pub fn size(&self) -> usize {
+impl contract::MemoryReader for MemoryReader {
+    fn size(&self) -> usize {
         self.0.len
     }
 
-    /// Fills `out` with the bytes that start at `offset`. They are within the memory.
-    pub fn read(&self, offset: usize, out: &mut [u8]) {
+    fn read(&self, offset: usize, out: &mut [u8]) {
         words::read(&self.0.region.words, offset, out);
     }
 }

@@ -7,10 +7,12 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Attachment;
+use super::InProcess;
 use super::poller::Interest;
 use super::queue::{Consumer, Producer, queue};
-use super::rendezvous::{self, Peer};
-use crate::platform::{Arrival, Landing, RecvError, SendError, ServerName, Wait};
+use super::rendezvous::Peer;
+use crate::platform::contract::PacketReceiver as _;
+use crate::platform::{Arrival, Landing, RecvError, SendError, Wait, contract};
 
 #[derive(Debug)]
 struct Packet {
@@ -30,24 +32,12 @@ pub struct PacketSender {
     packets: Producer<Packet>,
 }
 
-impl PacketSender {
-    /// Connects to the listener of that name.
-    pub fn connect(name: &str) -> io::Result<PacketSender> {
-        rendezvous::connect(name)
-    }
-
-    /// Connects to the listener that has this name. There is always room.
-    pub fn connect_to(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
-        rendezvous::connect_to(name)
-    }
-
-    /// Returns the process that listens: this one.
-    pub fn peer(&self) -> io::Result<Peer> {
+impl contract::PacketSender<InProcess> for PacketSender {
+    fn peer(&self) -> io::Result<Peer> {
         Ok(Peer)
     }
 
-    /// Sends one packet made of `head` and `body`. There is always room.
-    pub fn send(
+    fn send(
         &self,
         head: &[u8],
         body: &[u8],
@@ -57,11 +47,8 @@ impl PacketSender {
         let packet = Packet { bytes: [head, body].concat(), attachments };
         self.packets.push(packet).map_err(|packet| (SendError::Closed, packet.attachments))
     }
-}
 
-impl PacketSender {
-    /// Sends one small packet, like `send`.
-    pub fn send_past_limit(
+    fn send_past_limit(
         &self,
         head: &[u8],
         body: &[u8],
@@ -70,23 +57,19 @@ impl PacketSender {
         self.send(head, body, attachments, Wait::Never)
     }
 
-    /// Returns whether the receiver has been dropped.
-    pub fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.packets.is_closed()
     }
 
-    /// Returns the identity of its queue.
-    pub fn identity(&self) -> Option<NonZeroU64> {
+    fn identity(&self) -> Option<NonZeroU64> {
         self.packets.identity()
     }
 
-    /// Returns whether a sender with the same identity is the same: as long as both exist, it is.
-    pub fn is_same(&self, other: &PacketSender) -> bool {
+    fn is_same(&self, other: &PacketSender) -> bool {
         self.identity() == other.identity()
     }
 
-    /// Returns whether everything that was sent was received, as far as is known.
-    pub fn is_drained(&self) -> bool {
+    fn is_drained(&self) -> bool {
         false
     }
 }
@@ -145,9 +128,8 @@ fn drop_in_turn(attachments: Vec<Attachment>) {
     }
 }
 
-impl PacketReceiver {
-    /// Receives one packet and adds all its attachments to `attachments`.
-    pub fn recv(
+impl contract::PacketReceiver<InProcess> for PacketReceiver {
+    fn recv(
         &self,
         landing: Landing<'_>,
         attachments: &mut Vec<Attachment>,
@@ -163,55 +145,45 @@ impl PacketReceiver {
         Ok(Arrival { len: packet.bytes.len(), truncated: false, attachments_lost: false })
     }
 
-    /// Makes all sends fail that begin after it, as if the receiver had been dropped. What was sent
-    /// can still be received.
-    pub fn refuse(&self) {
+    fn refuse(&self) {
         self.packets.refuse();
     }
 
-    /// Returns how many bytes of packets wait that may be something else than whole messages: none
-    /// ever are.
-    pub fn backlog(&self) -> usize {
+    fn backlog(&self) -> usize {
         0
     }
 
-    /// Makes a handle to be polled: there are none in this backend.
-    pub fn lend(&mut self) -> bool {
+    fn lend(&mut self) -> bool {
         true
     }
 
-    /// Returns whether a handle was lent out.
-    pub fn is_lent(&self) -> bool {
+    fn is_lent(&self) -> bool {
         false
     }
 
-    /// Notes that the user no longer uses a lent handle.
-    pub fn recall(&mut self) {}
+    fn recall(&mut self) {}
 
-    /// Returns whether it has to be told what to show.
     #[inline]
-    pub fn shows_more(&self) -> bool {
+    fn shows_more(&self) -> bool {
         false
     }
 
-    /// Returns whether it shows that there are messages besides packets.
     #[inline]
-    pub fn is_showing(&self) -> bool {
+    fn is_showing(&self) -> bool {
         false
     }
 
-    /// Sets whether the lent handle shows messages besides packets.
     #[inline]
-    pub fn show(&mut self, _: bool, _: bool) {}
+    fn show(&mut self, _: bool, _: bool) {}
 
-    /// Splits the receiver into what can be moved and what has to stay.
-    pub fn depart(self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
+    fn depart(self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
         Ok((self, Remains(())))
     }
 
-    /// Undoes [`depart`](PacketReceiver::depart).
-    pub fn come_back(&mut self, _: Remains) {}
+    fn come_back(&mut self, _: Remains) {}
+}
 
+impl PacketReceiver {
     pub(super) fn observe(&self, interest: Option<Arc<Interest>>) {
         self.packets.observe(interest);
     }

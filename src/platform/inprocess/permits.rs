@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::InProcess;
 use super::PacketSender;
-use crate::platform::{Permit, Wait};
+use crate::platform::{Permit, Wait, contract};
 
 #[derive(Debug, Default)]
 struct Place {
@@ -46,9 +47,8 @@ impl Place {
     }
 }
 
-impl PermitTaker {
-    /// Takes a permit, if there is one.
-    pub fn take(&self) -> io::Result<Permit> {
+impl contract::PermitTaker<InProcess> for PermitTaker {
+    fn take(&self) -> io::Result<Permit> {
         Ok(match self.0.take() {
             true => Permit::Taken,
             false if self.0.lock().is_closed => Permit::Closed,
@@ -56,20 +56,16 @@ impl PermitTaker {
         })
     }
 
-    /// Returns whether there is a permit, or it is known that there will be none.
-    pub fn is_any(&self) -> bool {
+    fn is_any(&self) -> bool {
         let state = self.0.lock();
         state.permits > 0 || state.is_closed
     }
 
-    /// Returns whether both take permits from the same counter.
-    pub fn is_same(&self, other: &PermitTaker) -> bool {
+    fn is_same(&self, other: &PermitTaker) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Blocks until there may be a permit, or the receiver has been dropped. All waiting senders
-    /// are in the queue.
-    pub fn wait(&self, _: &PacketSender, wait: Wait, _is_in_queue: bool) -> io::Result<()> {
+    fn wait(&self, _: &PacketSender, wait: Wait, _is_in_queue: bool) -> io::Result<()> {
         let state = self.0.lock();
         let is_waiting = |state: &mut State| state.permits == 0 && !state.is_closed;
         let news = &self.0.news;
@@ -81,14 +77,12 @@ impl PermitTaker {
     }
 }
 
-impl PermitIssuer {
-    /// Returns how many permits there can be at a time.
-    pub fn capacity(&self) -> usize {
+impl contract::PermitIssuer for PermitIssuer {
+    fn capacity(&self) -> usize {
         usize::MAX
     }
 
-    /// Issues permits, and returns how many are to be issued later.
-    pub fn issue(&self, count: usize) -> usize {
+    fn issue(&self, count: usize) -> usize {
         let mut state = self.0.lock();
         state.permits = state.permits.saturating_add(count);
         drop(state);
@@ -101,13 +95,11 @@ impl PermitIssuer {
         0
     }
 
-    /// Returns how many permits no sender has taken, if that is known.
-    pub fn unclaimed(&self) -> Option<usize> {
+    fn unclaimed(&self) -> Option<usize> {
         Some(self.0.lock().permits)
     }
 
-    /// Takes a permit back, and returns whether there was one that no sender had taken.
-    pub fn take_back(&self) -> bool {
+    fn take_back(&self) -> bool {
         self.0.take()
     }
 }

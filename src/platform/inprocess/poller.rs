@@ -5,10 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::InProcess;
 use super::packet::PacketReceiver;
 use super::queue::{Consumer, Producer, queue};
 use super::rendezvous::Listener;
-use crate::platform::{RecvError, WAKE_ID, Wait};
+use crate::platform::contract::Registry as _;
+use crate::platform::{RecvError, WAKE_ID, Wait, contract};
 
 /// How many ready members one `wait` reports at most.
 const IDS_PER_WAIT: usize = 256;
@@ -20,42 +22,34 @@ pub struct Poller {
     registry: Registry,
 }
 
-impl Poller {
-    /// Makes an empty poller.
-    pub fn new() -> io::Result<Poller> {
+impl contract::Poller<InProcess> for Poller {
+    fn new() -> io::Result<Poller> {
         let (news, ready) = queue();
         Ok(Poller { ready, registry: Registry { news: Arc::new(news) } })
     }
 
-    /// Adds a receiver, which is reported as `id`.
-    pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
+    fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         self.registry.add(receiver, id)
     }
 
-    /// Adds a listener, which is reported as `id`.
-    pub fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
+    fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
         listener.observe(self.registry.interest(id));
         Ok(())
     }
 
-    /// Adds another poller, which is reported as `id` when it has something to report.
-    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+    fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         self.registry.add_poller(other, id)
     }
 
-    /// Removes a poller.
-    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+    fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         self.registry.remove_poller(other)
     }
 
-    /// Removes a receiver.
-    pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
+    fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.registry.remove(receiver)
     }
 
-    /// Appends the ids of members that became ready to `ready`. Blocks until there is one, as
-    /// `wait` says.
-    pub fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
+    fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
         let mut wait = wait;
         // Not until there are no more: members that are flooded come back while the others are
         // taken out.
@@ -78,13 +72,11 @@ impl Poller {
         Ok(())
     }
 
-    /// Returns a handle for adding and removing members from other threads.
-    pub fn registry(&self) -> io::Result<Registry> {
+    fn registry(&self) -> io::Result<Registry> {
         Ok(self.registry.clone())
     }
 
-    /// Returns a handle for interrupting `wait`.
-    pub fn waker(&self) -> io::Result<PollWaker> {
+    fn waker(&self) -> io::Result<PollWaker> {
         Ok(PollWaker(self.registry.interest(WAKE_ID)))
     }
 }
@@ -95,31 +87,29 @@ pub struct Registry {
     news: Arc<Producer<Arc<Interest>>>,
 }
 
-impl Registry {
-    /// Adds a receiver, which is reported as `id`.
-    pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
+impl contract::Registry<InProcess> for Registry {
+    fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         receiver.observe(Some(self.interest(id)));
         Ok(())
     }
 
-    /// Removes a receiver.
-    pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
+    fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         receiver.observe(None);
         Ok(())
     }
 
-    /// Adds a poller, which is reported as `id` when it has something to report.
-    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+    fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         other.ready.observe(Some(self.interest(id)));
         Ok(())
     }
 
-    /// Removes a poller.
-    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+    fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         other.ready.observe(None);
         Ok(())
     }
+}
 
+impl Registry {
     fn interest(&self, id: u64) -> Arc<Interest> {
         Arc::new(Interest { id, is_queued: AtomicBool::new(false), news: Arc::clone(&self.news) })
     }
@@ -129,9 +119,8 @@ impl Registry {
 #[derive(Clone, Debug)]
 pub struct PollWaker(Arc<Interest>);
 
-impl PollWaker {
-    /// Makes the current or the next `wait` return.
-    pub fn wake(&self) -> io::Result<()> {
+impl contract::PollWaker for PollWaker {
+    fn wake(&self) -> io::Result<()> {
         self.0.mark_ready();
         Ok(())
     }

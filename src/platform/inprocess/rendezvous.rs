@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::poller::Interest;
 use super::queue::{Consumer, Producer, queue};
-use super::{PacketReceiver, PacketSender, channel};
-use crate::platform::{RecvError, ServerName, Wait};
+use super::{InProcess, PacketReceiver, PacketSender, channel};
+use crate::platform::{RecvError, ServerName, Wait, contract};
 
 type Names = BTreeMap<Name, Arc<Producer<PacketReceiver>>>;
 
@@ -43,20 +43,30 @@ impl fmt::Display for Name {
     }
 }
 
-impl Listener {
-    /// Makes a new name and listens on it.
-    pub fn bind() -> io::Result<(Listener, String)> {
+impl contract::Listener<InProcess> for Listener {
+    fn bind() -> io::Result<(Listener, String)> {
         let name = format!("strait-{}", unique_id()?.simple());
         let listener = Listener::at(Name::Fresh(name.clone()))?;
         Ok((listener, name))
     }
 
-    /// Binds this name and listens on it. Fails if another listener has it.
-    pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
+    fn bind_to(name: &ServerName) -> io::Result<Listener> {
         name.check()?;
         Listener::at(Name::Chosen(name.clone()))
     }
 
+    fn reserve(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn release(&self) {}
+
+    fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
+        self.connections.pop(wait).map(|receiver| (receiver, Peer))
+    }
+}
+
+impl Listener {
     fn at(name: Name) -> io::Result<Listener> {
         let (producer, connections) = queue();
         match names().entry(name.clone()) {
@@ -67,19 +77,6 @@ impl Listener {
             }
         };
         Ok(Listener { name, connections })
-    }
-
-    /// Sets a handle aside: there are none in this backend.
-    pub fn reserve(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Closes the handle that was set aside.
-    pub fn release(&self) {}
-
-    /// Accepts one connection; fails with `Empty` if none came in time.
-    pub fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
-        self.connections.pop(wait).map(|receiver| (receiver, Peer))
     }
 
     pub(super) fn observe(&self, interest: Arc<Interest>) {
@@ -99,14 +96,12 @@ impl Drop for Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer;
 
-impl Peer {
-    /// Returns whether it runs as the same user as this process.
-    pub fn is_same_user(&self) -> bool {
+impl contract::Peer for Peer {
+    fn is_same_user(&self) -> bool {
         true
     }
 
-    /// Like [`is_same_user`](Peer::is_same_user).
-    pub fn shows_as_same_user(&self) -> bool {
+    fn shows_as_same_user(&self) -> bool {
         true
     }
 }
@@ -118,12 +113,12 @@ pub fn unique_id() -> io::Result<Uuid> {
 }
 
 /// Connects to the listener of that name, which [`Listener::bind`] has made.
-pub(super) fn connect(name: &str) -> io::Result<PacketSender> {
+pub fn connect(name: &str) -> io::Result<PacketSender> {
     find(&Name::Fresh(name.to_string()))
 }
 
-/// Connects to the listener that has this name.
-pub(super) fn connect_to(name: &ServerName) -> io::Result<PacketSender> {
+/// Connects to the listener that has this name. There is always room.
+pub fn connect_to(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
     name.check()?;
     find(&Name::Chosen(name.clone()))
 }

@@ -6,42 +6,38 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use super::InProcess;
+use crate::platform::contract;
+
 /// The memory of a ring, of which no value exists.
 #[derive(Debug)]
 pub struct RingMemory(Infallible);
 
-impl RingMemory {
-    /// Fails: there is no such memory.
-    ///
-    /// # Errors
-    ///
-    /// Always.
-    pub fn new() -> io::Result<RingMemory> {
+impl contract::RingMemory<InProcess> for RingMemory {
+    fn new() -> io::Result<RingMemory> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Returns whether this process can spare it.
-    pub fn is_affordable(&self) -> bool {
+    fn is_affordable(&self) -> bool {
         match self.0 {}
     }
 
+    fn word(&self, _: usize) -> &AtomicU64 {
+        match self.0 {}
+    }
+
+    fn part(&self, _: u64, _: usize) -> io::Result<RingPart> {
+        match self.0 {}
+    }
+
+    fn give_back(&self, _: u64, _: u64) {
+        match self.0 {}
+    }
+}
+
+impl RingMemory {
     /// Stands for every operation on it.
     pub(super) fn never<R>(&self) -> R {
-        match self.0 {}
-    }
-
-    /// Returns a word.
-    pub fn word(&self, _: usize) -> &AtomicU64 {
-        match self.0 {}
-    }
-
-    /// Makes a part accessible.
-    pub fn part(&self, _: u64, _: usize) -> io::Result<RingPart> {
-        match self.0 {}
-    }
-
-    /// Releases a part.
-    pub fn give_back(&self, _: u64, _: u64) {
         match self.0 {}
     }
 }
@@ -50,19 +46,16 @@ impl RingMemory {
 #[derive(Debug)]
 pub struct RingPart(Infallible);
 
-impl RingPart {
-    /// Copies `bytes` to `at`.
-    pub fn write(&self, _: usize, _: &[u8]) {
+impl contract::RingPart for RingPart {
+    fn write(&self, _: usize, _: &[u8]) {
         match self.0 {}
     }
 
-    /// Appends bytes to `out`.
-    pub fn read(&self, _: usize, _: usize, _: &mut Vec<u8>) {
+    fn read(&self, _: usize, _: usize, _: &mut Vec<u8>) {
         match self.0 {}
     }
 
-    /// Returns the bytes from `at` on.
-    pub fn read_array<const N: usize>(&self, _: usize) -> [u8; N] {
+    fn read_array<const N: usize>(&self, _: usize) -> [u8; N] {
         match self.0 {}
     }
 }

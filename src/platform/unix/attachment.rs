@@ -12,9 +12,11 @@ use super::memory::Shared;
 use super::permits;
 use super::{
     Memory, MemoryReader, MemoryWriter, PacketReceiver, PacketSender, PermitIssuer, PermitTaker,
-    RingMemory, Spool, SpoolWriter,
+    RingMemory, Spool, SpoolWriter, Unix,
 };
 use crate::platform;
+use crate::platform::contract;
+use crate::platform::contract::{Memory as _, MemoryReader as _, MemoryWriter as _};
 
 /// One object in transit. When it is sent, it shares the object that the sending process goes on
 /// using. When it was received, it is just a file descriptor, and its kind is unchecked.
@@ -63,57 +65,43 @@ impl Drop for Received {
     }
 }
 
-impl Attachment {
-    /// Makes an attachment of a received file descriptor.
-    pub fn received(fd: OwnedFd) -> Attachment {
-        Attachment(Object::Received(Received(Some(fd))))
-    }
-
-    /// Makes an attachment that is one more sender.
-    pub fn from_sender(sender: Arc<PacketSender>) -> Attachment {
+impl contract::Attachment<Unix> for Attachment {
+    fn from_sender(sender: Arc<PacketSender>) -> Attachment {
         Attachment(Object::Sender(sender))
     }
 
-    /// Makes an attachment that moves a receiver.
-    pub fn from_receiver(receiver: PacketReceiver) -> Attachment {
+    fn from_receiver(receiver: PacketReceiver) -> Attachment {
         Attachment(Object::Descriptor(receiver.into_fd()))
     }
 
-    /// Makes an attachment that shares memory.
-    pub fn from_memory(memory: &Memory) -> Attachment {
+    fn from_memory(memory: &Memory) -> Attachment {
         Attachment(Object::Memory(memory.clone(), memory.shared()))
     }
 
-    /// Makes an attachment that shares the memory of a ring with its consumer.
-    pub fn from_shared_ring(memory: &RingMemory) -> Attachment {
+    fn from_shared_ring(memory: &RingMemory) -> Attachment {
         Attachment(Object::RingFile(Arc::clone(memory.file())))
     }
 
-    /// Makes an attachment that moves the memory of a ring.
-    pub fn from_ring(memory: RingMemory) -> Attachment {
+    fn from_ring(memory: RingMemory) -> Attachment {
         Attachment(Object::Ring(memory))
     }
 
-    /// Makes an attachment of any file descriptor.
-    pub fn from_handle(handle: OwnedFd) -> Attachment {
+    fn from_handle(handle: OwnedFd) -> Attachment {
         Attachment(Object::Descriptor(handle))
     }
 
-    /// Converts it into a sender.
-    pub fn into_sender(self) -> io::Result<Arc<PacketSender>> {
+    fn into_sender(self) -> io::Result<Arc<PacketSender>> {
         match self.0 {
             Object::Sender(sender) => Ok(sender),
             object => Ok(Arc::new(PacketSender::from(packet_socket(object)?))),
         }
     }
 
-    /// Converts it into a receiver.
-    pub fn into_receiver(self) -> io::Result<PacketReceiver> {
+    fn into_receiver(self) -> io::Result<PacketReceiver> {
         packet_socket(self.0).map(PacketReceiver::from_received)
     }
 
-    /// Converts it into shared memory of `len` bytes.
-    pub fn into_memory(self, len: u64) -> io::Result<Memory> {
+    fn into_memory(self, len: u64) -> io::Result<Memory> {
         match self.0 {
             Object::Received(fd) => Memory::from_received(fd, len),
             // It was not sent to another process.
@@ -122,21 +110,14 @@ impl Attachment {
         }
     }
 
-    /// Makes an attachment that shares memory which this process writes.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` if the memory has a reader: it is sealed, and no other process could write to
-    /// it.
-    pub fn from_memory_writer(memory: &MemoryWriter) -> io::Result<Attachment> {
+    fn from_memory_writer(memory: &MemoryWriter) -> io::Result<Attachment> {
         if memory.has_readers() {
             return Err(platform::writer_has_readers());
         }
         Ok(Attachment(Object::MemoryWriter(memory.clone(), memory.shared())))
     }
 
-    /// Converts it into memory of `len` bytes to write to.
-    pub fn into_memory_writer(self, len: u64) -> io::Result<MemoryWriter> {
+    fn into_memory_writer(self, len: u64) -> io::Result<MemoryWriter> {
         match self.0 {
             Object::Received(fd) => MemoryWriter::from_received(fd, len),
             Object::MemoryWriter(memory, _) if memory.size() as u64 == len => Ok(memory),
@@ -144,13 +125,11 @@ impl Attachment {
         }
     }
 
-    /// Makes an attachment that shares memory read-only.
-    pub fn from_memory_reader(memory: &MemoryReader) -> Attachment {
+    fn from_memory_reader(memory: &MemoryReader) -> Attachment {
         Attachment(Object::MemoryReader(memory.clone(), memory.shared()))
     }
 
-    /// Converts it into memory of `len` bytes that other processes write.
-    pub fn into_memory_reader(self, len: u64) -> io::Result<MemoryReader> {
+    fn into_memory_reader(self, len: u64) -> io::Result<MemoryReader> {
         match self.0 {
             Object::Received(fd) => MemoryReader::from_received(fd, len),
             Object::MemoryReader(memory, _) if memory.size() as u64 == len => Ok(memory),
@@ -158,13 +137,7 @@ impl Attachment {
         }
     }
 
-    /// Converts it into the memory of a ring.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is something else. With other errors the
-    /// memory cannot be used now, and is returned.
-    pub fn into_ring(self) -> Result<RingMemory, (io::Error, Attachment)> {
+    fn into_ring(self) -> Result<RingMemory, (io::Error, Attachment)> {
         match self.0 {
             Object::Ring(memory) => Ok(memory),
             Object::Received(fd) => RingMemory::from_received(fd)
@@ -173,13 +146,11 @@ impl Attachment {
         }
     }
 
-    /// Makes an attachment of bytes beside a message.
-    pub fn from_spool(spool: SpoolWriter) -> io::Result<Attachment> {
+    fn from_spool(spool: SpoolWriter) -> io::Result<Attachment> {
         Ok(Attachment(Object::Descriptor(spool.finish()?)))
     }
 
-    /// Converts it into bytes beside a message.
-    pub fn into_spool(self) -> io::Result<Spool> {
+    fn into_spool(self) -> io::Result<Spool> {
         match self.0 {
             Object::Received(fd) => Spool::from_received(fd),
             Object::Descriptor(fd) => Spool::from_written(fd),
@@ -187,39 +158,41 @@ impl Attachment {
         }
     }
 
-    /// Makes an attachment by which another process can take permits.
-    pub fn from_taker(taker: Arc<PermitTaker>) -> Attachment {
+    fn from_taker(taker: Arc<PermitTaker>) -> Attachment {
         Attachment(Object::Permits(taker))
     }
 
-    /// Converts it into a taker of permits.
-    pub fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
+    fn into_taker(self) -> io::Result<Arc<PermitTaker>> {
         match self.0 {
             Object::Permits(taker) => Ok(taker),
             object => Ok(Arc::new(PermitTaker::from(place_for_permits(object)?))),
         }
     }
 
-    /// Makes attachments that move an issuer of permits.
-    pub fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
+    fn from_issuer(issuer: PermitIssuer) -> Vec<Attachment> {
         vec![Attachment(Object::Descriptor(issuer.into()))]
     }
 
-    /// Converts attachments into an issuer of permits.
-    pub fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
+    fn into_issuer(mut attachments: Vec<Attachment>) -> io::Result<PermitIssuer> {
         match (attachments.pop(), attachments.pop()) {
             (Some(place), None) => place_for_permits(place.0).map(PermitIssuer::from),
             _ => Err(wrong_kind("semaphore of permits")),
         }
     }
 
-    /// Converts it into a file descriptor of any kind.
-    pub fn into_handle(self) -> io::Result<OwnedFd> {
+    fn into_handle(self) -> io::Result<OwnedFd> {
         match self.0 {
             Object::Received(fd) => Ok(fd.accept()),
             Object::Descriptor(fd) => Ok(fd),
             _ => Err(wrong_kind("handle")),
         }
+    }
+}
+
+impl Attachment {
+    /// Makes an attachment of a received file descriptor.
+    pub fn received(fd: OwnedFd) -> Attachment {
+        Attachment(Object::Received(Received(Some(fd))))
     }
 }
 

@@ -20,10 +20,14 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 
+use super::Unix;
 use super::attachment::Received;
 use super::limits;
 use super::mapping::{self, Mapping, Share};
-use crate::platform::words::{self, WORD_BYTES};
+use crate::platform::{
+    contract,
+    words::{self, WORD_BYTES},
+};
 
 /// `TMPFS_MAGIC` of linux/magic.h: the file system of memfds. Huge-page memfds are not on it, and
 /// can run out of pages at an access.
@@ -53,23 +57,33 @@ pub(super) struct Shared {
     mapping: Mapping,
 }
 
-impl Memory {
-    /// Makes `len` zeroed bytes. `len` is not zero.
-    pub fn new(len: usize) -> io::Result<Memory> {
+impl contract::Memory for Memory {
+    fn new(len: usize) -> io::Result<Memory> {
         Memory::written(len, |_| Ok(()))
     }
 
-    /// Makes a copy of `bytes`, which are not empty.
-    pub fn from_bytes(bytes: &[u8]) -> io::Result<Memory> {
+    fn from_bytes(bytes: &[u8]) -> io::Result<Memory> {
         Memory::written(bytes.len(), |fd| write_all(fd, 0, bytes))
     }
 
-    /// Makes `len` bytes that are all `byte`. `len` is not zero.
-    pub fn from_byte(byte: u8, len: usize) -> io::Result<Memory> {
+    fn from_byte(byte: u8, len: usize) -> io::Result<Memory> {
         // A hole reads as zeros, and takes no time.
         Memory::written(len, |fd| if byte == 0 { Ok(()) } else { fill(fd, byte, len) })
     }
 
+    fn size(&self) -> usize {
+        self.0.mapping.len()
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: the mapping is valid for reads of so many bytes while `self` is borrowed; bytes
+        // are always aligned and initialized; `F_SEAL_WRITE` keeps them from changing; `Mapping` is
+        // not longer than `isize::MAX`.
+        unsafe { slice::from_raw_parts(self.0.mapping.as_ptr(), self.size()) }
+    }
+}
+
+impl Memory {
     /// Makes memory with the content that `write` writes to its file descriptor. A writable mapping
     /// would be copied by a concurrent `fork`, and sealing would fail while the child has it.
     fn written(
@@ -101,19 +115,6 @@ impl Memory {
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.0)
     }
-
-    /// Returns its length in bytes.
-    pub fn size(&self) -> usize {
-        self.0.mapping.len()
-    }
-
-    /// Returns its content.
-    pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the mapping is valid for reads of so many bytes while `self` is borrowed; bytes
-        // are always aligned and initialized; `F_SEAL_WRITE` keeps them from changing; `Mapping` is
-        // not longer than `isize::MAX`.
-        unsafe { slice::from_raw_parts(self.0.mapping.as_ptr(), self.size()) }
-    }
 }
 
 /// Memory that can be written while others read it. Clones share one mapping and one file
@@ -132,9 +133,8 @@ struct Written {
     len: usize,
 }
 
-impl MemoryWriter {
-    /// Makes `len` zeroed bytes. `len` is not zero.
-    pub fn new(len: usize) -> io::Result<MemoryWriter> {
+impl contract::MemoryWriter<Unix> for MemoryWriter {
+    fn new(len: usize) -> io::Result<MemoryWriter> {
         let bytes = whole_words(len).ok_or(Errno::OVERFLOW)?;
         let fd = new_file("strait", bytes as u64)?;
         // `reader` adds the others.
@@ -144,6 +144,42 @@ impl MemoryWriter {
         Ok(MemoryWriter(Written { shared: Arc::new(Shared { fd, mapping }), len }))
     }
 
+    fn size(&self) -> usize {
+        self.0.len
+    }
+
+    fn read(&self, offset: usize, out: &mut [u8]) {
+        words::read(self.0.shared.mapping.words(), offset, out);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        words::write(self.0.shared.mapping.words(), offset, bytes);
+    }
+
+    /// Returns a reader. From now on the kernel refuses writable mappings of the file, so no
+    /// further process can become a writer.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` before Linux 5.1.
+    fn reader(&self) -> io::Result<MemoryReader> {
+        let fd = self.0.shared.as_fd();
+        let seals = SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+        match rustix::fs::fcntl_add_seals(fd, seals) {
+            Ok(()) => {}
+            // It was sealed before, by this process or another one.
+            Err(_) if self.has_readers() => {}
+            Err(Errno::INVAL) => {
+                let why = "memory cannot be sealed against future writing before Linux 5.1";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(MemoryReader(self.0.clone()))
+    }
+}
+
+impl MemoryWriter {
     /// Maps a file that a peer sent for reading and writing, if no process can shorten it.
     pub(super) fn from_received(fd: Received, len: u64) -> io::Result<MemoryWriter> {
         let (len, bytes) = check_written(fd.as_fd(), len)?;
@@ -164,46 +200,19 @@ impl MemoryWriter {
         Arc::clone(&self.0.shared)
     }
 
-    /// Returns its length in bytes.
-    pub fn size(&self) -> usize {
-        self.0.len
-    }
-
-    /// Fills `out` with the bytes that start at `offset`. They are within the memory.
-    pub fn read(&self, offset: usize, out: &mut [u8]) {
-        words::read(self.0.shared.mapping.words(), offset, out);
-    }
-
-    /// Copies `bytes` to `offset`. They fit into the memory.
-    pub fn write(&self, offset: usize, bytes: &[u8]) {
-        words::write(self.0.shared.mapping.words(), offset, bytes);
-    }
-
-    /// Returns a reader. From now on the kernel refuses writable mappings of the file, so no
-    /// further process can become a writer.
-    ///
-    /// # Errors
-    ///
-    /// `Unsupported` before Linux 5.1.
-    pub fn reader(&self) -> io::Result<MemoryReader> {
-        let fd = self.0.shared.as_fd();
-        let seals = SealFlags::FUTURE_WRITE | SealFlags::SEAL;
-        match rustix::fs::fcntl_add_seals(fd, seals) {
-            Ok(()) => {}
-            // It was sealed before, by this process or another one.
-            Err(_) if self.has_readers() => {}
-            Err(Errno::INVAL) => {
-                let why = "memory cannot be sealed against future writing before Linux 5.1";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
-            }
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(MemoryReader(self.0.clone()))
-    }
-
     /// Returns whether `reader` has been called, in any process.
     pub(super) fn has_readers(&self) -> bool {
         seals(self.0.shared.as_fd()).is_ok_and(|seals| seals.contains(SealFlags::FUTURE_WRITE))
+    }
+}
+
+impl contract::MemoryReader for MemoryReader {
+    fn size(&self) -> usize {
+        self.0.len
+    }
+
+    fn read(&self, offset: usize, out: &mut [u8]) {
+        words::read(self.0.shared.mapping.words(), offset, out);
     }
 }
 
@@ -229,16 +238,6 @@ impl MemoryReader {
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.0.shared)
-    }
-
-    /// Returns its length in bytes.
-    pub fn size(&self) -> usize {
-        self.0.len
-    }
-
-    /// Fills `out` with the bytes that start at `offset`. They are within the memory.
-    pub fn read(&self, offset: usize, out: &mut [u8]) {
-        words::read(self.0.shared.mapping.words(), offset, out);
     }
 }
 

@@ -31,6 +31,15 @@ mod spare;
 mod spool;
 mod stack;
 
+use std::io;
+use std::ops::Range;
+use std::process::{Child, Command, ExitStatus};
+
+use uuid::Uuid;
+
+use super::contract::Backend;
+use super::{ServerName, Wait};
+
 pub use attachment::Attachment;
 pub use clock::{clock_domain, now, roughly_now};
 pub use exit::wait_for_exit;
@@ -40,7 +49,7 @@ pub use peer::{Peer, peer_process};
 pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};
 pub use process::mark as process_mark;
-pub use rendezvous::{Listener, unique_id};
+pub use rendezvous::{Listener, connect, connect_to, unique_id};
 pub use ring_memory::{RingMemory, RingPart};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
@@ -67,4 +76,94 @@ pub const MAX_PACKET_ATTACHMENTS: usize = 253;
 /// file descriptor of this process.
 pub fn max_silent_clients() -> usize {
     64
+}
+
+/// Unix sockets.
+#[derive(Debug)]
+pub enum Unix {}
+
+impl Backend for Unix {
+    const MAX_PACKET_BYTES: usize = MAX_PACKET_BYTES;
+    const PACKET_BYTES: usize = PACKET_BYTES;
+    const MAX_PACKET_ATTACHMENTS: usize = MAX_PACKET_ATTACHMENTS;
+    const RECEIVE_BYTES: usize = RECEIVE_BYTES;
+
+    type PacketSender = PacketSender;
+    type PacketReceiver = PacketReceiver;
+    type Remains = Remains;
+    type Attachment = Attachment;
+    type Memory = Memory;
+    type MemoryWriter = MemoryWriter;
+    type MemoryReader = MemoryReader;
+    type RingMemory = RingMemory;
+    type RingPart = RingPart;
+    type SpoolWriter = SpoolWriter;
+    type Spool = Spool;
+    type PermitTaker = PermitTaker;
+    type PermitIssuer = PermitIssuer;
+    type Poller = Poller;
+    type Registry = Registry;
+    type PollWaker = PollWaker;
+    type Listener = Listener;
+    type Peer = Peer;
+
+    fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
+        channel()
+    }
+
+    fn connect(name: &str) -> io::Result<PacketSender> {
+        connect(name)
+    }
+
+    fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
+        connect_to(name, wait)
+    }
+
+    fn unique_id() -> io::Result<Uuid> {
+        unique_id()
+    }
+
+    fn permits(count: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
+        permits(count)
+    }
+
+    fn now() -> u64 {
+        now()
+    }
+
+    fn roughly_now() -> u64 {
+        roughly_now()
+    }
+
+    fn clock_domain() -> Option<u64> {
+        clock_domain()
+    }
+
+    fn max_waiting_attachments() -> usize {
+        max_waiting_attachments()
+    }
+
+    fn max_silent_clients() -> usize {
+        max_silent_clients()
+    }
+
+    fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result<Child> {
+        spawn_with(command, receiver)
+    }
+
+    fn inherited() -> io::Result<PacketReceiver> {
+        inherited()
+    }
+
+    fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitStatus>> {
+        wait_for_exit(child, wait)
+    }
+
+    fn process_mark() -> u64 {
+        process_mark()
+    }
+
+    fn stack() -> Option<Range<usize>> {
+        stack()
+    }
 }

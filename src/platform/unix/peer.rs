@@ -15,6 +15,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::spare;
+use crate::platform::contract;
 
 /// The credentials of the process at the other end of a connection, as the kernel noted them when
 /// the two were connected.
@@ -54,12 +55,16 @@ impl Peer {
     /// same user, so this returns `false`. It also does if `/proc` is unavailable. A process that
     /// runs as `nobody` outside of such namespaces is the same user as others that do.
     pub fn is_same_user(&self) -> bool {
-        self.shows_as_same_user() && (self.uid == 0 || !is_ambiguous(self.uid))
+        contract::Peer::shows_as_same_user(self) && (self.uid == 0 || !is_ambiguous(self.uid))
+    }
+}
+
+impl contract::Peer for Peer {
+    fn is_same_user(&self) -> bool {
+        Peer::is_same_user(self)
     }
 
-    /// Like [`is_same_user`](Peer::is_same_user), where the file system has made sure that the uid
-    /// means this user.
-    pub(crate) fn shows_as_same_user(&self) -> bool {
+    fn shows_as_same_user(&self) -> bool {
         self.uid == rustix::process::geteuid().as_raw() || self.uid == 0
     }
 }

@@ -11,9 +11,10 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use super::Unix;
 use super::semaphore::{self, Semaphore};
 use super::socket::{self, PacketSender};
-use crate::platform::{PerProcess, Permit, Wait};
+use crate::platform::{PerProcess, Permit, Wait, contract};
 
 /// How many threads of a process wait in queues at most. Others wait by `poll`, and each permit
 /// wakes all of these.
@@ -33,20 +34,17 @@ pub fn permits(count: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
     Ok((PermitTaker(semaphore.try_clone()?), PermitIssuer(semaphore)))
 }
 
-impl PermitTaker {
-    /// Takes a permit, if there is one.
-    pub fn take(&self) -> io::Result<Permit> {
+impl contract::PermitTaker<Unix> for PermitTaker {
+    fn take(&self) -> io::Result<Permit> {
         let is_taken = self.0.take()?;
         Ok(if is_taken { Permit::Taken } else { Permit::None })
     }
 
-    /// Returns whether there is a permit.
-    pub fn is_any(&self) -> bool {
+    fn is_any(&self) -> bool {
         self.0.is_any()
     }
 
-    /// Returns whether both take permits from the same semaphore.
-    pub fn is_same(&self, other: &PermitTaker) -> bool {
+    fn is_same(&self, other: &PermitTaker) -> bool {
         self.0.is_same(&other.0)
     }
 
@@ -56,7 +54,7 @@ impl PermitTaker {
     /// Joining the queue takes five system calls. If the woken sender is killed before it takes the
     /// permit, another sender finds it. It does so at its next attempt, or when the next permit is
     /// issued.
-    pub fn wait(&self, packets: &PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()> {
+    fn wait(&self, packets: &PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()> {
         // The timeouts of epoll instances are whole milliseconds.
         let is_brief = wait.remaining().is_some_and(|left| left < Duration::from_millis(1));
         let queue = if is_in_queue && !is_brief { Queue::join(self, packets) } else { None };
@@ -134,24 +132,20 @@ impl AsFd for PermitTaker {
     }
 }
 
-impl PermitIssuer {
-    /// Returns how many permits there can be at a time.
-    pub fn capacity(&self) -> usize {
+impl contract::PermitIssuer for PermitIssuer {
+    fn capacity(&self) -> usize {
         semaphore::MAX_INITIAL
     }
 
-    /// Issues permits, and returns how many are to be issued later: none if there are few.
-    pub fn issue(&self, count: usize) -> usize {
+    fn issue(&self, count: usize) -> usize {
         self.0.add(count)
     }
 
-    /// Returns how many permits no sender has taken, if that is known.
-    pub fn unclaimed(&self) -> Option<usize> {
+    fn unclaimed(&self) -> Option<usize> {
         self.0.units().map(|units| usize::try_from(units).unwrap_or(usize::MAX))
     }
 
-    /// Takes a permit back, and returns whether there was one that no sender had taken.
-    pub fn take_back(&self) -> bool {
+    fn take_back(&self) -> bool {
         self.0.take() == Ok(true)
     }
 }

@@ -16,9 +16,10 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::io::Errno;
 
+use super::Unix;
 use super::rendezvous::Listener;
 use super::socket::{self, PacketReceiver};
-use crate::platform::{WAKE_ID, Wait};
+use crate::platform::{WAKE_ID, Wait, contract};
 
 /// How many ready members one system call reports.
 const EVENTS_PER_WAIT: usize = 256;
@@ -30,40 +31,32 @@ pub struct Poller {
     events: Events,
 }
 
-impl Poller {
-    /// Makes an empty poller.
-    pub fn new() -> io::Result<Poller> {
+impl contract::Poller<Unix> for Poller {
+    fn new() -> io::Result<Poller> {
         Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(EVENTS_PER_WAIT) })
     }
 
-    /// Adds a receiver, which is reported as `id`.
-    pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
+    fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         add(self.poll.registry(), receiver.as_fd(), id)
     }
 
-    /// Adds a listener, which is reported as `id`.
-    pub fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
+    fn add_listener(&self, listener: &Listener, id: u64) -> io::Result<()> {
         add(self.poll.registry(), listener.as_fd(), id)
     }
 
-    /// Adds another poller, which is reported as `id` when it has something to report.
-    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+    fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         add(self.poll.registry(), other.as_fd(), id)
     }
 
-    /// Removes a poller.
-    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+    fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&other.as_fd().as_raw_fd()))
     }
 
-    /// Removes a receiver.
-    pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
+    fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
     }
 
-    /// Appends the ids of members that became ready to `ready`. Blocks until there is one, as
-    /// `wait` says.
-    pub fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
+    fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
         // mio's timeouts are whole milliseconds, so a wait with a deadline is a poll of the epoll
         // descriptor itself.
         if wait == Wait::Forever {
@@ -78,6 +71,18 @@ impl Poller {
         Ok(())
     }
 
+    fn registry(&self) -> io::Result<Registry> {
+        self.poll.registry().try_clone().map(Registry)
+    }
+
+    fn waker(&self) -> io::Result<PollWaker> {
+        let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        register(self.poll.registry(), counter.as_fd(), WAKE)?;
+        Ok(PollWaker(Arc::new(counter)))
+    }
+}
+
+impl Poller {
     fn collect(
         &mut self,
         timeout: Option<std::time::Duration>,
@@ -96,18 +101,6 @@ impl Poller {
         }));
         Ok(())
     }
-
-    /// Returns a handle for adding and removing members from other threads.
-    pub fn registry(&self) -> io::Result<Registry> {
-        self.poll.registry().try_clone().map(Registry)
-    }
-
-    /// Returns a handle for interrupting `wait`.
-    pub fn waker(&self) -> io::Result<PollWaker> {
-        let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        register(self.poll.registry(), counter.as_fd(), WAKE)?;
-        Ok(PollWaker(Arc::new(counter)))
-    }
 }
 
 impl AsFd for Poller {
@@ -121,24 +114,20 @@ impl AsFd for Poller {
 #[derive(Debug)]
 pub struct Registry(mio::Registry);
 
-impl Registry {
-    /// Adds a receiver, which is reported as `id`.
-    pub fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
+impl contract::Registry<Unix> for Registry {
+    fn add(&self, receiver: &PacketReceiver, id: u64) -> io::Result<()> {
         add(&self.0, receiver.as_fd(), id)
     }
 
-    /// Adds a poller, which is reported as `id` when it has something to report.
-    pub fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
+    fn add_poller(&self, other: &Poller, id: u64) -> io::Result<()> {
         add(&self.0, other.as_fd(), id)
     }
 
-    /// Removes a poller.
-    pub fn remove_poller(&self, other: &Poller) -> io::Result<()> {
+    fn remove_poller(&self, other: &Poller) -> io::Result<()> {
         self.0.deregister(&mut SourceFd(&other.as_fd().as_raw_fd()))
     }
 
-    /// Removes a receiver.
-    pub fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
+    fn remove(&self, receiver: &PacketReceiver) -> io::Result<()> {
         self.0.deregister(&mut SourceFd(&receiver.as_fd().as_raw_fd()))
     }
 }
@@ -148,9 +137,8 @@ impl Registry {
 #[derive(Clone, Debug)]
 pub struct PollWaker(Arc<OwnedFd>);
 
-impl PollWaker {
-    /// Makes the current or the next `wait` return.
-    pub fn wake(&self) -> io::Result<()> {
+impl contract::PollWaker for PollWaker {
+    fn wake(&self) -> io::Result<()> {
         loop {
             // Each addition is an edge, so the sum need not be read.
             match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {

@@ -17,12 +17,13 @@ use rustix::rand::GetRandomFlags;
 use uuid::Uuid;
 
 use super::Peer;
+use super::Unix;
 use super::claim::Claim;
 use super::directory::{self, Missing};
 use super::process_mark;
-use super::socket::{self, PacketReceiver};
+use super::socket::{self, PacketReceiver, PacketSender};
 use super::spare;
-use crate::platform::{RecvError, ServerName, Wait};
+use crate::platform::{RecvError, ServerName, Wait, contract};
 
 /// The size of the accept queue.
 const BACKLOG: i32 = 128;
@@ -54,9 +55,8 @@ enum Place {
     Abstract,
 }
 
-impl Listener {
-    /// Makes a new name and listens on it.
-    pub fn bind() -> io::Result<(Listener, String)> {
+impl contract::Listener<Unix> for Listener {
+    fn bind() -> io::Result<(Listener, String)> {
         let unique = format!("strait-{}", unique_id()?.simple());
         // A relative path means something else to a client that runs elsewhere.
         let preferred = std::path::absolute(std::env::temp_dir())?;
@@ -79,13 +79,48 @@ impl Listener {
         Ok((listener, name))
     }
 
-    /// Binds this name and listens on it. Fails if another listener has it.
-    pub fn bind_to(name: &ServerName) -> io::Result<Listener> {
+    fn bind_to(name: &ServerName) -> io::Result<Listener> {
         Listener::try_bind_to(name).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot create the server {name}: {error}"))
         })
     }
 
+    fn reserve(&self) -> io::Result<()> {
+        let mut reserve = self.reserved();
+        if reserve.is_none() {
+            *reserve = Some(self.fd.try_clone()?);
+        }
+        Ok(())
+    }
+
+    fn release(&self) {
+        *self.reserved() = None;
+    }
+
+    fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
+        loop {
+            let seen = socket::poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
+            if seen.is_empty() {
+                return Err(RecvError::Empty);
+            }
+            match rustix::net::accept_with(&self.fd, SocketFlags::CLOEXEC) {
+                Ok(fd) => {
+                    let peer = Peer::of(&fd).map_err(RecvError::Io)?;
+                    return Ok((PacketReceiver::from(fd), peer));
+                }
+                Err(Errno::INTR | Errno::CONNABORTED | Errno::AGAIN) => {}
+                Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
+                    if self.reserved().take().is_none() {
+                        return Err(RecvError::Io(errno.into()));
+                    }
+                }
+                Err(errno) => return Err(RecvError::Io(errno.into())),
+            }
+        }
+    }
+}
+
+impl Listener {
     fn try_bind_to(name: &ServerName) -> io::Result<Listener> {
         let fd = listening_socket()?;
         let place = match address_of(name, Missing::IsMade)? {
@@ -110,46 +145,8 @@ impl Listener {
         Ok(Listener { _place: place, fd, reserve })
     }
 
-    /// Sets a file descriptor aside, unless that was done.
-    pub fn reserve(&self) -> io::Result<()> {
-        let mut reserve = self.reserved();
-        if reserve.is_none() {
-            *reserve = Some(self.fd.try_clone()?);
-        }
-        Ok(())
-    }
-
-    /// Closes the file descriptor that was set aside, so that one can be received.
-    pub fn release(&self) {
-        *self.reserved() = None;
-    }
-
     fn reserved(&self) -> MutexGuard<'_, Option<OwnedFd>> {
         self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Accepts one connection; fails with `Empty` if none came in time. A client that gave up
-    /// meanwhile is skipped.
-    pub fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
-        loop {
-            let seen = socket::poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
-            if seen.is_empty() {
-                return Err(RecvError::Empty);
-            }
-            match rustix::net::accept_with(&self.fd, SocketFlags::CLOEXEC) {
-                Ok(fd) => {
-                    let peer = Peer::of(&fd).map_err(RecvError::Io)?;
-                    return Ok((PacketReceiver::from(fd), peer));
-                }
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::AGAIN) => {}
-                Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
-                    if self.reserved().take().is_none() {
-                        return Err(RecvError::Io(errno.into()));
-                    }
-                }
-                Err(errno) => return Err(RecvError::Io(errno.into())),
-            }
-        }
     }
 }
 
@@ -204,18 +201,20 @@ pub fn unique_id() -> io::Result<Uuid> {
 }
 
 /// Connects to the listener of that name, which [`Listener::bind`] has made.
-pub(super) fn connect(name: &str) -> io::Result<OwnedFd> {
+pub fn connect(name: &str) -> io::Result<PacketSender> {
     let address = SocketAddrUnix::new(name).map_err(|errno| {
         io::Error::new(io::Error::from(errno).kind(), format!("invalid server name: {name:?}"))
     })?;
     connect_at(&address, Wait::Forever)
+        .map(PacketSender::from)
         .map_err(|error| cannot_connect(&format!("{name:?}"), &error))
 }
 
 /// Connects to the listener that has this name. Blocks while too many other clients connect.
-pub(super) fn connect_to(name: &ServerName, wait: Wait) -> io::Result<OwnedFd> {
+pub fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
     address_of(name, Missing::IsAnError)
         .and_then(|(address, _)| connect_at(&address, wait))
+        .map(PacketSender::from)
         .map_err(|error| cannot_connect(&name.to_string(), &error))
 }
 

@@ -15,7 +15,9 @@ use rustix::io::Errno;
 
 use super::attachment::Received;
 use super::mapping::{Mapping, Share};
-use super::{limits, memory};
+use super::{Unix, limits, memory};
+
+use crate::platform::contract;
 
 /// How much is mapped for the words.
 const WORDS_BYTES: usize = 4096;
@@ -64,14 +66,14 @@ pub struct RingMemory {
     _counted: Counted,
 }
 
-impl RingMemory {
+impl contract::RingMemory<Unix> for RingMemory {
     /// Makes new memory, all zero. Forked children have no copy of it.
     ///
     /// # Errors
     ///
     /// Those of the operating system, and an error if this process may not make files that are long
     /// enough.
-    pub fn new() -> io::Result<RingMemory> {
+    fn new() -> io::Result<RingMemory> {
         // A memfd counts as a file, and the kernel answers exceeding the limit on files with a
         // deadly signal.
         let len = limits::file_size().unwrap_or(u64::MAX).min(RESERVE_BYTES);
@@ -94,50 +96,18 @@ impl RingMemory {
         })
     }
 
-    /// Maps the memory of a peer's ring.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not such memory, or can never be
-    /// mapped; otherwise it cannot be mapped now. The file is returned.
-    pub(super) fn from_received(file: Received) -> Result<RingMemory, (io::Error, Received)> {
-        match check(file.as_fd()) {
-            Ok((len, words)) => Ok(RingMemory {
-                file: Arc::new(file.accept()),
-                len,
-                words,
-                is_maker: false,
-                _counted: Counted::new(),
-            }),
-            Err(error) => Err((refuse_for_good(error), file)),
-        }
-    }
-
-    /// Returns whether this process can spare it for a ring that only serves speed, and still has
-    /// enough resources for what has no alternative.
-    pub fn is_affordable(&self) -> bool {
+    fn is_affordable(&self) -> bool {
         // A new file descriptor gets the lowest number that is free: as many are in use.
         let in_use = u64::try_from(self.file.as_raw_fd()).unwrap_or(u64::MAX);
         in_use < limits::descriptors() / 4 * 3 && COUNT.load(Ordering::Relaxed) <= MAX_AFFORDABLE
     }
 
-    pub(super) fn file(&self) -> &Arc<OwnedFd> {
-        &self.file
-    }
-
-    /// Returns the word at a multiple of 8, on the first page.
     #[inline]
-    pub fn word(&self, at: usize) -> &AtomicU64 {
+    fn word(&self, at: usize) -> &AtomicU64 {
         self.words.word(at)
     }
 
-    /// Makes a part accessible. It begins at a multiple of 64 KiB.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if the memory is not that long; others of the
-    /// operating system.
-    pub fn part(&self, offset: u64, len: usize) -> io::Result<RingPart> {
+    fn part(&self, offset: u64, len: usize) -> io::Result<RingPart> {
         let end = offset.checked_add(len as u64).ok_or(Errno::OVERFLOW)?;
         if end > self.len {
             return Err(io::ErrorKind::StorageFull.into());
@@ -170,7 +140,32 @@ impl RingMemory {
 
     /// Does nothing. Giving back the memory of a part would take the lock of the file, so it goes
     /// back with the whole ring.
-    pub fn give_back(&self, _: u64, _: u64) {}
+    fn give_back(&self, _: u64, _: u64) {}
+}
+
+impl RingMemory {
+    /// Maps the memory of a peer's ring.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not such memory, or can never be
+    /// mapped; otherwise it cannot be mapped now. The file is returned.
+    pub(super) fn from_received(file: Received) -> Result<RingMemory, (io::Error, Received)> {
+        match check(file.as_fd()) {
+            Ok((len, words)) => Ok(RingMemory {
+                file: Arc::new(file.accept()),
+                len,
+                words,
+                is_maker: false,
+                _counted: Counted::new(),
+            }),
+            Err(error) => Err((refuse_for_good(error), file)),
+        }
+    }
+
+    pub(super) fn file(&self) -> &Arc<OwnedFd> {
+        &self.file
+    }
 }
 
 impl AsFd for RingMemory {
@@ -247,19 +242,17 @@ impl FilePart {
     }
 }
 
-impl RingPart {
-    /// Copies `bytes` to `at`.
+impl contract::RingPart for RingPart {
     #[inline]
-    pub fn write(&self, at: usize, bytes: &[u8]) {
+    fn write(&self, at: usize, bytes: &[u8]) {
         match &self.0 {
             Access::Mapped(mapping) => mapping.write(at, bytes),
             Access::ByCall(_) => unreachable!("parts of one's own memory are mapped"),
         }
     }
 
-    /// Appends `len` bytes from `at` on to `out`, each read once.
     #[inline]
-    pub fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
+    fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
         match &self.0 {
             Access::Mapped(mapping) => mapping.read(at, len, out),
             Access::ByCall(part) => {
@@ -270,9 +263,8 @@ impl RingPart {
         }
     }
 
-    /// Returns the `N` bytes from `at` on, each read once.
     #[inline]
-    pub fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
+    fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
         match &self.0 {
             Access::Mapped(mapping) => mapping.read_array(at),
             Access::ByCall(part) => {

@@ -27,10 +27,10 @@ use rustix::net::{
 use super::beacon::Beacon;
 use super::control::{self, ControlBuffer};
 use super::limits;
-use super::rendezvous;
 use super::spare;
-use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer};
-use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, ServerName, Wait};
+use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer, Unix};
+use crate::platform::contract::PacketSender as _;
+use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, Wait, contract};
 
 /// How long a sender sleeps at first, and at most, before it tries again while the user has too
 /// many file descriptors in flight. The kernel does not report when that changes.
@@ -99,26 +99,12 @@ pub(super) fn enlarge_queue(socket: BorrowedFd<'_>) {
     }
 }
 
-impl PacketSender {
-    /// Connects to the listener of that name.
-    pub fn connect(name: &str) -> io::Result<PacketSender> {
-        Ok(PacketSender::from(rendezvous::connect(name)?))
-    }
-
-    /// Connects to the listener that has this name. Blocks as `wait` says while too many other
-    /// clients connect.
-    pub fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
-        Ok(PacketSender::from(rendezvous::connect_to(name, wait)?))
-    }
-
-    /// Returns the credentials of the process that listens, if it was connected by name.
-    pub fn peer(&self) -> io::Result<Peer> {
+impl contract::PacketSender<Unix> for PacketSender {
+    fn peer(&self) -> io::Result<Peer> {
         Peer::of(&self.fd)
     }
 
-    /// Sends one packet made of `head` and `body`, blocking until there is room, as `wait` says.
-    /// Returns the attachments on failure.
-    pub fn send(
+    fn send(
         &self,
         head: &[u8],
         body: &[u8],
@@ -128,6 +114,45 @@ impl PacketSender {
         self.send_within(head, body, attachments, Limit::Ordinary, wait)
     }
 
+    /// Sends one small packet although there is no room for others: a quarter of the queue is for
+    /// those, the rest for these. Does not block.
+    fn send_past_limit(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        attachments: Vec<Attachment>,
+    ) -> Result<(), (SendError, Vec<Attachment>)> {
+        self.send_within(head, body, attachments, Limit::Whole, Wait::Never)
+    }
+
+    fn is_closed(&self) -> bool {
+        poll(self.fd.as_fd(), PollFlags::empty(), Wait::Never)
+            .is_ok_and(|seen| seen.contains(PollFlags::HUP))
+    }
+
+    /// Returns the identity of its socket: the kernel gives a number once while it runs. Before
+    /// Linux 5.4 it is once in each network namespace.
+    fn identity(&self) -> Option<NonZeroU64> {
+        sockopt::socket_cookie(&self.fd).ok().and_then(NonZeroU64::new)
+    }
+
+    /// Returns whether a sender with the same identity has the same socket. Two that are open at
+    /// the same time, as these are, have different inodes.
+    fn is_same(&self, other: &PacketSender) -> bool {
+        let inode = |sender: &PacketSender| {
+            let status = rustix::fs::fstat(&sender.fd).ok()?;
+            Some((status.st_dev, status.st_ino))
+        };
+        let ours = inode(self);
+        ours.is_some() && ours == inode(other)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.queued() == Some(0)
+    }
+}
+
+impl PacketSender {
     fn send_within(
         &self,
         head: &[u8],
@@ -200,51 +225,12 @@ impl PacketSender {
 }
 
 impl PacketSender {
-    /// Sends one small packet although there is no room for others: a quarter of the queue is for
-    /// those, the rest for these. Does not block.
-    pub fn send_past_limit(
-        &self,
-        head: &[u8],
-        body: &[u8],
-        attachments: Vec<Attachment>,
-    ) -> Result<(), (SendError, Vec<Attachment>)> {
-        self.send_within(head, body, attachments, Limit::Whole, Wait::Never)
-    }
-
     /// Returns whether the queue has room for a packet that may wait. This is so while it is a
     /// quarter full at most, which is when the kernel calls the socket writable.
     fn has_room(&self) -> bool {
         let seen = poll(self.fd.as_fd(), PollFlags::OUT, Wait::Never);
         // A socket that cannot be written to also reports that it is not writable.
         seen.map_or(true, |seen| seen.contains(PollFlags::OUT)) || self.is_drained()
-    }
-
-    /// Returns whether the receiver has been dropped.
-    pub fn is_closed(&self) -> bool {
-        poll(self.fd.as_fd(), PollFlags::empty(), Wait::Never)
-            .is_ok_and(|seen| seen.contains(PollFlags::HUP))
-    }
-
-    /// Returns the identity of its socket: the kernel gives a number once while it runs. Before
-    /// Linux 5.4 it is once in each network namespace.
-    pub fn identity(&self) -> Option<NonZeroU64> {
-        sockopt::socket_cookie(&self.fd).ok().and_then(NonZeroU64::new)
-    }
-
-    /// Returns whether a sender with the same identity has the same socket. Two that are open at
-    /// the same time, as these are, have different inodes.
-    pub fn is_same(&self, other: &PacketSender) -> bool {
-        let inode = |sender: &PacketSender| {
-            let status = rustix::fs::fstat(&sender.fd).ok()?;
-            Some((status.st_dev, status.st_ino))
-        };
-        let ours = inode(self);
-        ours.is_some() && ours == inode(other)
-    }
-
-    /// Returns whether everything that was sent was received.
-    pub fn is_drained(&self) -> bool {
-        self.queued() == Some(0)
     }
 
     /// Returns how much of the queue's limit the packets take up that were not received.
@@ -300,11 +286,8 @@ pub struct PacketReceiver {
     numbers: Vec<OwnedFd>,
 }
 
-impl PacketReceiver {
-    /// Receives one packet and adds its attachments to `attachments`. Bytes that `body` has no
-    /// capacity for go into `rest`. A packet whose start `is_vital` recognises does not lose
-    /// attachments for lack of file descriptors: it stays in the queue.
-    pub fn recv(
+impl contract::PacketReceiver<Unix> for PacketReceiver {
+    fn recv(
         &self,
         landing: Landing<'_>,
         attachments: &mut Vec<Attachment>,
@@ -380,6 +363,100 @@ impl PacketReceiver {
         }
     }
 
+    fn refuse(&self) {
+        // It fails only where nothing can be sent in any case.
+        let _ = rustix::net::shutdown(&self.fd, Shutdown::Read);
+    }
+
+    fn backlog(&self) -> usize {
+        rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Makes the file descriptor that can be lent out to be polled, unless that was done. Returns
+    /// `false` if this fails: then the socket's own file descriptor is lent, which shows packets
+    /// and nothing else. Its number stays taken for as long as the user has the receiver.
+    fn lend(&mut self) -> bool {
+        if self.beacon.is_none() {
+            self.beacon = Beacon::new(self.fd.as_fd()).ok();
+        }
+        self.is_exposed |= self.beacon.is_none();
+        self.beacon.is_some()
+    }
+
+    fn is_lent(&self) -> bool {
+        self.beacon.is_some() || self.is_exposed
+    }
+
+    fn recall(&mut self) {
+        self.beacon = None;
+        self.is_exposed = false;
+        self.numbers = Vec::new();
+    }
+
+    #[inline]
+    fn shows_more(&self) -> bool {
+        self.beacon.is_some()
+    }
+
+    #[inline]
+    fn is_showing(&self) -> bool {
+        self.beacon.as_ref().is_some_and(Beacon::is_lit)
+    }
+
+    #[inline]
+    fn show(&mut self, is_there: bool, is_news: bool) {
+        if let Some(beacon) = &mut self.beacon {
+            beacon.show(self.fd.as_fd(), is_there, is_news);
+        }
+    }
+
+    /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
+    /// lent out must stay open under its number, but no longer keep the channel alive.
+    fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
+        if let Some(beacon) = &mut self.beacon {
+            beacon.leave(self.fd.as_fd());
+        }
+        if self.is_exposed {
+            let moved = (|| {
+                let stand_in = always_readable()?;
+                let moved = self.fd.try_clone()?;
+                rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
+                Ok(moved)
+            })();
+            match moved {
+                Ok(moved) => self.numbers.push(mem::replace(&mut self.fd, moved)),
+                // The beacon watches the socket again when it is next to show nothing.
+                Err(error) => return Err((error, self)),
+            }
+        }
+        let PacketReceiver { fd, beacon, numbers, .. } = self;
+        Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
+    }
+
+    /// Undoes [`depart`](PacketReceiver::depart): the receiver gets the number of its remains back,
+    /// if there are any.
+    fn come_back(&mut self, remains: Remains) {
+        let Remains { beacon, mut numbers } = remains;
+        while let Some(mut place) = numbers.pop() {
+            match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
+                Ok(()) => {
+                    self.fd = place;
+                    self.is_exposed = true;
+                    break;
+                }
+                Err(Errno::INTR | Errno::BUSY) => numbers.push(place),
+                // Not for lack of file descriptors, since the number is taken. It may be lent out,
+                // so it stays so.
+                Err(_) => self.numbers.push(place),
+            }
+        }
+        self.numbers.append(&mut numbers);
+        // It shows readiness, and watches the socket again when it is next to show nothing.
+        self.beacon = beacon;
+    }
+}
+
+impl PacketReceiver {
     /// Takes the next packet out of the socket. Without `attachments`, those of the packet are
     /// dropped.
     fn take(
@@ -461,110 +538,9 @@ impl PacketReceiver {
         Ok(seen.intersects(PollFlags::RDHUP | PollFlags::HUP))
     }
 
-    /// Makes all sends fail that begin after it, as if the receiver had been dropped. What was sent
-    /// can still be received.
-    pub fn refuse(&self) {
-        // It fails only where nothing can be sent in any case.
-        let _ = rustix::net::shutdown(&self.fd, Shutdown::Read);
-    }
-
-    /// Returns how many bytes of packets wait to be received.
-    pub fn backlog(&self) -> usize {
-        rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
-    }
-
-    /// Makes the file descriptor that can be lent out to be polled, unless that was done. Returns
-    /// `false` if this fails: then the socket's own file descriptor is lent, which shows packets
-    /// and nothing else. Its number stays taken for as long as the user has the receiver.
-    pub fn lend(&mut self) -> bool {
-        if self.beacon.is_none() {
-            self.beacon = Beacon::new(self.fd.as_fd()).ok();
-        }
-        self.is_exposed |= self.beacon.is_none();
-        self.beacon.is_some()
-    }
-
-    /// Returns whether a file descriptor was lent out.
-    pub fn is_lent(&self) -> bool {
-        self.beacon.is_some() || self.is_exposed
-    }
-
     /// Returns the lent file descriptor.
     pub fn lent(&self) -> BorrowedFd<'_> {
         self.beacon.as_ref().map_or(self.fd.as_fd(), Beacon::as_fd)
-    }
-
-    /// Notes that the user no longer uses a lent file descriptor.
-    pub fn recall(&mut self) {
-        self.beacon = None;
-        self.is_exposed = false;
-        self.numbers = Vec::new();
-    }
-
-    /// Returns whether it has to be told what [to show](PacketReceiver::show).
-    #[inline]
-    pub fn shows_more(&self) -> bool {
-        self.beacon.is_some()
-    }
-
-    /// Returns whether it shows that there are messages besides packets.
-    #[inline]
-    pub fn is_showing(&self) -> bool {
-        self.beacon.as_ref().is_some_and(Beacon::is_lit)
-    }
-
-    /// Sets whether the lent file descriptor shows messages besides packets. If that `is_news`,
-    /// edge-triggered pollers wake up, even if it was shown already.
-    #[inline]
-    pub fn show(&mut self, is_there: bool, is_news: bool) {
-        if let Some(beacon) = &mut self.beacon {
-            beacon.show(self.fd.as_fd(), is_there, is_news);
-        }
-    }
-
-    /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
-    /// lent out must stay open under its number, but no longer keep the channel alive.
-    pub fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
-        if let Some(beacon) = &mut self.beacon {
-            beacon.leave(self.fd.as_fd());
-        }
-        if self.is_exposed {
-            let moved = (|| {
-                let stand_in = always_readable()?;
-                let moved = self.fd.try_clone()?;
-                rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
-                Ok(moved)
-            })();
-            match moved {
-                Ok(moved) => self.numbers.push(mem::replace(&mut self.fd, moved)),
-                // The beacon watches the socket again when it is next to show nothing.
-                Err(error) => return Err((error, self)),
-            }
-        }
-        let PacketReceiver { fd, beacon, numbers, .. } = self;
-        Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
-    }
-
-    /// Undoes [`depart`](PacketReceiver::depart): the receiver gets the number of its remains back,
-    /// if there are any.
-    pub fn come_back(&mut self, remains: Remains) {
-        let Remains { beacon, mut numbers } = remains;
-        while let Some(mut place) = numbers.pop() {
-            match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
-                Ok(()) => {
-                    self.fd = place;
-                    self.is_exposed = true;
-                    break;
-                }
-                Err(Errno::INTR | Errno::BUSY) => numbers.push(place),
-                // Not for lack of file descriptors, since the number is taken. It may be lent out,
-                // so it stays so.
-                Err(_) => self.numbers.push(place),
-            }
-        }
-        self.numbers.append(&mut numbers);
-        // It shows readiness, and watches the socket again when it is next to show nothing.
-        self.beacon = beacon;
     }
 
     /// Converts the receiver into its file descriptor.

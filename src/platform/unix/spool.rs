@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use super::attachment::Received;
 use super::{limits, memory};
 
+use crate::platform::contract;
+
 /// The unit in which the kernel counts the blocks of a file.
 const BLOCK_BYTES: u64 = 512;
 
@@ -19,15 +21,13 @@ pub struct SpoolWriter {
     len: u64,
 }
 
-impl SpoolWriter {
-    /// Makes an empty spool.
-    pub fn new() -> io::Result<SpoolWriter> {
+impl contract::SpoolWriter for SpoolWriter {
+    fn new() -> io::Result<SpoolWriter> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         Ok(SpoolWriter { file: rustix::fs::memfd_create("strait-spool", flags)?, len: 0 })
     }
 
-    /// Appends bytes.
-    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.len += bytes.len() as u64;
         // The kernel answers exceeding the limit on files with a deadly signal.
         if limits::file_size().is_some_and(|limit| self.len > limit) {
@@ -41,7 +41,9 @@ impl SpoolWriter {
         }
         Ok(())
     }
+}
 
+impl SpoolWriter {
     /// Seals it, so that its content does not change for any process that gets it.
     pub fn finish(self) -> io::Result<OwnedFd> {
         rustix::fs::fcntl_add_seals(&self.file, SEALS)?;
@@ -58,6 +60,28 @@ pub struct Spool {
     file: OwnedFd,
     len: u64,
     position: u64,
+}
+
+impl contract::Spool for Spool {
+    fn size(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&mut self, to: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < to.len() {
+            match rustix::io::pread(&self.file, &mut to[done..], self.position) {
+                Err(Errno::INTR) => {}
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    let read = read?;
+                    done += read;
+                    self.position += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Spool {
@@ -79,27 +103,5 @@ impl Spool {
     pub(super) fn from_written(file: OwnedFd) -> io::Result<Spool> {
         let len = memory::length(file.as_fd())?;
         Ok(Spool { file, len, position: 0 })
-    }
-
-    /// Returns its length in bytes.
-    pub fn size(&self) -> u64 {
-        self.len
-    }
-
-    /// Reads the next bytes.
-    pub fn read(&mut self, to: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < to.len() {
-            match rustix::io::pread(&self.file, &mut to[done..], self.position) {
-                Err(Errno::INTR) => {}
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => {
-                    let read = read?;
-                    done += read;
-                    self.position += read as u64;
-                }
-            }
-        }
-        Ok(())
     }
 }

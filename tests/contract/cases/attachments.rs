@@ -1,6 +1,9 @@
 //! Attachments are what they are taken for, or an error.
 
 use super::*;
+use strait::internals::contract::{
+    Attachment as _, Memory as _, MemoryReader as _, MemoryWriter as _, PacketSender as _,
+};
 
 /// Sends an attachment and receives it.
 fn pass(attachment: Attachment) -> Attachment {

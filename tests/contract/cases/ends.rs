@@ -1,6 +1,9 @@
 //! What is left when one side is gone.
 
 use super::*;
+use strait::internals::contract::{
+    Attachment as _, Memory as _, PacketReceiver as _, PacketSender as _,
+};
 
 #[test]
 fn closed_means_all_senders_are_gone() {

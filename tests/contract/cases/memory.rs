@@ -1,6 +1,9 @@
 //! Shared memory that never changes, and shared memory that is written while it is read.
 
 use super::*;
+use strait::internals::contract::{
+    Attachment as _, Memory as _, MemoryReader as _, MemoryWriter as _,
+};
 
 const LENGTHS: [usize; 6] = [1, 2, 4095, 4096, 4097, 1_000_000];
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use strait::internals::contract::{PacketReceiver as _, PacketSender as _};
 use strait::internals::{Arrival, Landing, OsHandle, RecvError, SendError, WAKE_ID, Wait};
 
 use super::backend::{

@@ -4,12 +4,17 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use strait::internals::ServerName;
+#[allow(unused_imports, reason = "some backends' `Peer` has these methods itself")]
+use strait::internals::contract::Peer as _;
+use strait::internals::contract::{
+    Attachment as _, Listener as _, PacketReceiver as _, PacketSender as _,
+};
 
 use super::*;
 
 #[track_caller]
 fn expect_unknown(name: &str) {
-    let error = PacketSender::connect(name).expect_err("no such name");
+    let error = backend::connect(name).expect_err("no such name");
     assert_eq!(error.kind(), io::ErrorKind::NotFound, "{name:?}: {error}");
 }
 
@@ -17,9 +22,9 @@ fn expect_unknown(name: &str) {
 fn each_connection_is_a_channel() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
-    let first = PacketSender::connect(&name).unwrap();
+    let first = backend::connect(&name).unwrap();
     send(&first, b"first");
-    let second = PacketSender::connect(&name).unwrap();
+    let second = backend::connect(&name).unwrap();
     let (first_end, peer) = listener.accept(soon()).unwrap();
     assert!(peer.is_same_user());
     let (second_end, _) = listener.accept(soon()).unwrap();
@@ -36,7 +41,7 @@ fn each_connection_is_a_channel() {
 fn a_connection_carries_attachments() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
-    let client = PacketSender::connect(&name).unwrap();
+    let client = backend::connect(&name).unwrap();
     let (server_end, _) = listener.accept(soon()).unwrap();
     let (answer, answers) = backend::channel().unwrap();
     send_with(&client, b"x", Attachment::from_sender(Arc::new(answer)));
@@ -49,7 +54,7 @@ fn a_connection_carries_attachments() {
 fn a_client_that_left_is_heard_to_the_end() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
-    let client = PacketSender::connect(&name).unwrap();
+    let client = backend::connect(&name).unwrap();
     send(&client, b"bye");
     drop(client);
     let (receiver, _) = listener.accept(soon()).unwrap();
@@ -71,7 +76,7 @@ fn accept_waits_as_it_is_told() {
         let barrier = Arc::clone(&barrier);
         move || {
             barrier.wait();
-            PacketSender::connect(&name).unwrap()
+            backend::connect(&name).unwrap()
         }
     });
     barrier.wait();
@@ -91,7 +96,7 @@ fn unknown_ones_are_not_found() {
 fn impossible_ones_are_an_error() {
     let _watchdog = watchdog();
     for name in ["", "\0", "a\0b", &"x".repeat(200), &"/y".repeat(5000)] {
-        assert!(PacketSender::connect(name).is_err(), "{name:?}");
+        assert!(backend::connect(name).is_err(), "{name:?}");
     }
 }
 
@@ -99,7 +104,7 @@ fn impossible_ones_are_an_error() {
 fn disappear_with_their_listener() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
-    let waiting = PacketSender::connect(&name).unwrap();
+    let waiting = backend::connect(&name).unwrap();
     drop(listener);
     expect_unknown(&name);
     let result = waiting.send(b"x", b"", Vec::new(), Wait::Never);
@@ -138,7 +143,7 @@ fn chosen_ones_lead_to_who_has_them() {
     let _watchdog = watchdog();
     for name in chosen_names() {
         let listener = Listener::bind_to(&name).unwrap();
-        let client = PacketSender::connect_to(&name, soon()).unwrap();
+        let client = backend::connect_to(&name, soon()).unwrap();
         assert!(client.peer().unwrap().is_same_user());
         send(&client, b"x");
         drop(client);
@@ -153,20 +158,20 @@ fn chosen_ones_lead_to_who_has_them() {
 fn chosen_ones_belong_to_one_at_a_time() {
     let _watchdog = watchdog();
     for name in chosen_names() {
-        let missing = PacketSender::connect_to(&name, Wait::Never).unwrap_err();
+        let missing = backend::connect_to(&name, Wait::Never).unwrap_err();
         let listener = Listener::bind_to(&name).unwrap();
         for _ in 0..3 {
             let error = Listener::bind_to(&name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
         }
         // It was not disturbed.
-        let waiting = PacketSender::connect_to(&name, Wait::Forever).unwrap();
+        let waiting = backend::connect_to(&name, Wait::Forever).unwrap();
         send(&waiting, b"x");
         let (receiver, _) = listener.accept(soon()).unwrap();
         expect(&receiver, b"x");
         drop((receiver, listener));
         // Not at once: a child process that another test starts has copies of everything until its `exec`.
-        let gone = eventually(|| PacketSender::connect_to(&name, Wait::Never).err());
+        let gone = eventually(|| backend::connect_to(&name, Wait::Never).err());
         assert_eq!(gone.kind(), missing.kind(), "{gone}");
         let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new(), Wait::Never).err());
         assert!(matches!(error, SendError::Closed), "{error:?}");
@@ -182,7 +187,7 @@ fn chosen_ones_are_looked_at() {
         for name in name {
             let error = Listener::bind_to(name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-            let error = PacketSender::connect_to(name, Wait::Forever).unwrap_err();
+            let error = backend::connect_to(name, Wait::Forever).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
         }
     }
@@ -195,7 +200,7 @@ fn a_handle_can_be_put_by_and_given_up() {
     for _ in 0..3 {
         listener.reserve().unwrap();
         listener.reserve().unwrap();
-        let _client = PacketSender::connect(&name).unwrap();
+        let _client = backend::connect(&name).unwrap();
         listener.release();
         listener.release();
         listener.accept(soon()).unwrap();

@@ -1,6 +1,9 @@
 //! Packets arrive as they were sent.
 
 use super::*;
+use strait::internals::contract::{
+    Attachment as _, Memory as _, PacketReceiver as _, PacketSender as _,
+};
 
 #[test]
 fn arrive_whole_and_in_order() {

@@ -3,6 +3,9 @@
 use super::*;
 use backend::{PermitIssuer, PermitTaker, permits};
 use strait::internals::Permit;
+use strait::internals::contract::{
+    Attachment as _, PacketSender as _, PermitIssuer as _, PermitTaker as _,
+};
 
 #[track_caller]
 fn expect_none(taker: &PermitTaker) {

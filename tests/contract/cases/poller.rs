@@ -1,6 +1,7 @@
 //! Pollers report what became ready, in time and often enough.
 
 use super::*;
+use strait::internals::contract::{Listener as _, PollWaker as _, Poller as _, Registry as _};
 
 /// Waits until `id` is reported.
 #[track_caller]
@@ -287,7 +288,7 @@ fn reports_a_listener_with_a_connection() {
     let mut poller = Poller::new().unwrap();
     let (listener, name) = Listener::bind().unwrap();
     poller.add_listener(&listener, 5).unwrap();
-    let sender = PacketSender::connect(&name).unwrap();
+    let sender = backend::connect(&name).unwrap();
     expect_report(&mut poller, 5);
     let (receiver, _) = listener.accept(Wait::Never).unwrap();
     poller.add(&receiver, 6).unwrap();
