@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::closing;
 use super::memory::Shared;
 use super::permits;
+use super::received::Received;
 use super::{
     Memory, MemoryReader, MemoryWriter, PacketReceiver, PacketSender, PermitIssuer, PermitTaker,
     RingMemory, Spool, SpoolWriter, Unix,
@@ -35,34 +35,6 @@ enum Object {
     Permits(Arc<PermitTaker>),
     Descriptor(OwnedFd),
     Received(Received),
-}
-
-/// A file descriptor that a peer sent, and that was not used yet. Dropping it does not block,
-/// [whatever it refers to](closing).
-#[derive(Debug)]
-pub(super) struct Received(Option<OwnedFd>);
-
-impl Received {
-    /// Takes the file descriptor, to use it as the expected kind of object.
-    pub(super) fn accept(mut self) -> OwnedFd {
-        self.0.take().expect(IT_IS_THERE)
-    }
-}
-
-const IT_IS_THERE: &str = "the descriptor is there until it is accepted, which takes the whole";
-
-impl AsFd for Received {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_ref().expect(IT_IS_THERE).as_fd()
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        if let Some(fd) = self.0.take() {
-            closing::close(fd);
-        }
-    }
 }
 
 impl contract::Attachment<Unix> for Attachment {
@@ -192,7 +164,7 @@ impl contract::Attachment<Unix> for Attachment {
 impl Attachment {
     /// Makes an attachment of a received file descriptor.
     pub fn received(fd: OwnedFd) -> Attachment {
-        Attachment(Object::Received(Received(Some(fd))))
+        Attachment(Object::Received(Received::from(fd)))
     }
 }
 

@@ -15,7 +15,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketAddrUnix;
 
 use super::peer::is_ambiguous;
-use super::rendezvous::{self, SHORT_DIRECTORY};
+use super::unique_id::unique_id;
+
+/// The directory for names if the environment's temporary directory has too long a name for a
+/// socket's address.
+pub(super) const SHORT: &str = "/tmp";
 
 /// What to do if there is no such directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,7 @@ pub(super) fn path_of(name: &str, missing: Missing) -> io::Result<PathBuf> {
     let own = format!("strait-{user}");
     let mut parent = std::path::absolute(env::temp_dir())?;
     if !fits(&parent.join(format!("{own}{}", "-".repeat(SUFFIX_LEN))), &socket) {
-        parent = PathBuf::from(SHORT_DIRECTORY);
+        parent = PathBuf::from(SHORT);
     }
     among_temporary(&parent, &own, user, &socket, missing).map(|directory| directory.join(socket))
 }
@@ -87,7 +91,7 @@ fn among_temporary(
         if is_private(&usual, user).is_ok() {
             return Ok(usual);
         }
-        let random = rendezvous::unique_id()?.simple().to_string();
+        let random = unique_id()?.simple().to_string();
         let made = parent.join(format!("{own}-{}", &random[..SUFFIX_LEN - 1]));
         make(&made)?;
         found = owned(parent, own, user)?;

@@ -21,9 +21,9 @@ use rustix::io::Errno;
 use rustix::mm::MapFlags;
 
 use super::Unix;
-use super::attachment::Received;
 use super::limits;
 use super::mapping::{self, Mapping, Share};
+use super::received::Received;
 use crate::platform::{
     contract,
     words::{self, WORD_BYTES},

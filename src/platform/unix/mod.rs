@@ -23,6 +23,7 @@ mod peer;
 mod permits;
 mod poller;
 mod process;
+mod received;
 mod rendezvous;
 mod ring_memory;
 mod semaphore;
@@ -30,6 +31,7 @@ mod socket;
 mod spare;
 mod spool;
 mod stack;
+mod unique_id;
 
 use std::io;
 use std::ops::Range;
@@ -49,13 +51,14 @@ pub use peer::{Peer, peer_process};
 pub use permits::{PermitIssuer, PermitTaker, permits};
 pub use poller::{PollWaker, Poller, Registry};
 pub use process::mark as process_mark;
-pub use rendezvous::{Listener, connect, connect_to, unique_id};
+pub use rendezvous::{Listener, connect, connect_to};
 pub use ring_memory::{RingMemory, RingPart};
 pub use socket::{
     PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
 };
 pub use spool::{Spool, SpoolWriter};
 pub use stack::stack;
+pub use unique_id::unique_id;
 
 /// The maximum size of a received packet. It fits into a socket buffer, 208 KiB by default, less
 /// the kernel's own overhead.

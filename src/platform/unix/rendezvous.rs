@@ -13,8 +13,6 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::rand::GetRandomFlags;
-use uuid::Uuid;
 
 use super::Peer;
 use super::Unix;
@@ -23,14 +21,11 @@ use super::directory::{self, Missing};
 use super::process_mark;
 use super::socket::{self, PacketReceiver, PacketSender};
 use super::spare;
+use super::unique_id::unique_id;
 use crate::platform::{RecvError, ServerName, Wait, contract};
 
 /// The size of the accept queue.
 const BACKLOG: i32 = 128;
-
-/// The directory for names if the environment's temporary directory has too long a name for a
-/// socket's address.
-pub(super) const SHORT_DIRECTORY: &str = "/tmp";
 
 /// The shortest timeout that the kernel is given: zero is for ever.
 const SHORTEST_WAIT: Duration = Duration::from_micros(1);
@@ -63,7 +58,7 @@ impl contract::Listener<Unix> for Listener {
         let directory = if socket_in(&preferred.join(&unique)).is_ok() {
             preferred.join(&unique)
         } else {
-            Path::new(SHORT_DIRECTORY).join(&unique)
+            Path::new(directory::SHORT).join(&unique)
         };
         let fd = listening_socket()?;
         let directory = FreshDirectory::make(directory)?;
@@ -184,20 +179,6 @@ impl Drop for FreshDirectory {
         }
         let _ = std::fs::remove_dir(&self.path);
     }
-}
-
-/// Makes an id that cannot be guessed. A sandbox may forbid even that.
-pub fn unique_id() -> io::Result<Uuid> {
-    let mut random = [0; 16];
-    let mut filled = 0;
-    while filled < random.len() {
-        match rustix::rand::getrandom(&mut random[filled..], GetRandomFlags::empty()) {
-            Ok(len) => filled += len,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(uuid::Builder::from_random_bytes(random).into_uuid())
 }
 
 /// Connects to the listener of that name, which [`Listener::bind`] has made.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
 
-use super::attachment::Received;
 use super::mapping::{Mapping, Share};
+use super::received::Received;
 use super::{Unix, limits, memory};
 
 use crate::platform::contract;

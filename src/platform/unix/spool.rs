@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::attachment::Received;
+use super::received::Received;
 use super::{limits, memory};
 
 use crate::platform::contract;
