@@ -235,8 +235,9 @@ impl Incoming {
         step: &mut Step,
     ) -> Result<Packed, RecvError> {
         let mut socket = None;
+        let mut may_look_ahead = true;
         loop {
-            if !self.rings().is_known() && !self.rings().look_ahead() {
+            if !self.rings().is_known() && !(may_look_ahead && self.rings().look_ahead()) {
                 self.rings().look_before();
                 socket = Some(self.read_socket(buffer, step)?);
                 self.rings().look();
@@ -254,8 +255,12 @@ impl Incoming {
                 Next::Lost(problem) => return Err(RecvError::Lost(problem)),
                 Next::Nothing => {}
             }
-            // The result of an earlier call is used up.
-            let Some(socket) = socket.take() else { continue };
+            // The result of an earlier call is used up, or what was in rings is no message yet. From
+            // now on the socket is read each time: it must not wait for the rest of that message.
+            let Some(socket) = socket.take() else {
+                may_look_ahead = false;
+                continue;
+            };
             // There is more in rings, and it cannot be delivered before what could not be received.
             if self.rings().must_read() {
                 if let Some(error) = self.rings().take_trouble() {
