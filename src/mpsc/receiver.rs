@@ -11,14 +11,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{IntoIter, Iter, RecvError, RecvTimeoutError, TryIter, TryRecvError};
+use crate::channel::limits::MAX_PASSED_OVER;
 use crate::channel::{self, Purpose, Slot, scratch};
 use crate::codec::{self, endpoint};
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
 use crate::platform::Wait;
-
-/// How many messages that cannot be decoded a call skips that does not block.
-const MAX_PASSED_OVER: usize = 1024;
 
 /// How long a receiver pauses after the operating system refused to receive, at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
