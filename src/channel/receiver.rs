@@ -360,6 +360,7 @@ fn receive_bounded(
     }
     // A sender waits for a permit, and it is not known yet whether there are messages of others.
     let mut is_wanted = incoming.has_guests();
+    // How many notifications came in a row.
     let mut rounds = 0;
     loop {
         // A rendezvous is not offered while there is a message of a sender that was here before.
@@ -370,7 +371,12 @@ fn receive_bounded(
         if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
             received = Err(RecvError::Empty);
         }
-        if matches!(received, Err(RecvError::Empty)) && looks_first && !incoming.is_wanted() {
+        // As many as there can be in the channel: what comes behind them was sent later.
+        let is_flooded = rounds >= MAX_PACKETS_PER_STEP;
+        let is_drained = !incoming.is_wanted() || is_flooded;
+        if matches!(received, Err(RecvError::Empty)) && looks_first && is_drained {
+            is_wanted = incoming.take_wanted();
+            rounds = 0;
             if issuer.is_rendezvous() {
                 if wait != Wait::Never {
                     received = meet(incoming, issuer, buffer, purpose, wait);
@@ -384,20 +390,18 @@ fn receive_bounded(
             } else {
                 issuer.starves();
             }
-            is_wanted = false;
         }
         is_wanted |= incoming.take_wanted();
         match &received {
             Ok(_) => issuer.delivered(),
             Err(RecvError::Lost(problem)) => issuer.lost(problem),
-            Err(RecvError::Empty) if wait == Wait::Never && is_wanted => {
+            Err(RecvError::Empty) if wait == Wait::Never && is_wanted && is_flooded => {
+                return Err(RecvError::Unfinished);
+            }
+            Err(RecvError::Empty) if (wait == Wait::Never && is_wanted) || !wait.is_over() => {
                 rounds += 1;
-                if rounds >= MAX_PACKETS_PER_STEP {
-                    return Err(RecvError::Unfinished);
-                }
                 continue;
             }
-            Err(RecvError::Empty) if !wait.is_over() => continue,
             Err(_) => {}
         }
         return received;
@@ -412,8 +416,9 @@ fn receive_what_is_there(
     buffer: &mut Vec<u8>,
     purpose: Purpose,
 ) -> Result<Packed, RecvError> {
-    for _ in 0..MAX_PACKETS_PER_STEP {
-        let received = incoming.receive(buffer, purpose, Wait::Never);
+    let mut rounds = 0;
+    loop {
+        let mut received = incoming.receive(buffer, purpose, Wait::Never);
         let is_wanted = incoming.take_wanted();
         if is_wanted || received.is_ok() {
             issuer.note_visit(is_wanted);
@@ -422,7 +427,10 @@ fn receive_what_is_there(
             Ok(_) => issuer.delivered(),
             Err(RecvError::Lost(problem)) => issuer.lost(problem),
             // There may be a message behind the notification.
-            Err(RecvError::Empty) if is_wanted => continue,
+            Err(RecvError::Empty) if is_wanted && rounds < MAX_PACKETS_PER_STEP => {
+                rounds += 1;
+                continue;
+            }
             _ => {}
         }
         if matches!(received, Err(RecvError::Empty)) {
@@ -436,9 +444,11 @@ fn receive_what_is_there(
                 issuer.uninvite();
             }
         }
+        if is_wanted && matches!(received, Err(RecvError::Empty)) {
+            received = Err(RecvError::Unfinished);
+        }
         return received;
     }
-    Err(RecvError::Unfinished)
 }
 
 /// Offers a permit to one sender, and receives from any sender until then.
