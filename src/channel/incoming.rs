@@ -25,6 +25,8 @@ use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIV
 struct Step {
     wait: Wait,
     packets: usize,
+    /// From how many packets on a call with a deadline reads the clock again.
+    next_clock: usize,
     /// How often rings had something that was no message yet.
     rounds: u32,
     bytes: usize,
@@ -35,7 +37,14 @@ struct Step {
 
 impl Step {
     fn new(wait: Wait) -> Step {
-        Step { wait, packets: 0, rounds: 0, bytes: 0, last_byte: None }
+        Step {
+            wait,
+            packets: 0,
+            next_clock: PACKETS_PER_CLOCK,
+            rounds: 0,
+            bytes: 0,
+            last_byte: None,
+        }
     }
 
     /// Ends a call that has taken many packets without completing a message.
@@ -47,8 +56,9 @@ impl Step {
                 let last_byte = self.last_byte.get_or_insert_with(|| bytes + receiver.backlog());
                 if bytes >= *last_byte { Err(RecvError::Unfinished) } else { Ok(()) }
             }
-            Wait::Until(_) if self.packets % PACKETS_PER_CLOCK == 0 && self.wait.is_over() => {
-                Err(RecvError::Empty)
+            Wait::Until(_) if self.packets >= self.next_clock => {
+                self.next_clock = self.packets + PACKETS_PER_CLOCK;
+                if self.wait.is_over() { Err(RecvError::Empty) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -318,7 +328,7 @@ impl Incoming {
             self.rings().forget_trouble();
             match self.receive_packet(buffer, Purpose::Look, step, Wait::Never) {
                 Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
-                Ok(None) => {}
+                Ok(None) => step.packets += 1,
                 Err(RecvError::Empty) => {
                     self.rings().socket_was_read(true);
                     return Ok(Socket::Read);

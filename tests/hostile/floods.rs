@@ -18,6 +18,7 @@ use strait::ipc::{
 
 use crate::harness;
 use crate::harness::raw::{self, Random};
+use crate::harness::ring::{self, RawRing};
 use crate::harness::ways::{Next, ways};
 
 /// A thread that sends without end, until it is dropped.
@@ -119,6 +120,29 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
     assert_eq!(message.to::<u32>().unwrap(), 2);
     sending.join().unwrap();
     drop(flood);
+}
+
+/// Also while there is a ring to be read, for which the socket is read ahead.
+#[test]
+fn c7_a_call_beside_a_ring_takes_a_bounded_amount_of_parts() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let ring = RawRing::new();
+    ring.offer(&sender, true);
+    assert!(receiver.try_recv().unwrap_err().is_empty());
+    assert_eq!(ring.state().load(Ordering::Acquire), ring::ACCEPTED);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let floods = Flood::of_counted_parts(&sender, &sent);
+    while raw::is_writable(&sender) {
+        thread::yield_now();
+    }
+    for _ in 0..5 {
+        let before = sent.load(Ordering::Relaxed);
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+        let taken = sent.load(Ordering::Relaxed) - before;
+        assert!(taken < 100_000, "{taken}");
+    }
+    drop(floods);
 }
 
 thread_local! {
