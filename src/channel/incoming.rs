@@ -29,6 +29,8 @@ struct Step {
     next_clock: usize,
     /// How often rings had something that was no message yet.
     rounds: u32,
+    /// It has waited for something in a ring or the socket.
+    has_waited: bool,
     bytes: usize,
     /// After how many bytes a call that does not block ends, once it has taken many packets: those
     /// that had arrived at that time. A poller is notified of what arrives later.
@@ -42,6 +44,7 @@ impl Step {
             packets: 0,
             next_clock: PACKETS_PER_CLOCK,
             rounds: 0,
+            has_waited: false,
             bytes: 0,
             last_byte: None,
         }
@@ -358,10 +361,14 @@ impl Incoming {
 
     /// Waits until there is something in a ring or the socket, or something may have changed.
     fn wait(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<(), RecvError> {
+        // What has ended the last wait may come before the end of each.
+        if mem::replace(&mut step.has_waited, true) && step.wait.is_over() {
+            return Err(RecvError::Empty);
+        }
         match self.rings().spin(step.wait) {
             Spun::Progress if step.wait.is_over() => return Err(RecvError::Empty),
             Spun::InVain if self.rings().arm() => {}
-            _ => return step.may_go_on(&self.packets),
+            _ => return Ok(()),
         }
         let until_idle = self.options.idle().map_or(Wait::Forever, Wait::at_most);
         let is_limited = self.rings().has_any() && until_idle.is_before(step.wait);
