@@ -303,7 +303,8 @@ impl Incoming {
                 if !self.is_watched.load(Ordering::Relaxed) || self.rings().arm() {
                     return Err(RecvError::Empty);
                 }
-                step.may_go_on(&self.packets)?;
+                // Something came to a ring since it was checked.
+                step.may_look_again(self.max_rounds())?;
             } else {
                 self.wait(buffer, step)?;
             }
