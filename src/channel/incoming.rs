@@ -119,6 +119,8 @@ pub(super) struct Incoming {
     guests: usize,
     /// How much the last call took.
     taken: usize,
+    /// How many packets have completed no message, of all calls.
+    in_vain: u64,
     /// Other receivers have their turn after it.
     is_member: bool,
     /// The sender's name for the type of its messages, if it has sent one.
@@ -158,6 +160,7 @@ impl From<PacketReceiver> for Incoming {
             is_wanted: false,
             guests: 0,
             taken: 0,
+            in_vain: 0,
             is_member: false,
             sent_type: None,
         }
@@ -196,7 +199,11 @@ impl Incoming {
         } else {
             self.receive_step(buffer, purpose, &mut step)
         };
+        if self.is_wanted || matches!(received, Err(RecvError::Lost(_))) {
+            step.packets += 1;
+        }
         self.taken = step.bytes.max(step.packets * PACKET_COST);
+        self.in_vain += step.packets as u64;
         if received.is_ok() {
             self.guests = self.guests.saturating_sub(1);
         }
@@ -509,6 +516,13 @@ impl Incoming {
     /// than their bytes.
     pub(super) fn taken(&self) -> usize {
         self.taken
+    }
+
+    /// Returns how many packets have completed no message, of all calls of
+    /// [`receive`](Incoming::receive). A loop that calls it again for each of them takes no more than
+    /// one call may take.
+    pub(super) fn in_vain(&self) -> u64 {
+        self.in_vain
     }
 
     /// Receives a packet that is probably a small message.

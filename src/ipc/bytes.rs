@@ -362,7 +362,7 @@ impl Iterator for BytesTryIter<'_> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        next_available(|| self.receiver.try_recv())
+        next_available(&self.receiver.slot, || self.receiver.try_recv())
     }
 }
 

@@ -783,20 +783,27 @@ impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        next_available(|| self.receiver.try_recv())
+        next_available(&self.receiver.slot, || self.receiver.try_recv())
     }
 }
 
-/// Returns the next value of `try_recv`. Skips messages that cannot be decoded, but does not go on
-/// for as long as a sender sends nothing else.
+/// Returns the next value of `try_recv`, which receives from the receiver in `slot`. Skips messages
+/// that cannot be decoded, but does not go on for as long as a sender sends nothing else.
 pub(super) fn next_available<R>(
-    mut try_recv: impl FnMut() -> Result<R, TryRecvError>,
+    slot: &Slot,
+    try_recv: impl Fn() -> Result<R, TryRecvError>,
 ) -> Option<R> {
-    for _ in 0..MAX_PASSED_OVER {
+    let mut since = None;
+    for passed_over in 1..=MAX_PASSED_OVER {
         match try_recv() {
             Ok(value) => return Some(value),
             Err(TryRecvError::IpcError(IpcError::SerializationError(_))) => {}
             Err(TryRecvError::Empty | TryRecvError::IpcError(_)) => return None,
+        }
+        let in_vain = slot.with(|receiver| receiver.in_vain()).ok()?;
+        let since = *since.get_or_insert(in_vain);
+        if passed_over + in_vain.saturating_sub(since) >= MAX_PASSED_OVER {
+            break;
         }
     }
     None

@@ -219,6 +219,18 @@ fn c7_an_iterator_that_does_not_block_passes_over_a_bounded_amount() {
     drop(floods);
 }
 
+/// What comes before each of the messages that are passed over counts, too.
+#[test]
+fn c7_a_call_that_passes_over_messages_takes_a_bounded_amount_of_other_packets() {
+    let _watchdog = harness::watchdog();
+    let tried = encores(150, |receiver| assert!(receiver.try_iter().next().is_none()));
+    assert!((1..20).contains(&tried), "{tried}");
+    let tried = encores(150, |receiver| {
+        assert!(strait::mpsc::Receiver::from(receiver).try_recv().is_err());
+    });
+    assert!((1..20).contains(&tried), "{tried}");
+}
+
 #[test]
 fn c7_a_flooded_member_of_a_set_delays_nobody() {
     let _watchdog = harness::watchdog();
