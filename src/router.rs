@@ -322,6 +322,10 @@ impl RouterProxy {
     }
 
     fn add(&self, slot: Slot, handler: Handler) {
+        // Before the lock is taken: threads that add routes without end would keep `shutdown` from it.
+        if self.is_shut_down.load(Ordering::Acquire) {
+            return;
+        }
         let mut worker = self.worker();
         if worker.is_none() && !self.is_shut_down.load(Ordering::Acquire) {
             *worker = Worker::start().map(ManuallyDrop::new).ok();
@@ -442,7 +446,12 @@ impl Router {
     }
 
     fn add_new_routes(&mut self) {
-        while let Ok(Route { slot, handler }) = self.new_routes.try_recv() {
+        // No more than there are now: for those that are added meanwhile, the thread is woken again.
+        for _ in 0..self.new_routes.len() {
+            if self.is_over() {
+                return;
+            }
+            let Ok(Route { slot, handler }) = self.new_routes.try_recv() else { return };
             // A receiver that was moved or cannot be polled has no messages to route.
             match slot.into_receiver().and_then(|receiver| self.set.add(receiver)) {
                 Ok(id) => drop(self.handlers.insert(id, handler)),

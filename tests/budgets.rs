@@ -17,9 +17,11 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
-use strait::internals::ring::{FIRST_LEN, Place, UNIT};
+use strait::internals::frame::Kind;
+use strait::internals::ring::{FIRST_LEN, Place, SLEEPING, UNIT};
 use strait::ipc::{
-    self, IpcBytesReceiver, IpcBytesSender, IpcReceiverSet, IpcSelectionResult, TryRecvError,
+    self, ChannelOptions, IpcBytesReceiver, IpcBytesSender, IpcReceiverSet, IpcSelectionResult,
+    Limits, TryRecvError,
 };
 
 use harness::raw;
@@ -52,9 +54,12 @@ fn assert_empty(received: Result<Vec<u8>, TryRecvError>) {
     assert!(received.as_ref().is_err_and(TryRecvError::is_empty), "{received:?}");
 }
 
+/// The orders that a receiver can keep.
+const ORDERINGS: [ipc::Ordering; 2] = [ipc::Ordering::Causal, ipc::Ordering::PerSender];
+
 /// A channel with such a ring.
-fn channel_with(ring: &RawRing) -> (IpcBytesSender, IpcBytesReceiver) {
-    let (sender, receiver) = ipc::bytes_channel().unwrap();
+fn channel_with(ring: &RawRing, ordering: ipc::Ordering) -> (IpcBytesSender, IpcBytesReceiver) {
+    let (sender, receiver) = ChannelOptions::new().ordering(ordering).bytes_channel().unwrap();
     ring.offer(&sender, true);
     (sender, receiver)
 }
@@ -62,68 +67,132 @@ fn channel_with(ring: &RawRing) -> (IpcBytesSender, IpcBytesReceiver) {
 #[test]
 fn c1_parts_of_a_message_do_not_prolong_a_wait() {
     let _watchdog = harness::watchdog();
-    let ring = endless_message(20_000_000);
-    let (_sender, receiver) = channel_with(&ring);
-    for _ in 0..20 {
-        let taken = taken_by(&ring, FRAGMENT, || {
-            assert_empty(receiver.try_recv_timeout(Duration::from_millis(1)));
-        });
-        // As many as there is time for.
-        assert!((1..400_000).contains(&taken), "{taken}");
+    for ordering in ORDERINGS {
+        let ring = endless_message(20_000_000);
+        let (_sender, receiver) = channel_with(&ring, ordering);
+        for _ in 0..20 {
+            let taken = taken_by(&ring, FRAGMENT, || {
+                assert_empty(receiver.try_recv_timeout(Duration::from_millis(1)));
+            });
+            // As many as there is time for.
+            assert!((1..400_000).contains(&taken), "{ordering:?}: {taken}");
+        }
     }
 }
 
 #[test]
 fn c1_a_call_that_does_not_wait_leaves_parts_for_the_next() {
     let _watchdog = harness::watchdog();
-    let ring = endless_message(20_000_000);
-    let (_sender, receiver) = channel_with(&ring);
-    for _ in 0..3 {
-        let taken = taken_by(&ring, FRAGMENT, || assert_empty(receiver.try_recv()));
-        assert!((1..2_000_000).contains(&taken), "{taken}");
+    for ordering in ORDERINGS {
+        let ring = endless_message(20_000_000);
+        let (_sender, receiver) = channel_with(&ring, ordering);
+        for _ in 0..3 {
+            let taken = taken_by(&ring, FRAGMENT, || assert_empty(receiver.try_recv()));
+            assert!((1..2_000_000).contains(&taken), "{ordering:?}: {taken}");
+        }
+    }
+}
+
+#[test]
+fn c7_parts_of_a_message_do_not_keep_what_came_by_socket() {
+    let _watchdog = harness::watchdog();
+    for ordering in ORDERINGS {
+        let ring = endless_message(80_000_000);
+        let (sender, receiver) = channel_with(&ring, ordering);
+        sender.send(b"by socket").unwrap();
+        let taken = taken_by(&ring, FRAGMENT, || {
+            assert_eq!(receiver.recv().unwrap(), b"by socket");
+        });
+        // For a while they are taken for those of an earlier message.
+        assert!(taken < 3_000_000, "{ordering:?}: {taken}");
     }
 }
 
 #[test]
 fn c7_a_member_with_parts_without_end_does_not_keep_others_from_their_turn() {
     let _watchdog = harness::watchdog();
-    let ring = endless_message(40_000_000);
-    let (_sender, receiver) = channel_with(&ring);
-    let (honest, honest_receiver) = ipc::bytes_channel().unwrap();
-    let mut set = IpcReceiverSet::new().unwrap();
-    set.add_bytes(receiver).unwrap();
-    let id = set.add_bytes(honest_receiver).unwrap();
-    for number in 0..50 {
-        honest.send(&[number]).unwrap();
-        let taken = taken_by(&ring, FRAGMENT, || {
-            let events = set.select().unwrap();
-            assert_eq!(events.len(), 1);
-            let IpcSelectionResult::MessageReceived(from, _) = events[0] else {
-                panic!("{events:?}")
-            };
-            assert_eq!(from, id);
-        });
-        assert!(taken < 200_000, "{taken}");
+    for ordering in ORDERINGS {
+        let ring = endless_message(40_000_000);
+        let (_sender, receiver) = channel_with(&ring, ordering);
+        let (honest, honest_receiver) = ipc::bytes_channel().unwrap();
+        let mut set = IpcReceiverSet::new().unwrap();
+        set.add_bytes(receiver).unwrap();
+        let id = set.add_bytes(honest_receiver).unwrap();
+        for number in 0..50 {
+            honest.send(&[number]).unwrap();
+            let taken = taken_by(&ring, FRAGMENT, || {
+                let events = set.select().unwrap();
+                assert_eq!(events.len(), 1);
+                let IpcSelectionResult::MessageReceived(from, _) = events[0] else {
+                    panic!("{events:?}")
+                };
+                assert_eq!(from, id);
+            });
+            assert!(taken < 200_000, "{ordering:?}: {taken}");
+        }
     }
+}
+
+/// JUMPs there and back, again and again.
+fn endless_jumps() -> RawRing {
+    let places = [UNIT, UNIT + u64::from(FIRST_LEN)];
+    let places = places.map(|offset| Place { offset, len: FIRST_LEN });
+    let len = UNIT + 2 * u64::from(FIRST_LEN);
+    let mut ring = RawRing::sparse(len, len as usize);
+    ring.jump(places[1]);
+    ring.jump(places[0]);
+    ring.publish_up_to(ring.tail() * 500_000);
+    ring
 }
 
 #[test]
 fn c7_a_flood_of_jumps_is_followed_a_few_at_a_time() {
     let _watchdog = harness::watchdog();
-    let places = [UNIT, UNIT + u64::from(FIRST_LEN)];
-    let places = places.map(|offset| Place { offset, len: FIRST_LEN });
-    let len = UNIT + 2 * u64::from(FIRST_LEN);
-    let mut ring = RawRing::sparse(len, len as usize);
-    // There and back, and so on.
-    ring.jump(places[1]);
-    ring.jump(places[0]);
-    ring.publish_up_to(ring.tail() * 500_000);
-    let (_sender, receiver) = channel_with(&ring);
-    for _ in 0..3 {
-        let taken = taken_by(&ring, 32, || assert_empty(receiver.try_recv()));
-        // Each takes as long as some system calls.
-        assert!((1..30_000).contains(&taken), "{taken}");
+    for ordering in ORDERINGS {
+        let ring = endless_jumps();
+        let (_sender, receiver) = channel_with(&ring, ordering);
+        for _ in 0..3 {
+            let taken = taken_by(&ring, 32, || assert_empty(receiver.try_recv()));
+            // Each takes as long as some system calls.
+            assert!((1..30_000).contains(&taken), "{ordering:?}: {taken}");
+        }
     }
+}
+
+#[test]
+fn c1_wake_ups_do_not_prolong_a_wait() {
+    const RINGS: usize = 500;
+    let _watchdog = harness::watchdog();
+    let mut limits = Limits::default();
+    limits.shared_memories = RINGS;
+    let options = ChannelOptions::new().spin(Duration::ZERO).keep_memory(Duration::MAX);
+    let (sender, receiver) = options.limits(limits).bytes_channel().unwrap();
+    // The first is the first whose sender is asked for a wake-up, long before the receiver sleeps.
+    let rings: Vec<RawRing> = (0..RINGS).map(|_| RawRing::new()).collect();
+    for ring in &rings {
+        ring.offer(&sender, true);
+        assert_empty(receiver.try_recv());
+        assert_eq!(ring.state().load(Ordering::Acquire), ring::ACCEPTED);
+    }
+    let (is_over, wakings) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                if rings[0].tail_word().fetch_and(!SLEEPING, Ordering::Relaxed) & SLEEPING != 0 {
+                    raw::send(&sender, &raw::packet(Kind::Bell, 0, &[]), &[]).unwrap();
+                    wakings.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let mut most = 0;
+        for _ in 0..2000 {
+            let before = wakings.load(Ordering::Relaxed);
+            assert_empty(receiver.try_recv_timeout(Duration::from_nanos(1)));
+            most = most.max(wakings.load(Ordering::Relaxed) - before);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(most <= 3, "{most}");
+    });
 }
 
 /// Receives packets by hand until one has a descriptor.
@@ -199,7 +268,8 @@ fn c7_messages_that_are_read_ahead_leave_descriptors_for_others() {
         let (reader, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         // With an idle ring in each, so that messages have to be compared with what may be in there.
         let rings: Vec<RawRing> = (0..10).map(|_| RawRing::new()).collect();
-        let channels: Vec<_> = rings.iter().map(channel_with).collect();
+        let channels: Vec<_> =
+            rings.iter().map(|ring| channel_with(ring, ipc::Ordering::Causal)).collect();
         let mut least = u64::MAX;
         let mut received = 0;
         for _ in 0..10 {

@@ -3,6 +3,7 @@
 mod harness;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -581,5 +582,58 @@ mod callbacks {
         }
         router.shutdown();
         thread.join().unwrap();
+    }
+
+    /// Another route is added for each that the router drops.
+    #[test]
+    fn of_quiet_routes_are_called_while_routes_are_added_without_end() {
+        const MOST: usize = 100_000;
+
+        #[derive(Clone)]
+        struct Encores {
+            router: Arc<RouterProxy>,
+            added: Arc<AtomicUsize>,
+            is_over: Arc<AtomicBool>,
+        }
+
+        impl Encores {
+            /// Adds a route that is dropped at once: its receiver was moved.
+            fn add(&self) {
+                let (carrier, _carried) = ipc::channel().unwrap();
+                let (_, receiver) = ipc::channel::<u32>().unwrap();
+                carrier.send_ref(&receiver).unwrap();
+                let dropped = Encore(self.clone());
+                let callback = move |_: Result<u32, _>| {
+                    let _dropped = &dropped;
+                };
+                self.router.add_typed_route(receiver, Box::new(callback));
+            }
+        }
+
+        struct Encore(Encores);
+
+        impl Drop for Encore {
+            fn drop(&mut self) {
+                let Encore(encores) = self;
+                let added = encores.added.fetch_add(1, Ordering::Relaxed);
+                if added < MOST && !encores.is_over.load(Ordering::Relaxed) {
+                    encores.add();
+                }
+            }
+        }
+
+        let _watchdog = watchdog();
+        let router = Arc::new(RouterProxy::new());
+        let encores =
+            Encores { router: Arc::clone(&router), added: Arc::default(), is_over: Arc::default() };
+        let (sender, receiver) = ipc::channel().unwrap();
+        let (received, _) = passing_on(&router, receiver);
+        encores.add();
+        sender.send(1).unwrap();
+        assert_eq!(next(&received), Some(1));
+        encores.is_over.store(true, Ordering::Relaxed);
+        let added = encores.added.load(Ordering::Relaxed);
+        assert!(added < MOST, "{added}");
+        router.shutdown();
     }
 }

@@ -26,8 +26,12 @@ use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIV
 struct Step {
     wait: Wait,
     packets: usize,
+    /// From how many packets on a call with a deadline reads the clock again.
+    next_clock: usize,
     /// How often rings had something that was no message yet.
     rounds: u32,
+    /// It has waited for something in a ring or the socket.
+    has_waited: bool,
     bytes: usize,
     /// After how many bytes a call that does not block ends, once it has taken many packets: those
     /// that had arrived at that time. A poller is notified of what arrives later.
@@ -36,7 +40,15 @@ struct Step {
 
 impl Step {
     fn new(wait: Wait) -> Step {
-        Step { wait, packets: 0, rounds: 0, bytes: 0, last_byte: None }
+        Step {
+            wait,
+            packets: 0,
+            next_clock: PACKETS_PER_CLOCK,
+            rounds: 0,
+            has_waited: false,
+            bytes: 0,
+            last_byte: None,
+        }
     }
 
     /// Ends a call that has taken many packets without completing a message.
@@ -48,8 +60,9 @@ impl Step {
                 let last_byte = self.last_byte.get_or_insert_with(|| bytes + receiver.backlog());
                 if bytes >= *last_byte { Err(RecvError::Unfinished) } else { Ok(()) }
             }
-            Wait::Until(_) if self.packets % PACKETS_PER_CLOCK == 0 && self.wait.is_over() => {
-                Err(RecvError::Empty)
+            Wait::Until(_) if self.packets >= self.next_clock => {
+                self.next_clock = self.packets + PACKETS_PER_CLOCK;
+                if self.wait.is_over() { Err(RecvError::Empty) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -107,6 +120,8 @@ pub(super) struct Incoming {
     guests: usize,
     /// How much the last call took.
     taken: usize,
+    /// How many packets have completed no message, of all calls.
+    in_vain: u64,
     /// Other receivers have their turn after it.
     is_member: bool,
     /// The sender's name for the type of its messages, if it has sent one.
@@ -146,6 +161,7 @@ impl From<PacketReceiver> for Incoming {
             is_wanted: false,
             guests: 0,
             taken: 0,
+            in_vain: 0,
             is_member: false,
             sent_type: None,
         }
@@ -184,7 +200,11 @@ impl Incoming {
         } else {
             self.receive_step(buffer, purpose, &mut step)
         };
+        if self.is_wanted || matches!(received, Err(RecvError::Lost(_))) {
+            step.packets += 1;
+        }
         self.taken = step.bytes.max(step.packets * PACKET_COST);
+        self.in_vain += step.packets as u64;
         if received.is_ok() {
             self.guests = self.guests.saturating_sub(1);
         }
@@ -236,8 +256,9 @@ impl Incoming {
         step: &mut Step,
     ) -> Result<Packed, RecvError> {
         let mut socket = None;
+        let mut may_look_ahead = true;
         loop {
-            if !self.rings().is_known() && !self.rings().look_ahead() {
+            if !self.rings().is_known() && !(may_look_ahead && self.rings().look_ahead()) {
                 self.rings().look_before();
                 socket = Some(self.read_socket(buffer, step)?);
                 self.rings().look();
@@ -255,8 +276,12 @@ impl Incoming {
                 Next::Lost(problem) => return Err(RecvError::Lost(problem)),
                 Next::Nothing => {}
             }
-            // The result of an earlier call is used up.
-            let Some(socket) = socket.take() else { continue };
+            // The result of an earlier call is used up, or what was in rings is no message yet. From
+            // now on the socket is read each time: it must not wait for the rest of that message.
+            let Some(socket) = socket.take() else {
+                may_look_ahead = false;
+                continue;
+            };
             // There is more in rings, and it cannot be delivered before what could not be received.
             if self.rings().must_read() {
                 if let Some(error) = self.rings().take_trouble() {
@@ -286,7 +311,8 @@ impl Incoming {
                 if !self.is_watched.load(Ordering::Relaxed) || self.rings().arm() {
                     return Err(RecvError::Empty);
                 }
-                step.may_go_on(&self.packets)?;
+                // Something came to a ring since it was checked.
+                step.may_look_again(self.max_rounds())?;
             } else {
                 self.wait(buffer, step)?;
             }
@@ -314,7 +340,7 @@ impl Incoming {
             self.rings().forget_trouble();
             match self.receive_packet(buffer, Purpose::Look, step, Wait::Never) {
                 Ok(Some(arrived)) => self.add_waiting(arrived, buffer),
-                Ok(None) => {}
+                Ok(None) => step.packets += 1,
                 Err(RecvError::Empty) => {
                     self.rings().socket_was_read(true);
                     return Ok(Socket::Read);
@@ -344,10 +370,14 @@ impl Incoming {
 
     /// Waits until there is something in a ring or the socket, or something may have changed.
     fn wait(&mut self, buffer: &mut Vec<u8>, step: &mut Step) -> Result<(), RecvError> {
+        // What has ended the last wait may come before the end of each.
+        if mem::replace(&mut step.has_waited, true) && step.wait.is_over() {
+            return Err(RecvError::Empty);
+        }
         match self.rings().spin(step.wait) {
             Spun::Progress if step.wait.is_over() => return Err(RecvError::Empty),
             Spun::InVain if self.rings().arm() => {}
-            _ => return step.may_go_on(&self.packets),
+            _ => return Ok(()),
         }
         let until_idle = self.options.idle().map_or(Wait::Forever, Wait::at_most);
         let is_limited = self.rings().has_any() && until_idle.is_before(step.wait);
@@ -487,6 +517,13 @@ impl Incoming {
     /// than their bytes.
     pub(super) fn taken(&self) -> usize {
         self.taken
+    }
+
+    /// Returns how many packets have completed no message, of all calls of
+    /// [`receive`](Incoming::receive). A loop that calls it again for each of them takes no more than
+    /// one call may take.
+    pub(super) fn in_vain(&self) -> u64 {
+        self.in_vain
     }
 
     /// Receives a packet that is probably a small message.

@@ -120,6 +120,10 @@ impl<G: Greeting> Lobby<G> {
                 if let Some(first) = heard {
                     return Ok(first);
                 }
+                // Each may take a while, and there may be very many.
+                if wait != Wait::Never && wait.is_over() {
+                    return Err(RecvError::Unfinished);
+                }
             }
             if wait.is_over() {
                 return Err(RecvError::Unfinished);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::frame::Malformed;
 use super::message::{Packed, Problem, Purpose, RecvError};
 use super::options::Options;
-use super::permits::{self, Issuer, Permits};
+use super::permits::{self, Issuer, MEETING, Permits};
 use super::queue::Queue;
 use super::spin::{Seen, Spin};
 use super::table::Capabilities;
@@ -315,6 +315,7 @@ impl LocalReceiver {
         }
         let shared = Arc::clone(&self.shared);
         let mut may_spin = true;
+        let mut meeting = None;
         let mut state = shared.lock();
         loop {
             // Checked before any remaining message is taken: for that one, a permit has to be
@@ -339,12 +340,14 @@ impl LocalReceiver {
                 let message = message.or_else(|| self.taken.pop(buffer, purpose));
                 return message.map_or(Ok(None), |message| self.check(message, buffer));
             }
-            let may_wait = match wait {
+            let wait = match wait {
                 // If a sender is about to send, the rendezvous is not to be missed.
-                Wait::Never => state.bound == Some(0) && state.waiting_senders > 0,
-                wait => !wait.is_over(),
+                Wait::Never if state.bound == Some(0) && state.waiting_senders > 0 => {
+                    *meeting.get_or_insert_with(|| Wait::at_most(MEETING))
+                }
+                wait => wait,
             };
-            if !state.has_senders || !may_wait {
+            if !state.has_senders || wait.is_over() {
                 state.is_receiving = false;
                 let is_over = !state.has_senders;
                 return Err(if is_over { RecvError::Disconnected } else { RecvError::Empty });
@@ -359,12 +362,11 @@ impl LocalReceiver {
                     changes if changes == seen => Seen::Nothing,
                     _ => Seen::Something,
                 };
-                self.spin.spin(if wait == Wait::Never { Wait::Forever } else { wait }, look);
+                self.spin.spin(wait, look);
                 state = shared.lock();
                 continue;
             }
             state.is_asleep = true;
-            let wait = if wait == Wait::Never { Wait::Forever } else { wait };
             state = sleep(&shared.news, state, wait);
             state.is_asleep = false;
         }

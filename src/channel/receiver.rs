@@ -168,6 +168,15 @@ impl Receiver {
         }
     }
 
+    /// Returns how many packets have completed no message, of all calls of
+    /// [`receive`](Receiver::receive).
+    pub(crate) fn in_vain(&self) -> u64 {
+        match &self.place {
+            Place::Platform(incoming) => incoming.in_vain(),
+            Place::Local(_) => 0,
+        }
+    }
+
     /// Returns the backend's receiver, for waiting until it is ready. From now on, a receiver that
     /// finds nothing asks senders to wake it.
     ///
@@ -360,7 +369,8 @@ fn receive_bounded(
     }
     // A sender waits for a permit, and it is not known yet whether there are messages of others.
     let mut is_wanted = incoming.has_guests();
-    let mut rounds = 0;
+    // Since when there have been notifications, and other packets that are no message, in a row.
+    let mut since = incoming.in_vain();
     loop {
         // A rendezvous is not offered while there is a message of a sender that was here before.
         let looks_first = is_wanted || (issuer.is_rendezvous() && wait != Wait::Never);
@@ -370,7 +380,15 @@ fn receive_bounded(
         if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
             received = Err(RecvError::Empty);
         }
-        if matches!(received, Err(RecvError::Empty)) && looks_first && !incoming.is_wanted() {
+        // As many as there can be in the channel: what comes behind them was sent later.
+        if !looks_first {
+            since = incoming.in_vain();
+        }
+        let is_flooded = incoming.in_vain() - since >= MAX_PACKETS_PER_STEP as u64;
+        let is_drained = !incoming.is_wanted() || is_flooded;
+        if matches!(received, Err(RecvError::Empty)) && looks_first && is_drained {
+            is_wanted = incoming.take_wanted();
+            since = incoming.in_vain();
             if issuer.is_rendezvous() {
                 if wait != Wait::Never {
                     received = meet(incoming, issuer, buffer, purpose, wait);
@@ -384,20 +402,17 @@ fn receive_bounded(
             } else {
                 issuer.starves();
             }
-            is_wanted = false;
         }
         is_wanted |= incoming.take_wanted();
         match &received {
             Ok(_) => issuer.delivered(),
             Err(RecvError::Lost(problem)) => issuer.lost(problem),
-            Err(RecvError::Empty) if wait == Wait::Never && is_wanted => {
-                rounds += 1;
-                if rounds >= MAX_PACKETS_PER_STEP {
-                    return Err(RecvError::Unfinished);
-                }
+            Err(RecvError::Empty) if wait == Wait::Never && is_wanted && is_flooded => {
+                return Err(RecvError::Unfinished);
+            }
+            Err(RecvError::Empty) if (wait == Wait::Never && is_wanted) || !wait.is_over() => {
                 continue;
             }
-            Err(RecvError::Empty) if !wait.is_over() => continue,
             Err(_) => {}
         }
         return received;
@@ -412,8 +427,10 @@ fn receive_what_is_there(
     buffer: &mut Vec<u8>,
     purpose: Purpose,
 ) -> Result<Packed, RecvError> {
-    for _ in 0..MAX_PACKETS_PER_STEP {
-        let received = incoming.receive(buffer, purpose, Wait::Never);
+    let since = incoming.in_vain();
+    loop {
+        let mut received = incoming.receive(buffer, purpose, Wait::Never);
+        let is_flooded = incoming.in_vain() - since >= MAX_PACKETS_PER_STEP as u64;
         let is_wanted = incoming.take_wanted();
         if is_wanted || received.is_ok() {
             issuer.note_visit(is_wanted);
@@ -422,7 +439,7 @@ fn receive_what_is_there(
             Ok(_) => issuer.delivered(),
             Err(RecvError::Lost(problem)) => issuer.lost(problem),
             // There may be a message behind the notification.
-            Err(RecvError::Empty) if is_wanted => continue,
+            Err(RecvError::Empty) if is_wanted && !is_flooded => continue,
             _ => {}
         }
         if matches!(received, Err(RecvError::Empty)) {
@@ -436,9 +453,11 @@ fn receive_what_is_there(
                 issuer.uninvite();
             }
         }
+        if is_wanted && matches!(received, Err(RecvError::Empty)) {
+            received = Err(RecvError::Unfinished);
+        }
         return received;
     }
-    Err(RecvError::Unfinished)
 }
 
 /// Offers a permit to one sender, and receives from any sender until then.

@@ -367,7 +367,7 @@ impl Sender {
             wait => Patience::Caller(wait),
         };
         let packets = self.packets().map_err(SendError::Io)?;
-        send_packet(packets, &head, &fields, attachments, patience)
+        send_packet(packets, &head, &fields, attachments, patience, &mut patience.wait())
             .map_err(|(error, _)| if wait == Wait::Forever { overdue(error) } else { error })
     }
 
@@ -434,7 +434,7 @@ impl Sender {
             Err(error) => return Err(SendFailure { error, attachments }),
         };
         let head = head.stamped(stamp);
-        match send_packet(packets, &head, body, attachments, patience) {
+        match send_packet(packets, &head, body, attachments, patience, &mut patience.wait()) {
             Ok(()) => Ok(Routed::BySocket { stamp }),
             Err((SendError::TooLarge, attachments)) => {
                 let part_bytes = (body.len() / 2).max(MIN_PART_BYTES);
@@ -484,17 +484,25 @@ fn overdue(error: SendError) -> SendError {
     ))
 }
 
-/// Sends a packet, blocking until there is room.
+/// Sends a packet, blocking until there is room. `wait` is that of `patience` for all packets of a
+/// message: it begins anew where nothing but the receiver is waited for.
 fn send_packet(
     packets: &PacketSender,
     head: &Head,
     body: &[u8],
     mut attachments: Vec<Attachment>,
     patience: Patience,
+    wait: &mut Wait,
 ) -> Result<(), (SendError, Vec<Attachment>)> {
+    if attachments.is_empty() {
+        *wait = patience.wait();
+    }
     loop {
-        match packets.send(head.as_bytes(), body, attachments, patience.wait()) {
-            Err((SendError::Full, unsent)) if patience == Patience::Bounded => attachments = unsent,
+        match packets.send(head.as_bytes(), body, attachments, *wait) {
+            Err((SendError::Full, unsent)) if patience == Patience::Bounded => {
+                attachments = unsent;
+                *wait = patience.wait();
+            }
             sent => return sent,
         }
     }
@@ -519,6 +527,7 @@ fn send_parts(
         Position::First { bytes: body.len() as u64, attachments: attachments.len() as u32 };
     let mut rest = body;
     let mut all_here = true;
+    let mut wait = patience.wait();
     loop {
         let (part, after) = rest.split_at(rest.len().min(part_bytes));
         // Sent with the last parts. Until then they can be returned. A sender of this very channel
@@ -531,7 +540,8 @@ fn send_parts(
             position = Position::Last;
         }
         let head = Head::new(Kind::Part { id, position }, leaving as u8, part.len() as u32);
-        match send_packet(packets, &head.stamped(stamp), part, attachments, patience) {
+        let head = head.stamped(stamp);
+        match send_packet(packets, &head, part, attachments, patience, &mut wait) {
             Ok(()) if position == Position::Last => return Ok(()),
             Ok(()) => {
                 position = Position::Middle;

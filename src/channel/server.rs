@@ -79,7 +79,8 @@ impl Server {
         scratch::with_receive_buffer(|buffer| {
             for _ in 0..LOOKS {
                 match self.step(buffer, wait) {
-                    Err(RecvError::Unfinished) => {}
+                    Err(RecvError::Unfinished) if wait == Wait::Never => {}
+                    Err(RecvError::Unfinished) => return Err(RecvError::Empty),
                     accepted => return accepted,
                 }
             }

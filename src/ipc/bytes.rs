@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::channel::receive;
+use super::channel::{next_available, receive};
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
 use crate::channel::{Purpose, Sender, Slot, rendezvous};
 use crate::codec::{self, endpoint};
@@ -271,9 +271,11 @@ impl IpcBytesReceiver {
         BytesIter { receiver: self }
     }
 
-    /// Returns an iterator over the available messages, which never blocks.
+    /// Returns an iterator over the available messages, which blocks no longer than
+    /// [`try_recv`](IpcBytesReceiver::try_recv).
     ///
-    /// The iterator skips messages that break the protocol.
+    /// The iterator skips messages that break the protocol, and returns `None` after 1024 of them in
+    /// a row.
     ///
     /// # Examples
     ///
@@ -360,13 +362,7 @@ impl Iterator for BytesTryIter<'_> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            match self.receiver.try_recv() {
-                Ok(bytes) => return Some(bytes),
-                Err(TryRecvError::IpcError(IpcError::SerializationError(_))) => {}
-                Err(TryRecvError::Empty | TryRecvError::IpcError(_)) => return None,
-            }
-        }
+        next_available(&self.receiver.slot, || self.receiver.try_recv())
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
+use crate::channel::limits::MAX_PASSED_OVER;
 use crate::channel::{self, Purpose, RecvError, Sender, Slot, rendezvous, scratch};
 use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, SerDeError, TryRecvError, TrySendError};
@@ -601,8 +602,8 @@ impl<T> IpcReceiver<T> {
     /// Returns an iterator over the available messages, which blocks no longer than
     /// [`try_recv`](IpcReceiver::try_recv).
     ///
-    /// The iterator skips messages that cannot be decoded. After it has returned `None`, it
-    /// continues when another message has arrived.
+    /// The iterator skips messages that cannot be decoded, and returns `None` after 1024 of them in a
+    /// row. After it has returned `None`, it continues when another message has arrived.
     ///
     /// # Examples
     ///
@@ -782,14 +783,30 @@ impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        loop {
-            match self.receiver.try_recv() {
-                Ok(value) => return Some(value),
-                Err(TryRecvError::IpcError(IpcError::SerializationError(_))) => {}
-                Err(TryRecvError::Empty | TryRecvError::IpcError(_)) => return None,
-            }
+        next_available(&self.receiver.slot, || self.receiver.try_recv())
+    }
+}
+
+/// Returns the next value of `try_recv`, which receives from the receiver in `slot`. Skips messages
+/// that cannot be decoded, but does not go on for as long as a sender sends nothing else.
+pub(super) fn next_available<R>(
+    slot: &Slot,
+    try_recv: impl Fn() -> Result<R, TryRecvError>,
+) -> Option<R> {
+    let mut since = None;
+    for passed_over in 1..=MAX_PASSED_OVER {
+        match try_recv() {
+            Ok(value) => return Some(value),
+            Err(TryRecvError::IpcError(IpcError::SerializationError(_))) => {}
+            Err(TryRecvError::Empty | TryRecvError::IpcError(_)) => return None,
+        }
+        let in_vain = slot.with(|receiver| receiver.in_vain()).ok()?;
+        let since = *since.get_or_insert(in_vain);
+        if passed_over + in_vain.saturating_sub(since) >= MAX_PASSED_OVER {
+            break;
         }
     }
+    None
 }
 
 /// The iterator that a `for` loop over an [`IpcReceiver`] uses. It works as [`Iter`] does, and owns

@@ -11,14 +11,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{IntoIter, Iter, RecvError, RecvTimeoutError, TryIter, TryRecvError};
+use crate::channel::limits::MAX_PASSED_OVER;
 use crate::channel::{self, Purpose, Slot, scratch};
 use crate::codec::{self, endpoint};
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
 use crate::platform::Wait;
-
-/// How many messages that cannot be decoded a call skips that does not block.
-const MAX_PASSED_OVER: usize = 1024;
 
 /// How long a receiver pauses after the operating system refused to receive, at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -199,14 +197,13 @@ impl<T> Receiver<T> {
         let mut passed_over = 0;
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.receive_message(wait) {
+            match self.receive_message(wait, &mut passed_over) {
                 Ok(Ok(value)) => return Ok(value),
                 // The next value could not be decoded either, and the caller would block for ever.
                 Ok(Err(error)) if error.is_of_type() => {
                     return Err(RecvTimeoutError::Disconnected);
                 }
                 Ok(Err(_)) | Err(channel::RecvError::Lost(_)) => {
-                    passed_over += 1;
                     // A sender of nothing but such messages must not prolong the wait.
                     let is_over = match wait {
                         Wait::Never => passed_over >= MAX_PASSED_OVER,
@@ -234,13 +231,23 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Receives a message and decodes it.
-    fn receive_message(&self, wait: Wait) -> Result<Result<T, SerDeError>, channel::RecvError>
+    /// Receives a message and decodes it. Adds it to `passed_over`, and the packets before it that
+    /// are no message.
+    fn receive_message(
+        &self,
+        wait: Wait,
+        passed_over: &mut u64,
+    ) -> Result<Result<T, SerDeError>, channel::RecvError>
     where
         T: for<'de> Deserialize<'de>,
     {
         scratch::with_receive_buffer(|buffer| {
-            let received = self.slot.with(|receiver| receiver.receive(buffer, Purpose::Look, wait));
+            let received = self.slot.with(|receiver| {
+                let since = receiver.in_vain();
+                let received = receiver.receive(buffer, Purpose::Look, wait);
+                *passed_over += 1 + receiver.in_vain() - since;
+                received
+            });
             // A moved receiver does not come back by itself.
             let message = received.map_err(channel::RecvError::Broken)??;
             Ok(codec::decode(message.body.bytes(buffer), message.entries))

@@ -1,9 +1,10 @@
 //! More than can be received.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::sockopt::{self, Timeout};
 use serde::{Deserialize, Serialize};
 use strait::internals::frame::{Kind, Position};
-use strait::ipc::{self, IpcReceiverSet, IpcSelectionResult, IpcSender};
+use strait::ipc::{
+    self, ChannelOptions, IpcReceiver, IpcReceiverSet, IpcSelectionResult, IpcSender,
+};
 
 use crate::harness;
 use crate::harness::raw::{self, Random};
+use crate::harness::ring::{self, RawRing};
 use crate::harness::ways::{Next, ways};
 
 /// A thread that sends without end, until it is dropped.
@@ -41,14 +45,21 @@ impl Flood {
 
     /// Of parts that never make a message and are no error, from several threads, so that there is always something to receive.
     fn of_parts(socket: impl AsFd) -> [Flood; 3] {
+        Flood::of_counted_parts(socket, &Arc::default())
+    }
+
+    /// The same, with a count of all that were sent.
+    fn of_counted_parts(socket: impl AsFd, all: &Arc<AtomicUsize>) -> [Flood; 3] {
         sockopt::set_socket_send_buffer_size(&socket, 4 << 20).unwrap();
         [1, 2, 3].map(|id| {
             let socket = socket.as_fd().try_clone_to_owned().unwrap();
             let parts = [raw::first(id, 100, b"x"), raw::abort(id)];
+            let all = Arc::clone(all);
             let mut sent = 0;
             Flood::of(move || {
                 raw::try_send(&socket, &parts[sent % 2], &[])?;
                 sent += 1;
+                all.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             })
         })
@@ -109,6 +120,115 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
     assert_eq!(message.to::<u32>().unwrap(), 2);
     sending.join().unwrap();
     drop(flood);
+}
+
+/// Also while there is a ring to be read, for which the socket is read ahead.
+#[test]
+fn c7_a_call_beside_a_ring_takes_a_bounded_amount_of_parts() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let ring = RawRing::new();
+    ring.offer(&sender, true);
+    assert!(receiver.try_recv().unwrap_err().is_empty());
+    assert_eq!(ring.state().load(Ordering::Acquire), ring::ACCEPTED);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let floods = Flood::of_counted_parts(&sender, &sent);
+    while raw::is_writable(&sender) {
+        thread::yield_now();
+    }
+    for _ in 0..5 {
+        let before = sent.load(Ordering::Relaxed);
+        assert!(receiver.try_recv().unwrap_err().is_empty());
+        let taken = sent.load(Ordering::Relaxed) - before;
+        assert!(taken < 100_000, "{taken}");
+    }
+    drop(floods);
+}
+
+thread_local! {
+    /// Where an [`Encore`] comes from, how many were tried, and how many packets come before each.
+    static ENCORES: RefCell<Option<(IpcSender<Encore>, usize, usize)>> = const { RefCell::new(None) };
+}
+
+/// A value that cannot be decoded. Whoever tries finds another behind it.
+#[derive(Debug)]
+struct Encore;
+
+impl Serialize for Encore {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Encore {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Encore, D::Error> {
+        ENCORES.with_borrow_mut(|encores| {
+            let (sender, count, others) = encores.as_mut().unwrap();
+            *count += 1;
+            if *count < 100_000 {
+                let bell = raw::packet(Kind::Bell, 0, &[]);
+                (0..*others).for_each(|_| raw::try_send(&*sender, &bell, &[]).unwrap());
+                sender.send(Encore).unwrap();
+            }
+        });
+        Err(serde::de::Error::custom("one more"))
+    }
+}
+
+/// How many of them `call` has tried, with so many other packets before each.
+fn encores(others: usize, call: impl FnOnce(IpcReceiver<Encore>)) -> usize {
+    let (sender, receiver) =
+        ChannelOptions::new().shared_memory(false).channel::<Encore>().unwrap();
+    sender.send(Encore).unwrap();
+    ENCORES.set(Some((sender, 0, others)));
+    call(receiver);
+    ENCORES.take().unwrap().1
+}
+
+#[test]
+fn c7_an_iterator_that_does_not_block_passes_over_a_bounded_amount() {
+    let _watchdog = harness::watchdog();
+    let tried = encores(0, |receiver| assert!(receiver.try_iter().next().is_none()));
+    assert!((1..2000).contains(&tried), "{tried}");
+    let tried = encores(0, |receiver| {
+        assert!(strait::mpsc::Receiver::from(receiver).try_iter().next().is_none());
+    });
+    assert!((1..2000).contains(&tried), "{tried}");
+
+    let (sender, receiver) = ipc::bytes_channel().unwrap();
+    sockopt::set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let floods = [(); 3].map(|()| {
+        let socket = sender.as_fd().try_clone_to_owned().unwrap();
+        let sent = Arc::clone(&sent);
+        Flood::of(move || {
+            if sent.load(Ordering::Relaxed) < 1_000_000 {
+                raw::try_send(&socket, b"bad", &[])?;
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        })
+    });
+    while raw::is_writable(&sender) {
+        thread::yield_now();
+    }
+    let before = sent.load(Ordering::Relaxed);
+    assert!(receiver.try_iter().next().is_none());
+    let taken = sent.load(Ordering::Relaxed) - before;
+    assert!(taken < 100_000, "{taken}");
+    drop(floods);
+}
+
+/// What comes before each of the messages that are passed over counts, too.
+#[test]
+fn c7_a_call_that_passes_over_messages_takes_a_bounded_amount_of_other_packets() {
+    let _watchdog = harness::watchdog();
+    let tried = encores(150, |receiver| assert!(receiver.try_iter().next().is_none()));
+    assert!((1..20).contains(&tried), "{tried}");
+    let tried = encores(150, |receiver| {
+        assert!(strait::mpsc::Receiver::from(receiver).try_recv().is_err());
+    });
+    assert!((1..20).contains(&tried), "{tried}");
 }
 
 #[test]

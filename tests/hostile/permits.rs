@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::pipe::{PipeFlags, pipe_with};
+use strait::internals::frame::Kind;
 use strait::ipc::{self, IpcReceiver, IpcSyncSender};
 use strait::{IpcError, TryRecvError, TrySelectError, TrySendError};
 
@@ -18,6 +21,7 @@ use crate::harness::raw::{self, Canary};
 use crate::harness::sandbox::forbid;
 use crate::harness::stuck::{StuckFile, StuckPage};
 use crate::harness::table;
+use crate::harness::ways::{Next, ways};
 use crate::{assert_refused, harness, packet_pair, send_one_of};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -256,6 +260,51 @@ fn c7_who_cries_for_permits_gets_none_but_those_that_are_missing() {
         }
         drop(receiver);
         crying.join().unwrap();
+    }
+}
+
+/// However many say that they wait, and though one has taken the permit that there was.
+#[test]
+fn c2_a_flood_of_cries_does_not_keep_permits_from_being_issued() {
+    const MOST: u32 = 1_000_000;
+    let _watchdog = harness::watchdog();
+    for bound in [0, 1] {
+        for (way, receive) in ways::<u32>() {
+            let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
+            let permits = permits_of(&sender);
+            if bound > 0 {
+                rustix::io::read(&permits, &mut [0; 8]).unwrap();
+            }
+            set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
+            let is_over = AtomicBool::new(false);
+            let sent = AtomicU32::new(0);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        let want = raw::packet(Kind::Want, 0, &[]);
+                        while !is_over.load(Ordering::Relaxed) {
+                            if sent.load(Ordering::Relaxed) < MOST
+                                && raw::try_send(&sender, &want, &[]).is_ok()
+                            {
+                                sent.fetch_add(1, Ordering::Relaxed);
+                            } else {
+                                thread::yield_now();
+                            }
+                        }
+                    });
+                }
+                while raw::is_writable(&sender) {
+                    thread::yield_now();
+                }
+                let receiving = scope.spawn(move || receive(receiver)());
+                rustix::event::poll(&mut [PollFd::new(&permits, PollFlags::IN)], None).unwrap();
+                let sent = sent.load(Ordering::Relaxed);
+                is_over.store(true, Ordering::Relaxed);
+                sender.send(1).unwrap();
+                assert_eq!(receiving.join().unwrap(), Next::Value(1));
+                assert!(sent < MOST, "{way} with a bound of {bound}");
+            });
+        }
     }
 }
 

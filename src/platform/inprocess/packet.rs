@@ -111,7 +111,13 @@ impl Drop for PacketReceiver {
     }
 }
 
+/// A thread that has a sender of a receiver in such a packet can send into it until its turn comes.
 fn drop_in_turn(attachments: Vec<Attachment>) {
+    for attachment in &attachments {
+        if let Attachment::Receiver(receiver) = attachment {
+            receiver.refuse();
+        }
+    }
     // Where all thread-locals have destructors, a thread that is ending may have lost the list.
     // Then it drops recursively.
     let is_first = DROPPING.try_with(|dropping| {

@@ -98,6 +98,9 @@ fn in_use(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, format!("a server already has the name: {path}"))
 }
 
+/// How often a lock is opened that was replaced meanwhile.
+const ATTEMPTS: usize = 64;
+
 /// The lock that belongs to a path.
 #[derive(Debug)]
 struct Lock {
@@ -112,7 +115,7 @@ impl Lock {
         let mut path = of.as_os_str().to_os_string();
         path.push(".lock");
         let path = PathBuf::from(path);
-        loop {
+        for _ in 0..ATTEMPTS {
             let file = open(&path).map_err(|error| {
                 let path = path.display();
                 io::Error::new(error.kind(), format!("cannot open the lock {path}: {error}"))
@@ -137,6 +140,7 @@ impl Lock {
             }
             return Ok(Lock { path, file, process: process_mark() });
         }
+        Err(in_use(of))
     }
 }
 

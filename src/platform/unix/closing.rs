@@ -11,10 +11,10 @@
 //!
 //! Everything else is left to a thread that may get stuck. A caller that drops such a file
 //! descriptor blocks until that thread has closed it. So file descriptors of refused messages do
-//! not take the place of the next ones. But the caller blocks no longer than [`STUCK`], and not at
-//! all while a thread is stuck. The thread ends when there was nothing to close for a moment. None
-//! is started for messages that are decoded, or that have only memory and endpoints of channels
-//! that are in use.
+//! not take the place of the next ones. But callers that do so in a row block no longer than
+//! [`STUCK`] and [`BRIEF`] for each of them, and not at all while a thread is stuck. The thread ends
+//! when there was nothing to close for a moment. None is started for messages that are decoded, or
+//! that have only memory and endpoints of channels that are in use.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -31,6 +31,9 @@ use crate::platform::PerProcess;
 /// How long a thread may take for one file descriptor before it counts as stuck, so that another
 /// one is started for the others.
 const STUCK: Duration = Duration::from_millis(100);
+
+/// How long it takes at most to close one that nothing delays.
+const BRIEF: Duration = Duration::from_millis(1);
 
 /// How long a thread waits for more.
 const LINGER: Duration = Duration::from_millis(10);
@@ -50,6 +53,8 @@ static CLOSER: PerProcess<Closer> = PerProcess::of_nobody(Closer {
         progress: None,
         is_watched: false,
         is_stuck: false,
+        blocked: Duration::ZERO,
+        last_blocked: None,
     }),
     news: Condvar::new(),
     done: Condvar::new(),
@@ -77,6 +82,10 @@ struct Queue {
     is_watched: bool,
     /// Whether a thread was stuck, and not everything was closed since.
     is_stuck: bool,
+    /// For how long callers have blocked in a row, without [`BRIEF`] for each file descriptor, ...
+    blocked: Duration,
+    /// ... and when the last of them did.
+    last_blocked: Option<Instant>,
 }
 
 /// Closes a file descriptor that a peer sent.
@@ -99,11 +108,14 @@ pub(super) fn close(fd: OwnedFd) {
     }
     closer.news.notify_one();
     if !queue.is_stuck {
+        let since = Instant::now();
         let is_open = |queue: &mut Queue| queue.busy > 0 || !queue.waiting.is_empty();
-        let waited = closer.done.wait_timeout_while(queue, STUCK, is_open);
+        let limit = queue.limit(since);
+        let waited = closer.done.wait_timeout_while(queue, limit, is_open);
         let (waited, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         queue = waited;
         queue.is_stuck |= timeout.timed_out();
+        queue.note_blocked(since);
     }
     if !queue.waiting.is_empty() {
         // If nothing more comes, no other call checks on what is queued behind the stuck thread.
@@ -118,6 +130,22 @@ impl Closer {
 }
 
 impl Queue {
+    /// Returns how long a caller may block now. The file descriptors of a message are closed one
+    /// after another, and each of them may take almost as long as a stuck one.
+    fn limit(&mut self, now: Instant) -> Duration {
+        if self.last_blocked.is_none_or(|at| now.saturating_duration_since(at) >= STUCK) {
+            self.blocked = Duration::ZERO;
+        }
+        self.blocked = self.blocked.saturating_sub(BRIEF);
+        STUCK.saturating_sub(self.blocked)
+    }
+
+    /// Notes that a caller has blocked since then.
+    fn note_blocked(&mut self, since: Instant) {
+        self.blocked += since.elapsed();
+        self.last_blocked = Some(Instant::now());
+    }
+
     /// Starts a thread that closes what is queued.
     fn start(&mut self) {
         if self.threads < MAX_THREADS && spawn(close_waiting) {

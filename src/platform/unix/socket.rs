@@ -513,7 +513,8 @@ impl PacketReceiver {
     /// Fails if there is no room for them in the table of file descriptors.
     fn peek_attachments(&self) -> io::Result<Option<Vec<Attachment>>> {
         spare::keep();
-        loop {
+        // Again with the file descriptor in reserve.
+        for _ in 0..2 {
             let mut attachments = Vec::new();
             let none = [&mut Vec::new(), &mut Vec::new()];
             let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
@@ -528,6 +529,8 @@ impl PacketReceiver {
                 return spare::check_room().map(|()| None);
             }
         }
+        // Other threads have taken what was released.
+        Err(Errno::MFILE.into())
     }
 
     /// Returns whether nothing can be added any more. An empty packet, which strait never sends but
