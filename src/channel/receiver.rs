@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::incoming::Incoming;
 use super::limits::{Limits, MAX_PACKETS_PER_STEP};
-use super::local::{LocalReceiver, Promoted};
 use super::luggage::{Luggage, Room};
+use super::memory::{LocalReceiver, Promoted};
 use super::message::{Message, Packed, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{Issuer, MEETING, Manner};

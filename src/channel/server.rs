@@ -15,7 +15,7 @@ use super::lobby::{Lobby, WithHandle};
 use super::message::RecvError;
 use super::options::Options;
 use super::receiver::Receiver;
-use super::sender::Sender;
+use super::send::Sender;
 use super::{channel, scratch};
 use crate::platform::{
     Attachment, Listener, PacketSender, Peer, Poller, SendError, ServerName, Wait,

@@ -8,6 +8,8 @@
 //!
 //! A fork would split the queue into two channels, so using it in a forked child is an error.
 
+mod queue;
+
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +19,10 @@ use super::frame::Malformed;
 use super::message::{Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{self, Issuer, Permits};
-use super::queue::Queue;
 use super::spin::{Seen, Spin};
 use super::table::Capabilities;
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
+use queue::Queue;
 
 /// The state that the endpoints of the channel share.
 #[derive(Debug)]

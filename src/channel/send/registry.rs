@@ -10,8 +10,8 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::local::Way;
-use super::sender::Shared;
+use super::Shared;
+use crate::channel::memory::Way;
 use crate::platform::{self, PerProcess};
 
 type Senders = BTreeMap<NonZeroU64, Weak<Shared>>;

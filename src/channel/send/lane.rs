@@ -7,10 +7,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{hint, io, mem, thread};
 
-use super::frame::{Head, Kind};
-use super::ring::{self, FRAGMENT_BYTES, Producer, PushError, Pushed, State};
-use super::rings::{AFTER_SOCKET, order};
-use super::spin::{Seen, Spin, Spun};
+use crate::channel::frame::{Head, Kind};
+use crate::channel::ring::{self, FRAGMENT_BYTES, Producer, PushError, Pushed, State};
+use crate::channel::rings::{AFTER_SOCKET, order};
+use crate::channel::spin::{Seen, Spin, Spun};
 use crate::platform::{self, Attachment, PacketSender, RingMemory, SendError, Wait};
 
 /// A ring is worth it for so many messages ...

@@ -1,21 +1,23 @@
 //! The sender of a channel: a message goes into the ring, becomes one or more packets, or stays in
 //! the memory of this process.
 
+mod lane;
+mod registry;
+
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::frame::{Head, Kind, MAX_HEAD_BYTES, Position};
 use super::hello::Introduction;
-use super::known;
-use super::lane::{self, Lane, Routed, SocketUse};
 use super::limits::{Limits, SEND_PATIENCE};
-use super::local::{Local, Sent, Way};
+use super::memory::{Local, Sent, Way};
 use super::permits::Permits;
 use super::table::{Capabilities, Entry, MovedSender};
 use crate::platform::{
     self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
     Wait,
 };
+use lane::{Lane, Routed, SocketUse};
 
 /// The maximum number of bytes of a message in one packet.
 const MAX_BODY_BYTES: usize = PACKET_BYTES - MAX_HEAD_BYTES;
@@ -31,13 +33,13 @@ pub(crate) struct Sender {
 
 /// The state that the clones of a sender share.
 #[derive(Debug)]
-pub(super) struct Shared {
+struct Shared {
     /// The platform's channel, with its permits, after promotion.
     way: OnceLock<Way>,
     /// The channel within this process, until then.
     local: Option<Arc<Local>>,
     /// Registers the sender, so that it is found when it arrives in a message.
-    pub(super) entry: known::Entry,
+    entry: registry::Entry,
     /// A forked child starts with an empty one: the ring is its parent's, and the lock may be taken
     /// for ever.
     lane: PerProcess<Mutex<Lane>>,
@@ -85,17 +87,17 @@ pub(crate) struct SendFailure {
 
 impl Shared {
     /// Makes the state of a sender by this way, registered as `entry`.
-    pub(super) fn new(way: Way, entry: known::Entry) -> Shared {
+    fn new(way: Way, entry: registry::Entry) -> Shared {
         Shared::with(OnceLock::from(way), None, entry)
     }
 
-    fn with(way: OnceLock<Way>, local: Option<Arc<Local>>, entry: known::Entry) -> Shared {
+    fn with(way: OnceLock<Way>, local: Option<Arc<Local>>, entry: registry::Entry) -> Shared {
         let (lane, socket_use) = (PerProcess::default(), SocketUse::default());
         Shared { way, local, entry, lane, socket_use }
     }
 
     /// Returns whether it sends by this way.
-    pub(super) fn is_by(&self, way: &Way) -> bool {
+    fn is_by(&self, way: &Way) -> bool {
         self.way.get().is_some_and(|own| {
             let has_same_permits = match (&own.permits, &way.permits) {
                 (Some(own), Some(other)) => own.is_same(other),
@@ -127,7 +129,7 @@ impl From<PacketSender> for Sender {
 /// Makes a sender into a channel within this process.
 impl From<Arc<Local>> for Sender {
     fn from(local: Arc<Local>) -> Sender {
-        let shared = Shared::with(OnceLock::new(), Some(local), known::Entry::default());
+        let shared = Shared::with(OnceLock::new(), Some(local), registry::Entry::default());
         Sender { shared: Arc::new(shared) }
     }
 }
@@ -136,7 +138,7 @@ impl Sender {
     /// Makes a sender into the platform's channel; `permits` are needed if it is bounded.
     pub(crate) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Sender {
         Sender {
-            shared: Arc::new(Shared::new(Way::new(packets, permits), known::Entry::default())),
+            shared: Arc::new(Shared::new(Way::new(packets, permits), registry::Entry::default())),
         }
     }
 
@@ -160,7 +162,7 @@ impl Sender {
         let (packets, permits) = (channel.into_sender()?, permits.transpose()?);
         let capabilities = capabilities.of_rendezvous(false);
         let way = Way { packets, permits, capabilities };
-        Ok(Sender { shared: known::find_or_add(way) })
+        Ok(Sender { shared: registry::find_or_add(way) })
     }
 
     /// Makes an entry of a message that is one more sender of the channel.
@@ -191,7 +193,7 @@ impl Sender {
     /// Registers the sender, so that it is found when it comes back in a message.
     pub(crate) fn remember(&self) {
         if let Some(way) = self.shared.way.get() {
-            known::add(&self.shared, way);
+            registry::add(&self.shared, way);
         }
     }
 
