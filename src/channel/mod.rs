@@ -68,15 +68,15 @@ pub(crate) fn bounded_channel(options: Options, bound: usize) -> io::Result<(Sen
 /// Makes a channel in the memory of this process, until one of its endpoints is moved out of it.
 /// `bound` is the maximum of messages that were sent and not received.
 pub(crate) fn local_channel(options: Options, bound: Option<usize>) -> (Sender, Receiver) {
-    let (sender, receiver) = memory::local(options, bound);
-    with_options(Sender::from(sender), Receiver::from(receiver), options)
+    let (memory, receiver) = memory::channel(options, bound);
+    (Sender::in_memory(memory, options.wants_memory()), Receiver::from(receiver))
 }
 
 fn with_options(sender: Sender, mut receiver: Receiver, options: Options) -> (Sender, Receiver) {
     receiver.set_options(options);
     if !options.wants_memory() {
         // It would only find out that its ring is not accepted.
-        sender.share_no_memory();
+        sender.disable_ring();
     }
     (sender, receiver)
 }

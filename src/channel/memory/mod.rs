@@ -20,13 +20,12 @@ use super::message::{Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{self, Issuer, Permits};
 use super::spin::{Seen, Spin};
-use super::table::Capabilities;
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
 use queue::Queue;
 
 /// The state that the endpoints of the channel share.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(super) struct InMemory {
     /// The process that owns the memory.
     process: u64,
     state: Mutex<State>,
@@ -56,27 +55,12 @@ struct State {
 /// The endpoints of the platform's channel that were not taken yet.
 #[derive(Debug)]
 struct Ends {
-    sender: Option<Way>,
+    sender: Option<(PacketSender, Option<Permits>)>,
     receiver: Option<(PacketReceiver, Option<Issuer>)>,
 }
 
-/// Sends by the platform's channel, after promotion.
-#[derive(Debug)]
-pub(super) struct Way {
-    /// The backend's sender.
-    pub(super) packets: Arc<PacketSender>,
-    /// The permits that senders have to take, if the channel is bounded.
-    pub(super) permits: Option<Permits>,
-    /// What the channel can transport.
-    pub(super) capabilities: Capabilities,
-}
-
-impl Way {
-    /// Makes one for a channel of this machine.
-    pub(super) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Way {
-        Way { packets, permits, capabilities: Capabilities::ALL }
-    }
-}
+/// The endpoints of a new channel of the platform, and what they have of its permits.
+type Made = ((PacketSender, PacketReceiver), (Option<Permits>, Option<Issuer>));
 
 /// The outcome of sending a message.
 #[derive(Debug)]
@@ -89,8 +73,8 @@ pub(super) enum Sent {
 }
 
 /// Makes a channel; `bound` is its maximum number of messages.
-pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, LocalReceiver) {
-    let shared = Arc::new(Local {
+pub(super) fn channel(options: Options, bound: Option<usize>) -> (Arc<InMemory>, InMemoryReceiver) {
+    let shared = Arc::new(InMemory {
         process: process_mark(),
         state: Mutex::new(State {
             queue: Queue::default(),
@@ -106,7 +90,7 @@ pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, Loca
         news: Condvar::new(),
         room: Condvar::new(),
     });
-    let mut receiver = LocalReceiver {
+    let mut receiver = InMemoryReceiver {
         shared: Arc::clone(&shared),
         taken: Queue::default(),
         options: Options::default(),
@@ -116,7 +100,7 @@ pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, Loca
     (shared, receiver)
 }
 
-impl Local {
+impl InMemory {
     /// Sends a message, blocking until there is room, as `wait` says.
     pub(super) fn send(
         &self,
@@ -176,40 +160,46 @@ impl Local {
         }
         let state = self.lock();
         match &state.promoted {
-            Some(ends) => ends.sender.as_ref().is_some_and(|way| way.packets.is_closed()),
+            Some(ends) => ends.sender.as_ref().is_some_and(|(packets, _)| packets.is_closed()),
             None => !state.has_receiver,
         }
     }
 
-    /// Promotes the channel, and stores its platform sender in `way`.
+    /// Promotes the channel, and stores what `make` makes of the platform's sender in `promoted`,
+    /// unless there is one already.
     ///
     /// # Errors
     ///
     /// Those of the operating system, and an error if this is a forked child.
-    pub(super) fn promote<'a>(&self, way: &'a OnceLock<Way>) -> io::Result<&'a Way> {
+    pub(super) fn promote<'a, S>(
+        &self,
+        promoted: &'a OnceLock<S>,
+        make: impl FnOnce(PacketSender, Option<Permits>) -> S,
+    ) -> io::Result<&'a S> {
         if self.is_foreign() {
             return Err(forked());
         }
         let mut state = self.lock();
-        if let Some(way) = way.get() {
-            return Ok(way);
+        // Another thread may have done it meanwhile. `promoted` is only set under the lock.
+        if let Some(sender) = promoted.get() {
+            return Ok(sender);
         }
-        let sender = match &mut state.promoted {
+        let (packets, permits) = match &mut state.promoted {
             Some(ends) => ends.sender.take().ok_or_else(used_up)?,
             None => {
-                let (sender, receiver, issuer) = state.make()?;
+                let ((sender, receiver), (permits, issuer)) = state.make()?;
                 let receiver = state.has_receiver.then_some((receiver, issuer));
                 state.promoted = Some(Ends { sender: None, receiver });
-                sender
+                (sender, permits)
             }
         };
         self.tell_receiver(&mut state);
         self.room.notify_all();
-        Ok(way.get_or_init(|| sender))
+        Ok(promoted.get_or_init(|| make(packets, permits)))
     }
 
     /// Notes that the last sender was dropped.
-    pub(super) fn disconnect(self: &Arc<Local>) {
+    pub(super) fn disconnect(self: &Arc<InMemory>) {
         if self.is_foreign() {
             return self.leave_alone();
         }
@@ -223,7 +213,7 @@ impl Local {
 
     /// Keeps a forked child from dropping the content. A thread of the parent may have been
     /// changing it at the fork, and its lock would never be released.
-    fn leave_alone(self: &Arc<Local>) {
+    fn leave_alone(self: &Arc<InMemory>) {
         let _ = Arc::into_raw(Arc::clone(self));
     }
 
@@ -259,18 +249,17 @@ impl State {
     }
 
     /// Makes the platform's channel.
-    fn make(&self) -> io::Result<(Way, PacketReceiver, Option<Issuer>)> {
-        let (packets, receiver) = crate::platform::channel()?;
+    fn make(&self) -> io::Result<Made> {
+        let channel = crate::platform::channel()?;
         let bounded = self.bound.map(|bound| permits::permits(bound, self.queue.len()));
-        let (permits, issuer) = bounded.transpose()?.unzip();
-        Ok((Way::new(Arc::new(packets), permits), receiver, issuer))
+        Ok((channel, bounded.transpose()?.unzip()))
     }
 }
 
 /// The receiver of a channel within one process.
 #[derive(Debug)]
-pub(super) struct LocalReceiver {
-    shared: Arc<Local>,
+pub(super) struct InMemoryReceiver {
+    shared: Arc<InMemory>,
     /// Messages that were taken from the queue at once, if it is unbounded.
     taken: Queue,
     options: Options,
@@ -288,7 +277,7 @@ pub(super) struct Promoted {
     pub(super) backlog: Vec<(Vec<u8>, Vec<Attachment>)>,
 }
 
-impl LocalReceiver {
+impl InMemoryReceiver {
     /// Returns the channel's options.
     pub(super) fn options(&self) -> Options {
         self.options
@@ -386,8 +375,8 @@ impl LocalReceiver {
         let (packets, issuer) = match &mut state.promoted {
             Some(ends) => ends.receiver.take().ok_or_else(used_up)?,
             None => {
-                let (sender, receiver, issuer) = state.make()?;
-                let sender = state.has_senders.then_some(sender);
+                let ((sender, receiver), (permits, issuer)) = state.make()?;
+                let sender = state.has_senders.then_some((sender, permits));
                 state.promoted = Some(Ends { sender, receiver: None });
                 (receiver, issuer)
             }
@@ -408,7 +397,7 @@ impl LocalReceiver {
     }
 }
 
-impl Drop for LocalReceiver {
+impl Drop for InMemoryReceiver {
     fn drop(&mut self) {
         if self.shared.is_foreign() {
             return self.shared.leave_alone();

@@ -10,8 +10,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::Shared;
-use crate::channel::memory::Way;
+use super::{PlatformSender, Shared};
 use crate::platform::{self, PerProcess};
 
 type Senders = BTreeMap<NonZeroU64, Weak<Shared>>;
@@ -55,33 +54,33 @@ impl Drop for Entry {
     }
 }
 
-/// Returns the registered sender for `way`, or a new one, and registers that.
-pub(super) fn find_or_add(way: Way) -> Arc<Shared> {
-    let Some(identity) = way.packets.identity() else {
-        return Arc::new(Shared::new(way, Entry::default()));
+/// Returns the registered sender for `platform`, or a new one, and registers that.
+pub(super) fn find_or_add(platform: PlatformSender) -> Arc<Shared> {
+    let Some(identity) = platform.packets().identity() else {
+        return Arc::new(Shared::new(platform, Entry::default()));
     };
     let mut here = here();
     // Only upgraded under the lock: if it turns out to be the last one, dropping it takes the lock.
     let Some(known) = here.get(&identity).and_then(Weak::upgrade) else {
-        let new = Arc::new(Shared::new(way, Entry::new(identity)));
+        let new = Arc::new(Shared::new(platform, Entry::new(identity)));
         here.insert(identity, Arc::downgrade(&new));
         return new;
     };
     drop(here);
-    if known.is_by(&way) {
+    if known.platform().is_some_and(|known| known.is_same(&platform)) {
         return known;
     }
-    Arc::new(Shared::new(way, Entry::default()))
+    Arc::new(Shared::new(platform, Entry::default()))
 }
 
-/// Registers a sender and its way, unless this was done in this process or another one is
+/// Registers a sender and its channel, unless this was done in this process or another one is
 /// registered.
-pub(super) fn add(sender: &Arc<Shared>, way: &Way) {
+pub(super) fn add(sender: &Arc<Shared>, platform: &PlatformSender) {
     let process = platform::process_mark();
     if sender.entry.process.load(Ordering::Relaxed) == process {
         return;
     }
-    let identity = way.packets.identity();
+    let identity = platform.packets().identity();
     sender.entry.identity.store(identity.map_or(0, NonZeroU64::get), Ordering::Relaxed);
     sender.entry.process.store(process, Ordering::Relaxed);
     let Some(identity) = identity else { return };

@@ -1,0 +1,175 @@
+//! Which way a message goes: by the ring, or by the socket, in one packet or in several parts.
+//!
+//! The senders of a process share one [`SendPath`] for a channel. Only here it is decided which way
+//! a message goes. A message is *large* if one packet has no room for its bytes or its attachments.
+//!
+//! | message | first | if that does not take it |
+//! |---|---|---|
+//! | small | the ring, if the receiver reads one | the socket, and if that is full: the ring, made if there is none; then the socket, blocking |
+//! | large | the ring, made if there is none | parts by the socket, blocking |
+//! | small, with attachments | the socket | the socket, blocking |
+//! | large, with attachments | parts by the socket, blocking | |
+//!
+//! - A ring saves system calls, and grows instead of blocking the sender. But it costs memory and a
+//!   file descriptor on both sides. So a channel gets one only if it is busy, or if a message would
+//!   have to block otherwise.
+//! - Attachments go by socket only, so a message that has some does, too.
+//! - Every message gets its stamp under the lock of the [`SendState`], after `send` was called and
+//!   before anything of it is published. A record is published under the same lock, so a ring has
+//!   one writer, and its stamps increase.
+//! - Nothing blocks with the state locked. So packets of messages are sent without the lock, and
+//!   two threads may send them in another order than that of their stamps. Their calls of `send`
+//!   are concurrent then, and have no order.
+//! - After a message was sent by socket, [`SocketUse`](super::socket::SocketUse) notes it. The next
+//!   record is marked, so that the receiver reads the socket before it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::parts::{self, MIN_PART_BYTES};
+use super::socket::{Patience, SendFailure, Socket};
+use super::state::{Routed, SendState, leave_tick};
+use crate::channel::frame::{Head, MAX_HEAD_BYTES};
+use crate::platform::{
+    self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
+    Wait,
+};
+
+/// The maximum number of bytes of a message in one packet.
+const MAX_BODY_BYTES: usize = PACKET_BYTES - MAX_HEAD_BYTES;
+
+/// The ways into a channel of the platform, which the senders of a process share.
+#[derive(Debug)]
+pub(super) struct SendPath {
+    socket: Socket,
+    /// A forked child starts with an empty one: the ring is its parent's, and the lock may be taken
+    /// for ever.
+    state: PerProcess<Mutex<SendState>>,
+}
+
+/// Which ring a message may go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// One that the receiver is known to read.
+    Ready,
+    /// One that the receiver is told of now, and that is made if there is none.
+    Any,
+}
+
+impl SendPath {
+    /// Makes the path by this backend's sender.
+    pub(super) fn new(packets: Arc<PacketSender>) -> SendPath {
+        SendPath { socket: Socket::new(packets), state: PerProcess::default() }
+    }
+
+    /// Returns the socket.
+    #[inline]
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Sends everything by socket from now on: the receiver has been dropped, which the socket
+    /// shows, or wants no ring.
+    pub(super) fn disable_ring(&self) {
+        self.state().disable_ring();
+    }
+
+    /// Sends a message, waiting for room as `patience` says.
+    #[inline]
+    pub(super) fn send(
+        &self,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+        patience: Patience,
+    ) -> Result<(), SendFailure> {
+        let is_large = body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS;
+        // 1. Take a stamp, and try the ring.
+        let ring = if is_large { Ring::Any } else { Ring::Ready };
+        let stamp = match self.try_ring(body, &attachments, ring) {
+            Ok(Routed::Sent) => return Ok(()),
+            Ok(Routed::BySocket { stamp }) => stamp,
+            Err(error) => return Err(SendFailure { error, attachments }),
+        };
+        // 2. Send it by socket, in parts or in one packet.
+        let sent = if is_large {
+            let patience = patience.begin();
+            parts::send(&self.socket, body, attachments, stamp, MAX_BODY_BYTES, patience)
+        } else {
+            match self.send_packet(body, attachments, stamp, patience) {
+                // The socket was full, and the ring took it.
+                Ok(Routed::Sent) => return Ok(()),
+                sent => sent.map(drop),
+            }
+        };
+        // 3. Have the next record marked, even if not everything was sent.
+        self.socket.usage.note();
+        if sent.is_ok() && platform::clock_tick() > 0 {
+            // It may have got a later stamp than the first, but none that is later than now.
+            leave_tick(platform::now());
+        }
+        sent
+    }
+
+    /// Sends a small message by socket, or by the ring after all if the socket has no room. Returns
+    /// by which of them it was sent.
+    fn send_packet(
+        &self,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+        stamp: u64,
+        patience: Patience,
+    ) -> Result<Routed, SendFailure> {
+        // 1. Try the socket without blocking.
+        let head = Head::of_message(attachments.len() as u8, body.len() as u32).stamped(stamp);
+        let sent = self.socket.packets.send(head.as_bytes(), body, attachments, Wait::Never);
+        let (error, attachments) = match sent {
+            Ok(()) => return Ok(Routed::BySocket { stamp }),
+            Err(unsent) => unsent,
+        };
+        match error {
+            SendError::Full | SendError::TooManyInFlight | SendError::TooLarge => {}
+            error => return Err(SendFailure { error, attachments }),
+        }
+        // 2. From here on it would have to block, and the time for that begins. Try any ring.
+        let patience = patience.begin();
+        let stamp = match self.try_ring(body, &attachments, Ring::Any) {
+            Ok(Routed::Sent) => return Ok(Routed::Sent),
+            Ok(Routed::BySocket { stamp }) => stamp,
+            Err(error) => return Err(SendFailure { error, attachments }),
+        };
+        // 3. Block until the socket has room.
+        let head = head.stamped(stamp);
+        match self.socket.send(&head, body, attachments, patience) {
+            Ok(()) => Ok(Routed::BySocket { stamp }),
+            // 4. The socket is smaller than this packet: send it in parts.
+            Err((SendError::TooLarge, attachments)) => {
+                let part_bytes = (body.len() / 2).max(MIN_PART_BYTES);
+                parts::send(&self.socket, body, attachments, stamp, part_bytes, patience)
+                    .map(|()| Routed::BySocket { stamp })
+            }
+            Err((error, attachments)) => Err(SendFailure { error, attachments }),
+        }
+    }
+
+    /// Takes a stamp for a message, and sends it by the ring if it may go there.
+    #[inline]
+    fn try_ring(
+        &self,
+        body: &[u8],
+        attachments: &[Attachment],
+        ring: Ring,
+    ) -> Result<Routed, SendError> {
+        let mut state = self.state();
+        if !attachments.is_empty() {
+            return Ok(Routed::BySocket { stamp: state.stamp() });
+        }
+        match ring {
+            Ring::Ready => state.send_if_ready(&self.socket, body),
+            Ring::Any => state.send_at_once(&self.socket, body),
+        }
+    }
+
+    #[inline]
+    fn state(&self) -> MutexGuard<'_, SendState> {
+        self.state.get().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
