@@ -18,8 +18,12 @@ use super::permits::Permits;
 use super::table::{Capabilities, Entry, MovedSender};
 use crate::platform::{Attachment, PacketSender, SendError, Wait};
 use path::SendPath;
+use registry::{Registered, Registry, RegistryKey};
 pub(crate) use socket::SendFailure;
 use socket::{Patience, overdue};
+
+/// The senders of this process that were in a message.
+static SENDERS: Registry<Shared> = Registry::new();
 
 /// Sends messages. Clones send into the same channel.
 #[derive(Clone, Debug)]
@@ -32,7 +36,7 @@ pub(crate) struct Sender {
 struct Shared {
     flavor: Flavor,
     /// Registers the sender, so that it is found when it arrives in a message.
-    entry: registry::Entry,
+    key: RegistryKey,
 }
 
 /// Where the channel is.
@@ -132,9 +136,9 @@ impl PlatformSender {
 }
 
 impl Shared {
-    /// Makes the state of a sender into a channel of the platform, registered as `entry`.
-    fn new(platform: PlatformSender, entry: registry::Entry) -> Shared {
-        Shared { flavor: Flavor::Platform(platform), entry }
+    /// Makes the state of a sender into a channel of the platform, registered by `key`.
+    fn new(platform: PlatformSender, key: RegistryKey) -> Shared {
+        Shared { flavor: Flavor::Platform(platform), key }
     }
 
     /// Returns where messages go now. Only a channel in memory can be promoted meanwhile.
@@ -163,6 +167,7 @@ impl Drop for Shared {
         if let Flavor::InMemory { memory, .. } = &self.flavor {
             memory.disconnect();
         }
+        SENDERS.remove(&mut self.key);
     }
 }
 
@@ -176,14 +181,14 @@ impl Sender {
     /// Makes a sender into the platform's channel; `permits` are needed if it is bounded.
     pub(crate) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Sender {
         let platform = PlatformSender::new(packets, permits);
-        Sender { shared: Arc::new(Shared::new(platform, registry::Entry::default())) }
+        Sender { shared: Arc::new(Shared::new(platform, RegistryKey::default())) }
     }
 
     /// Makes a sender into a channel in the memory of this process. After promotion its messages go
     /// by ring only if they may.
     pub(super) fn in_memory(memory: Arc<InMemory>, may_use_ring: bool) -> Sender {
         let flavor = Flavor::InMemory { memory, promoted: OnceLock::new(), may_use_ring };
-        Sender { shared: Arc::new(Shared { flavor, entry: registry::Entry::default() }) }
+        Sender { shared: Arc::new(Shared { flavor, key: RegistryKey::default() }) }
     }
 
     /// Connects to the listener of that name.
@@ -206,7 +211,7 @@ impl Sender {
         let (packets, permits) = (channel.into_sender()?, permits.transpose()?);
         let capabilities = capabilities.of_rendezvous(false);
         let platform = PlatformSender { path: SendPath::new(packets), permits, capabilities };
-        Ok(Sender { shared: registry::find_or_add(platform) })
+        Ok(Sender { shared: find_or_register(platform) })
     }
 
     /// Makes an entry of a message that is one more sender of the channel.
@@ -238,7 +243,7 @@ impl Sender {
     /// Registers the sender, so that it is found when it comes back in a message.
     pub(crate) fn remember(&self) {
         if let Some(platform) = self.shared.platform() {
-            registry::add(&self.shared, platform);
+            SENDERS.add(&self.shared, &self.shared.key, || platform.packets().identity());
         }
     }
 
@@ -382,6 +387,22 @@ impl Sender {
     pub(super) fn disable_ring(&self) {
         if let Some(platform) = self.shared.platform() {
             platform.path.disable_ring();
+        }
+    }
+}
+
+/// Returns the registered sender that sends like `platform`, or a new one, and registers that.
+fn find_or_register(platform: PlatformSender) -> Arc<Shared> {
+    let unregistered = |platform| Arc::new(Shared::new(platform, RegistryKey::default()));
+    let Some(identity) = platform.packets().identity() else { return unregistered(platform) };
+    match SENDERS.get(identity) {
+        Registered::Vacant(place) => place.insert(|key| Shared::new(platform, key)),
+        Registered::Value(known) => {
+            if known.platform().is_some_and(|known| known.is_same(&platform)) {
+                known
+            } else {
+                unregistered(platform)
+            }
         }
     }
 }
