@@ -353,7 +353,7 @@ impl Sender {
         let (platform, attachments) = match self.shared.place() {
             Place::Platform(platform) => (platform, attachments),
             Place::Memory(memory) => match memory.send(body, attachments, wait) {
-                Ok(Sent::Here) => return Ok(()),
+                Ok(Sent::Queued) => return Ok(()),
                 Ok(Sent::Promoted(attachments)) => match self.platform() {
                     Ok(platform) => (platform, attachments),
                     Err(error) => {

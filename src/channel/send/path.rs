@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::parts::{self, MIN_PART_BYTES};
 use super::socket::{Patience, SendFailure, Socket};
-use super::state::{Routed, SendState, leave_tick};
+use super::state::{Routed, SendState, spin_past};
 use crate::channel::frame::{Head, MAX_HEAD_BYTES};
 use crate::platform::{
     self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
@@ -104,7 +104,7 @@ impl SendPath {
         self.socket.usage.note();
         if sent.is_ok() && platform::clock_tick() > 0 {
             // It may have got a later stamp than the first, but none that is later than now.
-            leave_tick(platform::now());
+            spin_past(platform::now());
         }
         sent
     }

@@ -222,7 +222,7 @@ impl SendState {
         match link.push(socket, body, stamp | self.mark) {
             Ok(()) => {
                 self.mark = 0;
-                leave_tick(stamp);
+                spin_past(stamp);
                 Ok(Routed::Sent)
             }
             Err(unsent) => self.push_elsewhere(socket, body, unsent),
@@ -261,7 +261,7 @@ impl SendState {
                 if let Some(link) = &mut self.link {
                     if link.push(socket, body, stamp | self.mark).is_ok() {
                         self.mark = 0;
-                        leave_tick(stamp);
+                        spin_past(stamp);
                         return Ok(Routed::Sent);
                     }
                 }
@@ -276,7 +276,7 @@ impl SendState {
 /// clock does not advance for so long that a later message, sent elsewhere, could have the same
 /// stamp.
 #[inline]
-pub(super) fn leave_tick(stamp: u64) {
+pub(super) fn spin_past(stamp: u64) {
     if platform::clock_tick() > 0 {
         while platform::now() <= stamp {
             hint::spin_loop();
