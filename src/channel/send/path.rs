@@ -3,17 +3,19 @@
 //! The senders of a process share one [`SendPath`] for a channel. Only here it is decided which way
 //! a message goes. A message is *large* if one packet has no room for its bytes or its attachments.
 //!
-//! | message | first | if that does not take it |
-//! |---|---|---|
-//! | small | the ring, if the receiver reads one | the socket, and if that is full: the ring, made if there is none; then the socket, blocking |
-//! | large | the ring, made if there is none | parts by the socket, blocking |
-//! | small, with attachments | the socket | the socket, blocking |
-//! | large, with attachments | parts by the socket, blocking | |
+//! - A small message goes by the ring if the receiver reads one, else by the socket. If the socket
+//!   is full, it goes by the ring after all, which is made if there is none. If there can be no
+//!   ring, it blocks until the socket has room.
+//! - A large message goes by the ring, which is made if there is none. If there can be no ring, it
+//!   goes by the socket in parts, and blocks until there is room for each.
+//! - A message with attachments always goes by the socket, in parts if it is large. It blocks until
+//!   there is room.
+//!
+//! The reasons, and what keeps the messages in order:
 //!
 //! - A ring saves system calls, and grows instead of blocking the sender. But it costs memory and a
 //!   file descriptor on both sides. So a channel gets one only if it is busy, or if a message would
 //!   have to block otherwise.
-//! - Attachments go by socket only, so a message that has some does, too.
 //! - Every message gets its stamp under the lock of the [`SendState`], after `send` was called and
 //!   before anything of it is published. A record is published under the same lock, so a ring has
 //!   one writer, and its stamps increase.
@@ -48,11 +50,11 @@ pub(super) struct SendPath {
 
 /// Which ring a message may go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ring {
+enum RingUse {
     /// One that the receiver is known to read.
-    Ready,
-    /// One that the receiver is told of now, and that is made if there is none.
-    Any,
+    IfReady,
+    /// Any: it is made if there is none, and the receiver is told to read it.
+    AtOnce,
 }
 
 impl SendPath {
@@ -83,7 +85,7 @@ impl SendPath {
     ) -> Result<(), SendFailure> {
         let is_large = body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS;
         // 1. Take a stamp, and try the ring.
-        let ring = if is_large { Ring::Any } else { Ring::Ready };
+        let ring = if is_large { RingUse::AtOnce } else { RingUse::IfReady };
         let stamp = match self.try_ring(body, &attachments, ring) {
             Ok(Routed::Sent) => return Ok(()),
             Ok(Routed::BySocket { stamp }) => stamp,
@@ -131,7 +133,7 @@ impl SendPath {
         }
         // 2. From here on it would have to block, and the time for that begins. Try any ring.
         let patience = patience.begin();
-        let stamp = match self.try_ring(body, &attachments, Ring::Any) {
+        let stamp = match self.try_ring(body, &attachments, RingUse::AtOnce) {
             Ok(Routed::Sent) => return Ok(Routed::Sent),
             Ok(Routed::BySocket { stamp }) => stamp,
             Err(error) => return Err(SendFailure { error, attachments }),
@@ -156,15 +158,15 @@ impl SendPath {
         &self,
         body: &[u8],
         attachments: &[Attachment],
-        ring: Ring,
+        ring: RingUse,
     ) -> Result<Routed, SendError> {
         let mut state = self.state();
         if !attachments.is_empty() {
             return Ok(Routed::BySocket { stamp: state.stamp() });
         }
         match ring {
-            Ring::Ready => state.send_if_ready(&self.socket, body),
-            Ring::Any => state.send_at_once(&self.socket, body),
+            RingUse::IfReady => state.send_if_ready(&self.socket, body),
+            RingUse::AtOnce => state.send_at_once(&self.socket, body),
         }
     }
 
