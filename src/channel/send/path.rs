@@ -113,6 +113,7 @@ impl SendPath {
 
     /// Sends a small message by socket, or by the ring after all if the socket has no room. Returns
     /// by which of them it was sent.
+    #[inline]
     fn send_packet(
         &self,
         body: &[u8],
@@ -120,29 +121,37 @@ impl SendPath {
         stamp: u64,
         patience: Patience,
     ) -> Result<Routed, SendFailure> {
-        // 1. Try the socket without blocking.
         let head = Head::of_message(attachments.len() as u8, body.len() as u32).stamped(stamp);
-        let sent = self.socket.packets.send(head.as_bytes(), body, attachments, Wait::Never);
-        let (error, attachments) = match sent {
-            Ok(()) => return Ok(Routed::BySocket { stamp }),
-            Err(unsent) => unsent,
-        };
-        match error {
-            SendError::Full | SendError::TooManyInFlight | SendError::TooLarge => {}
-            error => return Err(SendFailure { error, attachments }),
+        match self.socket.packets.send(head.as_bytes(), body, attachments, Wait::Never) {
+            Ok(()) => Ok(Routed::BySocket { stamp }),
+            Err((
+                SendError::Full | SendError::TooManyInFlight | SendError::TooLarge,
+                attachments,
+            )) => self.send_without_room(&head, body, attachments, patience),
+            Err((error, attachments)) => Err(SendFailure { error, attachments }),
         }
-        // 2. From here on it would have to block, and the time for that begins. Try any ring.
+    }
+
+    /// Sends a small message, with this head, that the socket has no room for.
+    #[cold]
+    fn send_without_room(
+        &self,
+        head: &Head,
+        body: &[u8],
+        attachments: Vec<Attachment>,
+        patience: Patience,
+    ) -> Result<Routed, SendFailure> {
+        // 1. From here on it would have to block, and the time for that begins. Try any ring.
         let patience = patience.begin();
         let stamp = match self.try_ring(body, &attachments, RingUse::AtOnce) {
             Ok(Routed::Sent) => return Ok(Routed::Sent),
             Ok(Routed::BySocket { stamp }) => stamp,
             Err(error) => return Err(SendFailure { error, attachments }),
         };
-        // 3. Block until the socket has room.
-        let head = head.stamped(stamp);
-        match self.socket.send(&head, body, attachments, patience) {
+        // 2. Block until the socket has room.
+        match self.socket.send(&head.stamped(stamp), body, attachments, patience) {
             Ok(()) => Ok(Routed::BySocket { stamp }),
-            // 4. The socket is smaller than this packet: send it in parts.
+            // 3. The socket is smaller than this packet: send it in parts.
             Err((SendError::TooLarge, attachments)) => {
                 let part_bytes = (body.len() / 2).max(MIN_PART_BYTES);
                 parts::send(&self.socket, body, attachments, stamp, part_bytes, patience)

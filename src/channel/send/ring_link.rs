@@ -215,6 +215,12 @@ impl RingLink {
         if body.len() <= FRAGMENT_BYTES {
             return self.publish(socket, ring::Kind::Message, stamp, [body, &[]]);
         }
+        self.push_fragments(socket, body, stamp)
+    }
+
+    /// Writes a message that is longer than one record may be. Not inlined, so that `push` is.
+    #[inline(never)]
+    fn push_fragments(&mut self, socket: &Socket, body: &[u8], stamp: u64) -> Result<(), Unsent> {
         let total = (body.len() as u64).to_le_bytes();
         let (first, mut rest) = body.split_at(FRAGMENT_BYTES);
         self.publish(socket, ring::Kind::First, stamp, [&total, first])?;
