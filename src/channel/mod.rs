@@ -6,7 +6,7 @@
 //! ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor the
 //! operating system.
 //!
-//! The path of a message: [`Sender::send`](sender::Sender::send) puts a header before the bytes and
+//! The path of a message: [`Sender::send`](send::Sender::send) puts a header before the bytes and
 //! passes the packet to the backend. A message that is large or has many attachments becomes
 //! several packets. [`Receiver::receive`](receiver::Receiver::receive) takes packets from the
 //! backend, checks them, and returns a message once it is complete.
@@ -15,23 +15,20 @@ pub mod assembly;
 pub mod frame;
 pub mod hello;
 mod incoming;
-mod known;
-mod lane;
 pub mod limits;
 mod lobby;
-mod local;
 pub(crate) mod luggage;
+mod memory;
 pub(crate) mod message;
 pub(crate) mod options;
 pub(crate) mod permits;
-mod queue;
 pub(crate) mod receiver;
 pub(crate) mod rendezvous;
 pub mod ring;
 mod ring_memory;
 pub(crate) mod rings;
 pub(crate) mod scratch;
-pub(crate) mod sender;
+pub(crate) mod send;
 pub(crate) mod server;
 pub(crate) mod set;
 pub(crate) mod slot;
@@ -43,7 +40,7 @@ pub(crate) use luggage::{Luggage, Room, Unfinished};
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use options::Options;
 pub(crate) use receiver::Receiver;
-pub(crate) use sender::{SendFailure, Sender};
+pub(crate) use send::{SendFailure, Sender};
 pub(crate) use server::Server;
 pub(crate) use set::{Event, ReceiverSet};
 pub(crate) use slot::{Departure, Parcel, Slot};
@@ -71,15 +68,15 @@ pub(crate) fn bounded_channel(options: Options, bound: usize) -> io::Result<(Sen
 /// Makes a channel in the memory of this process, until one of its endpoints is moved out of it.
 /// `bound` is the maximum of messages that were sent and not received.
 pub(crate) fn local_channel(options: Options, bound: Option<usize>) -> (Sender, Receiver) {
-    let (sender, receiver) = local::local(options, bound);
-    with_options(Sender::from(sender), Receiver::from(receiver), options)
+    let (memory, receiver) = memory::channel(options, bound);
+    (Sender::in_memory(memory, options.wants_memory()), Receiver::from(receiver))
 }
 
 fn with_options(sender: Sender, mut receiver: Receiver, options: Options) -> (Sender, Receiver) {
     receiver.set_options(options);
     if !options.wants_memory() {
         // It would only find out that its ring is not accepted.
-        sender.share_no_memory();
+        sender.disable_ring();
     }
     (sender, receiver)
 }

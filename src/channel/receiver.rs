@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::incoming::Incoming;
 use super::limits::{Limits, MAX_PACKETS_PER_STEP};
-use super::local::{LocalReceiver, Promoted};
 use super::luggage::{Luggage, Room};
+use super::memory::{InMemoryReceiver, Promoted};
 use super::message::{Message, Packed, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{Issuer, MEETING, Manner};
@@ -26,7 +26,7 @@ pub(crate) struct Receiver {
 #[derive(Debug)]
 enum Place {
     /// In this process.
-    Local(Box<LocalReceiver>),
+    Local(Box<InMemoryReceiver>),
     /// In the operating system.
     Platform(Box<Incoming>),
 }
@@ -38,8 +38,8 @@ impl From<PacketReceiver> for Receiver {
 }
 
 /// Makes the receiver of a channel within this process.
-impl From<LocalReceiver> for Receiver {
-    fn from(receiver: LocalReceiver) -> Receiver {
+impl From<InMemoryReceiver> for Receiver {
+    fn from(receiver: InMemoryReceiver) -> Receiver {
         Receiver { place: Place::Local(Box::new(receiver)), issuer: None }
     }
 }

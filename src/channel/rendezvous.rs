@@ -9,7 +9,7 @@ use super::incoming::Incoming;
 use super::lobby::{AnyMessage, Lobby};
 use super::message::{Message, RecvError};
 use super::receiver::Receiver;
-use super::sender::Sender;
+use super::send::Sender;
 use super::server::Connection;
 use crate::platform::contract::{Attachment as _, Listener as _};
 use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, SendError, Wait};

@@ -15,7 +15,7 @@ use super::lobby::{Lobby, WithHandle};
 use super::message::RecvError;
 use super::options::Options;
 use super::receiver::Receiver;
-use super::sender::Sender;
+use super::send::Sender;
 use super::{channel, scratch};
 use crate::platform::contract::{Listener as _, PacketSender as _, Peer as _};
 use crate::platform::{self, Attachment, Listener, Peer, Poller, SendError, ServerName, Wait};

@@ -8,6 +8,8 @@
 //!
 //! A fork would split the queue into two channels, so using it in a forked child is an error.
 
+mod queue;
+
 use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,24 +19,23 @@ use super::frame::Malformed;
 use super::message::{Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{self, Issuer, MEETING, Permits};
-use super::queue::Queue;
 use super::spin::{Seen, Spin};
-use super::table::Capabilities;
 use crate::platform::contract::PacketSender as _;
 use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
+use queue::Queue;
 
 /// The state that the endpoints of the channel share.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(super) struct InMemory {
     /// The process that owns the memory.
     process: u64,
     state: Mutex<State>,
     /// Counts the changes that a receiver may be waiting for.
     changes: AtomicU64,
     /// Wakes a sleeping receiver, ...
-    news: Condvar,
+    receiver_waker: Condvar,
     /// ... and senders that wait for room.
-    room: Condvar,
+    sender_waker: Condvar,
 }
 
 #[derive(Debug)]
@@ -49,47 +50,32 @@ struct State {
     is_receiving: bool,
     is_asleep: bool,
     waiting_senders: usize,
-    promoted: Option<Ends>,
+    promoted: Option<Untaken>,
 }
 
 /// The endpoints of the platform's channel that were not taken yet.
 #[derive(Debug)]
-struct Ends {
-    sender: Option<Way>,
+struct Untaken {
+    sender: Option<(PacketSender, Option<Permits>)>,
     receiver: Option<(PacketReceiver, Option<Issuer>)>,
 }
 
-/// Sends by the platform's channel, after promotion.
-#[derive(Debug)]
-pub(super) struct Way {
-    /// The backend's sender.
-    pub(super) packets: Arc<PacketSender>,
-    /// The permits that senders have to take, if the channel is bounded.
-    pub(super) permits: Option<Permits>,
-    /// What the channel can transport.
-    pub(super) capabilities: Capabilities,
-}
-
-impl Way {
-    /// Makes one for a channel of this machine.
-    pub(super) fn new(packets: Arc<PacketSender>, permits: Option<Permits>) -> Way {
-        Way { packets, permits, capabilities: Capabilities::ALL }
-    }
-}
+/// The endpoints of a new channel of the platform, and what they have of its permits.
+type Made = ((PacketSender, PacketReceiver), (Option<Permits>, Option<Issuer>));
 
 /// The outcome of sending a message.
 #[derive(Debug)]
 pub(super) enum Sent {
     /// The message is in the queue.
-    Here,
+    Queued,
     /// The channel was promoted. The message has to go by the platform's channel, with these
     /// attachments.
     Promoted(Vec<Attachment>),
 }
 
 /// Makes a channel; `bound` is its maximum number of messages.
-pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, LocalReceiver) {
-    let shared = Arc::new(Local {
+pub(super) fn channel(options: Options, bound: Option<usize>) -> (Arc<InMemory>, InMemoryReceiver) {
+    let shared = Arc::new(InMemory {
         process: process_mark(),
         state: Mutex::new(State {
             queue: Queue::default(),
@@ -102,10 +88,10 @@ pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, Loca
             promoted: None,
         }),
         changes: AtomicU64::new(0),
-        news: Condvar::new(),
-        room: Condvar::new(),
+        receiver_waker: Condvar::new(),
+        sender_waker: Condvar::new(),
     });
-    let mut receiver = LocalReceiver {
+    let mut receiver = InMemoryReceiver {
         shared: Arc::clone(&shared),
         taken: Queue::default(),
         options: Options::default(),
@@ -115,7 +101,7 @@ pub(super) fn local(options: Options, bound: Option<usize>) -> (Arc<Local>, Loca
     (shared, receiver)
 }
 
-impl Local {
+impl InMemory {
     /// Sends a message, blocking until there is room, as `wait` says.
     pub(super) fn send(
         &self,
@@ -123,10 +109,11 @@ impl Local {
         attachments: Vec<Attachment>,
         wait: Wait,
     ) -> Result<Sent, (SendError, Vec<Attachment>)> {
-        if self.is_foreign() {
+        if self.is_forked() {
             return Err((SendError::Io(forked()), attachments));
         }
         let mut state = self.lock();
+        // 1. Wait until there is room, or never will be.
         loop {
             if state.promoted.is_some() {
                 return Ok(Sent::Promoted(attachments));
@@ -141,27 +128,30 @@ impl Local {
                 return Err((SendError::Full, attachments));
             }
             state.waiting_senders += 1;
-            state = sleep(&self.room, state, wait);
+            state = sleep(&self.sender_waker, state, wait);
             state.waiting_senders -= 1;
+            // The receiver of a rendezvous that does not block waits only as long as a sender does.
             if state.waiting_senders == 0 && state.is_receiving {
-                self.tell_receiver(&mut state);
+                self.wake_receiver(&mut state);
             }
         }
+        // 2. Queue the message. The receiver of a rendezvous takes only one.
         state.queue.push(body, attachments);
         if state.bound == Some(0) {
             state.is_receiving = false;
         }
+        // 3. Wake the receiver, without the lock, which it takes at once.
         self.changed();
         if mem::take(&mut state.is_asleep) {
             drop(state);
-            self.news.notify_one();
+            self.receiver_waker.notify_one();
         }
-        Ok(Sent::Here)
+        Ok(Sent::Queued)
     }
 
     /// Returns whether a message could be sent without blocking, if no other thread sends one.
     pub(super) fn has_room(&self) -> bool {
-        if self.is_foreign() {
+        if self.is_forked() {
             return true;
         }
         let state = self.lock();
@@ -170,63 +160,72 @@ impl Local {
 
     /// Returns whether the receiver has been dropped. A forked child cannot know.
     pub(super) fn is_closed(&self) -> bool {
-        if self.is_foreign() {
+        if self.is_forked() {
             return false;
         }
         let state = self.lock();
         match &state.promoted {
-            Some(ends) => ends.sender.as_ref().is_some_and(|way| way.packets.is_closed()),
+            Some(untaken) => {
+                untaken.sender.as_ref().is_some_and(|(packets, _)| packets.is_closed())
+            }
             None => !state.has_receiver,
         }
     }
 
-    /// Promotes the channel, and stores its platform sender in `way`.
+    /// Promotes the channel, and stores what `make` makes of the platform's sender in `promoted`,
+    /// unless there is one already.
     ///
     /// # Errors
     ///
     /// Those of the operating system, and an error if this is a forked child.
-    pub(super) fn promote<'a>(&self, way: &'a OnceLock<Way>) -> io::Result<&'a Way> {
-        if self.is_foreign() {
+    pub(super) fn promote<'a, S>(
+        &self,
+        promoted: &'a OnceLock<S>,
+        make: impl FnOnce(PacketSender, Option<Permits>) -> S,
+    ) -> io::Result<&'a S> {
+        if self.is_forked() {
             return Err(forked());
         }
         let mut state = self.lock();
-        if let Some(way) = way.get() {
-            return Ok(way);
+        // Another thread may have done it meanwhile. `promoted` is only set under the lock.
+        if let Some(sender) = promoted.get() {
+            return Ok(sender);
         }
-        let sender = match &mut state.promoted {
-            Some(ends) => ends.sender.take().ok_or_else(used_up)?,
+        let (packets, permits) = match &mut state.promoted {
+            Some(untaken) => untaken.sender.take().ok_or_else(already_taken)?,
             None => {
-                let (sender, receiver, issuer) = state.make()?;
+                let ((sender, receiver), (permits, issuer)) = state.make()?;
                 let receiver = state.has_receiver.then_some((receiver, issuer));
-                state.promoted = Some(Ends { sender: None, receiver });
-                sender
+                state.promoted = Some(Untaken { sender: None, receiver });
+                (sender, permits)
             }
         };
-        self.tell_receiver(&mut state);
-        self.room.notify_all();
-        Ok(way.get_or_init(|| sender))
+        self.wake_receiver(&mut state);
+        self.sender_waker.notify_all();
+        Ok(promoted.get_or_init(|| make(packets, permits)))
     }
 
     /// Notes that the last sender was dropped.
-    pub(super) fn disconnect(self: &Arc<Local>) {
-        if self.is_foreign() {
-            return self.leave_alone();
+    pub(super) fn disconnect(self: &Arc<InMemory>) {
+        if self.is_forked() {
+            return self.leak();
         }
         let mut state = self.lock();
         state.has_senders = false;
-        let unused = state.promoted.as_mut().and_then(|ends| ends.sender.take());
-        self.tell_receiver(&mut state);
+        let unused = state.promoted.as_mut().and_then(|untaken| untaken.sender.take());
+        self.wake_receiver(&mut state);
         drop(state);
         drop(unused);
     }
 
-    /// Keeps a forked child from dropping the content. A thread of the parent may have been
-    /// changing it at the fork, and its lock would never be released.
-    fn leave_alone(self: &Arc<Local>) {
+    /// Leaks the state, which keeps a forked child from dropping the content. A thread of the
+    /// parent may have been changing it at the fork, and its lock would never be released.
+    fn leak(self: &Arc<InMemory>) {
         let _ = Arc::into_raw(Arc::clone(self));
     }
 
-    fn is_foreign(&self) -> bool {
+    /// Returns whether this process is a forked child of the one that owns the memory.
+    fn is_forked(&self) -> bool {
         self.process != process_mark()
     }
 
@@ -240,10 +239,10 @@ impl Local {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn tell_receiver(&self, state: &mut State) {
+    fn wake_receiver(&self, state: &mut State) {
         self.changed();
         if mem::take(&mut state.is_asleep) {
-            self.news.notify_one();
+            self.receiver_waker.notify_one();
         }
     }
 }
@@ -258,18 +257,17 @@ impl State {
     }
 
     /// Makes the platform's channel.
-    fn make(&self) -> io::Result<(Way, PacketReceiver, Option<Issuer>)> {
-        let (packets, receiver) = crate::platform::channel()?;
+    fn make(&self) -> io::Result<Made> {
+        let channel = crate::platform::channel()?;
         let bounded = self.bound.map(|bound| permits::permits(bound, self.queue.len()));
-        let (permits, issuer) = bounded.transpose()?.unzip();
-        Ok((Way::new(Arc::new(packets), permits), receiver, issuer))
+        Ok((channel, bounded.transpose()?.unzip()))
     }
 }
 
 /// The receiver of a channel within one process.
 #[derive(Debug)]
-pub(super) struct LocalReceiver {
-    shared: Arc<Local>,
+pub(super) struct InMemoryReceiver {
+    shared: Arc<InMemory>,
     /// Messages that were taken from the queue at once, if it is unbounded.
     taken: Queue,
     options: Options,
@@ -287,7 +285,7 @@ pub(super) struct Promoted {
     pub(super) backlog: Vec<(Vec<u8>, Vec<Attachment>)>,
 }
 
-impl LocalReceiver {
+impl InMemoryReceiver {
     /// Returns the channel's options.
     pub(super) fn options(&self) -> Options {
         self.options
@@ -310,7 +308,7 @@ impl LocalReceiver {
         if let Some(message) = self.taken.pop(buffer, purpose) {
             return self.check(message, buffer);
         }
-        if self.shared.is_foreign() {
+        if self.shared.is_forked() {
             return Err(RecvError::Broken(forked()));
         }
         let shared = Arc::clone(&self.shared);
@@ -318,12 +316,13 @@ impl LocalReceiver {
         let mut meeting = None;
         let mut state = shared.lock();
         loop {
-            // Checked before any remaining message is taken: for that one, a permit has to be
-            // issued.
+            // 1. See whether the channel was promoted, before any remaining message is taken: for
+            // that one, a permit has to be issued.
             if state.promoted.is_some() {
                 state.is_receiving = false;
                 return Ok(None);
             }
+            // 2. Take a message. Without a bound, take all of them, since no sender waits for room.
             if !state.queue.is_empty() {
                 let message = if state.bound.is_some() {
                     state.queue.pop(buffer, purpose)
@@ -335,11 +334,12 @@ impl LocalReceiver {
                 let is_awaited = state.waiting_senders > 0;
                 drop(state);
                 if is_awaited {
-                    shared.room.notify_one();
+                    shared.sender_waker.notify_one();
                 }
                 let message = message.or_else(|| self.taken.pop(buffer, purpose));
                 return message.map_or(Ok(None), |message| self.check(message, buffer));
             }
+            // 3. There is none: see whether to wait for one.
             let wait = match wait {
                 // If a sender is about to send, the rendezvous is not to be missed.
                 Wait::Never if state.bound == Some(0) && state.waiting_senders > 0 => {
@@ -352,9 +352,11 @@ impl LocalReceiver {
                 let is_over = !state.has_senders;
                 return Err(if is_over { RecvError::Disconnected } else { RecvError::Empty });
             }
+            // 4. Let one sender of a rendezvous continue.
             if !mem::replace(&mut state.is_receiving, true) && state.bound == Some(0) {
-                shared.room.notify_one();
+                shared.sender_waker.notify_one();
             }
+            // 5. Spin once, without the lock, for a change.
             if mem::take(&mut may_spin) {
                 let seen = shared.changes.load(Ordering::Relaxed);
                 drop(state);
@@ -366,8 +368,9 @@ impl LocalReceiver {
                 state = shared.lock();
                 continue;
             }
+            // 6. Sleep until there is one.
             state.is_asleep = true;
-            state = sleep(&shared.news, state, wait);
+            state = sleep(&shared.receiver_waker, state, wait);
             state.is_asleep = false;
         }
     }
@@ -380,22 +383,22 @@ impl LocalReceiver {
     /// Those of the operating system, and an error if this is a forked child. Nothing has changed
     /// then.
     pub(super) fn promote(&mut self) -> io::Result<Promoted> {
-        if self.shared.is_foreign() {
+        if self.shared.is_forked() {
             return Err(forked());
         }
         let mut state = self.shared.lock();
         let (packets, issuer) = match &mut state.promoted {
-            Some(ends) => ends.receiver.take().ok_or_else(used_up)?,
+            Some(untaken) => untaken.receiver.take().ok_or_else(already_taken)?,
             None => {
-                let (sender, receiver, issuer) = state.make()?;
-                let sender = state.has_senders.then_some(sender);
-                state.promoted = Some(Ends { sender, receiver: None });
+                let ((sender, receiver), (permits, issuer)) = state.make()?;
+                let sender = state.has_senders.then_some((sender, permits));
+                state.promoted = Some(Untaken { sender, receiver: None });
                 (receiver, issuer)
             }
         };
         let sent = mem::take(&mut state.queue);
         drop(state);
-        self.shared.room.notify_all();
+        self.shared.sender_waker.notify_all();
         let backlog = mem::take(&mut self.taken).into_messages().chain(sent.into_messages());
         Ok(Promoted { packets, issuer, backlog: backlog.collect() })
     }
@@ -409,17 +412,17 @@ impl LocalReceiver {
     }
 }
 
-impl Drop for LocalReceiver {
+impl Drop for InMemoryReceiver {
     fn drop(&mut self) {
-        if self.shared.is_foreign() {
-            return self.shared.leave_alone();
+        if self.shared.is_forked() {
+            return self.shared.leak();
         }
         let mut state = self.shared.lock();
         state.has_receiver = false;
         let unreceived = mem::take(&mut state.queue);
-        let unused = state.promoted.as_mut().and_then(|ends| ends.receiver.take());
+        let unused = state.promoted.as_mut().and_then(|untaken| untaken.receiver.take());
         drop(state);
-        self.shared.room.notify_all();
+        self.shared.sender_waker.notify_all();
         // Dropping them may run anything, so it is done without the lock.
         drop((unreceived, unused));
     }
@@ -440,6 +443,6 @@ fn forked() -> io::Error {
 }
 
 /// The error of an endpoint that was taken already.
-fn used_up() -> io::Error {
+fn already_taken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the endpoint was already taken")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::message::{Body, Packed, Purpose};
+use crate::channel::message::{Body, Packed, Purpose};
 use crate::platform::Attachment;
 
 /// Messages up to this size share one buffer; larger ones have one of their own.
