@@ -416,6 +416,7 @@
 #![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "force-inprocess"))))]
 #![deny(missing_docs, missing_debug_implementations)]
 
+mod buffers;
 mod channel;
 mod codec;
 mod error;

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use super::reactor::Watched;
 use super::turn::Turn;
-use crate::channel::{Message, Purpose, Receiver, RecvError, Slot, scratch};
+use crate::buffers;
+use crate::channel::{Message, Purpose, Receiver, RecvError, Slot};
 use crate::error::SerDeError;
 use crate::platform::Wait;
 
@@ -69,7 +70,7 @@ impl Source {
         };
         // Before the receiver is checked, so that a message that arrives meanwhile wakes the task.
         watch.wake(cx.waker());
-        let item = scratch::with_receive_buffer(|buffer| {
+        let item = buffers::with_receive_buffer(|buffer| {
             let message = watch.source.receive(buffer, purpose, Wait::Never)?;
             Ok(take(message, buffer).map_err(|error| error.sent_as(watch.source.sent_type())))
         });

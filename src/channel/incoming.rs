@@ -17,8 +17,8 @@ use super::luggage::{Luggage, Room};
 use super::message::{Body, Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::rings::{Next, Rings, Waiting};
-use super::scratch;
 use super::spin::{Seen, Spun};
+use crate::buffers;
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
 /// The progress of one call.
@@ -519,12 +519,12 @@ impl Incoming {
     ) -> Result<Option<Arrived>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
-        let mut body = scratch::take_vector(size);
+        let mut body = buffers::take_vector(size);
         let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
         let arrival = match self.packets.recv(landing, &mut attachments, wait, announces_messages) {
             Ok(arrival) => arrival,
             Err(error) => {
-                scratch::give_back(body);
+                buffers::give_back(body);
                 return Err(error.into());
             }
         };

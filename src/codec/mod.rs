@@ -24,10 +24,11 @@ use scope::Departing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::buffers;
 use crate::channel::frame::{Dialect, Malformed};
 use crate::channel::hello::Introduction;
 use crate::channel::table::{self, Entry, TableError};
-use crate::channel::{Problem, SendFailure, Sender, limits, scratch};
+use crate::channel::{Problem, SendFailure, Sender, limits};
 use crate::error::{IpcError, SerDeError, TrySendError};
 use crate::platform::{Attachment, SendError, Wait};
 
@@ -93,7 +94,7 @@ pub(crate) fn send<T: Serialize + ?Sized>(
     if wait == Wait::Never && !sender.has_room() {
         return Err(TrySendError::Full);
     }
-    scratch::with_send_buffer(|buffer| {
+    buffers::with_send_buffer(|buffer| {
         let scope = scope::Encoding::begin(fate);
         // If this fails, dropping `scope` returns what was moved into the message.
         format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{self, Purpose, RecvError, Sender, Slot, rendezvous, scratch};
+use crate::buffers;
+use crate::channel::{self, Purpose, RecvError, Sender, Slot, rendezvous};
 use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, SerDeError, TryRecvError, TrySendError};
 use crate::platform::Wait;
@@ -702,7 +703,7 @@ pub(super) fn receive<R>(
     wait: Wait,
     take: impl FnOnce(channel::Message, &[u8]) -> Result<R, IpcError>,
 ) -> Result<R, TryRecvError> {
-    scratch::with_receive_buffer(|buffer| {
+    buffers::with_receive_buffer(|buffer| {
         let received =
             slot.with(|receiver| receiver.receive(buffer, purpose, wait)).map_err(IpcError::Io)?;
         Ok(take(received.map_err(TryRecvError::from)?, buffer)?)

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::IpcReceiver;
+use crate::buffers;
 use crate::channel::Slot;
 use crate::channel::rendezvous::OneShotServer;
-use crate::channel::scratch;
 use crate::codec;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::{Peer, Wait};
@@ -114,7 +114,7 @@ impl<T> IpcOneShotServer<T> {
     where
         T: for<'de> Deserialize<'de>,
     {
-        scratch::with_receive_buffer(|buffer| {
+        buffers::with_receive_buffer(|buffer| {
             let (receiver, message) = self.server.accept(buffer, wait, may_enter)?;
             let value = codec::decode(message.body.bytes(buffer), message.entries)
                 .map_err(|error| IpcError::from(error.sent_as(receiver.sent_type())))?;

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{IntoIter, Iter, RecvError, RecvTimeoutError, TryIter, TryRecvError};
-use crate::channel::{self, Purpose, Slot, scratch};
+use crate::buffers;
+use crate::channel::{self, Purpose, Slot};
 use crate::codec::{self, endpoint};
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
@@ -239,7 +240,7 @@ impl<T> Receiver<T> {
     where
         T: for<'de> Deserialize<'de>,
     {
-        scratch::with_receive_buffer(|buffer| {
+        buffers::with_receive_buffer(|buffer| {
             let received = self.slot.with(|receiver| receiver.receive(buffer, Purpose::Look, wait));
             // A moved receiver does not come back by itself.
             let message = received.map_err(channel::RecvError::Broken)??;
