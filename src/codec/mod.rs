@@ -20,6 +20,8 @@ use std::any::type_name;
 use std::fmt;
 use std::io;
 
+use format::Output;
+use reading::Guard;
 use scope::Departing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,17 +31,8 @@ use crate::channel::frame::{Dialect, Malformed};
 use crate::channel::hello::Introduction;
 use crate::channel::table::{self, Entry, TableError};
 use crate::channel::{Problem, SendFailure, Sender, limits};
-use crate::error::{IpcError, SerDeError, TrySendError};
+use crate::error::{FormatError, IpcError, SerDeError, TrySendError};
 use crate::platform::{Attachment, SendError, Wait};
-
-/// An error of the format.
-pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The error for types that only a self-describing format can decode, such as those with serde's
-/// attributes `tag`, `untagged` and `flatten`.
-#[derive(Debug, thiserror::Error)]
-#[error("the type requires a self-describing format, which that of messages is not")]
-pub(crate) struct NotSelfDescribing;
 
 /// The peer has another protocol version or codec.
 #[derive(Debug)]
@@ -97,7 +90,7 @@ pub(crate) fn send<T: Serialize + ?Sized>(
     buffers::with_send_buffer(|buffer| {
         let scope = scope::Encoding::begin(fate);
         // If this fails, dropping `scope` returns what was moved into the message.
-        format::encode(value, buffer, limits::MAX_MESSAGE_BYTES)
+        write(value, buffer, limits::MAX_MESSAGE_BYTES)
             .map_err(|error| IpcError::from(SerDeError::of_encoding::<T>(error)))?;
         let Departing { entries, returns, .. } = scope.finish();
         if entries.is_empty() {
@@ -135,8 +128,7 @@ pub(crate) fn pack<T: Serialize>(
 ) -> Result<(Vec<u8>, Vec<Entry<Attachment>>), SerDeError> {
     let mut bytes = Vec::new();
     let scope = scope::Encoding::begin(Fate::Dropped);
-    format::encode(value, &mut bytes, limits::MAX_MESSAGE_BYTES)
-        .map_err(SerDeError::of_encoding::<T>)?;
+    write(value, &mut bytes, limits::MAX_MESSAGE_BYTES).map_err(SerDeError::of_encoding::<T>)?;
     Ok((bytes, scope.finish().entries))
 }
 
@@ -146,7 +138,30 @@ pub(crate) fn decode<T: DeserializeOwned>(
     entries: Vec<Entry<Attachment>>,
 ) -> Result<T, SerDeError> {
     let _scope = scope::Decoding::begin(entries);
-    format::decode(bytes).map_err(SerDeError::of_decoding::<T>)
+    read(bytes).map_err(SerDeError::of_decoding::<T>)
+}
+
+/// Encodes `value` into `buffer`, which is empty, if it has at most `limit` bytes.
+fn write<T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), FormatError> {
+    let output = Output::new(buffer, limit);
+    output.encode(writing::Whole { value, output: &output })?;
+    output.finish()
+}
+
+/// Decodes a value of exactly these bytes.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
+    let guard = Guard::new(bytes);
+    let value = guard.cursor.decode(guard.whole())?;
+    // A message with more bytes is one of another type.
+    if guard.cursor.is_at_end() {
+        Ok(value)
+    } else {
+        Err("the message is longer than a value of this type".into())
+    }
 }
 
 impl From<SendError> for TrySendError {
@@ -178,4 +193,27 @@ impl From<Problem> for SerDeError {
 /// Decodes any bytes: for fuzzing.
 pub fn decode_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SerDeError> {
     decode(bytes, Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_whatever_the_buffer_has_room_for() {
+        for capacity in [0, 16, 17, 1000] {
+            for limit in [0, 7, 8, 15, 16, 17, 500] {
+                let mut buffer = Vec::with_capacity(capacity);
+                let result = write(&(1_u64, 2_u64), &mut buffer, limit);
+                assert_eq!(result.is_ok(), limit >= 16, "{capacity} {limit}");
+                let mut buffer = Vec::with_capacity(capacity);
+                let result = write(&[3_u8; 8][..], &mut buffer, limit);
+                let text = format!("the message is larger than {limit} bytes");
+                assert_eq!(
+                    result.map_err(|e| e.to_string()),
+                    if limit < 16 { Err(text) } else { Ok(()) }
+                );
+            }
+        }
+    }
 }
