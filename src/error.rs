@@ -371,6 +371,17 @@ impl From<TryRecvError> for io::Error {
     }
 }
 
+/// [`Empty`](TryRecvError::Empty) becomes [`Io`](IpcError::Io) of kind
+/// [`WouldBlock`](io::ErrorKind::WouldBlock).
+impl From<TryRecvError> for IpcError {
+    fn from(error: TryRecvError) -> IpcError {
+        match error {
+            TryRecvError::IpcError(error) => error,
+            TryRecvError::Empty => IpcError::Io(io::Error::new(io::ErrorKind::WouldBlock, error)),
+        }
+    }
+}
+
 /// [`Full`](TrySendError::Full) becomes [`Io`](IpcError::Io) of kind
 /// [`WouldBlock`](io::ErrorKind::WouldBlock).
 impl From<TrySendError> for IpcError {

@@ -421,6 +421,7 @@ mod channel;
 mod codec;
 mod error;
 mod platform;
+mod typed;
 
 #[cfg(feature = "async")]
 pub mod asynch;

@@ -16,30 +16,29 @@ mod reading;
 pub(crate) mod scope;
 mod writing;
 
+pub(crate) use scope::{Encoded, Fate};
+
 use std::any::type_name;
 use std::fmt;
-use std::io;
 
 use format::Output;
 use reading::Guard;
-use scope::Departing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::buffers;
-use crate::channel::frame::{Dialect, Malformed};
+use crate::channel::frame::Dialect;
 use crate::channel::hello::Introduction;
-use crate::channel::table::{self, Entry, TableError};
-use crate::channel::{Problem, SendFailure, Sender, limits};
-use crate::error::{FormatError, IpcError, SerDeError, TrySendError};
-use crate::platform::{Attachment, SendError, Wait};
+use crate::channel::limits;
+use crate::channel::table::Entry;
+use crate::error::{FormatError, SerDeError};
+use crate::platform::Attachment;
 
 /// The peer has another protocol version or codec.
 #[derive(Debug)]
-struct Foreign {
-    dialect: Dialect,
+pub(crate) struct Foreign {
+    pub(crate) dialect: Dialect,
     /// The peer's name for its codec.
-    codec: Option<Box<str>>,
+    pub(crate) codec: Option<Box<str>>,
 }
 
 impl fmt::Display for Foreign {
@@ -67,69 +66,18 @@ pub(crate) fn introduction_of_sender<Sent: ?Sized>() -> Introduction {
     Introduction { codec: format::NAME, sent: Some(type_name::<Sent>()), expected: None }
 }
 
-/// What happens to a value that is sent, in the sending process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The caller keeps it.
-    Kept,
-    /// It is dropped.
-    Dropped,
-}
-
-/// Sends a value. Blocks like [`Sender::send`]. If the channel is bounded and full, a call that
-/// does not block fails before it encodes the value.
-pub(crate) fn send<T: Serialize + ?Sized>(
-    sender: &Sender,
+/// Encodes a value into `buffer`, which is empty. The receivers in the value are moved into the
+/// message, unless this fails.
+#[inline]
+pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     fate: Fate,
-    wait: Wait,
-) -> Result<(), TrySendError> {
-    if wait == Wait::Never && !sender.has_room() {
-        return Err(TrySendError::Full);
-    }
-    buffers::with_send_buffer(|buffer| {
-        let scope = scope::Encoding::begin(fate);
-        // If this fails, dropping `scope` returns what was moved into the message.
-        write(value, buffer, limits::MAX_MESSAGE_BYTES)
-            .map_err(|error| IpcError::from(SerDeError::of_encoding::<T>(error)))?;
-        let Departing { entries, returns, .. } = scope.finish();
-        if entries.is_empty() {
-            return sender.send(buffer, Vec::new(), wait).map_err(|failure| failure.error.into());
-        }
-        if let Err(error) = check_entries(sender, &entries) {
-            returns.put_back(entries);
-            return Err(IpcError::from(SerDeError::of_encoding::<T>(error.into())).into());
-        }
-        let attachments = table::write(entries, buffer);
-        sender.send(buffer, attachments, wait).map_err(|SendFailure { error, attachments }| {
-            returns.put_back_from(buffer, attachments);
-            error.into()
-        })
-    })
-}
-
-/// Checks whether the sender's channel can transport the entries.
-fn check_entries(sender: &Sender, entries: &[Entry<Attachment>]) -> Result<(), String> {
-    let handles: usize = entries.iter().map(Entry::attachments).sum();
-    let most = limits::MAX_MESSAGE_ATTACHMENTS;
-    if handles > most {
-        return Err(format!("the message has {handles} handles, more than the maximum of {most}"));
-    }
-    match entries.iter().find(|entry| !sender.admits(entry)) {
-        Some(entry) => Err(format!("the channel cannot carry {}", entry.kind())),
-        None => Ok(()),
-    }
-}
-
-/// Encodes a value that stays in this process. Endpoints that are moved out of the value, and not
-/// kept, are dropped.
-pub(crate) fn pack<T: Serialize>(
-    value: &T,
-) -> Result<(Vec<u8>, Vec<Entry<Attachment>>), SerDeError> {
-    let mut bytes = Vec::new();
-    let scope = scope::Encoding::begin(Fate::Dropped);
-    write(value, &mut bytes, limits::MAX_MESSAGE_BYTES).map_err(SerDeError::of_encoding::<T>)?;
-    Ok((bytes, scope.finish().entries))
+    buffer: &mut Vec<u8>,
+) -> Result<Encoded, SerDeError> {
+    let scope = scope::Encoding::begin(fate);
+    // If this fails, dropping `scope` returns what was moved into the message.
+    write(value, buffer, limits::MAX_MESSAGE_BYTES).map_err(SerDeError::of_encoding::<T>)?;
+    Ok(scope.finish())
 }
 
 /// Decodes a message.
@@ -161,32 +109,6 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
         Ok(value)
     } else {
         Err("the message is longer than a value of this type".into())
-    }
-}
-
-impl From<SendError> for TrySendError {
-    fn from(error: SendError) -> TrySendError {
-        TrySendError::IpcError(match error {
-            SendError::Full | SendError::TooManyInFlight => return TrySendError::Full,
-            SendError::Closed => IpcError::Disconnected,
-            SendError::Io(error) => IpcError::Io(error),
-            SendError::TooLarge => IpcError::Io(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the channel's socket buffer is too small for any message",
-            )),
-        })
-    }
-}
-
-impl From<Problem> for SerDeError {
-    fn from(problem: Problem) -> SerDeError {
-        let foreign = match problem {
-            Problem::Foreign(hello) => Foreign { dialect: hello.dialect, codec: hello.codec },
-            Problem::Malformed(Malformed::Foreign(dialect))
-            | Problem::Table(TableError::Foreign(dialect)) => Foreign { dialect, codec: None },
-            problem => return SerDeError::of_receiving(Box::new(problem)),
-        };
-        SerDeError::of_meeting(Box::new(foreign))
     }
 }
 

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::buffers;
-use crate::channel::{self, Purpose, RecvError, Sender, Slot, rendezvous};
+use crate::channel::{Sender, Slot, rendezvous};
 use crate::codec::{self, Fate, endpoint};
-use crate::error::{IpcError, SerDeError, TryRecvError, TrySendError};
+use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::platform::Wait;
+use crate::typed;
 
 /// Creates an unbounded channel for messages of type `T`.
 ///
@@ -214,7 +214,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
+        typed::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Sends a value by reference, and blocks as [`send`](IpcSender#blocking) does.
@@ -245,7 +245,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, data, Fate::Kept, Wait::Forever).map_err(IpcError::from)
+        typed::send(&self.sender, data, Fate::Kept, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Sends a value by reference if there is room for it. Never blocks.
@@ -288,7 +288,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, data, Fate::Kept, Wait::Never)
+        typed::send(&self.sender, data, Fate::Kept, Wait::Never)
     }
 
     /// Sends a value by reference, and blocks for at most `timeout` where
@@ -318,7 +318,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, data, Fate::Kept, Wait::at_most(timeout))
+        typed::send(&self.sender, data, Fate::Kept, Wait::at_most(timeout))
     }
 
     /// Sends a value by reference, and blocks until `deadline` at most where
@@ -334,7 +334,7 @@ impl<T> IpcSender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, data, Fate::Kept, Wait::Until(deadline))
+        typed::send(&self.sender, data, Fate::Kept, Wait::Until(deadline))
     }
 
     /// Returns whether the receiver has been dropped, in whatever process it was. If so, the channel
@@ -469,10 +469,7 @@ impl<T> IpcReceiver<T> {
         T: for<'de> Deserialize<'de>,
     {
         // Without a timeout `Empty` cannot occur.
-        self.receive(Wait::Forever).map_err(|error| match error {
-            TryRecvError::IpcError(error) => error,
-            TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
-        })
+        self.receive(Wait::Forever).map_err(IpcError::from)
     }
 
     /// Receives the next message if one is available. Does not block, except for [a moment in a
@@ -671,10 +668,7 @@ impl<T> IpcReceiver<T> {
     where
         T: for<'de> Deserialize<'de>,
     {
-        receive(&self.slot, Purpose::Look, wait, |message, buffer| {
-            let value = codec::decode(message.body.bytes(buffer), message.entries);
-            Ok(value.map_err(|error| self.name_sent(error))?)
-        })
+        typed::receive(&self.slot, wait)
     }
 }
 
@@ -686,38 +680,6 @@ impl<T> IpcReceiver<T> {
 
     pub(crate) fn into_slot(self) -> Slot {
         self.slot
-    }
-
-    /// Adds the sender's name of the type to a message's error.
-    #[cold]
-    fn name_sent(&self, error: SerDeError) -> SerDeError {
-        let sent = self.slot.with(|receiver| receiver.sent_type().cloned());
-        error.sent_as(sent.ok().flatten().as_ref())
-    }
-}
-
-/// Receives one message from the receiver in `slot` and converts it with `take`.
-pub(super) fn receive<R>(
-    slot: &Slot,
-    purpose: Purpose,
-    wait: Wait,
-    take: impl FnOnce(channel::Message, &[u8]) -> Result<R, IpcError>,
-) -> Result<R, TryRecvError> {
-    buffers::with_receive_buffer(|buffer| {
-        let received =
-            slot.with(|receiver| receiver.receive(buffer, purpose, wait)).map_err(IpcError::Io)?;
-        Ok(take(received.map_err(TryRecvError::from)?, buffer)?)
-    })
-}
-
-impl From<RecvError> for TryRecvError {
-    fn from(error: RecvError) -> TryRecvError {
-        TryRecvError::IpcError(match error {
-            RecvError::Empty | RecvError::Unfinished => return TryRecvError::Empty,
-            RecvError::Disconnected => IpcError::Disconnected,
-            RecvError::Lost(problem) => IpcError::SerializationError(problem.into()),
-            RecvError::Io(error) | RecvError::Broken(error) => IpcError::Io(error),
-        })
     }
 }
 
