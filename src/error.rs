@@ -11,7 +11,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::codec::{FormatError, NotSelfDescribing};
+/// An error of the format of values.
+pub(crate) type FormatError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The error for types that only a self-describing format can decode, such as those with serde's
+/// attributes `tag`, `untagged` and `flatten`.
+#[derive(Debug, Error)]
+#[error("the type requires a self-describing format, which that of messages is not")]
+pub(crate) struct NotSelfDescribing;
 
 /// The error of encoding a value into a message, or of decoding a message into a value.
 ///
@@ -360,6 +367,17 @@ impl From<TryRecvError> for io::Error {
         match error {
             TryRecvError::IpcError(error) => error.into(),
             TryRecvError::Empty => io::Error::new(io::ErrorKind::WouldBlock, error),
+        }
+    }
+}
+
+/// [`Empty`](TryRecvError::Empty) becomes [`Io`](IpcError::Io) of kind
+/// [`WouldBlock`](io::ErrorKind::WouldBlock).
+impl From<TryRecvError> for IpcError {
+    fn from(error: TryRecvError) -> IpcError {
+        match error {
+            TryRecvError::IpcError(error) => error,
+            TryRecvError::Empty => IpcError::Io(io::Error::new(io::ErrorKind::WouldBlock, error)),
         }
     }
 }

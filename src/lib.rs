@@ -416,10 +416,12 @@
 #![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "force-inprocess"))))]
 #![deny(missing_docs, missing_debug_implementations)]
 
+mod buffers;
 mod channel;
 mod codec;
 mod error;
 mod platform;
+mod typed;
 
 #[cfg(feature = "async")]
 pub mod asynch;

@@ -559,6 +559,8 @@ mod errors {
         let kind_of = |error: io::Error| error.kind();
         let full = kind_of(IpcError::from(TrySendError::Full).into());
         assert_eq!(full, io::ErrorKind::WouldBlock);
+        let empty = kind_of(IpcError::from(TryRecvError::Empty).into());
+        assert_eq!(empty, io::ErrorKind::WouldBlock);
         assert_eq!(kind_of(IpcError::Disconnected.into()), io::ErrorKind::ConnectionReset);
         assert_eq!(kind_of(TryRecvError::Empty.into()), io::ErrorKind::WouldBlock);
         assert_eq!(kind_of(TrySelectError::Empty.into()), io::ErrorKind::WouldBlock);

@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::messages::Messages;
-use crate::channel::{Message, Purpose};
-use crate::codec;
+use crate::channel::Purpose;
 use crate::error::IpcError;
 use crate::ipc::{IpcReceiver, IpcSender};
 use crate::process::{self, Child, Starting};
+use crate::typed;
 
 /// The future of a [`Starting`], a process that was started and has not called
 /// [`parent`](crate::process::parent) yet. `.await` converts a [`Starting`] into it.
@@ -71,16 +71,11 @@ impl<ToChild, FromChild> Future for Connecting<ToChild, FromChild> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = match self.outcome.take() {
             Some(outcome) => outcome,
-            None => {
-                let take = |message: Message, buffer: &[u8]| {
-                    codec::decode::<()>(message.body.bytes(buffer), message.entries)
-                };
-                match self.called.poll_next(cx, Purpose::Look, take) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(None) => Err(IpcError::Disconnected),
-                    Poll::Ready(Some(called)) => called.map_err(IpcError::SerializationError),
-                }
-            }
+            None => match self.called.poll_next(cx, Purpose::Look, typed::decode::<()>) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => Err(IpcError::Disconnected),
+                Poll::Ready(Some(called)) => called.map_err(IpcError::SerializationError),
+            },
         };
         let Some((child, to_child, from_child)) = self.ends.take() else {
             return Poll::Ready(Err(io::Error::other("the process was already returned")));

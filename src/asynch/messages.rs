@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use super::reactor::Watched;
 use super::turn::Turn;
-use crate::channel::{Message, Purpose, Receiver, RecvError, Slot, scratch};
+use crate::channel::{Message, Purpose, Receiver, RecvError, Slot};
 use crate::error::SerDeError;
-use crate::platform::Wait;
+use crate::typed;
 
 /// The messages of a receiver, for polling.
 pub(super) struct Messages {
@@ -69,11 +69,7 @@ impl Source {
         };
         // Before the receiver is checked, so that a message that arrives meanwhile wakes the task.
         watch.wake(cx.waker());
-        let item = scratch::with_receive_buffer(|buffer| {
-            let message = watch.source.receive(buffer, purpose, Wait::Never)?;
-            Ok(take(message, buffer).map_err(|error| error.sent_as(watch.source.sent_type())))
-        });
-        match item {
+        match typed::receive_now(&mut watch.source, purpose, take) {
             Ok(item) => Poll::Ready(Some(item)),
             Err(RecvError::Empty) => Poll::Pending,
             Err(RecvError::Unfinished) => {

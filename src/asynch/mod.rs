@@ -29,9 +29,9 @@ use serde::Deserialize;
 
 use self::messages::Messages;
 use crate::channel::Purpose;
-use crate::codec;
 use crate::error::SerDeError;
 use crate::ipc::IpcReceiver;
+use crate::typed;
 
 /// A stream of the messages of a receiver.
 ///
@@ -97,9 +97,7 @@ where
     type Item = Result<T, SerDeError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.messages.poll_next(cx, Purpose::Look, |message, buffer| {
-            codec::decode(message.body.bytes(buffer), message.entries)
-        })
+        self.messages.poll_next(cx, Purpose::Look, typed::decode)
     }
 }
 

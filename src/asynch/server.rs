@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::reactor::Watched;
 use super::turn::Turn;
-use crate::channel::{RecvError, Server, scratch};
+use crate::buffers;
+use crate::channel::{RecvError, Server};
 use crate::error::IpcError;
 use crate::ipc::{IpcConnection, IpcServer};
 use crate::platform::Wait;
@@ -137,7 +138,7 @@ impl Source {
         };
         // Before the server is checked, so that a client that connects meanwhile wakes the task.
         watch.wake(cx.waker());
-        let next = scratch::with_receive_buffer(|buffer| watch.source.step(buffer, Wait::Never));
+        let next = buffers::with_receive_buffer(|buffer| watch.source.step(buffer, Wait::Never));
         match next {
             Ok(client) => Poll::Ready(Some(Ok(IpcConnection::from(client)))),
             Err(RecvError::Empty) => Poll::Pending,

@@ -17,8 +17,8 @@ use super::luggage::{Luggage, Room};
 use super::message::{Body, Packed, Problem, Purpose, RecvError};
 use super::options::Options;
 use super::rings::{Next, Rings, Waiting};
-use super::scratch;
 use super::spin::{Seen, Spun};
+use crate::buffers;
 use crate::platform::contract::{Attachment as _, PacketReceiver as _};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
@@ -258,7 +258,8 @@ impl Incoming {
         let mut socket = None;
         let mut may_look_ahead = true;
         loop {
-            if !self.rings().is_known() && !(may_look_ahead && self.rings().look_ahead()) {
+            let is_known = self.rings().is_known() || (may_look_ahead && self.rings().look_ahead());
+            if !is_known {
                 self.rings().look_before();
                 socket = Some(self.read_socket(buffer, step)?);
                 self.rings().look();
@@ -557,12 +558,12 @@ impl Incoming {
     ) -> Result<Option<Arrived>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
-        let mut body = scratch::take_vector(size);
+        let mut body = buffers::take_vector(size);
         let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
         let arrival = match self.packets.recv(landing, &mut attachments, wait, announces_messages) {
             Ok(arrival) => arrival,
             Err(error) => {
-                scratch::give_back(body);
+                buffers::give_back(body);
                 return Err(error.into());
             }
         };

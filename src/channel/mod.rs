@@ -27,7 +27,6 @@ pub(crate) mod rendezvous;
 pub mod ring;
 mod ring_memory;
 pub(crate) mod rings;
-pub(crate) mod scratch;
 pub(crate) mod send;
 pub(crate) mod server;
 pub(crate) mod set;

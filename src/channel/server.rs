@@ -10,13 +10,14 @@ use std::fmt;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use super::channel;
 use super::hello::Introduction;
 use super::lobby::{Lobby, WithHandle};
 use super::message::RecvError;
 use super::options::Options;
 use super::receiver::Receiver;
 use super::send::Sender;
-use super::{channel, scratch};
+use crate::buffers;
 use crate::platform::contract::{Listener as _, PacketSender as _, Peer as _};
 use crate::platform::{self, Attachment, Listener, Peer, Poller, SendError, ServerName, Wait};
 
@@ -76,7 +77,7 @@ impl Server {
     /// Blocks until a client has sent its HELLO, as `wait` says. Fails for a client with another
     /// protocol version or codec.
     pub(crate) fn accept(&mut self, wait: Wait) -> Result<Connection, RecvError> {
-        scratch::with_receive_buffer(|buffer| {
+        buffers::with_receive_buffer(|buffer| {
             for _ in 0..LOOKS {
                 match self.step(buffer, wait) {
                     Err(RecvError::Unfinished) if wait == Wait::Never => {}

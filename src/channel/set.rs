@@ -18,10 +18,10 @@ use super::limits::{
 use super::message::{Problem, Purpose, RecvError};
 use super::permits::{MEETING, STARVED, Trust};
 use super::receiver::Receiver;
-use super::scratch;
 use super::server::{Connection, Server};
 use super::spin::{SPIN_NANOS, Seen, Spin, Spun};
 use super::table::Entry;
+use crate::buffers;
 use crate::platform::contract::{PollWaker as _, Poller as _};
 use crate::platform::{Attachment, PollWaker, Poller, Wait};
 
@@ -444,7 +444,7 @@ impl ReceiverSet {
     /// Receives from the ready members, in turns, until they have nothing more or the limit is
     /// reached.
     fn collect(&mut self, events: &mut Vec<Event>, taken: &mut Taken) -> io::Result<()> {
-        scratch::with_receive_buffer(|buffer| {
+        buffers::with_receive_buffer(|buffer| {
             loop {
                 let before = events.len();
                 for _ in 0..self.ready.len() {

@@ -174,5 +174,8 @@ fn has_left() -> io::Error {
 }
 
 fn in_use() -> io::Error {
-    io::Error::new(io::ErrorKind::WouldBlock, "the receiver is in use further up the stack")
+    io::Error::new(
+        io::ErrorKind::WouldBlock,
+        "the receiver is already in use by this thread (re-entrant use)",
+    )
 }

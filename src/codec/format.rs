@@ -3,7 +3,7 @@
 //!
 //! The limit on the size of a message is enforced where a message grows. When reading, the length
 //! of the message itself enforces it: whatever could be larger is read under the control of the
-//! [`Guard`]. So bincode's own counter is not needed, and costs nothing.
+//! [`Guard`](super::reading::Guard). So bincode's own counter is not needed, and costs nothing.
 
 use std::cell::{Cell, RefCell};
 
@@ -12,15 +12,13 @@ use bincode::de::read::Reader;
 use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::serde::OwnedSerdeDecoder;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeSeed, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bounds::{OutOfBounds, most_elements};
-use super::reading::Guard;
-use super::writing::Whole;
-use super::{FormatError, NotSelfDescribing};
 use crate::channel::frame::CODEC;
+use crate::error::{FormatError, NotSelfDescribing};
 
 /// The number of this format of values, in every packet. A format that writes anything differently
 /// has another number, also if it is another version of the same crate. Processes with different
@@ -47,32 +45,6 @@ const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
 /// How much a buffer grows at least.
 const MIN_GROWTH: usize = 256;
-
-/// Encodes `value` into `buffer`, which is empty, if it has at most `limit` bytes.
-pub(super) fn encode<T: Serialize + ?Sized>(
-    value: &T,
-    buffer: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), FormatError> {
-    let output = Output { bytes: RefCell::new(buffer), limit, elements: Cell::new(0) };
-    let value = Whole { value, output: &output };
-    bincode::serde::encode_into_writer(value, &output, CONFIG).map_err(encoding_problem)?;
-    output.finish()
-}
-
-/// Decodes a value of exactly these bytes.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
-    let guard = Guard::new(bytes);
-    let mut decoder = OwnedSerdeDecoder::from_reader(&guard.cursor, CONFIG);
-    let value = T::deserialize(guard.outermost().watch(decoder.as_deserializer()));
-    let value = value.map_err(decoding_problem)?;
-    // A message with more bytes is one of another type.
-    if guard.cursor.is_at_end() {
-        Ok(value)
-    } else {
-        Err("the message is longer than a value of this type".into())
-    }
-}
 
 /// Describes an encoding error in words. The format's own errors print as Rust code.
 fn encoding_problem(error: EncodeError) -> FormatError {
@@ -123,6 +95,13 @@ impl<'de> Cursor<'de> {
         Cursor(Cell::new(message))
     }
 
+    /// Decodes a value with a seed that reads from this cursor.
+    #[inline]
+    pub(super) fn decode<S: DeserializeSeed<'de>>(&self, seed: S) -> Result<S::Value, FormatError> {
+        let mut decoder = OwnedSerdeDecoder::from_reader(self, CONFIG);
+        seed.deserialize(decoder.as_deserializer()).map_err(decoding_problem)
+    }
+
     /// Takes the next `len` bytes, if there are so many. A `u8` in a sequence is one of them.
     #[inline]
     pub(super) fn take(&self, len: usize) -> Option<&'de [u8]> {
@@ -158,7 +137,9 @@ impl<'de> Cursor<'de> {
             .map_err(|_| D::Error::custom("a string is longer than the address space"))
     }
 
-    fn is_at_end(&self) -> bool {
+    /// Returns whether everything was read.
+    #[inline]
+    pub(super) fn is_at_end(&self) -> bool {
         self.0.get().is_empty()
     }
 }
@@ -191,7 +172,19 @@ pub(super) struct Output<'b> {
     elements: Cell<usize>,
 }
 
-impl Output<'_> {
+impl<'b> Output<'b> {
+    /// Makes a message in `bytes`, which is empty, of at most `limit` bytes.
+    #[inline]
+    pub(super) fn new(bytes: &'b mut Vec<u8>, limit: usize) -> Output<'b> {
+        Output { bytes: RefCell::new(bytes), limit, elements: Cell::new(0) }
+    }
+
+    /// Encodes a value that writes to this message.
+    #[inline]
+    pub(super) fn encode<T: Serialize>(&self, value: T) -> Result<(), FormatError> {
+        bincode::serde::encode_into_writer(value, self, CONFIG).map_err(encoding_problem)
+    }
+
     /// Counts the elements of a sequence or map.
     #[inline]
     pub(super) fn announce(&self, elements: usize) {
@@ -205,7 +198,7 @@ impl Output<'_> {
 
     /// Checks that the whole message is one that a receiver accepts.
     #[inline]
-    fn finish(&self) -> Result<(), FormatError> {
+    pub(super) fn finish(&self) -> Result<(), FormatError> {
         let len = self.len();
         if len > self.limit {
             return Err(self.too_large().into());
@@ -308,28 +301,5 @@ impl Writer for Byte {
             self.0 = *byte;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limit_holds_whatever_the_buffer_has_room_for() {
-        for capacity in [0, 16, 17, 1000] {
-            for limit in [0, 7, 8, 15, 16, 17, 500] {
-                let mut buffer = Vec::with_capacity(capacity);
-                let result = encode(&(1_u64, 2_u64), &mut buffer, limit);
-                assert_eq!(result.is_ok(), limit >= 16, "{capacity} {limit}");
-                let mut buffer = Vec::with_capacity(capacity);
-                let result = encode(&[3_u8; 8][..], &mut buffer, limit);
-                let text = format!("the message is larger than {limit} bytes");
-                assert_eq!(
-                    result.map_err(|e| e.to_string()),
-                    if limit < 16 { Err(text) } else { Ok(()) }
-                );
-            }
-        }
     }
 }

@@ -13,13 +13,14 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::slice;
 use std::str;
 
 use serde::de::value::U8Deserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
 use super::bounds::{Depth, OutOfBounds, most_elements, most_elements_with_size};
@@ -48,9 +49,10 @@ impl<'de> Guard<'de> {
         Guard { cursor: Cursor::new(message), elements, with_size }
     }
 
-    /// Returns the level of the whole value.
-    pub(super) fn outermost(&self) -> Level<'_, 'de> {
-        Level { guard: self, depth: Depth::OUTERMOST }
+    /// Returns the seed of the whole value.
+    #[inline]
+    pub(super) fn whole<T>(&self) -> Whole<'_, 'de, T> {
+        Whole { guard: self, value: PhantomData }
     }
 
     /// Takes the next sequence, if its elements are bytes and all there.
@@ -90,8 +92,24 @@ impl<'de> Guard<'de> {
     }
 }
 
+/// The seed of a whole value, as it comes from a message.
+pub(super) struct Whole<'g, 'de, T> {
+    guard: &'g Guard<'de>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Whole<'_, 'de, T> {
+    type Value = T;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<T, D::Error> {
+        let level = &Level { guard: self.guard, depth: Depth::OUTERMOST };
+        T::deserialize(Guarded { inner, level })
+    }
+}
+
 /// The level in the value that the deserializer is at.
-pub(super) struct Level<'g, 'de> {
+struct Level<'g, 'de> {
     guard: &'g Guard<'de>,
     depth: Depth,
 }
@@ -99,7 +117,7 @@ pub(super) struct Level<'g, 'de> {
 impl<'de> Level<'_, 'de> {
     /// Wraps `inner`, which is at this level.
     #[inline]
-    pub(super) fn watch<T>(&self, inner: T) -> Guarded<'_, 'de, T> {
+    fn watch<T>(&self, inner: T) -> Guarded<'_, 'de, T> {
         Guarded { inner, level: self }
     }
 
@@ -116,7 +134,7 @@ impl<'de> Level<'_, 'de> {
 
 /// A wrapper that enforces the bounds. The level is by reference, so that a deserializer with it
 /// fits into two registers.
-pub(super) struct Guarded<'g, 'de, T> {
+struct Guarded<'g, 'de, T> {
     inner: T,
     level: &'g Level<'g, 'de>,
 }

@@ -12,7 +12,6 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
-use super::Fate;
 use crate::channel::limits::Limits;
 use crate::channel::table::{self, Access, Entry, EntryKind, MovedMemory};
 use crate::channel::{Departure, Luggage, Parcel, Receiver, Room, Sender, Unfinished};
@@ -48,13 +47,41 @@ impl<T> Current<T> {
     }
 }
 
-/// What is sent with a message.
+/// What happens to a value that is sent, in the sending process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The caller keeps it.
+    Kept,
+    /// It is dropped.
+    Dropped,
+}
+
+/// An encoded message, without the bytes of the value.
 #[derive(Debug, Default)]
-pub(crate) struct Departing {
+pub(crate) struct Encoded {
     /// The entries of the message, in the order of their numbers.
     pub(crate) entries: Vec<Entry<Attachment>>,
     /// What comes back if the message is not sent.
-    pub(crate) returns: Returns,
+    returns: Returns,
+}
+
+impl Encoded {
+    /// Returns the receivers in the message to their slots, since it is not sent.
+    pub(crate) fn put_back(self) {
+        self.returns.put_back(self.entries);
+    }
+
+    /// Appends the [table] to the bytes of the value. Returns the attachments of the message, and
+    /// what comes back if it is not sent.
+    pub(crate) fn append_table(self, bytes: &mut Vec<u8>) -> (Vec<Attachment>, Returns) {
+        (table::write(self.entries, bytes), self.returns)
+    }
+}
+
+/// A message that is being encoded.
+#[derive(Debug, Default)]
+struct Departing {
+    message: Encoded,
     /// Which of the entries are senders.
     senders: Indices,
     /// Whether the value that they belong to is dropped after that.
@@ -108,7 +135,7 @@ struct Return {
 
 impl Returns {
     /// Returns the receivers to their slots, from the entries of the message.
-    pub(crate) fn put_back(self, entries: Vec<Entry<Attachment>>) {
+    fn put_back(self, entries: Vec<Entry<Attachment>>) {
         let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
         let mut room = Room::default();
         for Return { parcel, number, left_behind, sent_type } in self.0 {
@@ -150,8 +177,8 @@ impl Encoding {
 
     /// Ends the message and returns what it collected.
     #[inline]
-    pub(crate) fn finish(self) -> Departing {
-        Current::replace(&ENCODING, None).unwrap_or_default()
+    pub(crate) fn finish(self) -> Encoded {
+        Current::replace(&ENCODING, None).unwrap_or_default().message
     }
 }
 
@@ -160,8 +187,8 @@ impl Drop for Encoding {
     fn drop(&mut self) {
         let outer = self.outer.take();
         let unsent = Current::replace(&ENCODING, outer);
-        if let Some(Departing { entries, returns, .. }) = unsent {
-            returns.put_back(entries);
+        if let Some(Departing { message, .. }) = unsent {
+            message.put_back();
         }
     }
 }
@@ -199,7 +226,7 @@ pub(crate) fn attach_receiver(
             depart(departing.room.get_or_insert_default())?;
         let sent_type = moved.sent_type.clone();
         let number = departing.attach(Entry::Receiver(Box::new(moved)))?;
-        departing.returns.0.push(Return { parcel, number, left_behind, sent_type });
+        departing.message.returns.0.push(Return { parcel, number, left_behind, sent_type });
         Ok(number)
     })
 }
@@ -220,9 +247,9 @@ impl Departing {
     }
 
     fn attach(&mut self, entry: Entry<Attachment>) -> io::Result<u32> {
-        let number = u32::try_from(self.entries.len())
+        let number = u32::try_from(self.message.entries.len())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "too many handles"))?;
-        self.entries.push(entry);
+        self.message.entries.push(entry);
         Ok(number)
     }
 }

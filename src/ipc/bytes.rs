@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::channel::{next_available, receive};
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{Purpose, Sender, Slot, rendezvous};
+use crate::channel::{Sender, Slot, rendezvous};
 use crate::codec::{self, endpoint};
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::platform::Wait;
+use crate::typed;
 
 /// Creates an unbounded channel for byte messages, which arrive as they were sent, without
 /// encoding.
@@ -131,8 +131,7 @@ impl IpcBytesSender {
     }
 
     fn send_within(&self, data: &[u8], wait: Wait) -> Result<(), TrySendError> {
-        let sent = self.sender.send(data, Vec::new(), wait);
-        sent.map_err(|failure| TrySendError::from(failure.error))
+        typed::send_bytes(&self.sender, data, wait)
     }
 
     /// Returns whether the receiver has been dropped, as
@@ -191,10 +190,7 @@ impl IpcBytesReceiver {
     /// - Any error of [`IpcReceiver::recv`](super::IpcReceiver::recv).
     pub fn recv(&self) -> Result<Vec<u8>, IpcError> {
         // Without a timeout `Empty` cannot occur.
-        self.receive(Wait::Forever).map_err(|error| match error {
-            TryRecvError::IpcError(error) => error,
-            TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
-        })
+        self.receive(Wait::Forever).map_err(IpcError::from)
     }
 
     /// Receives the next message if one is available. Never blocks.
@@ -309,9 +305,7 @@ impl IpcBytesReceiver {
     }
 
     fn receive(&self, wait: Wait) -> Result<Vec<u8>, TryRecvError> {
-        receive(&self.slot, Purpose::Keep, wait, |message, buffer| {
-            Ok(message.body.into_vec(buffer))
-        })
+        typed::receive_bytes(&self.slot, wait)
     }
 
     #[allow(dead_code, reason = "only the modules in `os` need it")]
@@ -362,7 +356,7 @@ impl Iterator for BytesTryIter<'_> {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        next_available(&self.receiver.slot, || self.receiver.try_recv())
+        typed::next_available(&self.receiver.slot, || self.receiver.try_recv())
     }
 }
 

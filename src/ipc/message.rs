@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::IpcConnection;
 use crate::channel::server::Connection;
 use crate::channel::table::{Entry, EntryKind};
-use crate::codec;
+use crate::codec::{self, Fate};
 use crate::error::SerDeError;
 use crate::platform::Attachment;
 
@@ -90,8 +90,9 @@ impl IpcMessage {
 
     /// Creates a message from a client that has connected to a server.
     pub(crate) fn of_client(client: Connection) -> IpcMessage {
-        match codec::pack(&IpcConnection::<(), ()>::from(client)) {
-            Ok((bytes, entries)) => IpcMessage::new(bytes, entries),
+        let mut bytes = Vec::new();
+        match codec::encode(&IpcConnection::<(), ()>::from(client), Fate::Dropped, &mut bytes) {
+            Ok(encoded) => IpcMessage::new(bytes, encoded.entries),
             Err(error) => IpcMessage::lost(error),
         }
     }

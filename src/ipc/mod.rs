@@ -25,6 +25,7 @@ mod message;
 mod one_shot;
 mod opaque;
 mod options;
+mod receiver;
 pub(crate) mod server;
 mod set;
 mod shared_memory;
@@ -34,11 +35,12 @@ mod sync_channel;
 pub use bytes::{
     BytesIntoIter, BytesIter, BytesTryIter, IpcBytesReceiver, IpcBytesSender, bytes_channel,
 };
-pub use channel::{IntoIter, IpcReceiver, IpcSender, Iter, TryIter, channel};
+pub use channel::{IpcSender, channel};
 pub use message::{Carries, IpcMessage};
 pub use one_shot::IpcOneShotServer;
 pub use opaque::{OpaqueIpcReceiver, OpaqueIpcSender, OpaqueIpcSyncSender};
 pub use options::ChannelOptions;
+pub use receiver::{IntoIter, IpcReceiver, Iter, TryIter};
 pub use server::{Incoming, IpcConnection, IpcServer, connect, connect_timeout};
 pub use set::{IpcReceiverSet, IpcSelectionResult};
 pub use shared_memory::IpcSharedMemory;

@@ -10,11 +10,10 @@ use serde::Deserialize;
 use super::IpcReceiver;
 use crate::channel::Slot;
 use crate::channel::rendezvous::OneShotServer;
-use crate::channel::scratch;
-use crate::codec;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::contract::Peer as _;
 use crate::platform::{Peer, Wait};
+use crate::typed;
 
 /// A server with a name, which accepts one client and receives its first message. That message
 /// usually contains the sender of another channel.
@@ -85,12 +84,7 @@ impl<T> IpcOneShotServer<T> {
         T: for<'de> Deserialize<'de>,
     {
         // Without a timeout `Empty` cannot occur.
-        self.accept_if_admitted(Wait::Forever, Peer::shows_as_same_user).map_err(
-            |error| match error {
-                TryRecvError::IpcError(error) => error,
-                TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
-            },
-        )
+        self.accept_if_admitted(Wait::Forever, Peer::shows_as_same_user).map_err(IpcError::from)
     }
 
     /// Accepts a client as [`accept`](IpcOneShotServer::accept) does, blocking for at most
@@ -115,12 +109,8 @@ impl<T> IpcOneShotServer<T> {
     where
         T: for<'de> Deserialize<'de>,
     {
-        scratch::with_receive_buffer(|buffer| {
-            let (receiver, message) = self.server.accept(buffer, wait, may_enter)?;
-            let value = codec::decode(message.body.bytes(buffer), message.entries)
-                .map_err(|error| IpcError::from(error.sent_as(receiver.sent_type())))?;
-            Ok((IpcReceiver::from(Slot::from(receiver)), value))
-        })
+        let (receiver, value) = typed::accept(self.server, wait, may_enter)?;
+        Ok((IpcReceiver::from(Slot::from(receiver)), value))
     }
 }
 

@@ -163,10 +163,7 @@ where
     ///   has no handles left. The client stays in the backlog until the next call.
     pub fn accept(&mut self) -> Result<IpcConnection<Out, In>, IpcError> {
         // Without a timeout `Empty` cannot occur.
-        self.accept_within(Wait::Forever).map_err(|error| match error {
-            TryRecvError::IpcError(error) => error,
-            TryRecvError::Empty => IpcError::Io(io::ErrorKind::WouldBlock.into()),
-        })
+        self.accept_within(Wait::Forever).map_err(IpcError::from)
     }
 
     /// Accepts the next client if one has connected. Never blocks.

@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, IpcReceiver, OpaqueIpcSyncSender};
 use crate::channel::Sender;
-use crate::codec::{self, Fate, endpoint};
+use crate::codec::{Fate, endpoint};
 use crate::error::{IpcError, TrySendError};
 use crate::platform::Wait;
+use crate::typed;
 
 /// Creates a bounded channel, which buffers at most `bound` messages of all processes together.
 ///
@@ -114,7 +115,7 @@ impl<T: Serialize> IpcSyncSender<T> {
     ///
     /// See [`IpcSyncSender`].
     pub fn send(&self, data: T) -> Result<(), IpcError> {
-        codec::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
+        typed::send(&self.sender, &data, Fate::Dropped, Wait::Forever).map_err(IpcError::from)
     }
 
     /// Sends a value by reference, blocking until there is room for it.
@@ -203,7 +204,7 @@ impl<T: Serialize> IpcSyncSender<T> {
     }
 
     fn send_within(&self, data: &T, wait: Wait) -> Result<(), TrySendError> {
-        codec::send(&self.sender, data, Fate::Kept, wait)
+        typed::send(&self.sender, data, Fate::Kept, wait)
     }
 }
 

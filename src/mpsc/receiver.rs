@@ -11,12 +11,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{IntoIter, Iter, RecvError, RecvTimeoutError, TryIter, TryRecvError};
-use crate::channel::limits::MAX_PASSED_OVER;
-use crate::channel::{self, Purpose, Slot, scratch};
-use crate::codec::{self, endpoint};
-use crate::error::SerDeError;
+use crate::channel::{self, Slot};
+use crate::codec::endpoint;
 use crate::ipc::IpcReceiver;
 use crate::platform::Wait;
+use crate::typed::{self, ReceiveError, Skipped};
 
 /// How long a receiver pauses after the operating system refused to receive, at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -194,19 +193,22 @@ impl<T> Receiver<T> {
     where
         T: for<'de> Deserialize<'de>,
     {
-        let mut passed_over = 0;
+        let mut skipped = Skipped::default();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.receive_message(wait, &mut passed_over) {
-                Ok(Ok(value)) => return Ok(value),
+            match typed::receive(&self.slot, wait) {
+                Ok(value) => return Ok(value),
                 // The next value could not be decoded either, and the caller would block for ever.
-                Ok(Err(error)) if error.is_of_type() => {
+                Err(ReceiveError::Undecodable(error)) if error.is_of_type() => {
                     return Err(RecvTimeoutError::Disconnected);
                 }
-                Ok(Err(_)) | Err(channel::RecvError::Lost(_)) => {
+                Err(
+                    ReceiveError::Undecodable(_)
+                    | ReceiveError::NoMessage(channel::RecvError::Lost(_)),
+                ) => {
                     // A sender of nothing but such messages must not prolong the wait.
                     let is_over = match wait {
-                        Wait::Never => passed_over >= MAX_PASSED_OVER,
+                        Wait::Never => skipped.is_enough_after(&self.slot),
                         wait => wait.is_over(),
                     };
                     if is_over {
@@ -214,44 +216,25 @@ impl<T> Receiver<T> {
                     }
                 }
                 // Lack of memory, for example. No message is lost, and only time can help.
-                Err(channel::RecvError::Io(_)) => {
+                Err(ReceiveError::NoMessage(channel::RecvError::Io(_))) => {
                     if wait.is_over() {
                         return Err(RecvTimeoutError::Timeout);
                     }
                     thread::sleep(wait.remaining().map_or(pause, |remaining| pause.min(remaining)));
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                Err(channel::RecvError::Empty | channel::RecvError::Unfinished) => {
+                Err(ReceiveError::NoMessage(
+                    channel::RecvError::Empty | channel::RecvError::Unfinished,
+                )) => {
                     return Err(RecvTimeoutError::Timeout);
                 }
-                Err(channel::RecvError::Disconnected | channel::RecvError::Broken(_)) => {
+                Err(ReceiveError::NoMessage(
+                    channel::RecvError::Disconnected | channel::RecvError::Broken(_),
+                )) => {
                     return Err(RecvTimeoutError::Disconnected);
                 }
             }
         }
-    }
-
-    /// Receives a message and decodes it. Adds it to `passed_over`, and the packets before it that
-    /// are no message.
-    fn receive_message(
-        &self,
-        wait: Wait,
-        passed_over: &mut u64,
-    ) -> Result<Result<T, SerDeError>, channel::RecvError>
-    where
-        T: for<'de> Deserialize<'de>,
-    {
-        scratch::with_receive_buffer(|buffer| {
-            let received = self.slot.with(|receiver| {
-                let since = receiver.in_vain();
-                let received = receiver.receive(buffer, Purpose::Look, wait);
-                *passed_over += 1 + receiver.in_vain() - since;
-                received
-            });
-            // A moved receiver does not come back by itself.
-            let message = received.map_err(channel::RecvError::Broken)??;
-            Ok(codec::decode(message.body.bytes(buffer), message.entries))
-        })
     }
 }
 

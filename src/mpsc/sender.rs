@@ -9,10 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{SendError, SendTimeoutError, TrySendError};
 use crate::channel;
-use crate::codec::{self, Fate, endpoint};
+use crate::codec::{Fate, endpoint};
 use crate::error::{self, IpcError};
 use crate::ipc::IpcSender;
 use crate::platform::Wait;
+use crate::typed;
 
 /// The sender of a [`channel`](super::channel).
 ///
@@ -70,7 +71,7 @@ impl<T> Sender<T> {
     where
         T: Serialize,
     {
-        let sent = codec::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
+        let sent = typed::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
         sent.map_err(|_| SendError(value))
     }
 
@@ -195,7 +196,7 @@ impl<T> Sender<T> {
     where
         T: Serialize,
     {
-        codec::send(&self.sender, value, Fate::Kept, wait)
+        typed::send(&self.sender, value, Fate::Kept, wait)
     }
 }
 

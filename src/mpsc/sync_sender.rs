@@ -10,10 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{SendError, TrySendError};
 use crate::channel;
-use crate::codec::{self, Fate, endpoint};
+use crate::codec::{Fate, endpoint};
 use crate::error;
 use crate::ipc::IpcSyncSender;
 use crate::platform::Wait;
+use crate::typed;
 
 /// The sender of a [`sync_channel`](super::sync_channel).
 ///
@@ -37,7 +38,7 @@ impl<T: Serialize> SyncSender<T> {
     /// Returns [`SendError`] with the value if the receiver has been dropped or the value could not
     /// be sent. [`send_ref`](SyncSender::send_ref) returns the reason.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let sent = codec::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
+        let sent = typed::send(&self.sender, &value, Fate::Dropped, Wait::Forever);
         sent.map_err(|_| SendError(value))
     }
 
@@ -101,7 +102,7 @@ impl<T: Serialize> SyncSender<T> {
     }
 
     fn send_within(&self, value: &T, wait: Wait) -> Result<(), error::TrySendError> {
-        codec::send(&self.sender, value, Fate::Kept, wait)
+        typed::send(&self.sender, value, Fate::Kept, wait)
     }
 }
 

@@ -91,8 +91,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::child::Child;
+use crate::buffers;
+use crate::channel::Slot;
 use crate::channel::rendezvous::{self, ChildEnds, ParentEnds};
-use crate::channel::{Slot, scratch};
 use crate::codec;
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::ipc::{IpcReceiver, IpcSender};
@@ -385,7 +386,7 @@ where
 {
     let inherited = platform::inherited()?;
     let introduction = codec::introduction::<ToParent, FromParent>();
-    let ends = scratch::with_receive_buffer(|buffer| {
+    let ends = buffers::with_receive_buffer(|buffer| {
         rendezvous::inherit(inherited, &introduction, buffer).map_err(TryRecvError::from)
     });
     let ChildEnds { connection: (to_parent, from_parent), call } =
