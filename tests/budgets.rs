@@ -192,36 +192,40 @@ fn c1_a_receiver_that_makes_room_slowly_does_not_hold_up_a_sender() {
 
 #[test]
 fn c7_messages_that_are_read_ahead_leave_descriptors_for_others() {
-    harness::alone("c7_messages_that_are_read_ahead_leave_descriptors_for_others", || {
-        let mut limits = getrlimit(Resource::Nofile);
-        limits.current = Some(1000);
-        setrlimit(Resource::Nofile, limits).unwrap();
-        let (reader, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        // With an idle ring in each, so that messages have to be compared with what may be in there.
-        let rings: Vec<RawRing> = (0..10).map(|_| RawRing::new()).collect();
-        let channels: Vec<_> = rings.iter().map(channel_with).collect();
-        let mut least = u64::MAX;
-        let mut received = 0;
-        for _ in 0..10 {
-            for (sender, _) in &channels {
-                for count in [63, 253, 63, 253] {
-                    let fds = vec![reader.as_fd(); count];
-                    // The user's descriptors in flight may be used up.
-                    let body = table::with_handles(b"x", count);
-                    let _ = raw::try_send(sender, &raw::message(count as u8, &body), &fds);
-                }
-            }
-            for _ in 0..4 {
-                for (_, receiver) in &channels {
-                    match receiver.try_recv() {
-                        Ok(_) => received += 1,
-                        Err(error) => assert!(error.is_empty(), "{error:?}"),
+    harness::alone(
+        harness::path_of(c7_messages_that_are_read_ahead_leave_descriptors_for_others),
+        || {
+            let mut limits = getrlimit(Resource::Nofile);
+            limits.current = Some(1000);
+            setrlimit(Resource::Nofile, limits).unwrap();
+            let (reader, _writer) =
+                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+            // With an idle ring in each, so that messages have to be compared with what may be in there.
+            let rings: Vec<RawRing> = (0..10).map(|_| RawRing::new()).collect();
+            let channels: Vec<_> = rings.iter().map(channel_with).collect();
+            let mut least = u64::MAX;
+            let mut received = 0;
+            for _ in 0..10 {
+                for (sender, _) in &channels {
+                    for count in [63, 253, 63, 253] {
+                        let fds = vec![reader.as_fd(); count];
+                        // The user's descriptors in flight may be used up.
+                        let body = table::with_handles(b"x", count);
+                        let _ = raw::try_send(sender, &raw::message(count as u8, &body), &fds);
                     }
-                    least = least.min(1000 - harness::handles().len() as u64);
+                }
+                for _ in 0..4 {
+                    for (_, receiver) in &channels {
+                        match receiver.try_recv() {
+                            Ok(_) => received += 1,
+                            Err(error) => assert!(error.is_empty(), "{error:?}"),
+                        }
+                        least = least.min(1000 - harness::handles().len() as u64);
+                    }
                 }
             }
-        }
-        assert!(received >= 50, "{received}");
-        assert!(least >= 300, "{least}");
-    });
+            assert!(received >= 50, "{received}");
+            assert!(least >= 300, "{least}");
+        },
+    );
 }

@@ -116,7 +116,7 @@ fn send_locked_pipe(sender: &IpcSender<u32>, number: u32, page: &StuckPage) {
 /// `setsockopt` waited for the lock, uninterruptibly; and so does closing the last descriptor of a pipe.
 #[test]
 fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
-    harness::alone("c7_closing_does_not_wait_for_locks_that_a_peer_holds", || {
+    harness::alone(harness::path_of(c7_closing_does_not_wait_for_locks_that_a_peer_holds), || {
         let page = match StuckPage::new() {
             Ok(page) => page,
             Err(error) => return eprintln!("userfaultfd is not to be had here: {error}"),
@@ -141,7 +141,7 @@ fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
 /// Whatever it is of, and however it comes, in the end it is closed.
 #[test]
 fn c7_what_is_closed_elsewhere_is_closed() {
-    harness::alone("c7_what_is_closed_elsewhere_is_closed", || {
+    harness::alone(harness::path_of(c7_what_is_closed_elsewhere_is_closed), || {
         let before = harness::handles();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         for round in 0..20 {

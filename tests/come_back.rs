@@ -244,7 +244,7 @@ fn fail(cargo: &mut Cargo, is_back: &mut dyn FnMut(&Cargo, &str)) {
 
 #[test]
 fn receivers_come_back_with_everything_whatever_fails() {
-    harness::alone("receivers_come_back_with_everything_whatever_fails", || {
+    harness::alone(harness::path_of(receivers_come_back_with_everything_whatever_fails), || {
         let before_all = harness::handles();
         let (mut channels, receivers) = channels();
         let mut cargo = Cargo { before: Vec::new(), receivers, after: Whim::Nothing };
@@ -260,7 +260,7 @@ fn receivers_come_back_with_everything_whatever_fails() {
 /// The same without anything between: what fails changes nothing, also if nothing else is done with the receivers.
 #[test]
 fn receivers_that_come_back_again_and_again_lose_nothing() {
-    harness::alone("receivers_that_come_back_again_and_again_lose_nothing", || {
+    harness::alone(harness::path_of(receivers_that_come_back_again_and_again_lose_nothing), || {
         let before_all = harness::handles();
         let (channels, receivers) = channels();
         let mut cargo = Cargo { before: Vec::new(), receivers, after: Whim::Nothing };

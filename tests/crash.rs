@@ -127,7 +127,7 @@ struct Writer {
 impl Writer {
     fn start(letters: IpcSender<Letter>, seed: u64) -> Writer {
         let (server, name) = IpcOneShotServer::<IpcSender<Job>>::new().unwrap();
-        let process = harness::child("sending_child", &[&name]);
+        let process = harness::child(harness::path_of(sending_child), &[&name]);
         let (_, jobs) = server.accept().unwrap();
         let sent = SharedMemoryWriter::new(8).unwrap();
         let job = Job { letters, sent: sent.clone(), seed };
@@ -335,7 +335,7 @@ fn receiving_child() {
 /// A child that receives, to send letters to, and the numbers of those it has received.
 fn start_reader() -> (Child, IpcSender<Letter>, IpcReceiver<u64>) {
     let (server, name) = IpcOneShotServer::<(IpcSender<Letter>, IpcReceiver<u64>)>::new().unwrap();
-    let process = harness::child("receiving_child", &[&name]);
+    let process = harness::child(harness::path_of(receiving_child), &[&name]);
     let (_, (letters, numbers)) = server.accept().unwrap();
     (process, letters, numbers)
 }
@@ -406,7 +406,7 @@ fn c3_a_receiver_that_is_stopped_now_and_then_misses_nothing() {
 /// Killed peers leave nothing open here.
 #[test]
 fn c11_killed_peers_leave_no_handles() {
-    harness::alone("c11_killed_peers_leave_no_handles", || {
+    harness::alone(harness::path_of(c11_killed_peers_leave_no_handles), || {
         let mut random = Random::new(11);
         let mut before = None;
         for round in 0..6 {
@@ -441,7 +441,7 @@ fn in_a_fork(body: impl FnOnce()) {
 
 #[test]
 fn a_forked_child_uses_inherited_endpoints() {
-    harness::alone("a_forked_child_uses_inherited_endpoints", || {
+    harness::alone(harness::path_of(a_forked_child_uses_inherited_endpoints), || {
         let (to_child, from_parent) = ipc::channel::<String>().unwrap();
         let (to_parent, from_child) = ipc::channel::<(u32, String, IpcSender<u32>)>().unwrap();
         let memory = IpcSharedMemory::try_from_bytes(b"inherited").unwrap();
@@ -474,7 +474,7 @@ fn a_forked_child_uses_inherited_endpoints() {
 /// A child goes on with what its parent had polled, as a daemon does; or it has just a copy, which it drops.
 #[test]
 fn a_forked_child_polls_an_inherited_receiver() {
-    harness::alone("a_forked_child_polls_an_inherited_receiver", || {
+    harness::alone(harness::path_of(a_forked_child_polls_an_inherited_receiver), || {
         let is_readable = |receiver: &IpcReceiver<u32>| {
             let mut fds = [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)];
             rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
@@ -514,38 +514,41 @@ fn a_forked_child_polls_an_inherited_receiver() {
 /// Large messages of a parent and its children interleave; nothing of one gets into another.
 #[test]
 fn large_messages_of_parent_and_forked_children_do_not_mix() {
-    harness::alone("large_messages_of_parent_and_forked_children_do_not_mix", || {
-        let (sender, receiver) = ipc::channel::<String>().unwrap();
-        // So that whatever makes identities has been used before the fork.
-        let (warm_up, warmed_up) = ipc::channel::<String>().unwrap();
-        let warming_up = fork(|| assert_eq!(warmed_up.recv().unwrap().len(), 300_000));
-        warm_up.send("w".repeat(300_000)).unwrap();
-        warming_up.completed();
-        let send = |name: &str| {
-            for _ in 0..10 {
-                sender.send(name.repeat(1_000_000)).unwrap();
-            }
-        };
-        let children = [fork(|| send("a")), fork(|| send("b"))];
-        let receiving = fork(|| {
-            let mut counts = [0; 3];
-            for _ in 0..30 {
-                let text = receiver.recv().unwrap();
-                let name = text.as_bytes()[0];
-                assert!(text == (name as char).to_string().repeat(1_000_000));
-                counts[usize::from(name - b'a')] += 1;
-            }
-            assert_eq!(counts, [10; 3]);
-        });
-        send("c");
-        children.into_iter().for_each(Fork::completed);
-        receiving.completed();
-    });
+    harness::alone(
+        harness::path_of(large_messages_of_parent_and_forked_children_do_not_mix),
+        || {
+            let (sender, receiver) = ipc::channel::<String>().unwrap();
+            // So that whatever makes identities has been used before the fork.
+            let (warm_up, warmed_up) = ipc::channel::<String>().unwrap();
+            let warming_up = fork(|| assert_eq!(warmed_up.recv().unwrap().len(), 300_000));
+            warm_up.send("w".repeat(300_000)).unwrap();
+            warming_up.completed();
+            let send = |name: &str| {
+                for _ in 0..10 {
+                    sender.send(name.repeat(1_000_000)).unwrap();
+                }
+            };
+            let children = [fork(|| send("a")), fork(|| send("b"))];
+            let receiving = fork(|| {
+                let mut counts = [0; 3];
+                for _ in 0..30 {
+                    let text = receiver.recv().unwrap();
+                    let name = text.as_bytes()[0];
+                    assert!(text == (name as char).to_string().repeat(1_000_000));
+                    counts[usize::from(name - b'a')] += 1;
+                }
+                assert_eq!(counts, [10; 3]);
+            });
+            send("c");
+            children.into_iter().for_each(Fork::completed);
+            receiving.completed();
+        },
+    );
 }
 
 #[test]
 fn the_router_works_anew_in_a_forked_child() {
-    harness::alone("the_router_works_anew_in_a_forked_child", || {
+    harness::alone(harness::path_of(the_router_works_anew_in_a_forked_child), || {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let routed = ROUTER.route_ipc_receiver_to_new_crossbeam_receiver(receiver);
         sender.send(1).unwrap();
@@ -573,7 +576,7 @@ fn the_router_works_anew_in_a_forked_child() {
 
 #[test]
 fn a_forked_child_leaves_the_name_of_a_server_alone() {
-    harness::alone("a_forked_child_leaves_the_name_of_a_server_alone", || {
+    harness::alone(harness::path_of(a_forked_child_leaves_the_name_of_a_server_alone), || {
         let (server, name) = IpcOneShotServer::<u32>::new().unwrap();
         let mut inherited = Some(server);
         in_a_fork(|| drop(inherited.take()));
@@ -587,7 +590,7 @@ fn a_forked_child_leaves_the_name_of_a_server_alone() {
 /// Whoever made it, and whatever its number is.
 #[test]
 fn a_forked_child_is_known_to_be_another_process() {
-    harness::alone("a_forked_child_is_known_to_be_another_process", || {
+    harness::alone(harness::path_of(a_forked_child_is_known_to_be_another_process), || {
         let mark = process_mark();
         assert_eq!(process_mark(), mark);
         assert_eq!(thread::spawn(process_mark).join().unwrap(), mark);
@@ -621,7 +624,7 @@ fn a_forked_child_drops_the_streams_of_its_parent() {
 
     use futures_core::Stream;
 
-    harness::alone("a_forked_child_drops_the_streams_of_its_parent", || {
+    harness::alone(harness::path_of(a_forked_child_drops_the_streams_of_its_parent), || {
         let (busy_sender, busy_receiver) = ipc::channel::<u32>().unwrap();
         let mut busy = busy_receiver.to_stream();
         let mut cx = Context::from_waker(Waker::noop());
@@ -651,20 +654,23 @@ fn a_forked_child_drops_the_streams_of_its_parent() {
 
 #[test]
 fn a_set_of_the_parent_is_not_disturbed_by_a_forked_child() {
-    harness::alone("a_set_of_the_parent_is_not_disturbed_by_a_forked_child", || {
-        let mut set = IpcReceiverSet::new().unwrap();
-        let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        let id = set.add(receiver).unwrap();
-        let mut inherited = Some(set);
-        in_a_fork(|| drop(inherited.take()));
-        let mut set = inherited.unwrap();
-        sender.send(1).unwrap();
-        let (from, message) = set.select().unwrap().remove(0).unwrap();
-        assert_eq!((from, message.to::<u32>().unwrap()), (id, 1));
-        drop(sender);
-        set.select().unwrap();
-        assert!(set.is_empty());
-    });
+    harness::alone(
+        harness::path_of(a_set_of_the_parent_is_not_disturbed_by_a_forked_child),
+        || {
+            let mut set = IpcReceiverSet::new().unwrap();
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            let id = set.add(receiver).unwrap();
+            let mut inherited = Some(set);
+            in_a_fork(|| drop(inherited.take()));
+            let mut set = inherited.unwrap();
+            sender.send(1).unwrap();
+            let (from, message) = set.select().unwrap().remove(0).unwrap();
+            assert_eq!((from, message.to::<u32>().unwrap()), (id, 1));
+            drop(sender);
+            set.select().unwrap();
+            assert!(set.is_empty());
+        },
+    );
 }
 
 #[cfg(feature = "async")]
@@ -673,7 +679,7 @@ fn streams_work_anew_in_a_forked_child() {
     use futures_lite::StreamExt;
     use futures_lite::future::block_on;
 
-    harness::alone("streams_work_anew_in_a_forked_child", || {
+    harness::alone(harness::path_of(streams_work_anew_in_a_forked_child), || {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let mut stream = Some(receiver.to_stream());
         sender.send(1).unwrap();
@@ -706,7 +712,7 @@ fn streams_work_anew_in_a_forked_child() {
 /// The child has copies of everything, so the end comes when it, too, has let go.
 #[test]
 fn c6_an_inherited_sender_counts() {
-    harness::alone("c6_an_inherited_sender_counts", || {
+    harness::alone(harness::path_of(c6_an_inherited_sender_counts), || {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let (go, wait_for_go) = ipc::channel::<()>().unwrap();
         let child = fork(|| {

@@ -149,7 +149,7 @@ mod randomness {
     /// Nothing else is in the process: std asks once for each thread, and a thread that has asked does not ask again.
     #[test]
     fn that_is_forbidden_is_not_needed() {
-        harness::alone("randomness::that_is_forbidden_is_not_needed", || {
+        harness::alone(harness::path_of(that_is_forbidden_is_not_needed), || {
             let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
             let sandboxed = thread::spawn(move || {
                 for call in [libc::SYS_getrandom, libc::SYS_openat] {

@@ -71,7 +71,7 @@ fn more_than_64_endpoints_in_a_message() {
 /// `MSG_CTRUNC` was not looked at: a panic for want of what was not there. (More in `limits`.)
 #[test]
 fn a_receiver_at_its_descriptor_limit_does_not_panic() {
-    harness::alone("a_receiver_at_its_descriptor_limit_does_not_panic", || {
+    harness::alone(harness::path_of(a_receiver_at_its_descriptor_limit_does_not_panic), || {
         let (sender, receiver) = ipc::channel::<IpcSender<u32>>().unwrap();
         let (one, numbers) = ipc::channel().unwrap();
         sender.send(one.clone()).unwrap();
@@ -434,7 +434,7 @@ fn timeouts_are_not_rounded() {
 /// std ignores the signal in programs, but a library may find itself anywhere.
 #[test]
 fn sending_to_nobody_raises_no_signal() {
-    harness::alone("sending_to_nobody_raises_no_signal", || {
+    harness::alone(harness::path_of(sending_to_nobody_raises_no_signal), || {
         // SAFETY: it restores the default action.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         let (sender, receiver) = ipc::channel::<String>().unwrap();
@@ -540,7 +540,7 @@ fn a_callback_that_panics_ends_no_other_route() {
 /// More than 278 were a deadlock.
 #[test]
 fn a_callback_adds_a_thousand_routes() {
-    harness::alone("a_callback_adds_a_thousand_routes", || {
+    harness::alone(harness::path_of(a_callback_adds_a_thousand_routes), || {
         let resource = rustix::process::Resource::Nofile;
         let mut limit = rustix::process::getrlimit(resource);
         limit.current = limit.maximum;

@@ -419,7 +419,7 @@ fn letters_of_a_relay_arrive_in_its_order() {
             .into_iter()
             .map(|track| {
                 let (server, name) = IpcOneShotServer::<IpcSender<Track>>::new().unwrap();
-                let child = harness::child("running_child", &[&name]);
+                let child = harness::child(harness::path_of(running_child), &[&name]);
                 server.accept().unwrap().1.send(track).unwrap();
                 child
             })
@@ -478,7 +478,7 @@ impl Worker {
             return Worker { orders, reports, pipe: None, body: Body::Thread(thread) };
         }
         let (server, name) = IpcOneShotServer::<Ends>::new().unwrap();
-        let process = harness::child("obedient_child", &[&name]);
+        let process = harness::child(harness::path_of(obedient_child), &[&name]);
         let (_, (orders, reports)) = server.accept().unwrap();
         Worker { orders, reports, pipe: None, body: Body::Process(process) }
     }

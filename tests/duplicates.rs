@@ -255,7 +255,7 @@ mod descriptors {
 
     #[test]
     fn of_a_thousand_messages_have_one_handle() {
-        alone("descriptors::of_a_thousand_messages_have_one_handle", || {
+        alone(harness::path_of(of_a_thousand_messages_have_one_handle), || {
             let before = handles();
             let send = |sender: IpcSender<u32>, carrier: IpcSender<_>| {
                 for _ in 0..1000 {
@@ -279,7 +279,7 @@ mod descriptors {
 
     #[test]
     fn of_one_message_have_one_handle() {
-        alone("descriptors::of_one_message_have_one_handle", || {
+        alone(harness::path_of(of_one_message_have_one_handle), || {
             let before = handles();
             let send = |sender: IpcSender<u32>, carrier: IpcSender<_>| {
                 carrier.send(vec![sender; 10_000]).unwrap();
@@ -299,7 +299,7 @@ mod descriptors {
     /// Those into a bounded channel have another, for their permits.
     #[test]
     fn of_a_bounded_channel_have_two_handles() {
-        alone("descriptors::of_a_bounded_channel_have_two_handles", || {
+        alone(harness::path_of(of_a_bounded_channel_have_two_handles), || {
             let before = handles();
             type Senders = Vec<IpcSyncSender<u32>>;
             let (carrier, carried) = ipc::channel::<Senders>().unwrap();
@@ -332,7 +332,7 @@ mod descriptors {
     /// Different ones, each several times, in several messages.
     #[test]
     fn of_many_channels_have_one_handle_each() {
-        alone("descriptors::of_many_channels_have_one_handle_each", || {
+        alone(harness::path_of(of_many_channels_have_one_handle_each), || {
             let before = handles();
             let (carrier, carried) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
             let mut carrier = Some(carrier);
@@ -393,7 +393,7 @@ mod descriptors {
 
     #[test]
     fn that_come_home_share_the_handle() {
-        alone("descriptors::that_come_home_share_the_handle", || {
+        alone(harness::path_of(that_come_home_share_the_handle), || {
             let (there, here) = ipc::channel::<IpcSender<u32>>().unwrap();
             let (away, elsewhere) = ipc::channel::<IpcSender<u32>>().unwrap();
             let mut away = Some(away);
@@ -450,7 +450,7 @@ mod descriptors {
     /// A forked child has its parent's senders, and knows only those that it has seen itself.
     #[test]
     fn are_known_anew_after_a_fork() {
-        alone("descriptors::are_known_anew_after_a_fork", || {
+        alone(harness::path_of(are_known_anew_after_a_fork), || {
             let (sender, receiver) = ipc::channel::<u32>().unwrap();
             let (carrier, carried) = ipc::channel::<IpcSender<u32>>().unwrap();
             carrier.send_ref(&sender).unwrap();
@@ -495,7 +495,7 @@ mod descriptors {
     fn of_many_threads_have_one_handle() {
         const THREADS: usize = 4;
 
-        alone("descriptors::of_many_threads_have_one_handle", || {
+        alone(harness::path_of(of_many_threads_have_one_handle), || {
             let (sender, receiver) = ipc::channel::<u32>().unwrap();
             let carriers: Vec<_> =
                 (0..THREADS).map(|_| ipc::channel::<IpcSender<u32>>().unwrap()).collect();

@@ -173,7 +173,7 @@ fn in_a_message_of_a_process_that_was_killed_are_closed() {
 
     let _watchdog = watchdog();
     let (server, name) = ipc::IpcOneShotServer::<IpcSender<IpcSender<Recursive>>>::new().unwrap();
-    let child = harness::child("sends_itself_child", &[&name]);
+    let child = harness::child(harness::path_of(sends_itself_child), &[&name]);
     let (_, answer) = server.accept().unwrap();
     let (sender, receiver) = ipc::channel().unwrap();
     answer.send(sender).unwrap();
@@ -185,7 +185,7 @@ fn in_a_message_of_a_process_that_was_killed_are_closed() {
 
 #[test]
 fn may_be_many() {
-    harness::alone("may_be_many", || {
+    harness::alone(harness::path_of(may_be_many), || {
         let (carrier, carried) = ipc::channel().unwrap();
         // One packet carries 253. Of each there are three descriptors, on the way.
         let most = 600.min(harness::room_for_handles() / 3 - 10);

@@ -658,7 +658,7 @@ const OTHERS: &[i64] = &[
 /// What strait starts to call has to be among those that fail here.
 #[test]
 fn of_every_call_there_is() {
-    harness::alone("of_every_call_there_is", || {
+    harness::alone(harness::path_of(of_every_call_there_is), || {
         let calls = census();
         for (_, program) in PROGRAMS {
             program();

@@ -107,7 +107,7 @@ fn route_a_message(router: &RouterProxy) {
 
 #[test]
 fn a_child_adds_routes_while_a_thread_of_its_parent_does() {
-    harness::alone("a_child_adds_routes_while_a_thread_of_its_parent_does", || {
+    harness::alone(harness::path_of(a_child_adds_routes_while_a_thread_of_its_parent_does), || {
         let running = RouterProxy::new();
         route_a_message(&running);
         for uses_running in [true, false] {
@@ -131,7 +131,7 @@ fn a_child_adds_routes_while_a_thread_of_its_parent_does() {
 
 #[test]
 fn a_router_that_was_shut_down_is_shut_down_in_a_child() {
-    harness::alone("a_router_that_was_shut_down_is_shut_down_in_a_child", || {
+    harness::alone(harness::path_of(a_router_that_was_shut_down_is_shut_down_in_a_child), || {
         let router = RouterProxy::new();
         route_a_message(&router);
         router.shutdown();
@@ -161,25 +161,28 @@ fn a_child_makes_streams_while_a_thread_of_its_parent_does() {
         sending.join().unwrap();
     }
 
-    harness::alone("a_child_makes_streams_while_a_thread_of_its_parent_does", || {
-        let mut number = 1;
-        loop {
-            // The first stream of a process is what locks something, so each round has one of its own.
-            let (mut result, mut said) = UnixStream::pair().unwrap();
-            fork(|| {
-                let is_paused = fork_in_allocation(number, stream_a_message, stream_a_message);
-                said.write_all(&[is_paused.into()]).unwrap();
-            })
-            .completed();
-            let mut is_paused = [0];
-            result.read_exact(&mut is_paused).unwrap();
-            if is_paused == [0] {
-                break;
+    harness::alone(
+        harness::path_of(a_child_makes_streams_while_a_thread_of_its_parent_does),
+        || {
+            let mut number = 1;
+            loop {
+                // The first stream of a process is what locks something, so each round has one of its own.
+                let (mut result, mut said) = UnixStream::pair().unwrap();
+                fork(|| {
+                    let is_paused = fork_in_allocation(number, stream_a_message, stream_a_message);
+                    said.write_all(&[is_paused.into()]).unwrap();
+                })
+                .completed();
+                let mut is_paused = [0];
+                result.read_exact(&mut is_paused).unwrap();
+                if is_paused == [0] {
+                    break;
+                }
+                number += 1;
             }
-            number += 1;
-        }
-        assert!(number > 3, "{number}");
-    });
+            assert!(number > 3, "{number}");
+        },
+    );
 }
 
 #[test]
@@ -192,11 +195,14 @@ fn a_child_receives_senders_while_a_thread_of_its_parent_does() {
         assert_eq!(receiver.recv().unwrap(), 5);
     }
 
-    harness::alone("a_child_receives_senders_while_a_thread_of_its_parent_does", || {
-        let mut number = 1;
-        while fork_in_allocation(number, pass_a_sender_on, pass_a_sender_on) {
-            number += 1;
-        }
-        assert!(number > 3, "{number}");
-    });
+    harness::alone(
+        harness::path_of(a_child_receives_senders_while_a_thread_of_its_parent_does),
+        || {
+            let mut number = 1;
+            while fork_in_allocation(number, pass_a_sender_on, pass_a_sender_on) {
+                number += 1;
+            }
+            assert!(number > 3, "{number}");
+        },
+    );
 }

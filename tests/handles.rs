@@ -205,7 +205,7 @@ fn other_formats_refuse_them() {
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn none_is_left_over() {
-    harness::alone("none_is_left_over", || {
+    harness::alone(harness::path_of(none_is_left_over), || {
         let before = harness::handles();
         {
             let (sender, receiver) = ipc::channel::<Vec<Handle<File>>>().unwrap();

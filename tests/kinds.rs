@@ -229,7 +229,7 @@ fn limits_by_kind_hold_from_when_they_are_set() {
 
 #[test]
 fn what_a_refused_message_carries_is_closed() {
-    harness::alone("what_a_refused_message_carries_is_closed", || {
+    harness::alone(harness::path_of(what_a_refused_message_carries_is_closed), || {
         let mut limits = Limits::default();
         limits.message_os_handles = 0;
         limits.message_receivers = 0;

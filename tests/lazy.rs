@@ -36,7 +36,7 @@ where
 #[cfg(target_os = "linux")]
 #[test]
 fn they_cost_no_handle() {
-    harness::alone("they_cost_no_handle", || {
+    harness::alone(harness::path_of(they_cost_no_handle), || {
         let before = harness::handles();
         let channels: Vec<_> = (0..1000).map(|_| lazy::<String>()).collect();
         for (index, (sender, receiver)) in channels.iter().enumerate() {
@@ -367,39 +367,42 @@ mod unix {
 
     #[test]
     fn a_forked_child_is_told_that_it_has_no_part_in_them() {
-        harness::alone("unix::a_forked_child_is_told_that_it_has_no_part_in_them", || {
-            let (sender, receiver) = lazy::<u32>();
-            sender.send(1).unwrap();
-            let (bounded, bounded_receiver) =
-                ChannelOptions::new().lazy(true).sync_channel::<u32>(1).unwrap();
-            let is_unsupported = |error: IpcError| matches!(error, IpcError::Io(error) if error.kind() == io::ErrorKind::Unsupported);
-            fork(|| {
-                assert!(is_unsupported(sender.send(2).unwrap_err()));
-                assert!(is_unsupported(sender.clone().send(2).unwrap_err()));
-                assert!(is_unsupported(receiver.recv().unwrap_err()));
-                assert!(is_unsupported(bounded.send(2).unwrap_err()));
-                let (carrier, _carried) = ipc::channel::<IpcSender<u32>>().unwrap();
-                assert!(carrier.send_ref(&sender).is_err());
-                let (carrier, _carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
-                assert!(carrier.send_ref(&receiver).is_err());
-                assert!(receiver.iter().next().is_none());
-                drop((sender.clone(), bounded.clone()));
-                // Those that it makes itself are its own.
-                let (own, own_receiver) = lazy::<u32>();
-                own.send(5).unwrap();
-                assert_eq!(own_receiver.recv().unwrap(), 5);
-            })
-            .completed();
-            assert_eq!(receiver.recv().unwrap(), 1);
-            assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
-            bounded.send(3).unwrap();
-            assert_eq!(bounded_receiver.recv().unwrap(), 3);
-        });
+        harness::alone(
+            harness::path_of(a_forked_child_is_told_that_it_has_no_part_in_them),
+            || {
+                let (sender, receiver) = lazy::<u32>();
+                sender.send(1).unwrap();
+                let (bounded, bounded_receiver) =
+                    ChannelOptions::new().lazy(true).sync_channel::<u32>(1).unwrap();
+                let is_unsupported = |error: IpcError| matches!(error, IpcError::Io(error) if error.kind() == io::ErrorKind::Unsupported);
+                fork(|| {
+                    assert!(is_unsupported(sender.send(2).unwrap_err()));
+                    assert!(is_unsupported(sender.clone().send(2).unwrap_err()));
+                    assert!(is_unsupported(receiver.recv().unwrap_err()));
+                    assert!(is_unsupported(bounded.send(2).unwrap_err()));
+                    let (carrier, _carried) = ipc::channel::<IpcSender<u32>>().unwrap();
+                    assert!(carrier.send_ref(&sender).is_err());
+                    let (carrier, _carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+                    assert!(carrier.send_ref(&receiver).is_err());
+                    assert!(receiver.iter().next().is_none());
+                    drop((sender.clone(), bounded.clone()));
+                    // Those that it makes itself are its own.
+                    let (own, own_receiver) = lazy::<u32>();
+                    own.send(5).unwrap();
+                    assert_eq!(own_receiver.recv().unwrap(), 5);
+                })
+                .completed();
+                assert_eq!(receiver.recv().unwrap(), 1);
+                assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+                bounded.send(3).unwrap();
+                assert_eq!(bounded_receiver.recv().unwrap(), 3);
+            },
+        );
     }
 
     #[test]
     fn one_that_has_left_before_a_fork_is_shared_by_it() {
-        harness::alone("unix::one_that_has_left_before_a_fork_is_shared_by_it", || {
+        harness::alone(harness::path_of(one_that_has_left_before_a_fork_is_shared_by_it), || {
             let (sender, receiver) = lazy::<u32>();
             drop(moved(&sender));
             fork(|| sender.send(2).unwrap()).completed();
@@ -409,7 +412,7 @@ mod unix {
 
     #[test]
     fn without_descriptors_they_stay_and_nothing_is_lost() {
-        harness::alone("unix::without_descriptors_they_stay_and_nothing_is_lost", || {
+        harness::alone(harness::path_of(without_descriptors_they_stay_and_nothing_is_lost), || {
             let (sender, receiver) = lazy::<u32>();
             let (carrier, carried) = ipc::channel::<(IpcSender<u32>, IpcReceiver<u32>)>().unwrap();
             sender.send(1).unwrap();

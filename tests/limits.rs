@@ -215,32 +215,35 @@ fn take_descriptors(spare: usize) -> Vec<OwnedFd> {
 
 #[test]
 fn c7_every_call_works_or_fails_at_every_descriptor_limit() {
-    harness::alone("c7_every_call_works_or_fails_at_every_descriptor_limit", || {
-        assert_business_as_usual();
-        let before = harness::handles();
-        let lowest = next_descriptor();
-        let mut failures = 0;
-        let mut successes = 0;
-        for spare in 0..16 {
-            limit(Resource::Nofile, lowest + spare);
-            for (_, call) in CALLS {
-                match call() {
-                    Ok(()) => successes += 1,
-                    Err(_) => failures += 1,
-                }
-            }
-            raise_descriptor_limit();
-            assert_eq!(harness::handles(), before, "with {spare} descriptors");
+    harness::alone(
+        harness::path_of(c7_every_call_works_or_fails_at_every_descriptor_limit),
+        || {
             assert_business_as_usual();
-        }
-        assert!(failures > 20 && successes > 20, "{failures} and {successes}");
-    });
+            let before = harness::handles();
+            let lowest = next_descriptor();
+            let mut failures = 0;
+            let mut successes = 0;
+            for spare in 0..16 {
+                limit(Resource::Nofile, lowest + spare);
+                for (_, call) in CALLS {
+                    match call() {
+                        Ok(()) => successes += 1,
+                        Err(_) => failures += 1,
+                    }
+                }
+                raise_descriptor_limit();
+                assert_eq!(harness::handles(), before, "with {spare} descriptors");
+                assert_business_as_usual();
+            }
+            assert!(failures > 20 && successes > 20, "{failures} and {successes}");
+        },
+    );
 }
 
 /// Whatever is used for the first time while there is nothing left.
 #[test]
 fn c7_what_begins_without_descriptors_works_later() {
-    harness::alone("c7_what_begins_without_descriptors_works_later", || {
+    harness::alone(harness::path_of(c7_what_begins_without_descriptors_works_later), || {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let (late_sender, late_receiver) = ipc::channel::<u32>().unwrap();
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
@@ -267,7 +270,7 @@ fn c7_what_begins_without_descriptors_works_later() {
 /// A router that exists goes on routing.
 #[test]
 fn c7_routes_outlive_a_full_descriptor_table() {
-    harness::alone("c7_routes_outlive_a_full_descriptor_table", || {
+    harness::alone(harness::path_of(c7_routes_outlive_a_full_descriptor_table), || {
         let router = RouterProxy::new();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let routed = router.route_ipc_receiver_to_new_crossbeam_receiver(receiver);
@@ -286,43 +289,47 @@ fn c7_routes_outlive_a_full_descriptor_table() {
 
 #[test]
 fn c7_a_message_for_whose_handles_there_is_no_room_is_one_error() {
-    harness::alone("c7_a_message_for_whose_handles_there_is_no_room_is_one_error", || {
-        for (way, receive) in ways::<(u32, Vec<Handle<OwnedFd>>)>() {
-            raise_descriptor_limit();
-            let (sender, receiver) = ipc::channel().unwrap();
-            let handle = || Handle(io::stdin().as_fd().try_clone_to_owned().unwrap());
-            let handles = |count| (0..count).map(|_| handle()).collect::<Vec<_>>();
-            let mut next = receive(receiver);
-            sender.send((0, handles(3))).unwrap();
-            assert_eq!(next().value().1.len(), 3, "{way}");
-            let messages: Vec<_> = [1, 3, 253, 510].map(handles).into();
-            let taken = take_descriptors(0);
-            for (number, handles) in messages.iter().enumerate() {
-                // The sender's copies are made before the table is full, the receiver's are not there yet.
-                let fds: Vec<_> = handles.iter().map(|handle| handle.as_fd()).collect();
-                send_in_parts(&sender, number as u32, &fds);
-                sender.send((9, Vec::new())).unwrap();
-                assert!(matches!(next(), Next::Refused), "{way}: {number}");
-                assert_eq!(next().value().0, 9, "{way}: {number}");
+    harness::alone(
+        harness::path_of(c7_a_message_for_whose_handles_there_is_no_room_is_one_error),
+        || {
+            for (way, receive) in ways::<(u32, Vec<Handle<OwnedFd>>)>() {
+                raise_descriptor_limit();
+                let (sender, receiver) = ipc::channel().unwrap();
+                let handle = || Handle(io::stdin().as_fd().try_clone_to_owned().unwrap());
+                let handles = |count| (0..count).map(|_| handle()).collect::<Vec<_>>();
+                let mut next = receive(receiver);
+                sender.send((0, handles(3))).unwrap();
+                assert_eq!(next().value().1.len(), 3, "{way}");
+                let messages: Vec<_> = [1, 3, 253, 510].map(handles).into();
+                let taken = take_descriptors(0);
+                for (number, handles) in messages.iter().enumerate() {
+                    // The sender's copies are made before the table is full, the receiver's are not there yet.
+                    let fds: Vec<_> = handles.iter().map(|handle| handle.as_fd()).collect();
+                    send_in_parts(&sender, number as u32, &fds);
+                    sender.send((9, Vec::new())).unwrap();
+                    assert!(matches!(next(), Next::Refused), "{way}: {number}");
+                    assert_eq!(next().value().0, 9, "{way}: {number}");
+                }
+                drop((taken, messages));
+                raise_descriptor_limit();
+                sender.send((10, handles(300))).unwrap();
+                assert_eq!(next().value().1.len(), 300, "{way}");
+                drop(next);
             }
-            drop((taken, messages));
-            raise_descriptor_limit();
-            sender.send((10, handles(300))).unwrap();
-            assert_eq!(next().value().1.len(), 300, "{way}");
-            drop(next);
-        }
-        // One of them fits and two do not: none stays.
-        let (sender, receiver) = ipc::channel::<Vec<Handle<OwnedFd>>>().unwrap();
-        let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
-        let body = [&3_u64.to_le_bytes()[..], &[0; 4], &1_u32.to_le_bytes(), &2_u32.to_le_bytes()];
-        let before = harness::handles().len();
-        let taken = take_descriptors(1);
-        let body = table::with_handles(&body.concat(), 3);
-        raw::send(&sender, &raw::message(3, &body), &[fd.as_fd(); 3]).unwrap();
-        assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
-        drop(taken);
-        assert_eq!(harness::handles().len(), before);
-    });
+            // One of them fits and two do not: none stays.
+            let (sender, receiver) = ipc::channel::<Vec<Handle<OwnedFd>>>().unwrap();
+            let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
+            let body =
+                [&3_u64.to_le_bytes()[..], &[0; 4], &1_u32.to_le_bytes(), &2_u32.to_le_bytes()];
+            let before = harness::handles().len();
+            let taken = take_descriptors(1);
+            let body = table::with_handles(&body.concat(), 3);
+            raw::send(&sender, &raw::message(3, &body), &[fd.as_fd(); 3]).unwrap();
+            assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
+            drop(taken);
+            assert_eq!(harness::handles().len(), before);
+        },
+    );
 }
 
 /// As strait sends it, but without duplicates of the descriptors.
@@ -353,7 +360,7 @@ fn send_in_parts(socket: impl AsFd, number: u32, fds: &[std::os::fd::BorrowedFd<
 /// The descriptor that a connection takes is kept in reserve.
 #[test]
 fn c7_a_server_accepts_with_a_full_descriptor_table() {
-    harness::alone("c7_a_server_accepts_with_a_full_descriptor_table", || {
+    harness::alone(harness::path_of(c7_a_server_accepts_with_a_full_descriptor_table), || {
         let (server, name) = IpcOneShotServer::<String>::new().unwrap();
         let client = IpcSender::connect(name).unwrap();
         client.send("hello".to_string()).unwrap();
@@ -369,7 +376,7 @@ fn c7_a_server_accepts_with_a_full_descriptor_table() {
 /// Nothing of a client is lost that there were no descriptors for.
 #[test]
 fn c7_a_server_of_many_waits_for_descriptors() {
-    harness::alone("c7_a_server_of_many_waits_for_descriptors", || {
+    harness::alone(harness::path_of(c7_a_server_of_many_waits_for_descriptors), || {
         let name = ServerName::Abstract(format!("strait-waits-{}", std::process::id()));
         let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();
         for spare in 0..4 {
@@ -409,59 +416,68 @@ fn c7_a_server_of_many_waits_for_descriptors() {
 /// A descriptor for a set's own needs that was not to be had is to be had later.
 #[test]
 fn c7_a_set_can_be_polled_once_there_are_descriptors_again() {
-    harness::alone("c7_a_set_can_be_polled_once_there_are_descriptors_again", || {
-        let mut set = IpcReceiverSet::new().unwrap();
-        let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        set.add(receiver).unwrap();
-        let before = harness::handles();
-        let taken = take_descriptors(0);
-        let _ = set.as_fd();
-        let _ = set.as_fd();
-        drop(taken);
-        assert_eq!(harness::handles_besides(&before).len(), 0);
-        let _ = set.as_fd();
-        assert_eq!(harness::handles_besides(&before).len(), 1);
-        sender.send(1).unwrap();
-        assert_eq!(set.select().unwrap().len(), 1);
-    });
+    harness::alone(
+        harness::path_of(c7_a_set_can_be_polled_once_there_are_descriptors_again),
+        || {
+            let mut set = IpcReceiverSet::new().unwrap();
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            set.add(receiver).unwrap();
+            let before = harness::handles();
+            let taken = take_descriptors(0);
+            let _ = set.as_fd();
+            let _ = set.as_fd();
+            drop(taken);
+            assert_eq!(harness::handles_besides(&before).len(), 0);
+            let _ = set.as_fd();
+            assert_eq!(harness::handles_besides(&before).len(), 1);
+            sender.send(1).unwrap();
+            assert_eq!(set.select().unwrap().len(), 1);
+        },
+    );
 }
 
 /// Clients that only stay connected cost descriptors, and so give way when there are none left.
 #[test]
 fn c7_silent_clients_of_a_server_do_not_use_up_the_descriptors() {
-    harness::alone("c7_silent_clients_of_a_server_do_not_use_up_the_descriptors", || {
-        let (server, name) = IpcOneShotServer::<String>::new().unwrap();
-        let silent: Vec<_> =
-            (0..40).map(|_| IpcSender::<String>::connect(name.clone()).unwrap()).collect();
-        let client = IpcSender::connect(name).unwrap();
-        client.send("hello".to_string()).unwrap();
-        let taken = take_descriptors(4);
-        assert_eq!(server.accept().unwrap().1, "hello");
-        drop((taken, silent));
-    });
+    harness::alone(
+        harness::path_of(c7_silent_clients_of_a_server_do_not_use_up_the_descriptors),
+        || {
+            let (server, name) = IpcOneShotServer::<String>::new().unwrap();
+            let silent: Vec<_> =
+                (0..40).map(|_| IpcSender::<String>::connect(name.clone()).unwrap()).collect();
+            let client = IpcSender::connect(name).unwrap();
+            client.send("hello".to_string()).unwrap();
+            let taken = take_descriptors(4);
+            assert_eq!(server.accept().unwrap().1, "hello");
+            drop((taken, silent));
+        },
+    );
 }
 
 #[test]
 fn c7_silent_clients_of_a_server_of_many_do_not_use_up_the_descriptors() {
-    harness::alone("c7_silent_clients_of_a_server_of_many_do_not_use_up_the_descriptors", || {
-        let path = std::env::temp_dir().join(format!("strait-silent-{}", std::process::id()));
-        let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
-        let connect = || IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
-        for spare in [1, 4, 20] {
-            let silent: Vec<_> = (0..40).map(|_| connect()).collect();
-            let (sender, _receiver) = ipc::connect::<u32, u32>(path.as_path()).unwrap();
-            sender.send(5).unwrap();
-            let taken = take_descriptors(spare);
-            let client = server.accept().unwrap();
-            assert_eq!(client.receiver.recv().unwrap(), 5);
-            drop((taken, silent));
-        }
-    });
+    harness::alone(
+        harness::path_of(c7_silent_clients_of_a_server_of_many_do_not_use_up_the_descriptors),
+        || {
+            let path = std::env::temp_dir().join(format!("strait-silent-{}", std::process::id()));
+            let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
+            let connect = || IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
+            for spare in [1, 4, 20] {
+                let silent: Vec<_> = (0..40).map(|_| connect()).collect();
+                let (sender, _receiver) = ipc::connect::<u32, u32>(path.as_path()).unwrap();
+                sender.send(5).unwrap();
+                let taken = take_descriptors(spare);
+                let client = server.accept().unwrap();
+                assert_eq!(client.receiver.recv().unwrap(), 5);
+                drop((taken, silent));
+            }
+        },
+    );
 }
 
 #[test]
 fn c7_thousands_of_handles_in_one_message() {
-    harness::alone("c7_thousands_of_handles_in_one_message", || {
+    harness::alone(harness::path_of(c7_thousands_of_handles_in_one_message), || {
         let limit = raise_descriptor_limit();
         for count in [253, 254, 300, 1000, 5000] {
             // The unfinished message may have three in four of all.
@@ -491,7 +507,7 @@ fn c7_thousands_of_handles_in_one_message() {
 /// Each handle in a message of many is the one that it was.
 #[test]
 fn c7_hundreds_of_different_endpoints_in_one_message() {
-    harness::alone("c7_hundreds_of_different_endpoints_in_one_message", || {
+    harness::alone(harness::path_of(c7_hundreds_of_different_endpoints_in_one_message), || {
         let count = if raise_descriptor_limit() > 4000 { 600 } else { 100 };
         let (carrier, carried) =
             ipc::channel::<Vec<(IpcSender<usize>, IpcReceiver<usize>)>>().unwrap();
@@ -568,7 +584,7 @@ fn fill_with_handles(sender: &IpcSender<(u32, Vec<IpcSender<u32>>)>, one: &IpcSe
 
 #[test]
 fn c7_too_many_handles_in_flight_are_waited_for() {
-    harness::alone("c7_too_many_handles_in_flight_are_waited_for", || {
+    harness::alone(harness::path_of(c7_too_many_handles_in_flight_are_waited_for), || {
         let (sender, receiver) = ipc::channel().unwrap();
         let (ready, is_ready) = mpsc::channel();
         let sending = thread::spawn(move || {
@@ -591,7 +607,7 @@ fn c7_too_many_handles_in_flight_are_waited_for() {
 
 #[test]
 fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
-    harness::alone("c7_too_many_handles_in_flight_are_an_error_in_the_end", || {
+    harness::alone(harness::path_of(c7_too_many_handles_in_flight_are_an_error_in_the_end), || {
         become_unprivileged();
         let (sender, receiver) = ipc::channel().unwrap();
         let (one, _kept) = ipc::channel().unwrap();
@@ -623,22 +639,25 @@ fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
 
 #[test]
 fn c7_a_receiver_that_leaves_is_noticed_while_handles_wait() {
-    harness::alone("c7_a_receiver_that_leaves_is_noticed_while_handles_wait", || {
-        let (sender, receiver) = ipc::channel().unwrap();
-        let (elsewhere, kept_elsewhere) = ipc::channel().unwrap();
-        let (ready, is_ready) = mpsc::channel();
-        let sending = thread::spawn(move || {
-            become_unprivileged();
-            let (one, _kept) = ipc::channel().unwrap();
-            fill_with_handles(&elsewhere, &one);
-            ready.send(()).unwrap();
-            sender.send((0, vec![one])).unwrap_err().is_disconnected()
-        });
-        is_ready.recv().unwrap();
-        drop(receiver);
-        assert!(sending.join().unwrap());
-        drop(kept_elsewhere);
-    });
+    harness::alone(
+        harness::path_of(c7_a_receiver_that_leaves_is_noticed_while_handles_wait),
+        || {
+            let (sender, receiver) = ipc::channel().unwrap();
+            let (elsewhere, kept_elsewhere) = ipc::channel().unwrap();
+            let (ready, is_ready) = mpsc::channel();
+            let sending = thread::spawn(move || {
+                become_unprivileged();
+                let (one, _kept) = ipc::channel().unwrap();
+                fill_with_handles(&elsewhere, &one);
+                ready.send(()).unwrap();
+                sender.send((0, vec![one])).unwrap_err().is_disconnected()
+            });
+            is_ready.recv().unwrap();
+            drop(receiver);
+            assert!(sending.join().unwrap());
+            drop(kept_elsewhere);
+        },
+    );
 }
 
 #[test]
@@ -647,7 +666,7 @@ fn c7_everything_works_without_proc() {
         // Nobody else can take it away.
         return;
     }
-    harness::alone("c7_everything_works_without_proc", || {
+    harness::alone(harness::path_of(c7_everything_works_without_proc), || {
         let root = std::env::temp_dir().join(format!("strait-root-{}", std::process::id()));
         let temporary = std::env::temp_dir();
         fs::create_dir_all(root.join(temporary.strip_prefix("/").unwrap())).unwrap();
@@ -664,7 +683,7 @@ fn c7_everything_works_without_proc() {
 
 #[test]
 fn c7_memory_that_there_is_none_of_is_an_error() {
-    harness::alone("c7_memory_that_there_is_none_of_is_an_error", || {
+    harness::alone(harness::path_of(c7_memory_that_there_is_none_of_is_an_error), || {
         assert_business_as_usual();
         let (sender, receiver) = ipc::channel::<IpcSharedMemory>().unwrap();
         let large = IpcSharedMemory::try_from_byte(0, 1 << 30).unwrap();
@@ -702,7 +721,7 @@ fn address_space() -> u64 {
 /// Sandboxes forbid writing files this way. The kernel's answer to who tries is a signal that kills.
 #[test]
 fn c7_memory_beyond_the_limit_on_files_is_an_error() {
-    harness::alone("c7_memory_beyond_the_limit_on_files_is_an_error", || {
+    harness::alone(harness::path_of(c7_memory_beyond_the_limit_on_files_is_an_error), || {
         assert_business_as_usual();
         limit(Resource::Fsize, 4096);
         assert!(IpcSharedMemory::try_from_byte(1, 4097).is_err());
@@ -716,56 +735,63 @@ fn c7_memory_beyond_the_limit_on_files_is_an_error() {
 
 #[test]
 fn c7_every_call_works_or_fails_whatever_a_sandbox_forbids() {
-    harness::alone("c7_every_call_works_or_fails_whatever_a_sandbox_forbids", || {
-        assert_business_as_usual();
-        let handles = || {
-            let mut handles = harness::handles();
-            // Where std gets random numbers from when it has to; it keeps it.
-            handles.retain(|handle| handle.what != "/dev/urandom");
-            handles
-        };
-        let before = handles();
-        for (name, forbidden) in [
-            ("memfd_create", libc::SYS_memfd_create),
-            ("ftruncate", libc::SYS_ftruncate),
-            ("fcntl", libc::SYS_fcntl),
-            ("fstatfs", libc::SYS_fstatfs),
-            ("fallocate", libc::SYS_fallocate),
-            ("pwrite", libc::SYS_pwrite64),
-            ("eventfd", libc::SYS_eventfd2),
-            ("epoll_create", libc::SYS_epoll_create1),
-            ("epoll_ctl", libc::SYS_epoll_ctl),
-            ("socketpair", libc::SYS_socketpair),
-            ("socket", libc::SYS_socket),
-            ("bind", libc::SYS_bind),
-            ("sendmsg", libc::SYS_sendmsg),
-            ("recvmsg", libc::SYS_recvmsg),
-            ("ppoll", libc::SYS_ppoll),
-            ("ioctl", libc::SYS_ioctl),
-            ("getsockopt", libc::SYS_getsockopt),
-            ("dup3", libc::SYS_dup3),
-            ("prlimit", libc::SYS_prlimit64),
-            ("getrandom", libc::SYS_getrandom),
-        ] {
-            for error in [Errno::NOSYS, Errno::PERM] {
-                // A filter is for the thread that installs it, and for good.
-                let failed = thread::spawn(move || {
-                    forbid(forbidden, error);
-                    let failed = |call: &Call| call.1().is_err();
-                    CALLS.iter().filter(|call| failed(call)).map(|call| call.0).collect::<Vec<_>>()
-                })
-                .join()
-                .unwrap_or_else(|_| panic!("without {name} something panics"));
-                println!("without {name}: {failed:?}");
-                if name == "memfd_create" {
-                    assert_eq!(failed, ["memory", "written memory"]);
+    harness::alone(
+        harness::path_of(c7_every_call_works_or_fails_whatever_a_sandbox_forbids),
+        || {
+            assert_business_as_usual();
+            let handles = || {
+                let mut handles = harness::handles();
+                // Where std gets random numbers from when it has to; it keeps it.
+                handles.retain(|handle| handle.what != "/dev/urandom");
+                handles
+            };
+            let before = handles();
+            for (name, forbidden) in [
+                ("memfd_create", libc::SYS_memfd_create),
+                ("ftruncate", libc::SYS_ftruncate),
+                ("fcntl", libc::SYS_fcntl),
+                ("fstatfs", libc::SYS_fstatfs),
+                ("fallocate", libc::SYS_fallocate),
+                ("pwrite", libc::SYS_pwrite64),
+                ("eventfd", libc::SYS_eventfd2),
+                ("epoll_create", libc::SYS_epoll_create1),
+                ("epoll_ctl", libc::SYS_epoll_ctl),
+                ("socketpair", libc::SYS_socketpair),
+                ("socket", libc::SYS_socket),
+                ("bind", libc::SYS_bind),
+                ("sendmsg", libc::SYS_sendmsg),
+                ("recvmsg", libc::SYS_recvmsg),
+                ("ppoll", libc::SYS_ppoll),
+                ("ioctl", libc::SYS_ioctl),
+                ("getsockopt", libc::SYS_getsockopt),
+                ("dup3", libc::SYS_dup3),
+                ("prlimit", libc::SYS_prlimit64),
+                ("getrandom", libc::SYS_getrandom),
+            ] {
+                for error in [Errno::NOSYS, Errno::PERM] {
+                    // A filter is for the thread that installs it, and for good.
+                    let failed = thread::spawn(move || {
+                        forbid(forbidden, error);
+                        let failed = |call: &Call| call.1().is_err();
+                        CALLS
+                            .iter()
+                            .filter(|call| failed(call))
+                            .map(|call| call.0)
+                            .collect::<Vec<_>>()
+                    })
+                    .join()
+                    .unwrap_or_else(|_| panic!("without {name} something panics"));
+                    println!("without {name}: {failed:?}");
+                    if name == "memfd_create" {
+                        assert_eq!(failed, ["memory", "written memory"]);
+                    }
+                    if name == "fallocate" {
+                        assert_eq!(failed, [""; 0]);
+                    }
+                    assert_eq!(handles(), before, "without {name}");
                 }
-                if name == "fallocate" {
-                    assert_eq!(failed, [""; 0]);
-                }
-                assert_eq!(handles(), before, "without {name}");
             }
-        }
-        assert_business_as_usual();
-    });
+            assert_business_as_usual();
+        },
+    );
 }

@@ -46,7 +46,7 @@ fn counting_child() {
 
 fn start_counting() -> (Child, IpcSender<Job>) {
     let (server, name) = IpcOneShotServer::<IpcSender<Job>>::new().unwrap();
-    let child = harness::child("counting_child", &[&name]);
+    let child = harness::child(harness::path_of(counting_child), &[&name]);
     (child, server.accept().unwrap().1)
 }
 
@@ -112,7 +112,7 @@ where
 
 #[test]
 fn c5_processes_that_report_one_after_the_other_lose_nothing() {
-    let name = "c5_processes_that_report_one_after_the_other_lose_nothing";
+    let name = harness::path_of(c5_processes_that_report_one_after_the_other_lose_nothing);
     harness::alone(name, || {
         let (sender, receiver) = ipc::channel().unwrap();
         for from in 0..200 {
@@ -148,8 +148,9 @@ fn send_from_many(
 
 #[test]
 fn c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_nothing_is_received() {
-    let name =
-        "c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_nothing_is_received";
+    let name = harness::path_of(
+        c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_nothing_is_received,
+    );
     harness::alone(name, || {
         let (sender, receiver) = ipc::channel().unwrap();
         let (is_ready, ready) = ipc::channel().unwrap();
@@ -162,7 +163,9 @@ fn c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_nothing_
 
 #[test]
 fn c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_they_are_received_from() {
-    let name = "c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_they_are_received_from";
+    let name = harness::path_of(
+        c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_they_are_received_from,
+    );
     harness::alone(name, || {
         let (sender, receiver) = ipc::channel().unwrap();
         let (is_ready, _ready) = ipc::channel().unwrap();
@@ -291,7 +294,9 @@ fn take_descriptors() -> Vec<OwnedFd> {
 
 #[test]
 fn c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later() {
-    let name = "c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later";
+    let name = harness::path_of(
+        c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later,
+    );
     harness::alone(name, || {
         // More than the receiver has descriptors in reserve.
         let channels: Vec<_> = (0..3).map(|_| ipc::channel::<(u32, Vec<u8>)>().unwrap()).collect();
@@ -355,24 +360,31 @@ fn c2_a_place_that_becomes_free_wakes_one_of_many_senders() {
     const SENDERS: u64 = 64;
     const EACH: u64 = 20;
 
-    harness::alone("c2_a_place_that_becomes_free_wakes_one_of_many_senders", || {
-        let (sender, receiver) = ipc::sync_channel(1).unwrap();
-        // They are counted as long as they live.
-        let counted = Barrier::new(SENDERS as usize + 1);
-        thread::scope(|scope| {
-            for _ in 0..SENDERS {
-                scope.spawn(|| {
-                    (0..EACH).for_each(|number| sender.send(number).unwrap());
-                    counted.wait();
-                });
-            }
-            let before = voluntary_switches();
-            for _ in 0..SENDERS * EACH {
-                receiver.recv().unwrap();
-            }
-            let switches = voluntary_switches() - before;
-            counted.wait();
-            assert!(switches < 30 * SENDERS * EACH, "{switches} for {} messages", SENDERS * EACH);
-        });
-    });
+    harness::alone(
+        harness::path_of(c2_a_place_that_becomes_free_wakes_one_of_many_senders),
+        || {
+            let (sender, receiver) = ipc::sync_channel(1).unwrap();
+            // They are counted as long as they live.
+            let counted = Barrier::new(SENDERS as usize + 1);
+            thread::scope(|scope| {
+                for _ in 0..SENDERS {
+                    scope.spawn(|| {
+                        (0..EACH).for_each(|number| sender.send(number).unwrap());
+                        counted.wait();
+                    });
+                }
+                let before = voluntary_switches();
+                for _ in 0..SENDERS * EACH {
+                    receiver.recv().unwrap();
+                }
+                let switches = voluntary_switches() - before;
+                counted.wait();
+                assert!(
+                    switches < 30 * SENDERS * EACH,
+                    "{switches} for {} messages",
+                    SENDERS * EACH
+                );
+            });
+        },
+    );
 }

@@ -60,24 +60,27 @@ fn messages_longer_than_the_limit_are_one_error_each() {
 
 #[test]
 fn messages_with_more_handles_than_the_limit_are_one_error_each() {
-    harness::alone("messages_with_more_handles_than_the_limit_are_one_error_each", || {
-        let handle = IpcSharedMemory::try_from_byte(1, 1).unwrap();
-        #[cfg(target_os = "linux")]
-        let before = harness::handles();
-        for limit in [0, 1, 5] {
-            let options = limited(|limits| limits.message_handles = limit);
-            let (sender, receiver) = options.channel::<Vec<IpcSharedMemory>>().unwrap();
-            // In one packet, and in several.
-            for too_many in [limit + 1, 300] {
-                sender.send(vec![handle.clone(); too_many]).unwrap();
-                sender.send(vec![handle.clone(); limit]).unwrap();
-                assert_refused(receiver.recv());
-                assert_eq!(receiver.recv().unwrap().len(), limit);
+    harness::alone(
+        harness::path_of(messages_with_more_handles_than_the_limit_are_one_error_each),
+        || {
+            let handle = IpcSharedMemory::try_from_byte(1, 1).unwrap();
+            #[cfg(target_os = "linux")]
+            let before = harness::handles();
+            for limit in [0, 1, 5] {
+                let options = limited(|limits| limits.message_handles = limit);
+                let (sender, receiver) = options.channel::<Vec<IpcSharedMemory>>().unwrap();
+                // In one packet, and in several.
+                for too_many in [limit + 1, 300] {
+                    sender.send(vec![handle.clone(); too_many]).unwrap();
+                    sender.send(vec![handle.clone(); limit]).unwrap();
+                    assert_refused(receiver.recv());
+                    assert_eq!(receiver.recv().unwrap().len(), limit);
+                }
             }
-        }
-        #[cfg(target_os = "linux")]
-        assert_eq!(harness::handles_besides(&before), []);
-    });
+            #[cfg(target_os = "linux")]
+            assert_eq!(harness::handles_besides(&before), []);
+        },
+    );
 }
 
 #[test]
@@ -310,7 +313,7 @@ mod between_processes {
     fn start_writer(notes: &IpcSender<Note>, from: u32, count: u64) -> harness::Child {
         type Job = (IpcSender<Note>, u32, u64);
         let (server, name) = IpcOneShotServer::<IpcSender<Job>>::new().unwrap();
-        let child = harness::child("between_processes::noting_child", &[&name]);
+        let child = harness::child(harness::path_of(noting_child), &[&name]);
         server.accept().unwrap().1.send((notes.clone(), from, count)).unwrap();
         child
     }
@@ -461,7 +464,7 @@ mod between_processes {
 
     #[test]
     fn none_is_used_if_none_is_wanted() {
-        harness::alone("between_processes::none_is_used_if_none_is_wanted", || {
+        harness::alone(harness::path_of(none_is_used_if_none_is_wanted), || {
             let unwanted = limited(|limits| limits.shared_memories = 0);
             for options in [ChannelOptions::new().shared_memory(false), unwanted] {
                 let (sender, receiver) = options.channel().unwrap();
@@ -487,7 +490,7 @@ mod between_processes {
 
     #[test]
     fn it_is_given_up_when_that_is_decided_later() {
-        harness::alone("between_processes::it_is_given_up_when_that_is_decided_later", || {
+        harness::alone(harness::path_of(it_is_given_up_when_that_is_decided_later), || {
             let (sender, receiver) = ipc::channel().unwrap();
             heat(&sender, &receiver);
             assert_eq!(rings(), 2);
@@ -507,7 +510,7 @@ mod between_processes {
     /// A receiver keeps no memory of a sender that was busy once, and the sender keeps none when it sends again.
     #[test]
     fn what_is_not_used_any_more_is_given_back() {
-        harness::alone("between_processes::what_is_not_used_any_more_is_given_back", || {
+        harness::alone(harness::path_of(what_is_not_used_any_more_is_given_back), || {
             for in_a_set in [false, true] {
                 let (sender, receiver) = ipc::channel().unwrap();
                 heat(&sender, &receiver);
@@ -548,7 +551,7 @@ mod between_processes {
 
     #[test]
     fn it_is_kept_as_long_as_is_wanted() {
-        harness::alone("between_processes::it_is_kept_as_long_as_is_wanted", || {
+        harness::alone(harness::path_of(it_is_kept_as_long_as_is_wanted), || {
             // One is given back early, so that there is something to wait for.
             let [kept, given_back] = [Duration::MAX, Duration::ZERO].map(|duration| {
                 let options = ChannelOptions::new().keep_memory(duration);
@@ -573,7 +576,7 @@ mod between_processes {
 
     #[test]
     fn it_is_used_again_after_it_was_given_back() {
-        harness::alone("between_processes::it_is_used_again_after_it_was_given_back", || {
+        harness::alone(harness::path_of(it_is_used_again_after_it_was_given_back), || {
             let (sender, receiver) = ipc::channel().unwrap();
             let (answers, answered) = ipc::channel::<u64>().unwrap();
             let waiting = thread::spawn(move || {

@@ -101,7 +101,7 @@ mod with_a_full_socket {
         let _in_flight = with_handles();
         let _watchdog = harness::watchdog();
         let (server, name) = IpcOneShotServer::new().unwrap();
-        let mut client = harness::child_with_pipes("with_a_full_socket::client", &[&name]);
+        let mut client = harness::child_with_pipes(harness::path_of(client), &[&name]);
         let (_, (reply, go_on)) =
             server.accept_timeout(LONG).unwrap() as (_, (IpcSender<_>, IpcSender<()>));
         let mut sent = 0;
@@ -270,7 +270,7 @@ mod with_too_many_handles_in_flight {
     /// Runs `body` in a process of its own, while nothing else here sends handles.
     fn alone(function: &str, body: impl FnOnce()) {
         let _in_flight = IN_FLIGHT.write().unwrap_or_else(PoisonError::into_inner);
-        harness::alone(&format!("with_too_many_handles_in_flight::{function}"), || {
+        harness::alone(function, || {
             become_unprivileged();
             body();
         });
@@ -316,7 +316,7 @@ mod with_too_many_handles_in_flight {
     /// A ring is offered for speed alone, so nothing waits for it.
     #[test]
     fn messages_without_handles_are_sent_at_once() {
-        alone("messages_without_handles_are_sent_at_once", || {
+        alone(harness::path_of(messages_without_handles_are_sent_at_once), || {
             let hoard = use_up();
             // With an offer for each that waits for ten seconds, these take longer than the watchdog does.
             for _ in 0..20 {
@@ -333,7 +333,7 @@ mod with_too_many_handles_in_flight {
 
     #[test]
     fn sends_that_do_not_wait_return_full() {
-        alone("sends_that_do_not_wait_return_full", || {
+        alone(harness::path_of(sends_that_do_not_wait_return_full), || {
             let server_name = format!("strait-patience-{}", std::process::id());
             let mut server = IpcServer::<u32, u32>::bind(server_name.as_str()).unwrap();
             let hoard = use_up();
@@ -372,7 +372,7 @@ mod with_too_many_handles_in_flight {
     /// A `send` that waits notices it when handles of another channel leave the kernel.
     #[test]
     fn a_send_that_waits_returns_ok_once_there_is_room() {
-        alone("a_send_that_waits_returns_ok_once_there_is_room", || {
+        alone(harness::path_of(a_send_that_waits_returns_ok_once_there_is_room), || {
             let hoard = use_up();
             let (one, _kept) = ipc::channel::<u32>().unwrap();
             let (sender, receiver) = ipc::channel().unwrap();

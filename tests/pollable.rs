@@ -386,46 +386,49 @@ fn c8_a_sender_sees_that_its_receiver_is_gone() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "that somebody does so is what is tested")]
 fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
-    harness::alone("c8_a_member_that_can_never_be_received_from_again_is_closed", || {
-        let (broken, receiver) = ipc::channel::<u32>().unwrap();
-        let (good, other) = ipc::channel::<u32>().unwrap();
-        let descriptor = OwnedFd::try_from(receiver).unwrap();
-        // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
-        let socket = descriptor.try_clone().unwrap();
-        let number = descriptor.as_raw_fd();
-        let receiver = IpcReceiver::<u32>::try_from(descriptor).unwrap();
-        let mut set = IpcReceiverSet::new().unwrap();
-        let broken_id = set.add(receiver).unwrap();
-        let good_id = set.add(other).unwrap();
-        let null = File::open("/dev/null").unwrap();
-        // SAFETY: the number is open, and stays so.
-        let replaced = unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) };
-        assert_eq!(replaced, number);
-        broken.send(1).unwrap();
-        good.send(2).unwrap();
-        let (mut errors, mut closed, mut values) = (0, 0, 0);
-        while closed == 0 || values == 0 {
-            for result in set.select().unwrap() {
-                match result {
-                    IpcSelectionResult::MessageReceived(id, message) if id == broken_id => {
-                        let error = message.to::<u32>().unwrap_err();
-                        assert!(error.to_string().contains("refused"), "{error}");
-                        errors += 1;
-                    }
-                    IpcSelectionResult::MessageReceived(id, message) => {
-                        assert_eq!((id, message.to::<u32>().unwrap()), (good_id, 2));
-                        values += 1;
-                    }
-                    IpcSelectionResult::ChannelClosed(id) => {
-                        assert_eq!(id, broken_id);
-                        closed += 1;
+    harness::alone(
+        harness::path_of(c8_a_member_that_can_never_be_received_from_again_is_closed),
+        || {
+            let (broken, receiver) = ipc::channel::<u32>().unwrap();
+            let (good, other) = ipc::channel::<u32>().unwrap();
+            let descriptor = OwnedFd::try_from(receiver).unwrap();
+            // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
+            let socket = descriptor.try_clone().unwrap();
+            let number = descriptor.as_raw_fd();
+            let receiver = IpcReceiver::<u32>::try_from(descriptor).unwrap();
+            let mut set = IpcReceiverSet::new().unwrap();
+            let broken_id = set.add(receiver).unwrap();
+            let good_id = set.add(other).unwrap();
+            let null = File::open("/dev/null").unwrap();
+            // SAFETY: the number is open, and stays so.
+            let replaced = unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) };
+            assert_eq!(replaced, number);
+            broken.send(1).unwrap();
+            good.send(2).unwrap();
+            let (mut errors, mut closed, mut values) = (0, 0, 0);
+            while closed == 0 || values == 0 {
+                for result in set.select().unwrap() {
+                    match result {
+                        IpcSelectionResult::MessageReceived(id, message) if id == broken_id => {
+                            let error = message.to::<u32>().unwrap_err();
+                            assert!(error.to_string().contains("refused"), "{error}");
+                            errors += 1;
+                        }
+                        IpcSelectionResult::MessageReceived(id, message) => {
+                            assert_eq!((id, message.to::<u32>().unwrap()), (good_id, 2));
+                            values += 1;
+                        }
+                        IpcSelectionResult::ChannelClosed(id) => {
+                            assert_eq!(id, broken_id);
+                            closed += 1;
+                        }
                     }
                 }
             }
-        }
-        assert_eq!((errors, closed, values, set.len()), (1, 1, 1, 1));
-        drop(socket);
-    });
+            assert_eq!((errors, closed, values, set.len()), (1, 1, 1, 1));
+            drop(socket);
+        },
+    );
 }
 
 // ---- What does not show in the socket ----
@@ -469,7 +472,7 @@ fn send_to(sender: &IpcSender<u64>, count: u64) {
 
 #[test]
 fn c8_shared_memory_shows_in_a_level_triggered_poller() {
-    harness::alone("c8_shared_memory_shows_in_a_level_triggered_poller", || {
+    harness::alone(harness::path_of(c8_shared_memory_shows_in_a_level_triggered_poller), || {
         for is_lent_first in [true, false] {
             let (sender, receiver) = ipc::channel::<u64>().unwrap();
             if is_lent_first {
@@ -555,7 +558,7 @@ fn c8_one_message_per_event_of_a_level_triggered_poller() {
     let _watchdog = harness::watchdog();
     for is_epoll in [false, true] {
         let (server, name) = ipc::IpcOneShotServer::<(u64, String)>::new().unwrap();
-        let child = harness::child("bursts_child", &[&name]);
+        let child = harness::child(harness::path_of(bursts_child), &[&name]);
         let (receiver, (first, _)) = server.accept().unwrap();
         assert_eq!(first, 0);
         let epoll = is_epoll.then(|| Epoll::of(&receiver, EventFlags::empty()));
@@ -590,7 +593,7 @@ fn c8_one_message_per_event_of_a_level_triggered_poller() {
 fn c8_another_process_in_an_edge_triggered_poller() {
     let _watchdog = harness::watchdog();
     let (server, name) = ipc::IpcOneShotServer::<(u64, String)>::new().unwrap();
-    let child = harness::child("bursts_child", &[&name]);
+    let child = harness::child(harness::path_of(bursts_child), &[&name]);
     let (receiver, _) = server.accept().unwrap();
     let mut poll = Poll::new().unwrap();
     let mut events = Events::with_capacity(4);
@@ -634,7 +637,7 @@ fn c8_calls_that_wait_leave_the_descriptor_right() {
 /// The kernel limits in how many ways one object may wake pollers of pollers.
 #[test]
 fn c8_hundreds_of_receivers_in_one_poller() {
-    harness::alone("c8_hundreds_of_receivers_in_one_poller", || {
+    harness::alone(harness::path_of(c8_hundreds_of_receivers_in_one_poller), || {
         let count = 1200.min(harness::room_for_handles() / 4 - 10);
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let members: Vec<_> = (0..count)
@@ -674,49 +677,52 @@ fn take_descriptors() -> Vec<OwnedFd> {
 /// All messages come by socket then.
 #[test]
 fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
-    harness::alone("c8_a_receiver_can_be_polled_with_a_full_descriptor_table", || {
-        for is_hot in [false, true] {
-            let (sender, receiver) = ipc::channel::<u64>().unwrap();
-            if is_hot {
-                heat(&sender, &receiver);
-            }
-            let taken = take_descriptors();
-            let lent = receiver.as_fd();
-            drop(taken);
-            assert_eq!(kind_of(lent.as_raw_fd()), "socket");
-            for (_, is_ready) in level_triggered(lent) {
-                // Fewer at a time than the socket takes.
-                for _ in 0..50 {
-                    send_to(&sender, 50);
-                    expect_one_by_one(&receiver, &is_ready, 50);
+    harness::alone(
+        harness::path_of(c8_a_receiver_can_be_polled_with_a_full_descriptor_table),
+        || {
+            for is_hot in [false, true] {
+                let (sender, receiver) = ipc::channel::<u64>().unwrap();
+                if is_hot {
+                    heat(&sender, &receiver);
                 }
+                let taken = take_descriptors();
+                let lent = receiver.as_fd();
+                drop(taken);
+                assert_eq!(kind_of(lent.as_raw_fd()), "socket");
+                for (_, is_ready) in level_triggered(lent) {
+                    // Fewer at a time than the socket takes.
+                    for _ in 0..50 {
+                        send_to(&sender, 50);
+                        expect_one_by_one(&receiver, &is_ready, 50);
+                    }
+                }
+                // The sender learns with one of its messages that a ring is refused.
+                while !rings().is_empty() {
+                    send_to(&sender, 1);
+                    expect_one_by_one(&receiver, || is_readable(lent), 1);
+                }
+                let number = lent.as_raw_fd();
+                let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
+                // It can leave and come back like any other.
+                drop(carried);
+                assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
+                assert!(receiver.try_recv().unwrap_err().is_empty());
+                assert!(is_open(number));
+                let mut was_offered = false;
+                while !was_offered || !rings().is_empty() {
+                    was_offered |= !rings().is_empty();
+                    send_to(&sender, 50);
+                    expect_one_by_one(&receiver, || is_readable(lent), 50);
+                }
+                // Now that there are descriptors again, there is nothing that does not show.
+                assert_eq!(kind_of(receiver.as_raw_fd()), "anon_inode");
+                send_to(&sender, 100);
+                expect_one_by_one(&receiver, || is_readable(&receiver), 100);
+                drop((sender, receiver));
+                assert!(!is_open(number));
             }
-            // The sender learns with one of its messages that a ring is refused.
-            while !rings().is_empty() {
-                send_to(&sender, 1);
-                expect_one_by_one(&receiver, || is_readable(lent), 1);
-            }
-            let number = lent.as_raw_fd();
-            let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
-            // It can leave and come back like any other.
-            drop(carried);
-            assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
-            assert!(receiver.try_recv().unwrap_err().is_empty());
-            assert!(is_open(number));
-            let mut was_offered = false;
-            while !was_offered || !rings().is_empty() {
-                was_offered |= !rings().is_empty();
-                send_to(&sender, 50);
-                expect_one_by_one(&receiver, || is_readable(lent), 50);
-            }
-            // Now that there are descriptors again, there is nothing that does not show.
-            assert_eq!(kind_of(receiver.as_raw_fd()), "anon_inode");
-            send_to(&sender, 100);
-            expect_one_by_one(&receiver, || is_readable(&receiver), 100);
-            drop((sender, receiver));
-            assert!(!is_open(number));
-        }
-    });
+        },
+    );
 }
 
 /// What kind of thing has this number.
@@ -735,7 +741,7 @@ fn is_open(number: RawFd) -> bool {
 /// nothing else may appear under it.
 #[test]
 fn c8_a_receiver_that_moved_keeps_its_number() {
-    harness::alone("c8_a_receiver_that_moved_keeps_its_number", || {
+    harness::alone(harness::path_of(c8_a_receiver_that_moved_keeps_its_number), || {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let borrowed: BorrowedFd<'_> = receiver.as_fd();
@@ -760,7 +766,7 @@ fn c8_a_receiver_that_moved_keeps_its_number() {
 
 #[test]
 fn c8_a_receiver_that_comes_back_can_be_polled_again() {
-    harness::alone("c8_a_receiver_that_comes_back_can_be_polled_again", || {
+    harness::alone(harness::path_of(c8_a_receiver_that_comes_back_can_be_polled_again), || {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         drop(carried);
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -792,7 +798,7 @@ fn c8_a_receiver_that_comes_back_can_be_polled_again() {
 
 #[test]
 fn c8_a_receiver_that_was_never_lent_out_leaves_nothing() {
-    harness::alone("c8_a_receiver_that_was_never_lent_out_leaves_nothing", || {
+    harness::alone(harness::path_of(c8_a_receiver_that_was_never_lent_out_leaves_nothing), || {
         let (carrier, _carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         let (_sender, receiver) = ipc::channel::<u32>().unwrap();
         let before = harness::handles().len();
@@ -854,30 +860,33 @@ fn c8_what_a_receiver_comes_back_with_shows() {
 /// Whose descriptor is the set's then, and its own again when it is given back.
 #[test]
 fn c8_a_receiver_that_was_polled_becomes_a_member_and_back() {
-    harness::alone("c8_a_receiver_that_was_polled_becomes_a_member_and_back", || {
-        let (sender, receiver) = ipc::channel::<u64>().unwrap();
-        heat(&sender, &receiver);
-        let mut set = IpcReceiverSet::new().unwrap();
-        let before = harness::handles();
-        let lent = receiver.as_raw_fd();
-        let epoll = Epoll::of(&receiver, EventFlags::empty());
-        send_to(&sender, 30);
-        assert_eq!(receiver.try_recv().unwrap(), 0);
-        let id = set.add(receiver).unwrap();
-        assert!(!is_open(lent) && !epoll.is_ready());
-        drop(epoll);
-        assert_eq!(harness::handles_besides(&before), []);
-        let mut received = 0;
-        while received < 29 {
-            received += set.select().unwrap().len();
-        }
-        send_to(&sender, 30);
-        let receiver = set.remove(id).unwrap().to::<u64>();
-        for (_, is_ready) in level_triggered(receiver.as_fd()) {
-            expect_one_by_one(&receiver, &is_ready, 30);
+    harness::alone(
+        harness::path_of(c8_a_receiver_that_was_polled_becomes_a_member_and_back),
+        || {
+            let (sender, receiver) = ipc::channel::<u64>().unwrap();
+            heat(&sender, &receiver);
+            let mut set = IpcReceiverSet::new().unwrap();
+            let before = harness::handles();
+            let lent = receiver.as_raw_fd();
+            let epoll = Epoll::of(&receiver, EventFlags::empty());
             send_to(&sender, 30);
-        }
-    });
+            assert_eq!(receiver.try_recv().unwrap(), 0);
+            let id = set.add(receiver).unwrap();
+            assert!(!is_open(lent) && !epoll.is_ready());
+            drop(epoll);
+            assert_eq!(harness::handles_besides(&before), []);
+            let mut received = 0;
+            while received < 29 {
+                received += set.select().unwrap().len();
+            }
+            send_to(&sender, 30);
+            let receiver = set.remove(id).unwrap().to::<u64>();
+            for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                expect_one_by_one(&receiver, &is_ready, 30);
+                send_to(&sender, 30);
+            }
+        },
+    );
 }
 
 /// What came of a large message moves along, and is the receiver's business to wait for.

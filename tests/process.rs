@@ -23,7 +23,7 @@ fn child_that_ends_when_its_input_does() {
 }
 
 fn start_child_with_input() -> Child {
-    let mut command = harness::command("child_that_ends_when_its_input_does", &[]);
+    let mut command = harness::command(harness::path_of(child_that_ends_when_its_input_does), &[]);
     Child::from(command.stdin(std::process::Stdio::piped()).spawn().unwrap())
 }
 

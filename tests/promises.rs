@@ -148,7 +148,7 @@ struct Helper {
 impl Helper {
     fn start() -> Helper {
         let (server, name) = IpcOneShotServer::new().unwrap();
-        let process = harness::child("obedient_child", &[&name]);
+        let process = harness::child(harness::path_of(obedient_child), &[&name]);
         let (_, orders) = server.accept().unwrap();
         Helper { process, orders }
     }
@@ -825,7 +825,7 @@ fn c9_a_receiver_that_moved_away_says_so() {
 
 #[test]
 fn c11_a_channel_is_two_handles_and_nothing_else() {
-    harness::alone("c11_a_channel_is_two_handles_and_nothing_else", || {
+    harness::alone(harness::path_of(c11_a_channel_is_two_handles_and_nothing_else), || {
         let threads = || fs::read_dir("/proc/self/task").unwrap().count();
         let handles = harness::handles();
         let threads_before = threads();
@@ -853,7 +853,7 @@ fn c11_a_channel_is_two_handles_and_nothing_else() {
 /// One that is used has shared memory, one handle for each end, and so it goes with the channel.
 #[test]
 fn c11_a_busy_channel_has_one_handle_more_for_each_end() {
-    harness::alone("c11_a_busy_channel_has_one_handle_more_for_each_end", || {
+    harness::alone(harness::path_of(c11_a_busy_channel_has_one_handle_more_for_each_end), || {
         let before = harness::handles();
         let (sender, receiver) = ipc::channel::<Item>().unwrap();
         let is_ring = |handle: &harness::OpenHandle| handle.what.contains("strait-ring");
@@ -883,7 +883,7 @@ fn c11_a_busy_channel_has_one_handle_more_for_each_end() {
 
 #[test]
 fn c11_what_was_received_is_one_handle_per_endpoint() {
-    harness::alone("c11_what_was_received_is_one_handle_per_endpoint", || {
+    harness::alone(harness::path_of(c11_what_was_received_is_one_handle_per_endpoint), || {
         let (sender, receiver) = ipc::channel::<(IpcSender<u32>, IpcReceiver<u32>)>().unwrap();
         let before = harness::handles();
         sender.send(ipc::channel().unwrap()).unwrap();
@@ -902,7 +902,7 @@ fn c11_what_was_received_is_one_handle_per_endpoint() {
 /// A child process has none of them.
 #[test]
 fn c11_nothing_is_inherited_by_programs() {
-    harness::alone("c11_nothing_is_inherited_by_programs", || {
+    harness::alone(harness::path_of(c11_nothing_is_inherited_by_programs), || {
         let before = harness::handles();
         let _everything = (
             ipc::channel::<u32>().unwrap(),
@@ -925,7 +925,7 @@ fn c11_nothing_is_inherited_by_programs() {
 /// Waiting costs no processor time, whatever is waited for.
 #[test]
 fn c11_waiting_costs_no_time() {
-    harness::alone("c11_waiting_costs_no_time", || {
+    harness::alone(harness::path_of(c11_waiting_costs_no_time), || {
         let _idle: Vec<_> = (0..100).map(|_| ipc::channel::<u32>().unwrap()).collect();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         // Used a lot, and then no more.

@@ -93,7 +93,7 @@ fn rings() -> usize {
 /// As where pages have 64 KiB.
 #[test]
 fn rings_are_mapped_in_units_of_64_kib() {
-    harness::alone("rings_are_mapped_in_units_of_64_kib", || {
+    harness::alone(harness::path_of(rings_are_mapped_in_units_of_64_kib), || {
         forbid_unaligned_mappings();
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
         // More than a socket takes, so a ring with many segments.
@@ -109,28 +109,32 @@ fn rings_are_mapped_in_units_of_64_kib() {
 
 #[test]
 fn c2_messages_stay_in_order_where_a_receiver_has_few_descriptors_left() {
-    harness::alone("c2_messages_stay_in_order_where_a_receiver_has_few_descriptors_left", || {
-        let mut limits = getrlimit(Resource::Nofile);
-        limits.current = Some(400);
-        setrlimit(Resource::Nofile, limits).unwrap();
-        let another = || std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-        let _taken: Vec<OwnedFd> = (0..300).map(|_| another()).collect();
-        let (sender, receiver) = ipc::channel::<(u64, Option<Handle<OwnedFd>>, Vec<u8>)>().unwrap();
-        let send = |number, handle| sender.send((number, handle, vec![1; 1000])).unwrap();
-        let receive = |expected| assert_eq!(receiver.recv().unwrap().0, expected);
-        // More than the socket takes, so that a ring is announced behind what it takes.
-        (0..500).for_each(|number| send(number, None));
-        // There is room in the socket, behind the ring.
-        (0..50).for_each(receive);
-        send(500, Some(Handle(another())));
-        (501..600).for_each(|number| send(number, None));
-        (50..600).for_each(receive);
-    });
+    harness::alone(
+        harness::path_of(c2_messages_stay_in_order_where_a_receiver_has_few_descriptors_left),
+        || {
+            let mut limits = getrlimit(Resource::Nofile);
+            limits.current = Some(400);
+            setrlimit(Resource::Nofile, limits).unwrap();
+            let another = || std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+            let _taken: Vec<OwnedFd> = (0..300).map(|_| another()).collect();
+            let (sender, receiver) =
+                ipc::channel::<(u64, Option<Handle<OwnedFd>>, Vec<u8>)>().unwrap();
+            let send = |number, handle| sender.send((number, handle, vec![1; 1000])).unwrap();
+            let receive = |expected| assert_eq!(receiver.recv().unwrap().0, expected);
+            // More than the socket takes, so that a ring is announced behind what it takes.
+            (0..500).for_each(|number| send(number, None));
+            // There is room in the socket, behind the ring.
+            (0..50).for_each(receive);
+            send(500, Some(Handle(another())));
+            (501..600).for_each(|number| send(number, None));
+            (50..600).for_each(receive);
+        },
+    );
 }
 
 #[test]
 fn c1_a_ring_that_cannot_grow_any_more_has_a_successor() {
-    harness::alone("c1_a_ring_that_cannot_grow_any_more_has_a_successor", || {
+    harness::alone(harness::path_of(c1_a_ring_that_cannot_grow_any_more_has_a_successor), || {
         let mut limits = getrlimit(Resource::Fsize);
         limits.current = Some(1 << 20);
         setrlimit(Resource::Fsize, limits).unwrap();
@@ -178,56 +182,62 @@ fn with_unfinished(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
 /// unfinished beyond that is lost. The message is not longer than its receiver expects.
 #[test]
 fn c9_receivers_move_together_where_no_memory_can_be_made() {
-    harness::alone("c9_receivers_move_together_where_no_memory_can_be_made", || {
-        let mut limits = Limits::default();
-        limits.message_bytes = 100;
-        let options = ChannelOptions::new().limits(limits);
-        let (carrier, carried) = options.channel::<Vec<IpcReceiver<String>>>().unwrap();
-        let (senders, receivers): (Vec<_>, Vec<_>) =
-            [700_000, 700_000, 2_000_000].into_iter().map(with_unfinished).unzip();
-        let receivers = thread::scope(|scope| {
-            scope.spawn(|| {
-                forbid(libc::SYS_memfd_create, Errno::PERM);
-                carrier.send(receivers).unwrap();
+    harness::alone(
+        harness::path_of(c9_receivers_move_together_where_no_memory_can_be_made),
+        || {
+            let mut limits = Limits::default();
+            limits.message_bytes = 100;
+            let options = ChannelOptions::new().limits(limits);
+            let (carrier, carried) = options.channel::<Vec<IpcReceiver<String>>>().unwrap();
+            let (senders, receivers): (Vec<_>, Vec<_>) =
+                [700_000, 700_000, 2_000_000].into_iter().map(with_unfinished).unzip();
+            let receivers = thread::scope(|scope| {
+                scope.spawn(|| {
+                    forbid(libc::SYS_memfd_create, Errno::PERM);
+                    carrier.send(receivers).unwrap();
+                });
+                carried.recv().unwrap()
             });
-            carried.recv().unwrap()
-        });
-        for (sender, receiver) in senders.iter().zip(receivers) {
-            raw::send(sender, &raw::last(1, b"x"), &[]).unwrap();
-            sender.send("after".to_string()).unwrap();
-            // It is no string, if it is still there.
-            assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
-            assert_eq!(receiver.recv().unwrap(), "after");
-        }
-    });
+            for (sender, receiver) in senders.iter().zip(receivers) {
+                raw::send(sender, &raw::last(1, b"x"), &[]).unwrap();
+                sender.send("after".to_string()).unwrap();
+                // It is no string, if it is still there.
+                assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
+                assert_eq!(receiver.recv().unwrap(), "after");
+            }
+        },
+    );
 }
 
 /// Whole messages are not lost for that: the receivers stay.
 #[test]
 fn c9_receivers_with_too_much_to_go_into_a_message_come_back() {
-    harness::alone("c9_receivers_with_too_much_to_go_into_a_message_come_back", || {
-        let (carrier, carried) = ipc::channel::<[IpcReceiver<Note>; 2]>().unwrap();
-        let channels = || {
-            let (sender, receiver) = ipc::channel::<Note>().unwrap();
-            // More than a socket takes, and beyond what was in there.
-            send(&sender, 0..10_000);
-            receive(&receiver, 0..5000);
-            receiver
-        };
-        let receivers = [channels(), channels()];
-        let refused = thread::scope(|scope| {
-            let sending = scope.spawn(|| {
-                forbid(libc::SYS_memfd_create, Errno::PERM);
-                // The receivers are `Send`, and not `Sync`.
-                let receivers = receivers;
-                let error = carrier.send_ref(&receivers).unwrap_err();
-                (receivers, error)
+    harness::alone(
+        harness::path_of(c9_receivers_with_too_much_to_go_into_a_message_come_back),
+        || {
+            let (carrier, carried) = ipc::channel::<[IpcReceiver<Note>; 2]>().unwrap();
+            let channels = || {
+                let (sender, receiver) = ipc::channel::<Note>().unwrap();
+                // More than a socket takes, and beyond what was in there.
+                send(&sender, 0..10_000);
+                receive(&receiver, 0..5000);
+                receiver
+            };
+            let receivers = [channels(), channels()];
+            let refused = thread::scope(|scope| {
+                let sending = scope.spawn(|| {
+                    forbid(libc::SYS_memfd_create, Errno::PERM);
+                    // The receivers are `Send`, and not `Sync`.
+                    let receivers = receivers;
+                    let error = carrier.send_ref(&receivers).unwrap_err();
+                    (receivers, error)
+                });
+                sending.join().unwrap()
             });
-            sending.join().unwrap()
-        });
-        let (receivers, error) = refused;
-        assert!(error.to_string().contains("memory for them could not be created"), "{error}");
-        assert!(carried.try_recv().unwrap_err().is_empty());
-        receivers.iter().for_each(|receiver| receive(receiver, 5000..10_000));
-    });
+            let (receivers, error) = refused;
+            assert!(error.to_string().contains("memory for them could not be created"), "{error}");
+            assert!(carried.try_recv().unwrap_err().is_empty());
+            receivers.iter().for_each(|receiver| receive(receiver, 5000..10_000));
+        },
+    );
 }

@@ -107,7 +107,7 @@ fn heat(sender: &IpcSender<Note>, from: u32, mut receive: impl FnMut()) -> u64 {
 
 #[test]
 fn c1_a_thread_sends_what_nobody_receives() {
-    harness::alone("c1_a_thread_sends_what_nobody_receives", || {
+    harness::alone(harness::path_of(c1_a_thread_sends_what_nobody_receives), || {
         let (sender, receiver) = ipc::channel().unwrap();
         for number in 0..100_000 {
             sender.send(Note::new(0, number, Plan::Small)).unwrap();
@@ -156,7 +156,7 @@ fn exchanging_child() {
 fn c1_two_that_send_much_before_they_receive_do_not_wait_for_each_other() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<(IpcSender<Note>, IpcReceiver<Note>)>::new().unwrap();
-    let child = harness::child("exchanging_child", &[&name]);
+    let child = harness::child(harness::path_of(exchanging_child), &[&name]);
     let (_, (sender, received)) = server.accept().unwrap();
     exchange(&sender, &received, Plan::Small);
     exchange(&sender, &received, Plan::Large);
@@ -209,14 +209,18 @@ fn kill_senders(rounds: u64, plan: Plan) {
 
 #[test]
 fn c5_what_is_in_a_ring_is_received_though_its_sender_is_killed() {
-    harness::alone("c5_what_is_in_a_ring_is_received_though_its_sender_is_killed", || {
-        kill_senders(200, Plan::Small);
-    });
+    harness::alone(
+        harness::path_of(c5_what_is_in_a_ring_is_received_though_its_sender_is_killed),
+        || {
+            kill_senders(200, Plan::Small);
+        },
+    );
 }
 
 #[test]
 fn c5_large_messages_in_a_ring_are_received_though_their_sender_is_killed() {
-    let name = "c5_large_messages_in_a_ring_are_received_though_their_sender_is_killed";
+    let name =
+        harness::path_of(c5_large_messages_in_a_ring_are_received_though_their_sender_is_killed);
     harness::alone(name, || {
         kill_senders(60, Plan::Large);
         kill_senders(60, Plan::Mixed);
@@ -248,7 +252,7 @@ fn writing_child() {
 
 fn start_writer(notes: IpcSender<Note>, from: u32, count: u64, plan: Plan) -> Child {
     let (server, name) = IpcOneShotServer::<IpcSender<Job>>::new().unwrap();
-    let child = harness::child("writing_child", &[&name]);
+    let child = harness::child(harness::path_of(writing_child), &[&name]);
     server.accept().unwrap().1.send(Job { notes, from, count, plan }).unwrap();
     child
 }
@@ -293,7 +297,7 @@ fn taking_child() {
 
 fn start_taker() -> (Child, IpcSender<Turn>) {
     let (server, name) = IpcOneShotServer::<IpcSender<Turn>>::new().unwrap();
-    let child = harness::child("taking_child", &[&name]);
+    let child = harness::child(harness::path_of(taking_child), &[&name]);
     (child, server.accept().unwrap().1)
 }
 
@@ -339,56 +343,59 @@ fn c3_stopped_senders_and_a_stopped_receiver_lose_nothing() {
 /// Nothing but a look at the socket tells who only sends, into memory, that nobody is there any more.
 #[test]
 fn c6_who_only_sends_notices_that_the_receiver_was_killed() {
-    harness::alone("c6_who_only_sends_notices_that_the_receiver_was_killed", || {
-        let mut random = Random::new(6);
-        for round in 0..40 {
-            let (sender, receiver) = ipc::channel::<Note>().unwrap();
-            let (progress, seen) = ipc::channel::<u64>().unwrap();
-            let mut receiver = Some(receiver);
-            let child = fork(|| {
-                let receiver = receiver.take().unwrap();
-                // Awake all the time.
-                let mut next = 0;
-                loop {
-                    match receiver.try_recv() {
-                        Ok(note) => note.check(&mut next),
-                        Err(error) => assert!(error.is_empty(), "{error:?}"),
+    harness::alone(
+        harness::path_of(c6_who_only_sends_notices_that_the_receiver_was_killed),
+        || {
+            let mut random = Random::new(6);
+            for round in 0..40 {
+                let (sender, receiver) = ipc::channel::<Note>().unwrap();
+                let (progress, seen) = ipc::channel::<u64>().unwrap();
+                let mut receiver = Some(receiver);
+                let child = fork(|| {
+                    let receiver = receiver.take().unwrap();
+                    // Awake all the time.
+                    let mut next = 0;
+                    loop {
+                        match receiver.try_recv() {
+                            Ok(note) => note.check(&mut next),
+                            Err(error) => assert!(error.is_empty(), "{error:?}"),
+                        }
+                        if next == 500 {
+                            progress.send(next).unwrap();
+                        }
                     }
-                    if next == 500 {
-                        progress.send(next).unwrap();
+                });
+                drop((receiver, progress));
+                let mut number = 0;
+                let mut child = Some(child);
+                let until = 1000 + random.below(3000) as u64;
+                let error = loop {
+                    match sender.send(Note::new(0, number, Plan::Small)) {
+                        Ok(()) => number += 1,
+                        Err(error) => break error,
                     }
+                    if number == 600 {
+                        assert_eq!(seen.recv().unwrap(), 500);
+                    }
+                    if number == until {
+                        child.take().unwrap().killed();
+                    }
+                };
+                assert!(error.is_disconnected(), "{error:?}");
+                assert!(number >= until, "round {round}");
+                // And so it stays.
+                for _ in 0..3 {
+                    let again = sender.send(Note::new(0, number, Plan::Mixed)).unwrap_err();
+                    assert!(again.is_disconnected(), "{again:?}");
                 }
-            });
-            drop((receiver, progress));
-            let mut number = 0;
-            let mut child = Some(child);
-            let until = 1000 + random.below(3000) as u64;
-            let error = loop {
-                match sender.send(Note::new(0, number, Plan::Small)) {
-                    Ok(()) => number += 1,
-                    Err(error) => break error,
-                }
-                if number == 600 {
-                    assert_eq!(seen.recv().unwrap(), 500);
-                }
-                if number == until {
-                    child.take().unwrap().killed();
-                }
-            };
-            assert!(error.is_disconnected(), "{error:?}");
-            assert!(number >= until, "round {round}");
-            // And so it stays.
-            for _ in 0..3 {
-                let again = sender.send(Note::new(0, number, Plan::Mixed)).unwrap_err();
-                assert!(again.is_disconnected(), "{again:?}");
             }
-        }
-    });
+        },
+    );
 }
 
 #[test]
 fn c3_a_forked_sender_and_its_parent_go_on_side_by_side() {
-    harness::alone("c3_a_forked_sender_and_its_parent_go_on_side_by_side", || {
+    harness::alone(harness::path_of(c3_a_forked_sender_and_its_parent_go_on_side_by_side), || {
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
         let mut sender = Some(sender);
         let receiving = fork(|| {
@@ -431,7 +438,7 @@ fn c3_a_forked_sender_and_its_parent_go_on_side_by_side() {
 
 #[test]
 fn c3_a_receiver_moves_with_its_rings_again_and_again() {
-    harness::alone("c3_a_receiver_moves_with_its_rings_again_and_again", || {
+    harness::alone(harness::path_of(c3_a_receiver_moves_with_its_rings_again_and_again), || {
         let before = harness::handles();
         let (notes, received) = ipc::channel().unwrap();
         let takers = [start_taker(), start_taker()];
@@ -558,7 +565,7 @@ fn take_descriptors(spare: usize) -> Vec<OwnedFd> {
 
 #[test]
 fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
-    harness::alone("c7_nothing_is_lost_at_any_limit_on_descriptors", || {
+    harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_descriptors), || {
         let before = harness::handles();
         let mut had_ring = [false; 2];
         for spare in 0..8 {
@@ -597,7 +604,7 @@ fn exchange_much(sender: &IpcSender<Note>, receiver: &IpcReceiver<Note>) {
 
 #[test]
 fn c7_rings_leave_descriptors_for_others() {
-    harness::alone("c7_rings_leave_descriptors_for_others", || {
+    harness::alone(harness::path_of(c7_rings_leave_descriptors_for_others), || {
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
         let taken = take_quarters(3);
         exchange_much(&sender, &receiver);
@@ -613,7 +620,7 @@ fn c7_rings_leave_descriptors_for_others() {
 #[test]
 fn c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings() {
     harness::alone(
-        "c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings",
+        harness::path_of(c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings),
         || {
             let before = harness::handles();
             // As often as it takes for a sender not to look meanwhile what becomes of its ring.
@@ -645,7 +652,7 @@ fn address_space() -> u64 {
 
 #[test]
 fn c7_nothing_is_lost_at_any_limit_on_address_space() {
-    harness::alone("c7_nothing_is_lost_at_any_limit_on_address_space", || {
+    harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_address_space), || {
         // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: who fails to get a small one
         // is aborted by the standard library.
         send_under(|| {}, || {}, true, Plan::Small);
@@ -688,17 +695,20 @@ fn send_without(call: i64, plan: Plan) {
 
 #[test]
 fn c7_without_memory_to_share_the_socket_carries_everything() {
-    harness::alone("c7_without_memory_to_share_the_socket_carries_everything", || {
-        send_without(libc::SYS_memfd_create, Plan::Small);
-        send_without(libc::SYS_memfd_create, Plan::Mixed);
-        send_without(libc::SYS_memfd_create, Plan::Large);
-        send_without(libc::SYS_ftruncate, Plan::Mixed);
-    });
+    harness::alone(
+        harness::path_of(c7_without_memory_to_share_the_socket_carries_everything),
+        || {
+            send_without(libc::SYS_memfd_create, Plan::Small);
+            send_without(libc::SYS_memfd_create, Plan::Mixed);
+            send_without(libc::SYS_memfd_create, Plan::Large);
+            send_without(libc::SYS_ftruncate, Plan::Mixed);
+        },
+    );
 }
 
 #[test]
 fn c7_without_mappings_the_socket_carries_everything() {
-    harness::alone("c7_without_mappings_the_socket_carries_everything", || {
+    harness::alone(harness::path_of(c7_without_mappings_the_socket_carries_everything), || {
         send_without(libc::SYS_mmap, Plan::Small);
     });
 }
@@ -707,7 +717,7 @@ fn c7_without_mappings_the_socket_carries_everything() {
 
 #[test]
 fn c11_rings_leave_no_handles() {
-    harness::alone("c11_rings_leave_no_handles", || {
+    harness::alone(harness::path_of(c11_rings_leave_no_handles), || {
         let before = harness::handles();
         for round in 0..20 {
             let (sender, receiver) = ipc::channel::<Note>().unwrap();

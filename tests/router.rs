@@ -502,7 +502,7 @@ mod callbacks {
     /// More than any queue or socket buffer has room for, from one call.
     #[test]
     fn may_add_thousands_of_routes() {
-        harness::alone("callbacks::may_add_thousands_of_routes", || {
+        harness::alone(harness::path_of(may_add_thousands_of_routes), || {
             let count = 5000.min(harness::room_for_handles() - 50) as u32;
             let router = Arc::new(RouterProxy::new());
             let (sender, receiver) = ipc::channel::<u32>().unwrap();

@@ -95,7 +95,7 @@ fn honest_child() {
 
 fn start_honest(notes: IpcSender<Note>, from: u32, count: u64) -> Child {
     let (server, name) = IpcOneShotServer::<IpcSender<(IpcSender<Note>, u32, u64)>>::new().unwrap();
-    let child = harness::child("honest_child", &[&name]);
+    let child = harness::child(harness::path_of(honest_child), &[&name]);
     server.accept().unwrap().1.send((notes, from, count)).unwrap();
     child
 }
@@ -246,69 +246,72 @@ fn scribble(words: &[AtomicU64], random: &mut Random) {
 
 #[test]
 fn c7_who_rewrites_a_ring_while_it_is_read_loses_only_its_own() {
-    harness::alone("c7_who_rewrites_a_ring_while_it_is_read_loses_only_its_own", || {
-        const COUNT: u64 = 3000;
+    harness::alone(
+        harness::path_of(c7_who_rewrites_a_ring_while_it_is_read_loses_only_its_own),
+        || {
+            const COUNT: u64 = 3000;
 
-        let (notes, received) = ipc::channel::<Note>().unwrap();
-        let honest: Vec<Child> =
-            (0..2).map(|from| start_honest(notes.clone(), from, COUNT)).collect();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let hostile = thread::spawn({
-            let (notes, is_over) = (notes.clone(), Arc::clone(&is_over));
-            move || {
-                let mut random = Random::new(1);
-                let mut rings = 0;
-                while rings < 40 || !is_over.load(Ordering::Relaxed) {
-                    let file = ring_memory();
-                    let words = words(&file);
-                    if rings % 4 > 0 {
-                        publish(words, &[7; 3]);
-                    }
-                    attach(&notes, &file, clock_domain().unwrap());
-                    drop(file);
-                    rings += 1;
-                    // Mostly from when it is read on.
-                    while rings % 5 > 0 && words[STATE].load(Ordering::Relaxed) == 0 {
-                        thread::yield_now();
-                    }
-                    for _ in 0..random.below(3000) {
-                        scribble(words, &mut random);
-                    }
-                    // It may still be read; who waits for it is woken by others only.
-                    for word in words {
-                        word.store(random.next(), Ordering::Relaxed);
+            let (notes, received) = ipc::channel::<Note>().unwrap();
+            let honest: Vec<Child> =
+                (0..2).map(|from| start_honest(notes.clone(), from, COUNT)).collect();
+            let is_over = Arc::new(AtomicBool::new(false));
+            let hostile = thread::spawn({
+                let (notes, is_over) = (notes.clone(), Arc::clone(&is_over));
+                move || {
+                    let mut random = Random::new(1);
+                    let mut rings = 0;
+                    while rings < 40 || !is_over.load(Ordering::Relaxed) {
+                        let file = ring_memory();
+                        let words = words(&file);
+                        if rings % 4 > 0 {
+                            publish(words, &[7; 3]);
+                        }
+                        attach(&notes, &file, clock_domain().unwrap());
+                        drop(file);
+                        rings += 1;
+                        // Mostly from when it is read on.
+                        while rings % 5 > 0 && words[STATE].load(Ordering::Relaxed) == 0 {
+                            thread::yield_now();
+                        }
+                        for _ in 0..random.below(3000) {
+                            scribble(words, &mut random);
+                        }
+                        // It may still be read; who waits for it is woken by others only.
+                        for word in words {
+                            word.store(random.next(), Ordering::Relaxed);
+                        }
                     }
                 }
-            }
-        });
-        // And this process, which is honest, too.
-        let sending = thread::spawn({
-            let notes = notes.clone();
-            move || {
-                for number in 0..COUNT {
-                    notes.send(Note::new(2, number)).unwrap();
+            });
+            // And this process, which is honest, too.
+            let sending = thread::spawn({
+                let notes = notes.clone();
+                move || {
+                    for number in 0..COUNT {
+                        notes.send(Note::new(2, number)).unwrap();
+                    }
                 }
+            });
+            drop(notes);
+            let mut tally = Tally::default();
+            while tally.honest[..3] != [COUNT; 3] {
+                assert!(tally.receive(&received));
             }
-        });
-        drop(notes);
-        let mut tally = Tally::default();
-        while tally.honest[..3] != [COUNT; 3] {
-            assert!(tally.receive(&received));
-        }
-        is_over.store(true, Ordering::Relaxed);
-        while tally.receive(&received) {}
-        assert_eq!(tally.honest, [COUNT, COUNT, COUNT, 0]);
-        assert!(tally.others > 0);
-        hostile.join().unwrap();
-        sending.join().unwrap();
-        honest.into_iter().for_each(Child::completed);
-    });
+            is_over.store(true, Ordering::Relaxed);
+            while tally.receive(&received) {}
+            assert_eq!(tally.honest, [COUNT, COUNT, COUNT, 0]);
+            assert!(tally.others > 0);
+            hostile.join().unwrap();
+            sending.join().unwrap();
+            honest.into_iter().for_each(Child::completed);
+        },
+    );
 }
 
 /// What is no memory for a ring is an error at most, and is closed.
 #[test]
 fn c7_what_is_no_ring_is_not_read() {
-    harness::alone("c7_what_is_no_ring_is_not_read", || {
+    harness::alone(harness::path_of(c7_what_is_no_ring_is_not_read), || {
         let (notes, received) = ipc::channel::<Note>().unwrap();
         let domain = clock_domain().unwrap();
         // The first clock, buffers, a ring of our own.
@@ -397,7 +400,7 @@ fn c7_what_is_no_ring_is_not_read() {
 
 #[test]
 fn c7_who_offers_thousands_of_rings_has_a_few() {
-    harness::alone("c7_who_offers_thousands_of_rings_has_a_few", || {
+    harness::alone(harness::path_of(c7_who_offers_thousands_of_rings_has_a_few), || {
         let before = harness::handles();
         let (notes, received) = ipc::channel::<Note>().unwrap();
         let mut tally = Tally::default();

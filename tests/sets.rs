@@ -428,7 +428,7 @@ mod fairness {
 /// Many members, of which few have something.
 #[test]
 fn a_thousand_members() {
-    harness::alone("a_thousand_members", || {
+    harness::alone(harness::path_of(a_thousand_members), || {
         let (mut set, members) = set_of(1000.min(harness::room_for_handles() / 3));
         for number in 0..500 {
             let (id, sender) = &members[(number as usize * 37) % members.len()];

@@ -108,7 +108,7 @@ fn what_deref_mut_writes_is_sent_the_next_time() {
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn it_is_made_while_the_process_forks() {
-    harness::alone("it_is_made_while_the_process_forks", || {
+    harness::alone(harness::path_of(it_is_made_while_the_process_forks), || {
         thread::scope(|scope| {
             let making = scope.spawn(|| {
                 for _ in 0..2000 {
@@ -344,7 +344,7 @@ fn it_costs_one_handle_and_one_mapping() {
         ours.map(|line| line.split_whitespace().nth(4).unwrap().to_owned()).collect()
     }
 
-    harness::alone("it_costs_one_handle_and_one_mapping", || {
+    harness::alone(harness::path_of(it_costs_one_handle_and_one_mapping), || {
         let before = harness::handles();
         let memory = IpcSharedMemory::from_byte(1, 10_000);
         let clones = vec![memory.clone(); 10];

@@ -339,7 +339,7 @@ fn a_waker_that_panics_stops_no_other_stream() {
 
 #[test]
 fn a_thousand_streams() {
-    harness::alone("a_thousand_streams", || {
+    harness::alone(harness::path_of(a_thousand_streams), || {
         let count = 1000.min(harness::room_for_handles() / 3) as u32;
         let (senders, streams): (Vec<_>, Vec<_>) = (0..count).map(|_| pair()).unzip();
         let thread = thread::spawn(move || {

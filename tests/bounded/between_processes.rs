@@ -50,7 +50,7 @@ fn c2_the_bound_is_for_all_processes() {
     for bound in [0, 1, 5] {
         let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
         let children =
-            [(); 2].map(|()| with_child("between_processes::sending_child", sender.clone()));
+            [(); 2].map(|()| with_child(harness::path_of(sending_child), sender.clone()));
         drop(sender);
         assert_eq!(receiver.iter().sum::<u64>(), 2 * 1999 * 2000 / 2, "{bound}");
         children.into_iter().for_each(harness::Child::completed);
@@ -76,7 +76,7 @@ fn c2_what_others_have_sent_is_counted() {
     sender.send(0).unwrap();
     sender.send(0).unwrap();
     let (told, tell) = ipc::channel::<u64>().unwrap();
-    with_child("between_processes::filling_child", (sender.clone(), told)).completed();
+    with_child(harness::path_of(filling_child), (sender.clone(), told)).completed();
     assert_eq!(tell.recv().unwrap(), 8);
     expect_full(sender.try_send(&0), "after the child");
     assert_eq!(receiver.try_iter().count(), 10);
@@ -258,7 +258,7 @@ fn c2_a_sandbox_does_not_change_the_bound() {
 
 #[test]
 fn c2_what_was_not_sent_is_room_for_one_after_a_fork() {
-    harness::alone("between_processes::c2_what_was_not_sent_is_room_for_one_after_a_fork", || {
+    harness::alone(harness::path_of(c2_what_was_not_sent_is_room_for_one_after_a_fork), || {
         let (sender, receiver) = ipc::sync_channel(1).unwrap();
         let unsent = {
             let sender = sender.clone();
@@ -289,7 +289,7 @@ fn c2_senders_that_are_killed_do_not_stop_others() {
     for bound in [0, 1, 2] {
         let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
         for _ in 0..10 {
-            let mut child = with_child("between_processes::endless_child", sender.clone());
+            let mut child = with_child(harness::path_of(endless_child), sender.clone());
             for _ in 0..50 {
                 receiver.recv_timeout(LONG).unwrap();
             }
@@ -322,7 +322,7 @@ fn c6_who_waits_for_room_learns_that_the_receiver_was_killed() {
     let _watchdog = watchdog();
     for bound in [0, 1] {
         let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
-        let mut child = with_child("between_processes::receiving_child", receiver);
+        let mut child = with_child(harness::path_of(receiving_child), receiver);
         sender.send(1).unwrap();
         if bound > 0 {
             sender.send(2).unwrap();

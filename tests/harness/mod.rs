@@ -12,7 +12,7 @@
 //! #[test]
 //! fn echo_comes_back() {
 //!     let _watchdog = harness::watchdog();
-//!     let child = harness::child("echo_child", &[&name]);
+//!     let child = harness::child(harness::path_of(echo_child), &[&name]);
 //!     // …
 //!     child.completed();
 //! }
@@ -40,6 +40,7 @@ pub mod table;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod ways;
 
+use std::any::type_name;
 use std::env;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -100,6 +101,12 @@ pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
 pub(crate) struct Child {
     process: process::Child,
     function: String,
+}
+
+/// The full path of a test in this binary, by which [`child`] and [`alone`] find it.
+pub(crate) fn path_of<F: Fn()>(_test: F) -> &'static str {
+    let path = type_name::<F>();
+    path.split_once("::").expect("a function is in a crate").1
 }
 
 /// Starts a child process that runs `function`, the full path of a test in this binary, which calls [`child_main`].

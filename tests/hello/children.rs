@@ -40,7 +40,7 @@ fn child_of_other_types() {
 #[test]
 fn parent_and_child_name_the_type_that_the_other_sends() {
     let _watchdog = watchdog();
-    let mut command = harness::command("children::child_of_other_types", &[]);
+    let mut command = harness::command(harness::path_of(child_of_other_types), &[]);
     let (mut child, to_child, from_child) = command.spawn_with_channel::<u32, bool>().unwrap();
     to_child.send(0x0707_0707).unwrap();
     check_types::<u8, bool>(from_child.recv().unwrap_err());
@@ -90,7 +90,7 @@ fn a_child_names_both_dialects_and_tells_its_parent_its_own() {
         let handles = [from_parent.as_fd(), to_parent.as_fd(), call.as_fd()];
         raw::send(&first, &raw::hello(dialect, 3, &fields), &handles).unwrap();
         let index = index.to_string();
-        let child = start_heir("children::child_of_a_foreigner", &[&index], &inherited);
+        let child = start_heir(harness::path_of(child_of_a_foreigner), &[&index], &inherited);
         drop((from_parent, to_parent, call));
         let (hello, handles) = receive_hello(&called);
         assert_eq!(hello.sent.as_deref(), Some("u8"));
@@ -124,7 +124,7 @@ fn foreign_child() {
 fn a_parent_names_both_dialects() {
     let _watchdog = watchdog();
     for (index, (_, _, name)) in foreigners().into_iter().enumerate() {
-        let mut command = harness::command("children::foreign_child", &[&index.to_string()]);
+        let mut command = harness::command(harness::path_of(foreign_child), &[&index.to_string()]);
         let starting = command.start_with_channel::<u32, u8>().unwrap();
         let error = starting.connect(LONG).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -137,7 +137,7 @@ fn a_parent_names_both_dialects() {
 fn a_parent_that_awaits_its_child_names_both_dialects() {
     let _watchdog = watchdog();
     let (_, _, name) = foreigners()[2];
-    let mut command = harness::command("children::foreign_child", &["2"]);
+    let mut command = harness::command(harness::path_of(foreign_child), &["2"]);
     let starting = command.start_with_channel::<u32, u8>().unwrap();
     let error = futures_lite::future::block_on(starting.into_future()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -173,6 +173,6 @@ fn a_child_whose_parent_says_something_else_has_an_error() {
     ] {
         let (first, inherited) = pair();
         raw::send(&first, &packet, &handles).unwrap();
-        start_heir("children::child_of_a_liar", &[kind], &inherited).completed();
+        start_heir(harness::path_of(child_of_a_liar), &[kind], &inherited).completed();
     }
 }

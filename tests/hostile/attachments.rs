@@ -225,7 +225,7 @@ fn c7_a_sender_refuses_what_its_channel_cannot_carry() {
 /// A sender may be in a message more than once, and costs what its places in the message cost.
 #[test]
 fn c7_a_sender_named_a_million_times_is_one() {
-    harness::alone("attachments::c7_a_sender_named_a_million_times_is_one", || {
+    harness::alone(harness::path_of(c7_a_sender_named_a_million_times_is_one), || {
         let (a, b) = packet_pair();
         let mut body = 1_000_000_u64.to_le_bytes().to_vec();
         body.resize(8 + 4_000_000, 0);
@@ -706,7 +706,7 @@ fn c7_packet_sockets_without_a_peer_are_disconnected() {
 
 #[test]
 fn c7_descriptor_bombs_leak_nothing() {
-    harness::alone("attachments::c7_descriptor_bombs_leak_nothing", || {
+    harness::alone(harness::path_of(c7_descriptor_bombs_leak_nothing), || {
         let (_canary, fd) = Canary::new();
         let many = vec![fd.as_fd(); raw::MAX_FDS];
         let seven = table::with_handles(&table::number(7), many.len());
@@ -737,7 +737,7 @@ fn c7_descriptor_bombs_leak_nothing() {
 /// Handles of messages that are never finished leave some for everybody else.
 #[test]
 fn c7_unfinished_messages_do_not_take_all_descriptors() {
-    harness::alone("attachments::c7_unfinished_messages_do_not_take_all_descriptors", || {
+    harness::alone(harness::path_of(c7_unfinished_messages_do_not_take_all_descriptors), || {
         let (_canary, fd) = Canary::new();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let first = |id: u128| {
@@ -769,7 +769,8 @@ fn c7_unfinished_messages_do_not_take_all_descriptors() {
 /// However many channels they come through.
 #[test]
 fn c7_unfinished_messages_of_many_channels_leave_descriptors_for_others() {
-    let name = "attachments::c7_unfinished_messages_of_many_channels_leave_descriptors_for_others";
+    let name =
+        harness::path_of(c7_unfinished_messages_of_many_channels_leave_descriptors_for_others);
     harness::alone(name, || {
         let (_canary, fd) = Canary::new();
         let position = Position::First { bytes: 100, attachments: 60_000 };
@@ -854,7 +855,7 @@ fn c7_closing_what_nobody_asked_for_waits_for_nothing() {
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn c7_memory_of_peers_does_not_use_up_the_address_space() {
-    harness::alone("attachments::c7_memory_of_peers_does_not_use_up_the_address_space", || {
+    harness::alone(harness::path_of(c7_memory_of_peers_does_not_use_up_the_address_space), || {
         let len = 7 << 40;
         let memfd = sealed_memory(len);
         let receive = || send_one_of::<IpcSharedMemory>(&fixed(len), &[memfd.as_fd()]);

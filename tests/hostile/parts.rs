@@ -113,7 +113,7 @@ fn c7_unfinished_messages_give_way() {
 
 #[test]
 fn c7_announced_lengths_cost_nothing() {
-    harness::alone("parts::c7_announced_lengths_cost_nothing", || {
+    harness::alone(harness::path_of(c7_announced_lengths_cost_nothing), || {
         let (sender, receiver) = ipc::bytes_channel().unwrap();
         // Even if large ones are usual.
         let sending = thread::spawn({

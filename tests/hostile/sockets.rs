@@ -140,7 +140,7 @@ fn c7_what_is_written_backwards_changes_nothing() {
 /// a descriptor.
 #[test]
 fn c7_descriptors_that_the_kernel_adds_are_closed() {
-    harness::alone("sockets::c7_descriptors_that_the_kernel_adds_are_closed", || {
+    harness::alone(harness::path_of(c7_descriptors_that_the_kernel_adds_are_closed), || {
         for (way, receive) in ways::<u32>() {
             let (sender, receiver) = ipc::channel::<u32>().unwrap();
             if !turn_on(&receiver, libc::SO_PASSPIDFD) {

@@ -134,7 +134,7 @@ fn who_waits_stays_with_a_receiver_that_is_sent() {
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod processes {
     use super::*;
-    use crate::harness::child_main;
+    use crate::harness::{child_main, path_of};
     use crate::processes::{give, take};
 
     #[test]
@@ -154,7 +154,7 @@ mod processes {
         for bound in [0, 1, 10] {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (told, sends) = mpsc::channel::<()>();
-            let child = give("limits::processes::send_child", (sender, told));
+            let child = give(path_of(send_child), (sender, told));
             let mut sent = 0;
             for number in 0..500 {
                 sent += sends.try_iter().count();
@@ -182,7 +182,7 @@ mod processes {
         for bound in 0..3 {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (ready, is_ready) = mpsc::channel::<()>();
-            let child = give("limits::processes::send_until_refused_child", (sender, ready));
+            let child = give(path_of(send_until_refused_child), (sender, ready));
             is_ready.recv().unwrap();
             drop(receiver);
             child.completed();
@@ -196,8 +196,7 @@ mod processes {
         for bound in 0..3 {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (ready, is_ready) = mpsc::channel::<()>();
-            let child =
-                give("limits::processes::send_until_refused_child", (sender.clone(), ready));
+            let child = give(path_of(send_until_refused_child), (sender.clone(), ready));
             is_ready.recv().unwrap();
             child.killed();
             let sending = thread::spawn(move || (3..103).for_each(|i| sender.send(i).unwrap()));
@@ -221,7 +220,7 @@ mod processes {
         for bound in 0..3 {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (ready, is_ready) = mpsc::channel::<()>();
-            let child = give("limits::processes::wait_child", (receiver, ready));
+            let child = give(path_of(wait_child), (receiver, ready));
             is_ready.recv().unwrap();
             let sending = thread::spawn(move || while sender.send(1).is_ok() {});
             child.killed();

@@ -38,7 +38,7 @@ pub(super) fn start_echo(command: &mut Command) -> Echo {
 }
 
 pub(super) fn echo_command() -> Command {
-    harness::command("connected::echo_child", &[])
+    harness::command(harness::path_of(echo_child), &[])
 }
 
 /// Ends it, and checks that both sides of its death are seen.
@@ -94,7 +94,7 @@ fn counting_child() {
 #[test]
 fn a_killed_child_shows_on_the_channel_and_by_its_status() {
     let _watchdog = watchdog();
-    let mut command = harness::command("connected::counting_child", &[]);
+    let mut command = harness::command(harness::path_of(counting_child), &[]);
     for round in 0..20_u64 {
         let starting = command.start_with_channel::<(), u64>().unwrap();
         let (mut child, to_child, from_child) = starting.connect(LONG).unwrap();
@@ -162,7 +162,7 @@ fn child_that_takes_its_time() {
 
 fn start_one_that_takes_its_time() -> (Starting<(), u32>, OwnedFd) {
     let (input, end_of_input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let mut command = harness::command("connected::child_that_takes_its_time", &[]);
+    let mut command = harness::command(harness::path_of(child_that_takes_its_time), &[]);
     (command.stdin(input).start_with_channel().unwrap(), end_of_input)
 }
 
@@ -320,7 +320,7 @@ fn daemon_child() {
 fn a_daemon_may_call_for_the_child_that_it_was() {
     let _watchdog = watchdog();
     let (mut child, to_child, from_child) =
-        start_echo(&mut harness::command("connected::daemon_child", &[]));
+        start_echo(&mut harness::command(harness::path_of(daemon_child), &[]));
     assert_eq!(child.wait_timeout(LONG).unwrap().unwrap().code(), Some(COMPLETED));
     to_child.send(vec![1]).unwrap();
     assert_eq!(from_child.recv().unwrap(), [1]);
@@ -331,7 +331,7 @@ fn a_daemon_may_call_for_the_child_that_it_was() {
 #[test]
 fn a_message_of_another_type_is_an_error_and_no_more() {
     let _watchdog = watchdog();
-    let (mut child, to_child, from_child) = harness::command("connected::counting_child", &[])
+    let (mut child, to_child, from_child) = harness::command(harness::path_of(counting_child), &[])
         .spawn_with_channel::<(), [bool; 3]>()
         .unwrap();
     let error = from_child.try_recv_timeout(LONG).unwrap_err();

@@ -98,7 +98,7 @@ fn the_types_of_the_directions_differ() {
 #[test]
 fn every_kind_of_name_is_one() {
     // A child process that another test starts has a copy of the socket for a moment.
-    harness::alone("every_kind_of_name_is_one", || {
+    harness::alone(harness::path_of(every_kind_of_name_is_one), || {
         let fresh = fresh_name();
         let path = std::env::temp_dir().join(&fresh);
         for name in [
@@ -234,7 +234,7 @@ fn incoming_goes_on() {
 /// More than the kernel lets wait, and more than are looked at in one go.
 #[test]
 fn many_that_come_at_once_are_all_served() {
-    harness::alone("many_that_come_at_once_are_all_served", serve_many);
+    harness::alone(harness::path_of(many_that_come_at_once_are_all_served), serve_many);
 }
 
 fn serve_many() {

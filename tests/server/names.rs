@@ -99,7 +99,8 @@ fn server_child() {
 
 /// A server in another process.
 fn server_child_at(path: &Path) -> harness::Child {
-    let mut child = harness::child_with_pipes("names::server_child", &[path.to_str().unwrap()]);
+    let mut child =
+        harness::child_with_pipes(harness::path_of(server_child), &[path.to_str().unwrap()]);
     let output = BufReader::new(child.stdout.take().unwrap());
     // libtest's own words may stand before it on the line.
     assert!(output.lines().any(|line| line.unwrap().ends_with("bound")));
@@ -167,7 +168,7 @@ fn a_server_that_lives_is_never_taken_over() {
 
 #[test]
 fn what_others_listen_at_is_in_use() {
-    harness::alone("names::what_others_listen_at_is_in_use", || {
+    harness::alone(harness::path_of(what_others_listen_at_is_in_use), || {
         let directory = Directory::new();
         let path = directory.path("x");
         // One that takes nobody.
@@ -194,31 +195,37 @@ fn what_others_listen_at_is_in_use() {
 /// By a program that takes no locks.
 #[test]
 fn a_socket_that_is_bound_and_does_not_listen_yet_is_in_use() {
-    harness::alone("names::a_socket_that_is_bound_and_does_not_listen_yet_is_in_use", || {
-        let directory = Directory::new();
-        let path = directory.path("x");
-        for kind in [SocketType::SEQPACKET, SocketType::STREAM, SocketType::DGRAM] {
-            let other = bound(&path, kind);
-            let before = fs::symlink_metadata(&path).unwrap().ino();
-            assert_refused(&path, io::ErrorKind::AddrInUse);
-            assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
-            drop(other);
-            drop(bind(&path).unwrap());
-            assert_eq!(directory.entries(), [""; 0]);
-        }
-    });
+    harness::alone(
+        harness::path_of(a_socket_that_is_bound_and_does_not_listen_yet_is_in_use),
+        || {
+            let directory = Directory::new();
+            let path = directory.path("x");
+            for kind in [SocketType::SEQPACKET, SocketType::STREAM, SocketType::DGRAM] {
+                let other = bound(&path, kind);
+                let before = fs::symlink_metadata(&path).unwrap().ino();
+                assert_refused(&path, io::ErrorKind::AddrInUse);
+                assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+                drop(other);
+                drop(bind(&path).unwrap());
+                assert_eq!(directory.entries(), [""; 0]);
+            }
+        },
+    );
 }
 
 #[test]
 fn a_server_of_another_program_that_is_asked_for_gets_no_client() {
-    harness::alone("names::a_server_of_another_program_that_is_asked_for_gets_no_client", || {
-        let directory = Directory::new();
-        let path = directory.path("x");
-        let other = listen(&path, 5);
-        rustix::io::ioctl_fionbio(&other, true).unwrap();
-        assert_refused(&path, io::ErrorKind::AddrInUse);
-        assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
-    });
+    harness::alone(
+        harness::path_of(a_server_of_another_program_that_is_asked_for_gets_no_client),
+        || {
+            let directory = Directory::new();
+            let path = directory.path("x");
+            let other = listen(&path, 5);
+            rustix::io::ioctl_fionbio(&other, true).unwrap();
+            assert_refused(&path, io::ErrorKind::AddrInUse);
+            assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
+        },
+    );
 }
 
 #[test]
@@ -267,7 +274,7 @@ fn what_took_the_place_of_a_socket_stays() {
 
 #[test]
 fn a_forked_child_leaves_the_name_alone() {
-    harness::alone("names::a_forked_child_leaves_the_name_alone", || {
+    harness::alone(harness::path_of(a_forked_child_leaves_the_name_alone), || {
         let directory = Directory::new();
         let path = directory.path("x");
         let mut inherited = Some(bind(&path).unwrap());
@@ -296,14 +303,14 @@ fn racing_child() {
 
 #[test]
 fn of_several_who_find_a_stale_name_one_gets_it() {
-    harness::alone("names::of_several_who_find_a_stale_name_one_gets_it", || {
+    harness::alone(harness::path_of(of_several_who_find_a_stale_name_one_gets_it), || {
         const RACERS: usize = 4;
         const ROUNDS: usize = 100;
 
         let directory = Directory::new();
         let mut racers: Vec<_> = (0..RACERS)
             .map(|_| {
-                let mut child = harness::child_with_pipes("names::racing_child", &[]);
+                let mut child = harness::child_with_pipes(harness::path_of(racing_child), &[]);
                 let output = child.stdout.take().unwrap();
                 let results = BufReader::new(output).lines().map(Result::unwrap);
                 (child, results.filter(|line| line == "won" || line == "lost"))
@@ -373,7 +380,8 @@ fn who_has_a_name_is_who_is_reached_by_it() {
     let path = directory.path("x");
     let path = path.to_str().unwrap();
     let seeds = ["1", "2", "3", "4"];
-    let children = seeds.map(|seed| harness::child("names::churning_child", &[path, seed]));
+    let children =
+        seeds.map(|seed| harness::child(harness::path_of(churning_child), &[path, seed]));
     children.into_iter().for_each(harness::Child::completed);
     drop(bind(Path::new(path)).unwrap());
     assert_eq!(directory.entries(), [""; 0]);
@@ -414,7 +422,7 @@ fn private_child() {
 
 /// Has a private name served with these directories for temporary files and for what runs. It must end up in `expected`.
 fn serve_privately(temporary: &Path, runtime: Option<&Path>, expected: &str) {
-    let function = "names::private_child";
+    let function = harness::path_of(private_child);
     let mut command = harness::command(function, &[expected]);
     command.env("TMPDIR", temporary).env_remove("XDG_RUNTIME_DIR");
     if let Some(runtime) = runtime {
@@ -479,7 +487,7 @@ fn private_names_cannot_be_kept_from_a_user() {
         // There is no such user in this user namespace.
         return;
     }
-    let function = "names::client_without_server";
+    let function = harness::path_of(client_without_server);
     let mut client = harness::command(function, &[]);
     client.env("TMPDIR", &temporary).env_remove("XDG_RUNTIME_DIR");
     harness::start(function, &mut client).completed();

@@ -37,7 +37,7 @@ fn client_child() {
 fn clients_are_known() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
-    let child = harness::child("peers::client_child", &[&name]);
+    let child = harness::child(harness::path_of(client_child), &[&name]);
     let client = server.accept().unwrap();
     let peer = client.peer().unwrap();
     assert_eq!(peer.pid, child.id());
@@ -46,7 +46,7 @@ fn clients_are_known() {
     // It is a client's also in a set, and in a message.
     let mut set = IpcReceiverSet::new().unwrap();
     set.add_server(server).unwrap();
-    let another = harness::child("peers::client_child", &[&name]);
+    let another = harness::child(harness::path_of(client_child), &[&name]);
     let (_, message) = set.select().unwrap().remove(0).unwrap();
     let in_set = message.to::<ipc::IpcConnection<u32, u32>>().unwrap();
     assert_eq!(in_set.peer().unwrap().pid, another.id());
@@ -64,7 +64,7 @@ fn clients_are_known() {
 fn a_process_handle_is_of_that_process() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
-    let child = harness::child("peers::client_child", &[&name]);
+    let child = harness::child(harness::path_of(client_child), &[&name]);
     let client = server.accept().unwrap();
     let handle = match client.process_handle() {
         Ok(handle) => handle,
@@ -308,7 +308,7 @@ fn in_a_user_namespace_nobody_is_the_same_user_as_no_other_process() {
     fs::create_dir(&temporary).unwrap();
     fs::set_permissions(&temporary, Permissions::from_mode(0o1777)).unwrap();
     let path = temporary.join("x");
-    let function = "peers::user_namespace_child";
+    let function = harness::path_of(user_namespace_child);
     let mut command = harness::command(function, &[path.to_str().unwrap()]);
     command.env("TMPDIR", &temporary).env_remove("XDG_RUNTIME_DIR");
     harness::start(function, &mut command).completed();
