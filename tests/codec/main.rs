@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod frames;
 mod nesting;
 mod refusals;
 mod texts;

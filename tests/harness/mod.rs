@@ -49,6 +49,7 @@ use std::process::{self, Command, ExitStatus, Stdio};
 #[cfg(target_os = "linux")]
 use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -76,6 +77,22 @@ pub(crate) struct Watchdog {
 #[track_caller]
 pub(crate) fn watchdog() -> Watchdog {
     watchdog_for(PATIENCE)
+}
+
+/// Read while no child process may be started, written while one is.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// As [`watchdog`], of a test that expects at once what follows from a drop. Until its `exec`, a child process of another test has
+/// copies of all descriptors, so none is started meanwhile. The test must not start any itself.
+#[track_caller]
+pub(crate) fn watchdog_without_children() -> (Watchdog, RwLockReadGuard<'static, ()>) {
+    (watchdog(), STARTING.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// While it exists, no test runs that must not see copies of its descriptors. [`start`] has it; other ways to start a child process
+/// need it in binaries that have such tests.
+pub(crate) fn starting() -> RwLockWriteGuard<'static, ()> {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Watches over a test that may take `patience`.
@@ -141,7 +158,10 @@ pub(crate) fn command_of(program: &Path, function: &str, arguments: &[&str]) -> 
 
 /// Starts what [`command`] made.
 pub(crate) fn start(function: &str, command: &mut Command) -> Child {
-    let process = command.spawn().expect("a child process starts");
+    let process = {
+        let _starting = starting();
+        command.spawn().expect("a child process starts")
+    };
     Child { process, function: function.to_string() }
 }
 

@@ -6,6 +6,8 @@
 mod harness;
 
 mod attachments;
+mod budgets;
+mod closing;
 mod floods;
 mod frames;
 mod moves;

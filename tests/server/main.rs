@@ -3,10 +3,12 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod handshake;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod load;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod names;
+mod one_shot;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod peers;
 #[cfg(feature = "async")]
