@@ -8,6 +8,7 @@ mod harness;
 mod attachments;
 mod budgets;
 mod closing;
+mod descriptors;
 mod floods;
 mod frames;
 mod moves;
