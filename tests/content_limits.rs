@@ -172,7 +172,7 @@ fn limits_by_kind_hold_in_every_way_to_receive() {
 }
 
 #[test]
-fn limits_by_kind_hold_for_a_channel_in_memory_that_leaves_it() {
+fn limits_by_kind_hold_for_a_promoted_channel() {
     let _in_use = use_descriptors();
     let _watchdog = watchdog();
     for (name, way, shows) in every_way() {
@@ -189,7 +189,7 @@ fn limits_by_kind_hold_for_a_channel_in_memory_that_leaves_it() {
 }
 
 #[test]
-fn limits_by_kind_go_with_a_receiver_and_hold_for_what_it_brings() {
+fn limits_by_kind_move_with_a_receiver_and_hold_for_its_messages() {
     let _in_use = use_descriptors();
     let _watchdog = watchdog();
     for (name, way, shows) in every_way() {
@@ -228,8 +228,8 @@ fn limits_by_kind_hold_from_when_they_are_set() {
 }
 
 #[test]
-fn what_a_refused_message_carries_is_closed() {
-    harness::alone(harness::path_of(what_a_refused_message_carries_is_closed), || {
+fn attachments_of_a_refused_message_are_closed() {
+    harness::alone(harness::path_of(attachments_of_a_refused_message_are_closed), || {
         let mut limits = Limits::default();
         limits.message_os_handles = 0;
         limits.message_receivers = 0;
@@ -255,7 +255,7 @@ fn what_a_refused_message_carries_is_closed() {
 
 /// What a message says of its handles is no part of its length, in one piece or in parts.
 #[test]
-fn a_message_with_handles_that_is_as_long_as_it_may_be_is_received() {
+fn message_with_handles_of_the_maximum_length_is_received() {
     let _in_use = use_descriptors();
     let _watchdog = watchdog();
     // As long as two packets, and a little more: the table is in the third.

@@ -97,7 +97,7 @@ mod with_a_full_socket {
     }
 
     #[test]
-    fn a_service_is_not_held_by_a_client_that_receives_nothing() {
+    fn send_to_a_client_that_does_not_receive_times_out() {
         let _in_flight = with_handles();
         let _watchdog = harness::watchdog();
         let (server, name) = IpcOneShotServer::new().unwrap();
@@ -137,7 +137,7 @@ mod with_a_full_socket {
     }
 
     #[test]
-    fn what_is_in_a_message_that_has_no_room_comes_back() {
+    fn contents_of_a_message_without_room_come_back() {
         let _in_flight = with_handles();
         let _watchdog = harness::watchdog();
         let (carrier, carried) = ipc::channel::<IpcReceiver<usize>>().unwrap();
@@ -188,7 +188,7 @@ mod with_a_full_socket {
     /// The deadline is that of the whole message, however little of it the receiver takes at a time. A receiver that has parts of it is told
     /// not to expect the others.
     #[test]
-    fn a_large_message_that_gets_somewhere_has_a_deadline() {
+    fn large_message_that_makes_progress_times_out_at_its_deadline() {
         let _watchdog = harness::watchdog();
         let (sender, receiver) = without_memory::<Vec<u8>>();
         let socket = OwnedFd::try_from(receiver).unwrap();
@@ -214,7 +214,7 @@ mod with_a_full_socket {
 
     /// Another process that has the sender, too, can give the socket all the room that the system allows, and take it.
     #[test]
-    fn another_holder_of_the_sender_cannot_make_it_wait_for_ever() {
+    fn another_clone_of_the_sender_cannot_block_send_forever() {
         let _watchdog = harness::watchdog();
         let (sender, receiver) = ipc::bytes_channel().unwrap();
         let holder: OwnedFd = sender.as_fd().try_clone_to_owned().unwrap();

@@ -364,7 +364,7 @@ fn shared_memory_and_files_arrive() {
 }
 
 #[test]
-fn they_meet_by_name() {
+fn one_shot_server_is_reached_by_name() {
     let _watchdog = watchdog();
     let other = Other::start();
     let (server, name) = IpcOneShotServer::<Mixed>::new().unwrap();

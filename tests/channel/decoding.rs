@@ -55,7 +55,7 @@ mod receivers {
     }
 
     #[test]
-    fn with_as_much_lost_as_there_can_be_are_received() {
+    fn with_the_maximum_of_discarded_messages_are_received() {
         let _watchdog = harness::watchdog();
         drop(forged(0, 2048).unwrap());
         drop(forged(1024, 1024).unwrap());
@@ -63,7 +63,7 @@ mod receivers {
 
     /// Each was looked for among 2048 others: 10 MB took 15 seconds.
     #[test]
-    fn with_more_lost_than_there_can_be_are_refused() {
+    fn with_more_discarded_messages_than_possible_are_refused() {
         let _watchdog = harness::watchdog();
         for (unfinished, lost) in [(0, 2049), (2049, 0), (0, 600_000)] {
             let Err(IpcError::SerializationError(error)) = forged(unfinished, lost) else {
@@ -115,7 +115,7 @@ mod thread_locals {
 
     /// Strait's own had been destroyed by then, and the message was refused.
     #[test]
-    fn that_are_destroyed_send_and_receive_endpoints() {
+    fn after_their_destruction_endpoints_are_sent_and_received() {
         let _watchdog = harness::watchdog();
         let (sender, receiver) = mpsc::channel();
         let (outcome, outcomes) = std_mpsc::channel();
@@ -148,8 +148,8 @@ mod randomness {
 
     /// Nothing else is in the process: std asks once for each thread, and a thread that has asked does not ask again.
     #[test]
-    fn that_is_forbidden_is_not_needed() {
-        harness::alone(harness::path_of(that_is_forbidden_is_not_needed), || {
+    fn forbidden_getrandom_is_not_needed() {
+        harness::alone(harness::path_of(forbidden_getrandom_is_not_needed), || {
             let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
             let sandboxed = thread::spawn(move || {
                 for call in [libc::SYS_getrandom, libc::SYS_openat] {
@@ -302,7 +302,7 @@ mod types {
     }
 
     #[test]
-    fn that_cannot_come_back_are_an_error_where_they_are_received() {
+    fn that_cannot_be_decoded_are_an_error_of_recv() {
         let _watchdog = harness::watchdog();
         assert_not_awaited(Tagged::Number { value: 1 });
         assert_not_awaited(within(Tagged::Number { value: 1 }));
@@ -328,7 +328,7 @@ mod types {
 
     /// Of the first field, what is read would be the second, without an error.
     #[test]
-    fn with_a_field_that_is_left_out_are_an_error_where_they_are_sent() {
+    fn with_skipped_field_are_an_error_of_send() {
         let _watchdog = harness::watchdog();
         let (sender, receiver) = ipc::channel().unwrap();
         let sparse = Sparse { first: None, second: Some(1) };

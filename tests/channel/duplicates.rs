@@ -82,7 +82,7 @@ fn keep_one_order() {
 }
 
 #[test]
-fn of_one_message_are_what_was_sent() {
+fn of_one_message_equal_the_sent_ones() {
     let _watchdog = watchdog();
     let (carrier, carried) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
     let channels: Vec<_> = (0..50).map(|_| ipc::channel::<u32>().unwrap()).collect();
@@ -106,7 +106,7 @@ fn of_one_message_are_what_was_sent() {
 
 /// Senders that are made and dropped while their message is being made are not taken for one another.
 #[test]
-fn are_not_those_that_were_there_before() {
+fn differ_from_senders_received_earlier() {
     use serde::ser::SerializeTuple;
     use serde::{Deserialize, Serialize, Serializer};
     use std::cell::RefCell;
@@ -146,7 +146,7 @@ fn are_not_those_that_were_there_before() {
 
 /// A message that does not leave gives its receivers back, whatever senders are in it.
 #[test]
-fn of_a_message_that_does_not_leave_go_nowhere() {
+fn of_a_failed_send_stay() {
     type Message = (Vec<IpcSender<u32>>, IpcReceiver<u32>, Vec<IpcSender<u32>>);
 
     let _watchdog = watchdog();
@@ -363,7 +363,7 @@ mod descriptors {
 
     /// One descriptor in one packet.
     #[test]
-    fn of_one_message_are_one_handle_on_the_way() {
+    fn of_one_message_are_one_handle_in_flight() {
         let _watchdog = watchdog();
         let (carrier, carried) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -390,8 +390,8 @@ mod descriptors {
     }
 
     #[test]
-    fn that_come_home_share_the_handle() {
-        alone(harness::path_of(that_come_home_share_the_handle), || {
+    fn returned_to_their_process_share_the_handle() {
+        alone(harness::path_of(returned_to_their_process_share_the_handle), || {
             let (there, here) = ipc::channel::<IpcSender<u32>>().unwrap();
             let (away, elsewhere) = ipc::channel::<IpcSender<u32>>().unwrap();
             let mut away = Some(away);

@@ -238,7 +238,7 @@ fn receivers_move_without_loss() {
 }
 
 #[test]
-fn receivers_that_moved_say_so() {
+fn moved_receivers_return_an_error() {
     let _watchdog = watchdog();
     let (carrier, carried) = ipc::channel().unwrap();
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
@@ -267,7 +267,7 @@ fn receivers_that_moved_say_so() {
 }
 
 #[test]
-fn receivers_come_back_if_the_message_is_not_sent() {
+fn receivers_of_a_failed_send_stay_usable() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
     sender.send(1).unwrap();
@@ -382,7 +382,7 @@ fn are_closed_if_the_value_cannot_be_decoded() {
 
 /// There is no message that they could be attached to.
 #[test]
-fn mean_nothing_to_other_formats() {
+fn are_refused_by_other_formats() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
     let (bytes_sender, bytes_receiver) = ipc::bytes_channel().unwrap();
@@ -425,7 +425,7 @@ mod opaque {
     }
 
     #[test]
-    fn endpoints_travel() {
+    fn endpoints_can_be_sent() {
         let _watchdog = watchdog();
         let (carrier, carried) = ipc::channel::<(OpaqueIpcSender, OpaqueIpcReceiver)>().unwrap();
         let (sender, receiver) = ipc::channel::<u8>().unwrap();

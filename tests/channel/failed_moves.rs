@@ -240,24 +240,27 @@ fn fail(cargo: &mut Cargo, is_back: &mut dyn FnMut(&Cargo, &str)) {
 }
 
 #[test]
-fn receivers_come_back_with_everything_whatever_fails() {
-    harness::alone(harness::path_of(receivers_come_back_with_everything_whatever_fails), || {
-        let before_all = harness::handles();
-        let (mut channels, receivers) = channels();
-        let mut cargo = Cargo { before: Vec::new(), receivers, after: Whim::Nothing };
-        fail(&mut cargo, &mut |cargo, what| {
-            check(what, &mut channels, &cargo.receivers);
-        });
-        check_all(channels, cargo.receivers);
-        drop((cargo.before, cargo.after));
-        assert_eq!(harness::handles_besides(&before_all), []);
-    });
+fn receivers_of_a_failed_send_keep_their_messages_at_every_failure() {
+    harness::alone(
+        harness::path_of(receivers_of_a_failed_send_keep_their_messages_at_every_failure),
+        || {
+            let before_all = harness::handles();
+            let (mut channels, receivers) = channels();
+            let mut cargo = Cargo { before: Vec::new(), receivers, after: Whim::Nothing };
+            fail(&mut cargo, &mut |cargo, what| {
+                check(what, &mut channels, &cargo.receivers);
+            });
+            check_all(channels, cargo.receivers);
+            drop((cargo.before, cargo.after));
+            assert_eq!(harness::handles_besides(&before_all), []);
+        },
+    );
 }
 
 /// The same without anything between: what fails changes nothing, also if nothing else is done with the receivers.
 #[test]
-fn receivers_that_come_back_again_and_again_lose_nothing() {
-    harness::alone(harness::path_of(receivers_that_come_back_again_and_again_lose_nothing), || {
+fn receivers_of_repeated_failed_sends_lose_nothing() {
+    harness::alone(harness::path_of(receivers_of_repeated_failed_sends_lose_nothing), || {
         let before_all = harness::handles();
         let (channels, receivers) = channels();
         let mut cargo = Cargo { before: Vec::new(), receivers, after: Whim::Nothing };

@@ -96,7 +96,7 @@ fn sockets_stay_connected() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn pipes_end_when_the_last_writer_is_gone() {
+fn pipes_end_when_the_last_writer_is_dropped() {
     let _watchdog = watchdog();
     let (reader, mut writer) = pipe();
     let (sender, receiver) = ipc::channel::<Handle<File>>().unwrap();
@@ -109,7 +109,7 @@ fn pipes_end_when_the_last_writer_is_gone() {
 }
 
 #[test]
-fn the_one_that_was_sent_is_a_duplicate() {
+fn received_handle_is_a_duplicate() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel().unwrap();
     let original = Handle(file(b"still mine"));
@@ -124,7 +124,7 @@ fn the_one_that_was_sent_is_a_duplicate() {
 }
 
 #[test]
-fn a_wrapper_is_what_it_wraps() {
+fn wrapper_serializes_like_its_field() {
     let mut wrapped = Handle::from(vec![1, 2]);
     wrapped.push(3);
     assert_eq!(wrapped.len(), 3);
@@ -146,7 +146,7 @@ struct Job {
 }
 
 #[test]
-fn fields_are_handles_among_others() {
+fn handles_can_be_fields() {
     let _watchdog = watchdog();
     let (reader, writer) = UnixStream::pair().unwrap();
     let (reply, answer) = ipc::channel().unwrap();
@@ -200,8 +200,8 @@ fn other_formats_refuse_them() {
 /// Nothing is left of what was sent, received, refused or dropped on the way, and all are closed on exec.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
-fn none_is_left_over() {
-    harness::alone(harness::path_of(none_is_left_over), || {
+fn no_descriptor_leaks() {
+    harness::alone(harness::path_of(no_descriptor_leaks), || {
         let before = harness::handles();
         {
             let (sender, receiver) = ipc::channel::<Vec<Handle<File>>>().unwrap();

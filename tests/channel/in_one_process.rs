@@ -96,7 +96,7 @@ mod values {
     }
 
     #[test]
-    fn that_are_sent_by_reference_stay() {
+    fn sent_by_reference_remain_usable() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel().unwrap();
         let value = vec!["a".to_string()];
@@ -210,7 +210,7 @@ mod waiting {
 
     /// None is cut off to milliseconds, none returns early.
     #[test]
-    fn is_as_long_as_asked_for() {
+    fn lasts_for_the_timeout() {
         let _watchdog = watchdog();
         let (_sender, receiver) = ipc::channel::<u8>().unwrap();
         let (_bytes_sender, bytes_receiver) = ipc::bytes_channel().unwrap();
@@ -236,7 +236,7 @@ mod waiting {
 
     /// Durations that no clock can add to now, or that are more milliseconds than fit an `int`.
     #[test]
-    fn may_be_for_ever() {
+    fn has_no_maximum() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<u8>().unwrap();
         let month = Duration::from_millis(u64::from(u32::MAX));
@@ -255,7 +255,7 @@ mod waiting {
     }
 
     #[test]
-    fn is_not_needed_for_what_is_there() {
+    fn is_skipped_if_there_is_a_message() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<u8>().unwrap();
         for number in 0..3 {
@@ -273,7 +273,7 @@ mod waiting {
     }
 
     #[test]
-    fn of_both_sides_takes_turns() {
+    fn of_both_endpoints_alternates() {
         let _watchdog = watchdog();
         let (question, questions) = ipc::channel::<u64>().unwrap();
         let (answer, answers) = ipc::channel::<u64>().unwrap();
@@ -304,7 +304,7 @@ mod iterators {
     }
 
     #[test]
-    fn end_at_disconnection_and_pass_over_what_cannot_be_decoded() {
+    fn end_at_disconnection_and_skip_undecodable_messages() {
         let _watchdog = watchdog();
         assert_eq!(three().iter().collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(three().try_iter().collect::<Vec<_>>(), [0, 1, 2]);
@@ -321,7 +321,7 @@ mod iterators {
     }
 
     #[test]
-    fn of_what_is_there_do_not_wait() {
+    fn with_try_iter_do_not_block() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<u8>().unwrap();
         assert_eq!(receiver.try_iter().next(), None);
@@ -399,7 +399,7 @@ mod bytes {
     }
 
     #[test]
-    fn endpoints_travel() {
+    fn endpoints_can_be_sent() {
         let _watchdog = watchdog();
         let (carrier, carried) = ipc::channel::<(IpcBytesSender, IpcBytesReceiver)>().unwrap();
         let (sender, receiver) = ipc::bytes_channel().unwrap();
@@ -428,7 +428,7 @@ mod senders {
     }
 
     #[test]
-    fn know_whether_the_receiver_is_gone() {
+    fn is_closed_after_the_receiver_is_dropped() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let opaque = sender.clone().to_opaque();
@@ -450,7 +450,7 @@ mod senders {
 
     /// In the memory of this process, on the way out of it, and outside.
     #[test]
-    fn know_it_wherever_the_receiver_is() {
+    fn is_closed_wherever_the_receiver_was_dropped() {
         let _watchdog = watchdog();
         let (sender, receiver) = strait_mpsc::channel::<u32>();
         expect_end("in memory", receiver, || sender.is_closed());
@@ -511,7 +511,7 @@ mod senders {
     }
 
     #[test]
-    fn with_a_bound_may_forget_their_type() {
+    fn with_a_bound_can_become_opaque() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::sync_channel::<String>(1).unwrap();
         let (carrier, carried) = ipc::channel().unwrap();

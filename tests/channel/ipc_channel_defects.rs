@@ -390,7 +390,7 @@ fn a_timeout_ends_while_a_message_is_half_sent() {
 
 /// What is half sent by a sender that dies is nobody's message; other senders go on.
 #[test]
-fn a_half_sent_message_of_a_dead_sender_is_forgotten() {
+fn incomplete_message_of_a_dropped_sender_is_discarded() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let (canary, fd) = Canary::new();
@@ -431,8 +431,8 @@ fn timeouts_are_not_rounded() {
 
 /// std ignores the signal in programs, but a library may find itself anywhere.
 #[test]
-fn sending_to_nobody_raises_no_signal() {
-    harness::alone(harness::path_of(sending_to_nobody_raises_no_signal), || {
+fn send_without_receiver_raises_no_sigpipe() {
+    harness::alone(harness::path_of(send_without_receiver_raises_no_sigpipe), || {
         // SAFETY: it restores the default action.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         let (sender, receiver) = ipc::channel::<String>().unwrap();
@@ -481,7 +481,7 @@ fn an_error_in_the_middle_of_a_selection_loses_nothing() {
 
 /// There was no way to take a receiver out again.
 #[test]
-fn a_receiver_can_leave_a_set() {
+fn receiver_can_be_removed_from_a_set() {
     let _watchdog = harness::watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();

@@ -33,8 +33,8 @@ where
 
 #[cfg(target_os = "linux")]
 #[test]
-fn they_cost_no_handle() {
-    harness::alone(harness::path_of(they_cost_no_handle), || {
+fn c11_channel_in_memory_has_no_descriptor() {
+    harness::alone(harness::path_of(c11_channel_in_memory_has_no_descriptor), || {
         let before = harness::handles();
         let channels: Vec<_> = (0..1000).map(|_| lazy::<String>()).collect();
         for (index, (sender, receiver)) in channels.iter().enumerate() {
@@ -55,7 +55,7 @@ fn they_cost_no_handle() {
 }
 
 #[test]
-fn c6_both_ends_learn_that_the_other_is_gone() {
+fn c6_each_endpoint_is_disconnected_when_the_other_is_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = lazy::<u32>();
     let clone = sender.clone();
@@ -85,7 +85,7 @@ fn c6_both_ends_learn_that_the_other_is_gone() {
 }
 
 #[test]
-fn a_receiver_that_sleeps_is_woken_by_everything() {
+fn blocked_receiver_is_woken_by_every_event() {
     let _watchdog = watchdog();
     for round in 0..20 {
         let (sender, receiver) = lazy::<u32>();
@@ -120,7 +120,7 @@ fn a_receiver_that_sleeps_is_woken_by_everything() {
 }
 
 #[test]
-fn timeouts_hold() {
+fn receive_timeouts_are_kept() {
     let _watchdog = watchdog();
     let (sender, receiver) = lazy::<u32>();
     for millis in [0, 1, 30] {
@@ -138,7 +138,7 @@ fn timeouts_hold() {
 
 /// How the receiver gets to messages that it has not taken when the channel leaves the process.
 #[test]
-fn c9_what_was_sent_before_comes_before_what_is_sent_after() {
+fn c9_messages_before_promotion_precede_those_after_it() {
     let _watchdog = watchdog();
     for pending in [0_u32, 1, 3, 1000, 20_000] {
         for taken in [0, 1, 2, 1000] {
@@ -172,7 +172,7 @@ fn c9_what_was_sent_before_comes_before_what_is_sent_after() {
 }
 
 #[test]
-fn endpoints_wait_in_them_as_in_others() {
+fn endpoints_in_queued_messages_are_received() {
     let _watchdog = watchdog();
     let (outer, outer_receiver) = lazy::<(IpcSender<u32>, IpcReceiver<u32>)>();
     for number in 0..100 {
@@ -200,7 +200,7 @@ fn endpoints_wait_in_them_as_in_others() {
 }
 
 #[test]
-fn c3_one_thread_sends_while_another_makes_it_leave() {
+fn c3_order_holds_while_another_thread_promotes_the_channel() {
     let _watchdog = watchdog();
     for round in 0..60 {
         let (sender, mut receiver) = lazy::<u32>();
@@ -231,7 +231,7 @@ fn c3_one_thread_sends_while_another_makes_it_leave() {
 }
 
 #[test]
-fn sets_and_routers_take_them() {
+fn receivers_can_be_added_to_sets_and_routers() {
     let _watchdog = watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let mut sum = 0;
@@ -264,7 +264,7 @@ fn sets_and_routers_take_them() {
 }
 
 #[test]
-fn limits_hold() {
+fn limits_apply_to_channels_in_memory() {
     let _watchdog = watchdog();
     for leaves in [false, true] {
         limits_hold_for(leaves);
@@ -290,7 +290,7 @@ fn limits_hold_for(leaves: bool) {
 }
 
 #[test]
-fn large_messages_pass() {
+fn large_messages_are_received() {
     let _watchdog = watchdog();
     let (sender, receiver) = lazy::<Vec<u8>>();
     for len in [0, 1, 65_000, 70_000, 100 << 20] {
@@ -322,7 +322,7 @@ mod unix {
     }
 
     #[test]
-    fn c8_a_descriptor_shows_what_was_there_before() {
+    fn c8_descriptor_is_readable_for_messages_before_promotion() {
         let _watchdog = watchdog();
         let (sender, receiver) = lazy::<u32>();
         sender.send(1).unwrap();
@@ -364,9 +364,9 @@ mod unix {
     }
 
     #[test]
-    fn a_forked_child_is_told_that_it_has_no_part_in_them() {
+    fn forked_child_gets_unsupported_from_a_channel_in_memory() {
         harness::alone(
-            harness::path_of(a_forked_child_is_told_that_it_has_no_part_in_them),
+            harness::path_of(forked_child_gets_unsupported_from_a_channel_in_memory),
             || {
                 let (sender, receiver) = lazy::<u32>();
                 sender.send(1).unwrap();
@@ -399,38 +399,45 @@ mod unix {
     }
 
     #[test]
-    fn one_that_has_left_before_a_fork_is_shared_by_it() {
-        harness::alone(harness::path_of(one_that_has_left_before_a_fork_is_shared_by_it), || {
-            let (sender, receiver) = lazy::<u32>();
-            drop(moved(&sender));
-            fork(|| sender.send(2).unwrap()).completed();
-            assert_eq!(receiver.recv().unwrap(), 2);
-        });
+    fn channel_promoted_before_a_fork_is_shared_with_the_child() {
+        harness::alone(
+            harness::path_of(channel_promoted_before_a_fork_is_shared_with_the_child),
+            || {
+                let (sender, receiver) = lazy::<u32>();
+                drop(moved(&sender));
+                fork(|| sender.send(2).unwrap()).completed();
+                assert_eq!(receiver.recv().unwrap(), 2);
+            },
+        );
     }
 
     #[test]
-    fn without_descriptors_they_stay_and_nothing_is_lost() {
-        harness::alone(harness::path_of(without_descriptors_they_stay_and_nothing_is_lost), || {
-            let (sender, receiver) = lazy::<u32>();
-            let (carrier, carried) = ipc::channel::<(IpcSender<u32>, IpcReceiver<u32>)>().unwrap();
-            sender.send(1).unwrap();
-            let mut set = IpcReceiverSet::new().unwrap();
-            let none_left: Vec<_> =
-                std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
-            let pair = (sender, receiver);
-            assert!(carrier.send_ref(&pair).is_err());
-            let (another, another_receiver) = lazy::<u32>();
-            another.send(9).unwrap();
-            assert!(set.add(another_receiver).is_err());
-            let (sender, receiver) = &pair;
-            sender.send(2).unwrap();
-            assert_eq!([receiver.recv().unwrap(), receiver.recv().unwrap()], [1, 2]);
-            sender.send(3).unwrap();
-            drop(none_left);
-            carrier.send(pair).unwrap();
-            let (sender, receiver) = carried.recv().unwrap();
-            sender.send(4).unwrap();
-            assert_eq!([receiver.recv().unwrap(), receiver.recv().unwrap()], [3, 4]);
-        });
+    fn failed_promotion_without_descriptors_loses_nothing() {
+        harness::alone(
+            harness::path_of(failed_promotion_without_descriptors_loses_nothing),
+            || {
+                let (sender, receiver) = lazy::<u32>();
+                let (carrier, carried) =
+                    ipc::channel::<(IpcSender<u32>, IpcReceiver<u32>)>().unwrap();
+                sender.send(1).unwrap();
+                let mut set = IpcReceiverSet::new().unwrap();
+                let none_left: Vec<_> =
+                    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+                let pair = (sender, receiver);
+                assert!(carrier.send_ref(&pair).is_err());
+                let (another, another_receiver) = lazy::<u32>();
+                another.send(9).unwrap();
+                assert!(set.add(another_receiver).is_err());
+                let (sender, receiver) = &pair;
+                sender.send(2).unwrap();
+                assert_eq!([receiver.recv().unwrap(), receiver.recv().unwrap()], [1, 2]);
+                sender.send(3).unwrap();
+                drop(none_left);
+                carrier.send(pair).unwrap();
+                let (sender, receiver) = carried.recv().unwrap();
+                sender.send(4).unwrap();
+                assert_eq!([receiver.recv().unwrap(), receiver.recv().unwrap()], [3, 4]);
+            },
+        );
     }
 }

@@ -84,7 +84,7 @@ fn messages_with_more_handles_than_the_limit_are_one_error_each() {
 }
 
 #[test]
-fn limits_can_be_lowered_while_messages_are_on_their_way() {
+fn limits_can_be_lowered_while_messages_are_queued() {
     let _watchdog = harness::watchdog();
     for hot in [false, true] {
         let (sender, receiver) = ipc::bytes_channel().unwrap();
@@ -106,7 +106,7 @@ fn limits_can_be_lowered_while_messages_are_on_their_way() {
 }
 
 #[test]
-fn a_receiver_that_takes_no_parts_takes_what_comes_whole() {
+fn receiver_that_accepts_no_parts_receives_messages_in_one_packet() {
     let _watchdog = harness::watchdog();
     let options = limited(|limits| limits.unfinished_messages = 0).shared_memory(false);
     let (sender, receiver) = options.bytes_channel().unwrap();
@@ -130,7 +130,7 @@ fn a_receiver_that_takes_no_parts_takes_what_comes_whole() {
 // ---- Options ----
 
 #[test]
-fn options_go_with_the_receiver() {
+fn options_move_with_the_receiver() {
     let _watchdog = harness::watchdog();
     let options = limited(|limits| limits.message_bytes = 1000)
         .ordering(Ordering::PerSender)
@@ -149,7 +149,7 @@ fn options_go_with_the_receiver() {
 
 /// A receiver may come from anybody.
 #[test]
-fn nobody_else_raises_a_limit() {
+fn peer_cannot_raise_a_limit() {
     let _watchdog = harness::watchdog();
     let generous = limited(|limits| {
         limits.message_bytes = usize::MAX;
@@ -177,7 +177,7 @@ fn nobody_else_raises_a_limit() {
 
 /// If the message with it is not sent, it comes back as it was.
 #[test]
-fn a_receiver_that_comes_back_has_its_options() {
+fn receiver_of_a_failed_send_keeps_its_options() {
     let _watchdog = harness::watchdog();
     let options = ChannelOptions::new().spin(Duration::from_millis(5));
     let (_sender, receiver) = options.channel::<String>().unwrap();
@@ -188,7 +188,7 @@ fn a_receiver_that_comes_back_has_its_options() {
 }
 
 #[test]
-fn a_receiver_that_was_moved_has_no_options() {
+fn moved_receiver_has_no_options() {
     let _watchdog = harness::watchdog();
     let (_sender, receiver) = ipc::channel::<String>().unwrap();
     let (carrier, _carried) = ipc::channel().unwrap();
@@ -402,7 +402,7 @@ mod between_processes {
 
     /// However often the receiver changes its mind, and wherever it is.
     #[test]
-    fn options_can_be_changed_in_midstream() {
+    fn options_can_be_changed_between_messages() {
         const COUNT: u64 = 20_000;
 
         let _watchdog = harness::watchdog();
@@ -463,8 +463,8 @@ mod between_processes {
     }
 
     #[test]
-    fn none_is_used_if_none_is_wanted() {
-        harness::alone(harness::path_of(none_is_used_if_none_is_wanted), || {
+    fn no_ring_is_used_if_shared_memory_is_off() {
+        harness::alone(harness::path_of(no_ring_is_used_if_shared_memory_is_off), || {
             let unwanted = limited(|limits| limits.shared_memories = 0);
             for options in [ChannelOptions::new().shared_memory(false), unwanted] {
                 let (sender, receiver) = options.channel().unwrap();
@@ -489,28 +489,31 @@ mod between_processes {
     }
 
     #[test]
-    fn it_is_given_up_when_that_is_decided_later() {
-        harness::alone(harness::path_of(it_is_given_up_when_that_is_decided_later), || {
-            let (sender, receiver) = ipc::channel().unwrap();
-            heat(&sender, &receiver);
-            assert_eq!(rings(), 2);
-            for number in 0..10 {
-                sender.send(Note::new(0, number)).unwrap();
-            }
-            receiver.set_options(&ChannelOptions::new().shared_memory(false)).unwrap();
-            for number in 10..20 {
-                sender.send(Note::new(0, number)).unwrap();
-            }
-            receive_notes(&receiver, &mut [0], 20);
-            heat(&sender, &receiver);
-            assert_eq!(rings(), 0);
-        });
+    fn ring_is_abandoned_when_shared_memory_is_turned_off() {
+        harness::alone(
+            harness::path_of(ring_is_abandoned_when_shared_memory_is_turned_off),
+            || {
+                let (sender, receiver) = ipc::channel().unwrap();
+                heat(&sender, &receiver);
+                assert_eq!(rings(), 2);
+                for number in 0..10 {
+                    sender.send(Note::new(0, number)).unwrap();
+                }
+                receiver.set_options(&ChannelOptions::new().shared_memory(false)).unwrap();
+                for number in 10..20 {
+                    sender.send(Note::new(0, number)).unwrap();
+                }
+                receive_notes(&receiver, &mut [0], 20);
+                heat(&sender, &receiver);
+                assert_eq!(rings(), 0);
+            },
+        );
     }
 
     /// A receiver keeps no memory of a sender that was busy once, and the sender keeps none when it sends again.
     #[test]
-    fn what_is_not_used_any_more_is_given_back() {
-        harness::alone(harness::path_of(what_is_not_used_any_more_is_given_back), || {
+    fn idle_rings_are_given_back() {
+        harness::alone(harness::path_of(idle_rings_are_given_back), || {
             for in_a_set in [false, true] {
                 let (sender, receiver) = ipc::channel().unwrap();
                 heat(&sender, &receiver);
@@ -550,8 +553,8 @@ mod between_processes {
     }
 
     #[test]
-    fn it_is_kept_as_long_as_is_wanted() {
-        harness::alone(harness::path_of(it_is_kept_as_long_as_is_wanted), || {
+    fn ring_is_kept_for_the_idle_time_of_the_options() {
+        harness::alone(harness::path_of(ring_is_kept_for_the_idle_time_of_the_options), || {
             // One is given back early, so that there is something to wait for.
             let [kept, given_back] = [Duration::MAX, Duration::ZERO].map(|duration| {
                 let options = ChannelOptions::new().keep_memory(duration);
@@ -575,8 +578,8 @@ mod between_processes {
     }
 
     #[test]
-    fn it_is_used_again_after_it_was_given_back() {
-        harness::alone(harness::path_of(it_is_used_again_after_it_was_given_back), || {
+    fn new_ring_is_used_after_an_idle_one_was_given_back() {
+        harness::alone(harness::path_of(new_ring_is_used_after_an_idle_one_was_given_back), || {
             let (sender, receiver) = ipc::channel().unwrap();
             let (answers, answered) = ipc::channel::<u64>().unwrap();
             let waiting = thread::spawn(move || {

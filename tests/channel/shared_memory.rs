@@ -25,7 +25,7 @@ fn pass<T: Serialize + DeserializeOwned>(memory: &T) -> T {
 }
 
 #[test]
-fn it_is_what_it_was_made_of() {
+fn contents_equal_the_source() {
     let _watchdog = watchdog();
     for len in [1, 2, 4095, 4096, 4097, 1_000_000] {
         let bytes: Vec<u8> = (0..len).map(|place| (place % 251) as u8).collect();
@@ -39,7 +39,7 @@ fn it_is_what_it_was_made_of() {
 }
 
 #[test]
-fn it_is_a_slice() {
+fn dereferences_to_a_slice() {
     let _watchdog = watchdog();
     let memory = IpcSharedMemory::from_bytes(b"a slice");
     assert_eq!(memory.len(), 7);
@@ -50,7 +50,7 @@ fn it_is_a_slice() {
 }
 
 #[test]
-fn equality_is_of_the_bytes() {
+fn equality_compares_bytes() {
     let _watchdog = watchdog();
     let memory = IpcSharedMemory::from_bytes(b"xxx");
     assert!(memory == IpcSharedMemory::from_byte(b'x', 3));
@@ -62,7 +62,7 @@ fn equality_is_of_the_bytes() {
 }
 
 #[test]
-fn what_deref_mut_writes_is_in_no_clone_and_nowhere_it_was_sent_before() {
+fn deref_mut_changes_no_clone_and_no_sent_copy() {
     let _watchdog = watchdog();
     let mut memory = IpcSharedMemory::from_byte(b'.', 5000);
     let mut clone = memory.clone();
@@ -85,7 +85,7 @@ fn what_deref_mut_writes_is_in_no_clone_and_nowhere_it_was_sent_before() {
 
 /// The use that ipc-channel documents: one owner at a time.
 #[test]
-fn what_deref_mut_writes_is_sent_the_next_time() {
+fn deref_mut_changes_are_sent_with_the_next_message() {
     let _watchdog = watchdog();
     let mut memory = IpcSharedMemory::from_bytes(b"0123456789");
     for round in 0..3_u8 {
@@ -105,8 +105,8 @@ fn what_deref_mut_writes_is_sent_the_next_time() {
 /// A concurrently forked child must not inherit a writable mapping: sealing would fail.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
-fn it_is_made_while_the_process_forks() {
-    harness::alone(harness::path_of(it_is_made_while_the_process_forks), || {
+fn creation_succeeds_while_the_process_forks() {
+    harness::alone(harness::path_of(creation_succeeds_while_the_process_forks), || {
         thread::scope(|scope| {
             let making = scope.spawn(|| {
                 for _ in 0..2000 {
@@ -122,7 +122,7 @@ fn it_is_made_while_the_process_forks() {
 }
 
 #[test]
-fn what_was_taken_out_is_a_copy() {
+fn taken_bytes_are_a_copy() {
     let _watchdog = watchdog();
     let mut memory = IpcSharedMemory::from_bytes(b"before");
     let taken = memory.clone().take().unwrap();
@@ -131,7 +131,7 @@ fn what_was_taken_out_is_a_copy() {
 }
 
 #[test]
-fn none_at_all_works_as_well() {
+fn empty_memory_is_sent_and_received() {
     let _watchdog = watchdog();
     for mut empty in [
         IpcSharedMemory::from_bytes(&[]),
@@ -145,7 +145,7 @@ fn none_at_all_works_as_well() {
 }
 
 #[test]
-fn what_cannot_be_had_is_an_error() {
+fn impossible_size_is_an_error() {
     let _watchdog = watchdog();
     assert!(IpcSharedMemory::try_from_byte(0, usize::MAX).is_err());
     assert!(IpcSharedMemory::try_from_byte(0, isize::MAX as usize).is_err());
@@ -153,7 +153,7 @@ fn what_cannot_be_had_is_an_error() {
 }
 
 #[test]
-fn it_travels_with_other_things_and_on() {
+fn memory_is_sent_with_endpoints_and_passed_on() {
     #[derive(Serialize, Deserialize)]
     struct Picture {
         name: String,
@@ -179,7 +179,7 @@ fn it_travels_with_other_things_and_on() {
 }
 
 #[test]
-fn the_same_memory_twice_in_one_message_is_the_same_there() {
+fn memory_twice_in_one_message_is_one_mapping() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel().unwrap();
     let memory = IpcSharedMemory::from_bytes(b"twice");
@@ -193,7 +193,7 @@ fn the_same_memory_twice_in_one_message_is_the_same_there() {
 // ---- Memory that is written while it is read ----
 
 #[test]
-fn a_reader_reads_what_a_writer_wrote() {
+fn reader_reads_written_bytes() {
     let _watchdog = watchdog();
     let writer = SharedMemoryWriter::new(10_001).unwrap();
     let reader = writer.reader().unwrap();
@@ -221,7 +221,7 @@ fn a_reader_reads_what_a_writer_wrote() {
 }
 
 #[test]
-fn all_of_a_reader_is_copied_in_chunks() {
+fn reader_is_copied_in_chunks() {
     let _watchdog = watchdog();
     for len in [0, 1, 65_535, 65_536, 65_537, 5_000_001] {
         let writer = SharedMemoryWriter::new(len).unwrap();
@@ -237,7 +237,7 @@ fn all_of_a_reader_is_copied_in_chunks() {
 }
 
 #[test]
-fn what_is_outside_is_an_error_and_nothing_is_written() {
+fn access_out_of_bounds_is_an_error_and_writes_nothing() {
     let _watchdog = watchdog();
     let writer = SharedMemoryWriter::new(10).unwrap();
     let there = pass(&writer.reader().unwrap());
@@ -258,7 +258,7 @@ fn what_is_outside_is_an_error_and_nothing_is_written() {
 }
 
 #[test]
-fn a_writer_travels_until_there_is_a_reader() {
+fn writer_can_be_sent_until_there_is_a_reader() {
     let _watchdog = watchdog();
     let here = SharedMemoryWriter::new(100).unwrap();
     let there = pass(&pass(&here));
@@ -282,7 +282,7 @@ fn a_writer_travels_until_there_is_a_reader() {
 }
 
 #[test]
-fn a_writer_of_nothing_works_as_well() {
+fn writer_of_empty_memory_is_sent_and_received() {
     let _watchdog = watchdog();
     let writer = pass(&SharedMemoryWriter::new(0).unwrap());
     assert!(writer.is_empty());
@@ -294,7 +294,7 @@ fn a_writer_of_nothing_works_as_well() {
 }
 
 #[test]
-fn written_memory_that_cannot_be_had_is_an_error() {
+fn writer_of_impossible_size_is_an_error() {
     let _watchdog = watchdog();
     for len in [usize::MAX, usize::MAX - 7, isize::MAX as usize] {
         assert!(SharedMemoryWriter::new(len).is_err());
@@ -303,7 +303,7 @@ fn written_memory_that_cannot_be_had_is_an_error() {
 
 /// A reader that sees a count also sees the value that was written before the count.
 #[test]
-fn a_read_is_followed_by_reads_of_all_earlier_writes() {
+fn reads_after_a_read_see_all_earlier_writes() {
     let _watchdog = watchdog();
     let writer = SharedMemoryWriter::new(4096).unwrap();
     let reader = pass(&writer.reader().unwrap());
@@ -334,7 +334,7 @@ fn a_read_is_followed_by_reads_of_all_earlier_writes() {
 /// same file.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
-fn it_costs_one_handle_and_one_mapping() {
+fn memory_has_one_descriptor_and_one_mapping() {
     /// The file behind each mapping.
     fn mappings() -> Vec<String> {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -342,7 +342,7 @@ fn it_costs_one_handle_and_one_mapping() {
         ours.map(|line| line.split_whitespace().nth(4).unwrap().to_owned()).collect()
     }
 
-    harness::alone(harness::path_of(it_costs_one_handle_and_one_mapping), || {
+    harness::alone(harness::path_of(memory_has_one_descriptor_and_one_mapping), || {
         let before = harness::handles();
         let memory = IpcSharedMemory::from_byte(1, 10_000);
         let clones = vec![memory.clone(); 10];

@@ -42,7 +42,7 @@ mod framing {
         #![proptest_config(settings())]
 
         #[test]
-        fn what_is_written_is_read(
+        fn written_head_is_parsed_back(
             kind in a_kind(),
             attachments: u8,
             stamp: u64,
@@ -59,7 +59,7 @@ mod framing {
 
         /// What has no message has no body and a certain number of attachments.
         #[test]
-        fn what_has_no_message_is_as_it_has_to_be(
+        fn frame_without_message_has_exact_length(
             clock_domain: u64,
             attachments in 0..3_u8,
             body in vec(any::<u8>(), 0..2),
@@ -73,7 +73,7 @@ mod framing {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(
+        fn random_bytes_are_parsed_or_refused(
             packet in vec(any::<u8>(), 0..100),
             claimed: u16,
             attachments in 0..300_usize,
@@ -87,7 +87,7 @@ mod framing {
 
         /// Of a frame with one bit changed, every part that is checked is checked.
         #[test]
-        fn a_changed_bit_is_noticed_or_means_something_else(
+        fn flipped_bit_is_refused_or_changes_the_frame(
             kind in a_kind(),
             attachments: u8,
             body in vec(any::<u8>(), 0..50),
@@ -120,7 +120,7 @@ mod framing {
         }
 
         #[test]
-        fn a_packet_that_is_cut_or_continued_is_refused(
+        fn truncated_or_extended_packet_is_refused(
             kind in a_kind(),
             body in vec(any::<u8>(), 0..50),
             cut: proptest::sample::Index,
@@ -337,7 +337,7 @@ mod assembling {
 
         /// However the parts of several messages interleave, each message comes out whole, when its last part came in.
         #[test]
-        fn interleaved_messages_come_out_whole(
+        fn interleaved_messages_are_assembled(
             messages in vec(a_message(), 1..8),
             order: u64,
         ) {
@@ -370,7 +370,7 @@ mod assembling {
 
         /// Whatever comes, it does what the model does, and knows what it holds.
         #[test]
-        fn any_events_have_the_effect_they_should(events in vec(an_event(), 0..60)) {
+        fn random_events_match_the_model(events in vec(an_event(), 0..60)) {
             let mut assembly = new_assembly!();
             let mut model = Model::default();
             for event in events {
@@ -404,7 +404,7 @@ mod assembling {
 
         /// What moves to another process half way is completed there.
         #[test]
-        fn messages_are_completed_elsewhere(
+        fn moved_assembly_completes_messages(
             messages in vec(a_message(), 1..5),
             moves in vec(0..10_usize, 1..5),
         ) {

@@ -157,7 +157,7 @@ fn assert_too_deep<T: Serialize + DeserializeOwned>(value: &T, text: &str) {
 }
 
 #[test]
-fn is_limited_where_it_is_sent() {
+fn is_limited_by_send() {
     let _watchdog = crate::harness::watchdog();
     assert_exchanged(&chain(NAMED));
     assert_too_deep(&chain(NAMED + 1), "more than 128 structs and enums");

@@ -279,19 +279,22 @@ fn streams_work_anew_in_a_forked_child() {
 
 /// The child has copies of everything, so the end comes when it, too, has let go.
 #[test]
-fn c6_an_inherited_sender_counts() {
-    harness::alone(harness::path_of(c6_an_inherited_sender_counts), || {
-        let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        let (go, wait_for_go) = ipc::channel::<()>().unwrap();
-        let child = fork(|| {
-            wait_for_go.recv().unwrap();
-            sender.send(1).unwrap();
-        });
-        drop(sender);
-        assert!(receiver.recv_timeout(Duration::from_millis(20)).unwrap_err().is_empty());
-        go.send(()).unwrap();
-        assert_eq!(receiver.recv().unwrap(), 1);
-        assert!(receiver.recv().unwrap_err().is_disconnected());
-        child.completed();
-    });
+fn c6_channel_stays_connected_while_a_forked_child_has_a_sender() {
+    harness::alone(
+        harness::path_of(c6_channel_stays_connected_while_a_forked_child_has_a_sender),
+        || {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            let (go, wait_for_go) = ipc::channel::<()>().unwrap();
+            let child = fork(|| {
+                wait_for_go.recv().unwrap();
+                sender.send(1).unwrap();
+            });
+            drop(sender);
+            assert!(receiver.recv_timeout(Duration::from_millis(20)).unwrap_err().is_empty());
+            go.send(()).unwrap();
+            assert_eq!(receiver.recv().unwrap(), 1);
+            assert!(receiver.recv().unwrap_err().is_disconnected());
+            child.completed();
+        },
+    );
 }

@@ -171,7 +171,7 @@ fn kill_soon(random: &mut Random, victim: Pid) -> thread::JoinHandle<()> {
 }
 
 #[test]
-fn c5_what_was_sent_is_received_though_its_sender_is_killed() {
+fn c5_sent_messages_are_received_after_their_sender_is_killed() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(5);
     for round in 0..120 {
@@ -198,7 +198,7 @@ fn c5_what_was_sent_is_received_though_its_sender_is_killed() {
 }
 
 #[test]
-fn c5_what_was_sent_to_a_set_is_received_though_its_senders_are_killed() {
+fn c5_messages_to_a_set_are_received_after_their_senders_are_killed() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(6);
     for round in 0..20 {
@@ -233,7 +233,7 @@ fn c5_what_was_sent_to_a_set_is_received_though_its_senders_are_killed() {
 
 /// Many write into one channel; one after another is killed; the others never notice.
 #[test]
-fn c7_senders_of_one_channel_do_not_notice_that_others_are_killed() {
+fn c7_killed_sender_does_not_disturb_other_senders_of_the_channel() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(7);
     for round in 0..5 {
@@ -263,7 +263,7 @@ fn c7_senders_of_one_channel_do_not_notice_that_others_are_killed() {
 }
 
 #[test]
-fn c7_a_stopped_sender_holds_up_nobody() {
+fn c7_stopped_sender_does_not_delay_other_senders() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(8);
     let (letters, received) = ipc::channel::<Letter>().unwrap();
@@ -345,7 +345,7 @@ fn start_reader() -> (Child, IpcSender<Letter>, IpcReceiver<u64>) {
 }
 
 #[test]
-fn c6_senders_learn_that_the_receiver_was_killed() {
+fn c6_senders_are_disconnected_when_the_receiver_is_killed() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(9);
     for _ in 0..40 {
@@ -376,7 +376,7 @@ fn c6_senders_learn_that_the_receiver_was_killed() {
 }
 
 #[test]
-fn c3_a_receiver_that_is_stopped_now_and_then_misses_nothing() {
+fn c3_receiver_that_is_stopped_repeatedly_loses_nothing() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(10);
     let (process, letters, numbers) = start_reader();

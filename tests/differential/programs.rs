@@ -350,7 +350,7 @@ impl<'a> World<'a> {
 }
 
 #[test]
-fn random_programs_do_what_they_do_with_std() {
+fn random_programs_behave_as_with_std() {
     let _watchdog = harness::watchdog();
     thread::scope(|scope| {
         // Together, so that they disturb each other.

@@ -62,7 +62,7 @@ fn running_child() {
 
 /// Whoever has the baton knows of all that was sent before, and it moves as fast as it can while the letters are received.
 #[test]
-fn letters_of_a_relay_arrive_in_its_order() {
+fn messages_sent_by_a_relay_of_processes_arrive_in_order() {
     const HOPS: u32 = 1000;
 
     let _watchdog = harness::watchdog();

@@ -1,7 +1,4 @@
 //! Runs the examples and looks at what they say.
-//!
-//! The sandbox counts a corpus whose words are known, and must find the same whatever happens to its workers. That, and
-//! what a hostile file may do to it, makes this file as long as it is.
 
 #[allow(dead_code)]
 #[path = "../../examples/sandbox/count.rs"]
@@ -126,7 +123,7 @@ fn async_stream() {
 
 #[cfg(any(not(target_os = "linux"), feature = "force-inprocess"))]
 #[test]
-fn examples_with_several_processes_say_that_they_need_them() {
+fn examples_with_several_processes_report_missing_support() {
     let examples = [
         "hello",
         "back_pressure",

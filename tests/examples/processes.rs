@@ -1,4 +1,7 @@
 //! The examples with several processes.
+//!
+//! The sandbox counts a corpus whose words are known, and must find the same whatever happens to its workers. That, and
+//! what a hostile file may do to it, makes this file as long as it is.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -203,7 +206,7 @@ fn sandbox_counts_a_known_corpus() {
 }
 
 #[test]
-fn sandbox_result_does_not_depend_on_who_dies() {
+fn sandbox_result_does_not_depend_on_which_worker_dies() {
     let corpus = Corpus::generated();
     for _ in 0..3 {
         let output = sandbox(&[&corpus.directory], &["--workers", "3", "--chaos"]);
@@ -331,7 +334,7 @@ fn sandbox_survives_workers_that_were_taken_over() {
 
 /// Without `--drill` the same file is a text like any other.
 #[test]
-fn sandbox_drills_only_when_told_to() {
+fn sandbox_drills_only_with_the_drill_option() {
     let mut corpus = Corpus::empty();
     corpus.counts.extend([(String::from("drill"), 1), (String::from("crash"), 1)]);
     corpus.words = 2;
@@ -341,7 +344,7 @@ fn sandbox_drills_only_when_told_to() {
 }
 
 #[test]
-fn sandbox_hears_an_answer_once() {
+fn sandbox_counts_a_repeated_answer_once() {
     let mut corpus = Corpus::empty();
     corpus.counts.insert(String::from("once"), 1);
     corpus.words = 1;
@@ -441,7 +444,7 @@ fn on_a_terminal(command: &mut Command) -> (String, Option<i32>) {
 }
 
 #[test]
-fn sandbox_exit_status_says_whether_everything_was_counted() {
+fn sandbox_exit_status_is_an_error_unless_everything_was_counted() {
     let mut corpus = Corpus::empty();
     let missing = corpus.path("missing");
     let output = sandbox(&[&missing], &[]);
@@ -457,7 +460,7 @@ fn sandbox_exit_status_says_whether_everything_was_counted() {
 
 /// As `sandbox | head` does.
 #[test]
-fn sandbox_bears_a_closed_standard_output() {
+fn sandbox_survives_a_closed_standard_output() {
     let mut corpus = Corpus::empty();
     corpus.add("file", b"word");
     let path = corpus.path("file");
@@ -483,7 +486,7 @@ fn sandbox_bears_a_closed_standard_output() {
 }
 
 #[test]
-fn sandbox_says_that_its_result_could_not_be_written() {
+fn sandbox_reports_that_its_result_could_not_be_written() {
     let mut corpus = Corpus::empty();
     corpus.add("file", b"word");
     let full = format!("exec {} file > /dev/full", program("sandbox").display());

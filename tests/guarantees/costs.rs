@@ -80,8 +80,8 @@ fn c11_what_was_received_is_one_handle_per_endpoint() {
 
 /// A child process has none of them.
 #[test]
-fn c11_nothing_is_inherited_by_programs() {
-    harness::alone(harness::path_of(c11_nothing_is_inherited_by_programs), || {
+fn c11_programs_inherit_no_descriptor() {
+    harness::alone(harness::path_of(c11_programs_inherit_no_descriptor), || {
         let before = harness::handles();
         let _everything = (
             ipc::channel::<u32>().unwrap(),
@@ -103,8 +103,8 @@ fn c11_nothing_is_inherited_by_programs() {
 
 /// Waiting costs no processor time, whatever is waited for.
 #[test]
-fn c11_waiting_costs_no_time() {
-    harness::alone(harness::path_of(c11_waiting_costs_no_time), || {
+fn c11_blocked_calls_use_no_processor_time() {
+    harness::alone(harness::path_of(c11_blocked_calls_use_no_processor_time), || {
         let _idle: Vec<_> = (0..100).map(|_| ipc::channel::<u32>().unwrap()).collect();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         // Used a lot, and then no more.

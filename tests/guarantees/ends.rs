@@ -36,7 +36,7 @@ fn assert_connected(receiver: &IpcReceiver<Item>) {
 }
 
 #[test]
-fn c6_every_sender_in_every_process_counts() {
+fn c6_channel_stays_connected_while_any_process_has_a_sender() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     let helpers = [Helper::start(), Helper::start()];
@@ -58,7 +58,7 @@ fn c6_every_sender_in_every_process_counts() {
 
 /// Senders in messages that nobody received count, however deep they are buried.
 #[test]
-fn c6_a_sender_in_an_undelivered_message_counts() {
+fn c6_channel_stays_connected_while_a_sender_is_in_flight() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     let bury = |sender| {
@@ -87,7 +87,7 @@ fn c6_a_sender_in_an_undelivered_message_counts() {
 }
 
 #[test]
-fn c6_a_sender_in_its_own_channel_counts() {
+fn c6_channel_stays_connected_while_its_sender_is_queued_in_it() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<Option<OpaqueIpcSender>>().unwrap();
     sender.send(Some(sender.clone().to_opaque())).unwrap();
@@ -101,7 +101,7 @@ fn c6_a_sender_in_its_own_channel_counts() {
 }
 
 #[test]
-fn c6_send_errs_once_the_receiver_is_gone() {
+fn c6_send_is_disconnected_after_the_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
     // Here, with and without messages that it had not received.
     for unread in [0, 3] {
@@ -137,7 +137,7 @@ fn c6_send_errs_once_the_receiver_is_gone() {
 
 /// Even while it waits for room, as messages with handles do.
 #[test]
-fn c6_a_waiting_sender_learns_that_the_receiver_is_gone() {
+fn c6_blocked_send_is_disconnected_when_the_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
     let mut random = Random::new(6);
     for round in 0..60 {

@@ -160,7 +160,7 @@ fn c9_pending_messages_move_with_their_receiver() {
 
 /// Out of a set, too, with all that the set had not delivered.
 #[test]
-fn c9_a_receiver_leaves_a_set_and_moves_on() {
+fn c9_receiver_removed_from_a_set_can_be_moved() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     let mut set = IpcReceiverSet::new().unwrap();
@@ -216,7 +216,7 @@ fn c9_every_kind_of_endpoint_moves() {
 }
 
 #[test]
-fn c9_a_receiver_that_moved_away_says_so() {
+fn c9_moved_receiver_returns_an_error() {
     let _watchdog = harness::watchdog();
     let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();

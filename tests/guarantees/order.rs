@@ -27,7 +27,7 @@ fn c3_fifo_per_sender_across_processes() {
 /// Clones, what was sent elsewhere and came back, and what was made of a descriptor are one sender to whoever uses them one after
 /// another.
 #[test]
-fn c3_fifo_through_all_that_is_the_same_sender() {
+fn c3_fifo_across_all_copies_of_one_sender() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     let (carrier, carried) = ipc::channel::<IpcSender<u32>>().unwrap();
@@ -162,7 +162,7 @@ fn c4_the_queue_is_in_causal_order() {
 }
 
 #[test]
-fn c4_an_exit_can_be_known_of() {
+fn c4_messages_precede_those_sent_after_the_exit_of_their_sender() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     for number in 0..5 {

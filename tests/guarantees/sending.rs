@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn c1_nobody_has_to_receive() {
+fn c1_send_returns_although_no_thread_receives() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     for number in 0..20_000 {
@@ -16,7 +16,7 @@ fn c1_nobody_has_to_receive() {
 }
 
 #[test]
-fn c1_those_who_send_before_they_receive_do_not_wait_for_each_other() {
+fn c1_processes_that_send_before_they_receive_do_not_deadlock() {
     let _watchdog = harness::watchdog();
     let (to_helper, from_here) = ipc::channel::<Item>().unwrap();
     let (to_here, from_helper) = ipc::channel::<Item>().unwrap();
@@ -37,7 +37,7 @@ fn c1_those_who_send_before_they_receive_do_not_wait_for_each_other() {
 
 /// What cannot go by socket, because other senders have filled what they may of it, goes another way, and is in order all the same.
 #[test]
-fn c1_a_full_socket_is_no_reason_to_wait() {
+fn c1_send_does_not_block_on_a_full_socket() {
     let _watchdog = harness::watchdog();
     for before in [0, 1, 100] {
         let (items, received) = ipc::channel::<Item>().unwrap();

@@ -97,7 +97,7 @@ fn c7_forged_numbers_are_refused() {
 }
 
 #[test]
-fn c7_an_entry_is_taken_once_and_as_what_it_is() {
+fn c7_entry_is_taken_once_and_with_its_kind() {
     let _watchdog = harness::watchdog();
     let (canary, fd) = Canary::new();
     let (a, b) = packet_pair();
@@ -128,7 +128,7 @@ fn c7_an_entry_is_taken_once_and_as_what_it_is() {
 
 /// Whatever is wrong with the table, the message is one error, what came with it is closed, and the channel goes on.
 #[test]
-fn c7_tables_that_lie_are_one_error_each() {
+fn c7_malformed_table_is_one_error() {
     let _watchdog = harness::watchdog();
     let (canary, fd) = Canary::new();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -182,7 +182,7 @@ fn c7_tables_that_lie_are_one_error_each() {
 
 /// A channel that cannot carry everything says so before anything leaves.
 #[test]
-fn c7_a_sender_refuses_what_its_channel_cannot_carry() {
+fn c7_send_refuses_entries_that_its_channel_cannot_carry() {
     const ENDPOINTS: u32 = 8;
 
     let _watchdog = harness::watchdog();
@@ -307,7 +307,7 @@ impl Stopped {
 }
 
 #[test]
-fn c7_forged_rings_of_a_receiver_are_lost_alone() {
+fn c7_forged_ring_of_a_moved_receiver_loses_only_its_messages() {
     let _watchdog = harness::watchdog();
     let (a, b) = packet_pair();
     let ring = memory_with(RING_BYTES, SealFlags::SHRINK);
@@ -380,7 +380,7 @@ pub(super) fn sealed_memory(len: u64) -> OwnedFd {
 
 /// What a hostile peer offers as a ring is a ring or one error, and disturbs nobody.
 #[test]
-fn c7_what_is_no_ring_is_one_error() {
+fn c7_offer_of_invalid_ring_memory_is_one_error() {
     let _watchdog = harness::watchdog();
     let here = strait::internals::clock_domain().unwrap();
     // New ones each time: what was made of a ring is written in it.
@@ -422,7 +422,7 @@ fn c7_what_is_no_ring_is_one_error() {
 
 /// The parts of a receiver that a hostile peer claims to have received incompletely.
 #[test]
-fn c7_forged_unfinished_messages_of_a_receiver_are_lost_alone() {
+fn c7_forged_incomplete_message_of_a_moved_receiver_loses_only_itself() {
     let _watchdog = harness::watchdog();
     let (a, b) = packet_pair();
     let (canary, fd) = Canary::new();

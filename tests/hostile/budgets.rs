@@ -82,7 +82,7 @@ fn c1_a_call_that_does_not_wait_leaves_parts_for_the_next() {
 }
 
 #[test]
-fn c7_a_member_with_parts_without_end_does_not_keep_others_from_their_turn() {
+fn c7_set_member_with_endless_parts_does_not_starve_others() {
     let _watchdog = harness::watchdog();
     let ring = endless_message(40_000_000);
     let (_sender, receiver) = channel_with(&ring);
@@ -140,7 +140,7 @@ fn receive_ring(socket: &OwnedFd) -> OwnedFd {
 }
 
 #[test]
-fn c1_a_receiver_that_makes_room_slowly_does_not_hold_up_a_sender() {
+fn c1_slow_receiver_does_not_block_send_beyond_its_timeout() {
     let _watchdog = harness::watchdog();
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,

@@ -138,32 +138,35 @@ fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
 
 /// Whatever it is of, and however it comes, in the end it is closed.
 #[test]
-fn c7_what_is_closed_elsewhere_is_closed() {
-    harness::alone(harness::path_of(c7_what_is_closed_elsewhere_is_closed), || {
-        let before = harness::handles();
-        let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        for round in 0..20 {
-            let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-            send_unasked(&sender, round, &read);
-            drop(read);
-            assert_eq!(receiver.recv().unwrap(), round);
-            wait_until_broken(&write);
-        }
-        // Undecoded, in a set, with a message in it that nobody received, which has a descriptor of its own.
-        let mut set = IpcReceiverSet::new().unwrap();
-        let (inner_sender, inner) = ipc::channel::<u32>().unwrap();
-        let (canary, fd) = raw::Canary::new();
-        send_unasked(&inner_sender, 1, &fd);
-        drop(fd);
-        let carrier: IpcSender<IpcReceiver<u32>> = sender.to_opaque().to();
-        carrier.send(inner).unwrap();
-        set.add(receiver).unwrap();
-        drop(set.select().unwrap());
-        raw::wait_until_disconnected(|| inner_sender.send(2));
-        canary.wait_until_closed();
-        drop((set, carrier, inner_sender));
-        while !harness::handles_besides(&before).is_empty() {
-            thread::sleep(Duration::from_millis(1));
-        }
-    });
+fn c7_descriptors_handed_to_the_closing_thread_are_closed() {
+    harness::alone(
+        harness::path_of(c7_descriptors_handed_to_the_closing_thread_are_closed),
+        || {
+            let before = harness::handles();
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            for round in 0..20 {
+                let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+                send_unasked(&sender, round, &read);
+                drop(read);
+                assert_eq!(receiver.recv().unwrap(), round);
+                wait_until_broken(&write);
+            }
+            // Undecoded, in a set, with a message in it that nobody received, which has a descriptor of its own.
+            let mut set = IpcReceiverSet::new().unwrap();
+            let (inner_sender, inner) = ipc::channel::<u32>().unwrap();
+            let (canary, fd) = raw::Canary::new();
+            send_unasked(&inner_sender, 1, &fd);
+            drop(fd);
+            let carrier: IpcSender<IpcReceiver<u32>> = sender.to_opaque().to();
+            carrier.send(inner).unwrap();
+            set.add(receiver).unwrap();
+            drop(set.select().unwrap());
+            raw::wait_until_disconnected(|| inner_sender.send(2));
+            canary.wait_until_closed();
+            drop((set, carrier, inner_sender));
+            while !harness::handles_besides(&before).is_empty() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        },
+    );
 }

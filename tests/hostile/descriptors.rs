@@ -133,7 +133,7 @@ fn c7_memory_is_taken_only_with_the_seals_that_it_needs() {
 
 /// The peer writes valid and invalid UTF-8 in turn: the kernel stops it, or its memory is refused.
 #[test]
-fn c7_what_is_lent_never_changes() {
+fn c7_borrowed_memory_never_changes() {
     let _watchdog = harness::watchdog();
     let mut taken = 0;
     for seals in [
@@ -373,7 +373,7 @@ fn lingering_socket() -> (OwnedFd, OwnedFd) {
 
 /// What a peer sends unasked is closed without waiting for anything.
 #[test]
-fn c7_closing_what_nobody_asked_for_waits_for_nothing() {
+fn c7_closing_unused_descriptors_does_not_block() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     let send_unasked = |sender: &IpcSender<u32>, packet: &[u8]| {

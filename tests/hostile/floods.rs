@@ -112,7 +112,7 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
 }
 
 #[test]
-fn c7_a_flooded_member_of_a_set_delays_nobody() {
+fn c7_flooded_set_member_does_not_delay_others() {
     let _watchdog = harness::watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let mut member = || {
@@ -153,7 +153,7 @@ fn c7_a_flooded_member_of_a_set_delays_nobody() {
 
 /// However much each of them has waiting.
 #[test]
-fn c7_all_members_of_a_set_have_their_turn() {
+fn c7_every_member_of_a_flooded_set_is_served() {
     let _watchdog = harness::watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let senders: Vec<_> = (0..50)

@@ -127,9 +127,9 @@ fn lock_ring() -> Option<StuckWriter> {
 }
 
 #[test]
-fn c7_a_receiver_is_dropped_though_a_peer_keeps_the_lock_of_its_ring() {
+fn c7_drop_of_a_receiver_returns_while_a_peer_keeps_the_lock_of_its_ring() {
     alone(
-        harness::path_of(c7_a_receiver_is_dropped_though_a_peer_keeps_the_lock_of_its_ring),
+        harness::path_of(c7_drop_of_a_receiver_returns_while_a_peer_keeps_the_lock_of_its_ring),
         || {
             let (sender, receiver) = with_ring();
             let stuck = lock_ring();
@@ -143,9 +143,9 @@ fn c7_a_receiver_is_dropped_though_a_peer_keeps_the_lock_of_its_ring() {
 }
 
 #[test]
-fn c7_a_set_serves_its_members_though_a_peer_keeps_the_lock_of_a_ring() {
+fn c7_set_serves_its_members_while_a_peer_keeps_the_lock_of_a_ring() {
     alone(
-        harness::path_of(c7_a_set_serves_its_members_though_a_peer_keeps_the_lock_of_a_ring),
+        harness::path_of(c7_set_serves_its_members_while_a_peer_keeps_the_lock_of_a_ring),
         || {
             let (_sender, receiver) = with_ring();
             let stuck = lock_ring();
@@ -171,8 +171,8 @@ fn c7_a_set_serves_its_members_though_a_peer_keeps_the_lock_of_a_ring() {
 }
 
 #[test]
-fn c7_a_sender_goes_on_though_a_peer_keeps_the_lock_of_its_ring() {
-    alone(harness::path_of(c7_a_sender_goes_on_though_a_peer_keeps_the_lock_of_its_ring), || {
+fn c7_sender_continues_while_a_peer_keeps_the_lock_of_its_ring() {
+    alone(harness::path_of(c7_sender_continues_while_a_peer_keeps_the_lock_of_its_ring), || {
         let (sender, receiver) = with_ring();
         let stuck = lock_ring();
         for number in 0..100 {

@@ -31,35 +31,38 @@ fn c7_every_call_works_or_fails_at_every_descriptor_limit() {
 
 /// Whatever is used for the first time while there is nothing left.
 #[test]
-fn c7_what_begins_without_descriptors_works_later() {
-    harness::alone(harness::path_of(c7_what_begins_without_descriptors_works_later), || {
-        let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        let (late_sender, late_receiver) = ipc::channel::<u32>().unwrap();
-        let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
-        let taken = take_descriptors(0);
-        for (_, call) in CALLS {
-            assert!(call().is_err());
-        }
-        receiver.as_fd();
-        assert!(carrier.send_ref(&receiver).is_err());
-        ROUTER.add_typed_route(late_receiver, Box::new(|_| {}));
-        drop(taken);
-        raise_descriptor_limit();
-        // The route that could not be is gone, and whoever sends knows.
-        assert!(late_sender.send(1).unwrap_err().is_disconnected());
-        assert_business_as_usual();
-        carrier.send_ref(&receiver).unwrap();
-        let receiver = carried.recv().unwrap();
-        let routed = ROUTER.route_ipc_receiver_to_new_crossbeam_receiver(receiver);
-        sender.send(5).unwrap();
-        assert_eq!(routed.recv().unwrap(), 5);
-    });
+fn c7_objects_made_without_descriptors_work_once_there_are_some() {
+    harness::alone(
+        harness::path_of(c7_objects_made_without_descriptors_work_once_there_are_some),
+        || {
+            let (sender, receiver) = ipc::channel::<u32>().unwrap();
+            let (late_sender, late_receiver) = ipc::channel::<u32>().unwrap();
+            let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+            let taken = take_descriptors(0);
+            for (_, call) in CALLS {
+                assert!(call().is_err());
+            }
+            receiver.as_fd();
+            assert!(carrier.send_ref(&receiver).is_err());
+            ROUTER.add_typed_route(late_receiver, Box::new(|_| {}));
+            drop(taken);
+            raise_descriptor_limit();
+            // The route that could not be is gone, and whoever sends knows.
+            assert!(late_sender.send(1).unwrap_err().is_disconnected());
+            assert_business_as_usual();
+            carrier.send_ref(&receiver).unwrap();
+            let receiver = carried.recv().unwrap();
+            let routed = ROUTER.route_ipc_receiver_to_new_crossbeam_receiver(receiver);
+            sender.send(5).unwrap();
+            assert_eq!(routed.recv().unwrap(), 5);
+        },
+    );
 }
 
 /// A router that exists goes on routing.
 #[test]
-fn c7_routes_outlive_a_full_descriptor_table() {
-    harness::alone(harness::path_of(c7_routes_outlive_a_full_descriptor_table), || {
+fn c7_routes_survive_a_full_descriptor_table() {
+    harness::alone(harness::path_of(c7_routes_survive_a_full_descriptor_table), || {
         let router = RouterProxy::new();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let routed = router.route_ipc_receiver_to_new_crossbeam_receiver(receiver);
@@ -77,9 +80,9 @@ fn c7_routes_outlive_a_full_descriptor_table() {
 }
 
 #[test]
-fn c7_a_message_for_whose_handles_there_is_no_room_is_one_error() {
+fn c7_message_with_more_handles_than_free_descriptors_is_one_error() {
     harness::alone(
-        harness::path_of(c7_a_message_for_whose_handles_there_is_no_room_is_one_error),
+        harness::path_of(c7_message_with_more_handles_than_free_descriptors_is_one_error),
         || {
             for (way, receive) in ways::<(u32, Vec<Handle<OwnedFd>>)>() {
                 raise_descriptor_limit();

@@ -90,9 +90,11 @@ fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
 }
 
 #[test]
-fn c7_a_receiver_that_leaves_is_noticed_while_handles_wait() {
+fn c7_send_blocked_by_handles_in_flight_is_disconnected_when_the_receiver_is_dropped() {
     harness::alone(
-        harness::path_of(c7_a_receiver_that_leaves_is_noticed_while_handles_wait),
+        harness::path_of(
+            c7_send_blocked_by_handles_in_flight_is_disconnected_when_the_receiver_is_dropped,
+        ),
         || {
             let (sender, receiver) = ipc::channel().unwrap();
             let (elsewhere, kept_elsewhere) = ipc::channel().unwrap();

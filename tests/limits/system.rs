@@ -24,8 +24,8 @@ fn c7_everything_works_without_proc() {
 }
 
 #[test]
-fn c7_memory_that_there_is_none_of_is_an_error() {
-    harness::alone(harness::path_of(c7_memory_that_there_is_none_of_is_an_error), || {
+fn c7_allocation_beyond_the_address_space_is_an_error() {
+    harness::alone(harness::path_of(c7_allocation_beyond_the_address_space_is_an_error), || {
         assert_business_as_usual();
         let (sender, receiver) = ipc::channel::<IpcSharedMemory>().unwrap();
         let large = IpcSharedMemory::try_from_byte(0, 1 << 30).unwrap();
@@ -76,9 +76,9 @@ fn c7_memory_beyond_the_limit_on_files_is_an_error() {
 }
 
 #[test]
-fn c7_every_call_works_or_fails_whatever_a_sandbox_forbids() {
+fn c7_every_call_works_or_fails_for_every_system_call_that_a_sandbox_forbids() {
     harness::alone(
-        harness::path_of(c7_every_call_works_or_fails_whatever_a_sandbox_forbids),
+        harness::path_of(c7_every_call_works_or_fails_for_every_system_call_that_a_sandbox_forbids),
         || {
             assert_business_as_usual();
             let handles = || {

@@ -143,7 +143,7 @@ fn room_is_used_again_only_when_it_was_read() {
 }
 
 #[test]
-fn nobody_sleeps_while_there_is_something() {
+fn consumer_does_not_sleep_while_there_is_a_record() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         let (ring_bell, bell) = mpsc::channel();
@@ -157,7 +157,7 @@ fn nobody_sleeps_while_there_is_something() {
 }
 
 #[test]
-fn nobody_sleeps_because_the_ring_goes_on_elsewhere() {
+fn consumer_does_not_sleep_while_the_ring_continues_in_another_segment() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         let (ring_bell, bell) = mpsc::channel();
@@ -173,7 +173,7 @@ fn nobody_sleeps_because_the_ring_goes_on_elsewhere() {
 }
 
 #[test]
-fn a_segment_is_given_back_only_when_nobody_reads_it() {
+fn segment_is_given_back_only_after_it_was_read() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         producer.grow(0).unwrap();
@@ -234,7 +234,7 @@ fn growing_leaves_alone_what_is_still_read() {
 }
 
 #[test]
-fn what_was_pushed_is_before_the_end_and_nothing_else() {
+fn records_before_the_end_are_read_and_no_others() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         let sender = thread::spawn(move || {
@@ -279,7 +279,7 @@ fn growing_and_sleeping_and_retiring_lose_nothing() {
 }
 
 #[test]
-fn a_jump_too_late_leads_nowhere() {
+fn jump_beside_retirement_loses_nothing() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         let sender = thread::spawn(move || {
@@ -294,7 +294,7 @@ fn a_jump_too_late_leads_nowhere() {
 }
 
 #[test]
-fn whoever_sleeps_or_leaves_is_seen_to_have_consumed() {
+fn consumer_that_sleeps_or_ends_is_seen_to_have_consumed() {
     for leaves in [false, true] {
         in_every_order(move || {
             let (mut producer, mut consumer) = ring();
@@ -321,7 +321,7 @@ fn whoever_sleeps_or_leaves_is_seen_to_have_consumed() {
 }
 
 #[test]
-fn what_was_done_before_accepting_is_seen() {
+fn writes_before_accepting_are_seen() {
     for accepts in [false, true] {
         in_every_order(move || {
             let (producer, consumer) = ring();

@@ -141,7 +141,7 @@ fn few_at_a_time_child() {
 
 /// A receiver goes to and fro while a thread sends; each process receives what is next.
 #[test]
-fn a_receiver_goes_to_and_fro() {
+fn receiver_is_moved_to_a_process_and_back() {
     let _watchdog = watchdog();
     let (there, outer) = mpsc::channel::<Receiver<u32>>();
     let (back, returned) = mpsc::channel::<Receiver<u32>>();
@@ -172,7 +172,7 @@ fn send_until_killed_child() {
 }
 
 #[test]
-fn what_a_killed_process_has_sent_is_received_before_the_end() {
+fn messages_of_a_killed_process_are_received_before_disconnection() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u64>();
     let child = give(path_of(send_until_killed_child), sender);
@@ -197,7 +197,7 @@ fn wait_child() {
 }
 
 #[test]
-fn a_sender_learns_that_the_process_of_the_receiver_was_killed() {
+fn sender_is_disconnected_when_the_receiving_process_is_killed() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u8>();
     let (ready, is_ready) = mpsc::channel::<()>();
@@ -238,8 +238,8 @@ fn a_panic_in_another_process_drops_its_ends() {
 }
 
 #[test]
-fn a_forked_child_inherits_a_channel_that_is_the_systems_from_the_start() {
-    alone(path_of(a_forked_child_inherits_a_channel_that_is_the_systems_from_the_start), || {
+fn forked_child_inherits_a_channel_of_the_operating_system() {
+    alone(path_of(forked_child_inherits_a_channel_of_the_operating_system), || {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         let (there, inbox) = mpsc::try_channel::<u32>().unwrap();
         let (sender_here, inbox_here) = (sender.clone(), &inbox);
@@ -276,8 +276,8 @@ fn a_channel_costs_two_handles_and_leaves_none() {
 }
 
 #[test]
-fn without_handles_no_channel_is_made_and_the_others_go_on() {
-    alone(path_of(without_handles_no_channel_is_made_and_the_others_go_on), || {
+fn without_descriptors_try_channel_fails_and_other_channels_work() {
+    alone(path_of(without_descriptors_try_channel_fails_and_other_channels_work), || {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         let (outer, inbox) = mpsc::try_channel::<Sender<u32>>().unwrap();
         let mut limit = getrlimit(Resource::Nofile);
@@ -313,8 +313,8 @@ fn receive_where(error: Errno, receiver: Receiver<u32>) -> ([RecvTimeoutError; 3
 }
 
 #[test]
-fn what_the_system_refuses_for_now_is_not_an_end() {
-    alone(path_of(what_the_system_refuses_for_now_is_not_an_end), || {
+fn temporary_failure_of_the_system_is_not_disconnection() {
+    alone(path_of(temporary_failure_of_the_system_is_not_disconnection), || {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         sender.send(1).unwrap();
         let (seen, receiver) = receive_where(Errno::NOMEM, receiver);
@@ -330,8 +330,8 @@ fn what_the_system_refuses_for_now_is_not_an_end() {
 
 /// Waiting for memory takes next to no processor time.
 #[test]
-fn waiting_for_the_system_is_not_busy() {
-    alone(path_of(waiting_for_the_system_is_not_busy), || {
+fn retry_after_a_failure_of_the_system_uses_no_processor_time() {
+    alone(path_of(retry_after_a_failure_of_the_system_uses_no_processor_time), || {
         use rustix::time::{ClockId, clock_gettime};
 
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();

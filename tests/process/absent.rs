@@ -35,7 +35,7 @@ fn child_that_closes_its_channel() {
 }
 
 #[test]
-fn a_child_that_says_nothing_is_an_error_and_gone() {
+fn child_that_sends_nothing_is_an_error_and_is_reaped() {
     let _watchdog = watchdog();
     for timeout in [Duration::ZERO, Duration::from_millis(100)] {
         let starting = harness::command(harness::path_of(silent_child), &[])
@@ -50,7 +50,7 @@ fn a_child_that_says_nothing_is_an_error_and_gone() {
 }
 
 #[test]
-fn a_child_that_ends_too_early_is_an_error_that_says_how() {
+fn child_that_ends_too_early_is_an_error_with_its_status() {
     let _watchdog = watchdog();
     for (script, end) in [("exit 3", "exit status: 3"), ("kill -ABRT $$", "signal: 6")] {
         let mut command = Command::new("/bin/sh");
@@ -62,7 +62,7 @@ fn a_child_that_ends_too_early_is_an_error_that_says_how() {
 }
 
 #[test]
-fn a_child_that_closes_its_channel_is_an_error_and_gone() {
+fn child_that_closes_its_channel_is_an_error_and_is_reaped() {
     let _watchdog = watchdog();
     let starting = harness::command(harness::path_of(child_that_closes_its_channel), &[])
         .start_with_channel::<(), ()>()
@@ -196,33 +196,29 @@ fn parent_of_a_traced_child() {
 
 #[test]
 #[allow(unsafe_code)]
-fn a_killed_child_that_another_process_traces_keeps_nobody_waiting() {
-    harness::alone(
-        harness::path_of(a_killed_child_that_another_process_traces_keeps_nobody_waiting),
-        || {
-            let mut command = harness::command(harness::path_of(parent_of_a_traced_child), &[]);
-            let (mut child, to_child, from_child) =
-                command.spawn_with_channel::<(), u32>().unwrap();
-            let traced = [(); 2].map(|()| {
-                let id = Pid::from_raw(from_child.recv().unwrap().try_into().unwrap()).unwrap();
-                let nothing = ptr::null_mut::<libc::c_void>();
-                let number = id.as_raw_nonzero().get();
-                // SAFETY: it reads and writes no memory of this process.
-                let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, number, nothing, nothing) };
-                assert_eq!(result, 0, "{}", io::Error::last_os_error());
-                to_child.send(()).unwrap();
-                id
-            });
-            assert_eq!(from_child.recv().unwrap(), 0);
-            // Each was killed, and its end is this process's to take note of first.
-            for id in traced {
-                let (_, status) = waitpid(Some(id), WaitOptions::empty()).unwrap().unwrap();
-                assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
-            }
+fn killed_child_that_is_traced_blocks_no_call() {
+    harness::alone(harness::path_of(killed_child_that_is_traced_blocks_no_call), || {
+        let mut command = harness::command(harness::path_of(parent_of_a_traced_child), &[]);
+        let (mut child, to_child, from_child) = command.spawn_with_channel::<(), u32>().unwrap();
+        let traced = [(); 2].map(|()| {
+            let id = Pid::from_raw(from_child.recv().unwrap().try_into().unwrap()).unwrap();
+            let nothing = ptr::null_mut::<libc::c_void>();
+            let number = id.as_raw_nonzero().get();
+            // SAFETY: it reads and writes no memory of this process.
+            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, number, nothing, nothing) };
+            assert_eq!(result, 0, "{}", io::Error::last_os_error());
             to_child.send(()).unwrap();
-            assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
-        },
-    );
+            id
+        });
+        assert_eq!(from_child.recv().unwrap(), 0);
+        // Each was killed, and its end is this process's to take note of first.
+        for id in traced {
+            let (_, status) = waitpid(Some(id), WaitOptions::empty()).unwrap().unwrap();
+            assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
+        }
+        to_child.send(()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
+    });
 }
 
 #[test]

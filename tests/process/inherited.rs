@@ -70,8 +70,8 @@ fn start_child_with_channel(command: &mut Command) {
 }
 
 #[test]
-fn nobody_inherits_what_is_not_theirs() {
-    harness::alone(harness::path_of(nobody_inherits_what_is_not_theirs), || {
+fn children_inherit_no_channel_of_others() {
+    harness::alone(harness::path_of(children_inherit_no_channel_of_others), || {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             let others = scope.spawn(|| {

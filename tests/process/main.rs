@@ -29,7 +29,7 @@ fn start_child_with_input() -> Child {
 }
 
 #[test]
-fn waiting_for_the_end_of_a_process_comes_to_an_end_itself() {
+fn wait_timeout_returns_while_the_process_runs() {
     let _watchdog = watchdog();
     let mut child = start_child_with_input();
     // While the input is open it does not end.
@@ -73,7 +73,7 @@ fn a_child_can_become_that_of_std_again() {
 
 #[cfg(any(not(target_os = "linux"), feature = "force-inprocess"))]
 #[test]
-fn where_channels_do_not_leave_the_process_none_is_started() {
+fn spawn_is_unsupported_where_channels_cannot_leave_the_process() {
     use strait::process::ChannelCommand;
 
     let _watchdog = watchdog();

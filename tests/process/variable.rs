@@ -66,7 +66,7 @@ fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn what_names_nothing_is_refused() {
+fn variable_without_a_descriptor_is_refused() {
     let _watchdog = watchdog();
     for value in [
         "",
@@ -91,7 +91,7 @@ fn what_names_nothing_is_refused() {
 }
 
 #[test]
-fn what_is_something_else_is_refused() {
+fn variable_with_another_kind_of_descriptor_is_refused() {
     let _watchdog = watchdog();
     let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
     refused(value_of(&file, file.as_raw_fd()), Some(&file), "NotFound");
@@ -126,7 +126,7 @@ fn standard_streams_are_not_taken() {
 }
 
 #[test]
-fn what_says_nothing_or_something_else_is_an_error_and_no_hang() {
+fn peer_that_sends_nothing_or_garbage_is_an_error_in_time() {
     let _watchdog = watchdog();
     // Somebody who holds the other end and says nothing, who is gone, and who talks nonsense.
     let (socket, other) = pair(SocketType::SEQPACKET);
@@ -226,7 +226,7 @@ fn child_that_says_one() {
 }
 
 #[test]
-fn the_first_that_asks_gets_the_channel() {
+fn first_process_that_asks_gets_the_channel() {
     let _watchdog = watchdog();
     says_one(harness::path_of(child_that_comes_too_late));
 }
@@ -264,7 +264,7 @@ fn child_that_is_too_slow() {
 }
 
 #[test]
-fn a_child_learns_that_its_parent_has_died() {
+fn child_is_disconnected_when_its_parent_is_killed() {
     let _watchdog = watchdog();
     let (input, ours) = pair(SocketType::STREAM);
     let (output, theirs) = pair(SocketType::STREAM);

@@ -51,7 +51,7 @@ const WOKEN: Result<Pushed, PushError> = Ok(Pushed { must_wake: true });
 const UNNOTICED: Result<Pushed, PushError> = Ok(Pushed { must_wake: false });
 
 #[test]
-fn what_is_pushed_is_taken() {
+fn pushed_messages_are_taken_in_order() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, _) = ring();
     assert_eq!(next(&mut consumer), None);
@@ -68,7 +68,7 @@ fn what_is_pushed_is_taken() {
 }
 
 #[test]
-fn what_was_published_later_is_not_seen_earlier() {
+fn scan_does_not_see_records_published_after_it() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, _) = ring();
     let before = consumer.scan().unwrap();
@@ -124,7 +124,7 @@ fn a_message_in_fragments_is_seen_when_its_last_is() {
 }
 
 #[test]
-fn what_is_longer_than_wanted_is_passed_over() {
+fn message_beyond_the_limit_is_skipped() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, _) = ring();
     let total = 100_u64.to_le_bytes();
@@ -175,7 +175,7 @@ fn what_is_longer_than_wanted_is_passed_over() {
 }
 
 #[test]
-fn a_message_that_was_given_up_is_forgotten() {
+fn aborted_message_is_discarded() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, _) = ring();
     let first = |producer: &mut Producer<_>, stamp| {
@@ -258,7 +258,7 @@ fn a_ring_grows_as_far_as_a_record_needs() {
 }
 
 #[test]
-fn what_is_not_needed_any_more_is_given_back() {
+fn unused_segments_are_given_back() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     let first = u64::from(FIRST_LEN);
@@ -307,7 +307,7 @@ fn a_consumer_that_always_lags_behind_does_not_make_the_memory_longer_for_ever()
 }
 
 #[test]
-fn whoever_sleeps_is_woken_once() {
+fn sleeping_consumer_is_woken_once() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     assert!(consumer.arm());
@@ -346,7 +346,7 @@ fn a_jump_does_not_swallow_a_wake_up() {
 }
 
 #[test]
-fn what_comes_after_the_end_is_not_published() {
+fn push_after_the_end_publishes_nothing() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     assert_eq!(push(&mut producer, 1, 10), UNNOTICED);
@@ -391,7 +391,7 @@ fn a_ring_that_was_retired_need_not_grow_to_find_out() {
 }
 
 #[test]
-fn the_producer_hears_what_the_consumer_makes_of_it() {
+fn producer_sees_the_state_that_the_consumer_sets() {
     let _watchdog = watchdog();
     let (producer, consumer, outside) = ring();
     assert_eq!(producer.state(), State::Offered);
@@ -454,7 +454,7 @@ fn a_ring_that_gets_no_memory_stays_as_it_is() {
 }
 
 #[test]
-fn nobody_is_left_asleep_while_there_is_something() {
+fn consumer_does_not_sleep_while_there_is_a_record() {
     let _watchdog = watchdog();
     const MESSAGES: u64 = 20_000;
     let (mut producer, mut consumer, _) = ring();

@@ -214,7 +214,7 @@ fn c5_a_ring_that_is_accepted_is_not_refused_before() {
 
 /// The kernel can find that nothing is there, and then that all senders are gone, though what they sent came in between.
 #[test]
-fn c5_the_end_is_not_taken_for_a_malformed_message() {
+fn c5_disconnection_is_not_reported_as_malformed_message() {
     const CHANNELS: usize = 100;
 
     let _watchdog = harness::watchdog();
@@ -353,35 +353,28 @@ fn voluntary_switches() -> u64 {
 
 /// Or each would wake up all that wait, and all but one in vain.
 #[test]
-fn c2_a_place_that_becomes_free_wakes_one_of_many_senders() {
+fn c2_released_permit_wakes_one_of_many_senders() {
     const SENDERS: u64 = 64;
     const EACH: u64 = 20;
 
-    harness::alone(
-        harness::path_of(c2_a_place_that_becomes_free_wakes_one_of_many_senders),
-        || {
-            let (sender, receiver) = ipc::sync_channel(1).unwrap();
-            // They are counted as long as they live.
-            let counted = Barrier::new(SENDERS as usize + 1);
-            thread::scope(|scope| {
-                for _ in 0..SENDERS {
-                    scope.spawn(|| {
-                        (0..EACH).for_each(|number| sender.send(number).unwrap());
-                        counted.wait();
-                    });
-                }
-                let before = voluntary_switches();
-                for _ in 0..SENDERS * EACH {
-                    receiver.recv().unwrap();
-                }
-                let switches = voluntary_switches() - before;
-                counted.wait();
-                assert!(
-                    switches < 30 * SENDERS * EACH,
-                    "{switches} for {} messages",
-                    SENDERS * EACH
-                );
-            });
-        },
-    );
+    harness::alone(harness::path_of(c2_released_permit_wakes_one_of_many_senders), || {
+        let (sender, receiver) = ipc::sync_channel(1).unwrap();
+        // They are counted as long as they live.
+        let counted = Barrier::new(SENDERS as usize + 1);
+        thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| {
+                    (0..EACH).for_each(|number| sender.send(number).unwrap());
+                    counted.wait();
+                });
+            }
+            let before = voluntary_switches();
+            for _ in 0..SENDERS * EACH {
+                receiver.recv().unwrap();
+            }
+            let switches = voluntary_switches() - before;
+            counted.wait();
+            assert!(switches < 30 * SENDERS * EACH, "{switches} for {} messages", SENDERS * EACH);
+        });
+    });
 }

@@ -243,9 +243,9 @@ fn scribble(words: &[AtomicU64], random: &mut Random) {
 }
 
 #[test]
-fn c7_who_rewrites_a_ring_while_it_is_read_loses_only_its_own() {
+fn c7_ring_rewritten_while_it_is_read_loses_only_its_own_messages() {
     harness::alone(
-        harness::path_of(c7_who_rewrites_a_ring_while_it_is_read_loses_only_its_own),
+        harness::path_of(c7_ring_rewritten_while_it_is_read_loses_only_its_own_messages),
         || {
             const COUNT: u64 = 3000;
 
@@ -308,8 +308,8 @@ fn c7_who_rewrites_a_ring_while_it_is_read_loses_only_its_own() {
 
 /// What is no memory for a ring is an error at most, and is closed.
 #[test]
-fn c7_what_is_no_ring_is_not_read() {
-    harness::alone(harness::path_of(c7_what_is_no_ring_is_not_read), || {
+fn c7_invalid_ring_memory_is_not_read() {
+    harness::alone(harness::path_of(c7_invalid_ring_memory_is_not_read), || {
         let (notes, received) = ipc::channel::<Note>().unwrap();
         let domain = clock_domain().unwrap();
         // The first clock, buffers, a ring of our own.
@@ -397,8 +397,8 @@ fn c7_what_is_no_ring_is_not_read() {
 }
 
 #[test]
-fn c7_who_offers_thousands_of_rings_has_a_few() {
-    harness::alone(harness::path_of(c7_who_offers_thousands_of_rings_has_a_few), || {
+fn c7_peer_that_offers_thousands_of_rings_gets_a_few() {
+    harness::alone(harness::path_of(c7_peer_that_offers_thousands_of_rings_gets_a_few), || {
         let before = harness::handles();
         let (notes, received) = ipc::channel::<Note>().unwrap();
         let mut tally = Tally::default();

@@ -45,9 +45,9 @@ fn kill_senders(rounds: u64, plan: Plan) {
 }
 
 #[test]
-fn c5_what_is_in_a_ring_is_received_though_its_sender_is_killed() {
+fn c5_messages_in_a_ring_are_received_after_their_sender_is_killed() {
     harness::alone(
-        harness::path_of(c5_what_is_in_a_ring_is_received_though_its_sender_is_killed),
+        harness::path_of(c5_messages_in_a_ring_are_received_after_their_sender_is_killed),
         || {
             kill_senders(200, Plan::Small);
         },
@@ -55,9 +55,9 @@ fn c5_what_is_in_a_ring_is_received_though_its_sender_is_killed() {
 }
 
 #[test]
-fn c5_large_messages_in_a_ring_are_received_though_their_sender_is_killed() {
+fn c5_large_messages_in_a_ring_are_received_after_their_sender_is_killed() {
     let name =
-        harness::path_of(c5_large_messages_in_a_ring_are_received_though_their_sender_is_killed);
+        harness::path_of(c5_large_messages_in_a_ring_are_received_after_their_sender_is_killed);
     harness::alone(name, || {
         kill_senders(60, Plan::Large);
         kill_senders(60, Plan::Mixed);
@@ -177,9 +177,9 @@ fn c3_stopped_senders_and_a_stopped_receiver_lose_nothing() {
 
 /// Nothing but a look at the socket tells who only sends, into memory, that nobody is there any more.
 #[test]
-fn c6_who_only_sends_notices_that_the_receiver_was_killed() {
+fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
     harness::alone(
-        harness::path_of(c6_who_only_sends_notices_that_the_receiver_was_killed),
+        harness::path_of(c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed),
         || {
             let mut random = Random::new(6);
             for round in 0..40 {
@@ -315,7 +315,7 @@ fn c3_a_receiver_moves_with_its_rings_again_and_again() {
 
 /// Also if it never looked at what was sent.
 #[test]
-fn c6_who_sends_notices_at_once_that_the_receiver_is_dropped() {
+fn c6_next_send_is_disconnected_after_the_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
     for received in [0, 1] {
         let (sender, receiver) = ipc::bytes_channel().unwrap();

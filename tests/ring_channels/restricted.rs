@@ -208,9 +208,9 @@ fn c9_receivers_move_together_where_no_memory_can_be_made() {
 
 /// Whole messages are not lost for that: the receivers stay.
 #[test]
-fn c9_receivers_with_too_much_to_go_into_a_message_come_back() {
+fn c9_receivers_with_too_many_messages_to_be_moved_come_back() {
     harness::alone(
-        harness::path_of(c9_receivers_with_too_much_to_go_into_a_message_come_back),
+        harness::path_of(c9_receivers_with_too_many_messages_to_be_moved_come_back),
         || {
             let (carrier, carried) = ipc::channel::<[IpcReceiver<Note>; 2]>().unwrap();
             let channels = || {

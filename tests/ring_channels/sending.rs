@@ -3,8 +3,8 @@
 use super::*;
 
 #[test]
-fn c1_a_thread_sends_what_nobody_receives() {
-    harness::alone(harness::path_of(c1_a_thread_sends_what_nobody_receives), || {
+fn c1_send_returns_although_no_thread_receives() {
+    harness::alone(harness::path_of(c1_send_returns_although_no_thread_receives), || {
         let (sender, receiver) = ipc::channel().unwrap();
         for number in 0..100_000 {
             sender.send(Note::new(0, number, Plan::Small)).unwrap();
@@ -50,7 +50,7 @@ fn exchanging_child() {
 }
 
 #[test]
-fn c1_two_that_send_much_before_they_receive_do_not_wait_for_each_other() {
+fn c1_processes_that_send_much_before_they_receive_do_not_deadlock() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<(IpcSender<Note>, IpcReceiver<Note>)>::new().unwrap();
     let child = harness::child(harness::path_of(exchanging_child), &[&name]);

@@ -308,8 +308,8 @@ fn threads_lose_nothing_of_a_thousand_clients_that_crash() {
 
 /// A server keeps an eye on those who say nothing, and on nobody else.
 #[test]
-fn crowds_that_say_nothing_keep_nobody_out() {
-    harness::alone(harness::path_of(crowds_that_say_nothing_keep_nobody_out), serve_beside_a_crowd);
+fn silent_clients_keep_no_client_out() {
+    harness::alone(harness::path_of(silent_clients_keep_no_client_out), serve_beside_a_crowd);
 }
 
 fn serve_beside_a_crowd() {

@@ -108,7 +108,7 @@ fn server_child_at(path: &Path) -> harness::Child {
 }
 
 #[test]
-fn a_name_leaves_nothing() {
+fn dropped_server_leaves_no_file() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let mut server = bind(&directory.path("x")).unwrap();
@@ -167,8 +167,8 @@ fn a_server_that_lives_is_never_taken_over() {
 }
 
 #[test]
-fn what_others_listen_at_is_in_use() {
-    harness::alone(harness::path_of(what_others_listen_at_is_in_use), || {
+fn path_of_another_listener_is_in_use() {
+    harness::alone(harness::path_of(path_of_another_listener_is_in_use), || {
         let directory = Directory::new();
         let path = directory.path("x");
         // One that takes nobody.
@@ -229,7 +229,7 @@ fn a_server_of_another_program_that_is_asked_for_gets_no_client() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn path_of_another_file_is_left_alone() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -261,7 +261,7 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn what_took_the_place_of_a_socket_stays() {
+fn file_that_replaced_the_socket_stays() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -302,8 +302,8 @@ fn racing_child() {
 }
 
 #[test]
-fn of_several_who_find_a_stale_name_one_gets_it() {
-    harness::alone(harness::path_of(of_several_who_find_a_stale_name_one_gets_it), || {
+fn one_of_several_servers_takes_over_a_stale_name() {
+    harness::alone(harness::path_of(one_of_several_servers_takes_over_a_stale_name), || {
         const RACERS: usize = 4;
         const ROUNDS: usize = 100;
 
@@ -374,7 +374,7 @@ fn churning_child() {
 }
 
 #[test]
-fn who_has_a_name_is_who_is_reached_by_it() {
+fn clients_reach_the_server_that_owns_the_name() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -521,7 +521,7 @@ fn client_without_server() {
 }
 
 #[test]
-fn a_long_temporary_directory_is_no_obstacle() {
+fn long_temporary_directory_is_supported() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let temporary = directory.path(&"long".repeat(30));
@@ -532,7 +532,7 @@ fn a_long_temporary_directory_is_no_obstacle() {
 
 /// And leaves the socket as it was.
 #[test]
-fn connecting_waits_for_its_turn() {
+fn connect_blocks_while_the_backlog_is_full() {
     let _watchdog = watchdog_for(LONG * 2);
     let name = ServerName::Abstract(fresh_name());
     let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();

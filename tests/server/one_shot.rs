@@ -48,7 +48,7 @@ fn the_first_message_may_be_large_and_carry_endpoints() {
 }
 
 #[test]
-fn a_server_of_bytes_is_one_whose_receiver_forgets_its_type() {
+fn server_receives_bytes_through_an_opaque_receiver() {
     let _watchdog = watchdog();
     let (server, name) = IpcOneShotServer::<u32>::new().unwrap();
     let client = thread::spawn(move || {
@@ -75,7 +75,7 @@ fn a_client_that_comes_before_accept_is_kept() {
 }
 
 #[test]
-fn clients_that_leave_or_say_nothing_are_passed_over() {
+fn clients_that_disconnect_or_send_nothing_are_skipped() {
     let _watchdog = watchdog();
     let (server, name) = IpcOneShotServer::<u8>::new().unwrap();
     for _ in 0..20 {
@@ -101,7 +101,7 @@ fn a_first_message_of_another_type_is_an_error() {
 }
 
 #[test]
-fn nobody_in_time_is_empty() {
+fn accept_without_client_times_out() {
     let _watchdog = watchdog();
     for nanoseconds in [0, 900_000, 20_300_000] {
         let (server, _) = IpcOneShotServer::<u8>::new().unwrap();
@@ -123,7 +123,7 @@ fn a_silent_client_does_not_prolong_the_wait() {
 }
 
 #[test]
-fn somebody_in_time_is_accepted() {
+fn client_within_the_timeout_is_accepted() {
     let _watchdog = watchdog();
     for timeout in [LONG, Duration::MAX] {
         let (server, name) = IpcOneShotServer::<u8>::new().unwrap();
@@ -135,7 +135,7 @@ fn somebody_in_time_is_accepted() {
 }
 
 #[test]
-fn the_name_is_gone_with_the_server() {
+fn name_is_removed_with_the_server() {
     let _watchdog = watchdog();
     let connect = |name: &str| IpcSender::<u8>::connect(name.to_string());
     let (server, dropped) = IpcOneShotServer::<u8>::new().unwrap();
@@ -149,7 +149,7 @@ fn the_name_is_gone_with_the_server() {
 }
 
 #[test]
-fn names_that_nobody_has_are_errors() {
+fn connect_to_an_unknown_name_is_an_error() {
     let _watchdog = watchdog();
     let connect = |name: &str| {
         let bytes = IpcBytesSender::connect(name.to_string()).map(drop);

@@ -98,7 +98,7 @@ fn every_message_comes_in_order_and_every_closing_once() {
 }
 
 #[test]
-fn what_was_there_before_it_was_added_is_selected() {
+fn message_sent_before_add_is_selected() {
     let _watchdog = watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -150,7 +150,7 @@ fn select_waits_for_the_first_thing_to_happen() {
 }
 
 #[test]
-fn trying_returns_what_is_there_or_empty() {
+fn try_select_returns_results_or_empty() {
     let _watchdog = watchdog();
     let (mut set, members) = set_of(3);
     assert!(matches!(set.try_select(), Err(TrySelectError::Empty)));
@@ -241,7 +241,7 @@ mod removal {
     use super::*;
 
     #[test]
-    fn gives_the_receiver_back_with_what_it_has() {
+    fn returns_the_receiver_with_its_messages() {
         let _watchdog = watchdog();
         let (mut set, members) = set_of(3);
         for number in 0..5 {
@@ -264,7 +264,7 @@ mod removal {
     }
 
     #[test]
-    fn of_who_is_not_there_is_none() {
+    fn of_an_unknown_id_is_none() {
         let _watchdog = watchdog();
         let (mut set, members) = set_of(2);
         assert!(set.remove(2).is_none());
@@ -308,7 +308,7 @@ mod removal {
     }
 
     #[test]
-    fn lets_the_receiver_travel() {
+    fn allows_the_receiver_to_be_sent() {
         let _watchdog = watchdog();
         let (mut set, members) = set_of(1);
         members[0].1.send(1).unwrap();
@@ -347,7 +347,7 @@ mod fairness {
 
     /// Who is alone has not to wait for others.
     #[test]
-    fn the_only_one_that_has_something_is_emptied() {
+    fn only_busy_member_is_emptied() {
         let _watchdog = watchdog();
         let mut set = IpcReceiverSet::new().unwrap();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -397,7 +397,7 @@ mod fairness {
     }
 
     #[test]
-    fn one_selection_is_limited_and_the_next_goes_on() {
+    fn one_selection_is_limited_and_the_next_continues() {
         const MEMBERS: usize = 40;
         const EACH: u32 = 100;
 
@@ -442,7 +442,7 @@ fn a_thousand_members() {
 
 /// Also what its receiver has taken from the operating system already, to put it in order.
 #[test]
-fn what_was_there_before_a_member_is_selected() {
+fn messages_before_add_are_selected() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
     let (reply, _replies) = ipc::channel().unwrap();

@@ -243,7 +243,7 @@ mod crossbeam {
     }
 
     #[test]
-    fn channels_that_nobody_reads_disconnect_the_senders() {
+    fn channels_without_receiver_disconnect_the_senders() {
         let _watchdog = watchdog();
         let router = RouterProxy::new();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -270,7 +270,7 @@ mod shutdown {
     }
 
     #[test]
-    fn drops_what_is_added_later() {
+    fn drops_routes_that_are_added_later() {
         let _watchdog = watchdog();
         let router = RouterProxy::new();
         router.shutdown();
@@ -340,7 +340,7 @@ mod shutdown {
 
     /// All at once, from everywhere.
     #[test]
-    fn races_with_everything_else() {
+    fn is_safe_beside_concurrent_calls() {
         let _watchdog = watchdog();
         for _ in 0..50 {
             let router = Arc::new(RouterProxy::new());
@@ -440,7 +440,7 @@ mod callbacks {
     }
 
     #[test]
-    fn that_panic_on_drop_disturb_neither_the_end_of_their_channel_nor_of_the_router() {
+    fn that_panic_on_drop_leave_the_router_running() {
         let _watchdog = watchdog();
         let router = RouterProxy::new();
         let (bad, is_over) = add_bad(&router, true, || Box::new(()));

@@ -55,7 +55,7 @@ fn pair() -> (IpcSender<u32>, IpcStream<u32>) {
 }
 
 #[test]
-fn the_messages_come_and_then_the_end() {
+fn stream_yields_messages_and_then_ends() {
     let _watchdog = watchdog();
     let (sender, stream) = pair();
     sender.send(0).unwrap();
@@ -70,7 +70,7 @@ fn the_messages_come_and_then_the_end() {
 }
 
 #[test]
-fn the_end_comes_again_and_again() {
+fn ended_stream_stays_ended() {
     let _watchdog = watchdog();
     let (sender, mut stream) = pair();
     assert!(!stream.is_terminated());

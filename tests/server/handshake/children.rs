@@ -162,7 +162,7 @@ fn child_of_a_liar() {
 }
 
 #[test]
-fn a_child_whose_parent_says_something_else_has_an_error() {
+fn child_whose_parent_sends_garbage_gets_an_error() {
     let _watchdog = watchdog();
     let own = Dialect::OWN;
     let (one, other) = pair();

@@ -90,7 +90,7 @@ fn a_malformed_hello_is_one_error() {
 
 /// Whoever sends them without end neither keeps others from being served nor a limited wait from ending.
 #[test]
-fn a_flood_of_hellos_holds_up_nobody() {
+fn flood_of_hellos_delays_no_other_sender() {
     let _watchdog = watchdog();
     let (flooding, receiver) = ipc::channel::<u32>().unwrap();
     let (honest, other) = ipc::channel::<u32>().unwrap();

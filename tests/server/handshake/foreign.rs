@@ -201,7 +201,7 @@ fn a_one_shot_server_names_both_dialects() {
 }
 
 #[test]
-fn a_client_of_a_one_shot_server_says_hello_first() {
+fn client_of_a_one_shot_server_sends_hello_first() {
     let _watchdog = watchdog();
     let path = fresh_path();
     let listener = socket();

@@ -99,7 +99,7 @@ fn a_set_and_a_router_name_the_type_that_the_peer_sends() {
 
 /// The connection is a message of the set, and loses nothing by that.
 #[test]
-fn a_client_that_comes_by_a_set_names_the_type_that_it_sends() {
+fn client_accepted_by_a_set_names_the_type_that_it_sends() {
     let _watchdog = watchdog();
     let name = fresh_name();
     let mut set = IpcReceiverSet::new().unwrap();
@@ -112,7 +112,7 @@ fn a_client_that_comes_by_a_set_names_the_type_that_it_sends() {
 }
 
 #[test]
-fn a_receiver_that_comes_back_names_the_type_that_the_peer_sends() {
+fn receiver_of_a_failed_send_names_the_type_that_the_peer_sends() {
     let _watchdog = watchdog();
     let name = fresh_name();
     let mut server = IpcServer::<bool, String>::bind(name.as_str()).unwrap();
@@ -165,7 +165,7 @@ fn a_stream_names_the_type_that_the_peer_sends() {
 }
 
 #[test]
-fn a_channel_whose_ends_never_met_names_the_receivers_type_alone() {
+fn channel_without_handshake_names_only_the_type_of_the_receiver() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
     sender.send(7).unwrap();

@@ -102,8 +102,8 @@ fn c8_a_receiver_that_moved_keeps_its_number() {
 }
 
 #[test]
-fn c8_a_receiver_that_comes_back_can_be_polled_again() {
-    harness::alone(harness::path_of(c8_a_receiver_that_comes_back_can_be_polled_again), || {
+fn c8_receiver_of_a_failed_send_can_be_polled_again() {
+    harness::alone(harness::path_of(c8_receiver_of_a_failed_send_can_be_polled_again), || {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         drop(carried);
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -134,15 +134,18 @@ fn c8_a_receiver_that_comes_back_can_be_polled_again() {
 }
 
 #[test]
-fn c8_a_receiver_that_was_never_lent_out_leaves_nothing() {
-    harness::alone(harness::path_of(c8_a_receiver_that_was_never_lent_out_leaves_nothing), || {
-        let (carrier, _carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
-        let (_sender, receiver) = ipc::channel::<u32>().unwrap();
-        let before = harness::handles().len();
-        carrier.send_ref(&receiver).unwrap();
-        assert_eq!(harness::handles().len(), before - 1);
-        assert!(is_readable(&receiver));
-    });
+fn c8_receiver_that_was_never_polled_leaves_no_descriptor() {
+    harness::alone(
+        harness::path_of(c8_receiver_that_was_never_polled_leaves_no_descriptor),
+        || {
+            let (carrier, _carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
+            let (_sender, receiver) = ipc::channel::<u32>().unwrap();
+            let before = harness::handles().len();
+            carrier.send_ref(&receiver).unwrap();
+            assert_eq!(harness::handles().len(), before - 1);
+            assert!(is_readable(&receiver));
+        },
+    );
 }
 
 /// A registration of what was lent out stays where it was made: it neither reports the new owner's messages, nor is it in the way.
@@ -176,7 +179,7 @@ fn c8_a_receiver_that_moves_need_not_be_taken_out_of_pollers() {
 }
 
 #[test]
-fn c8_what_a_receiver_comes_back_with_shows() {
+fn c8_messages_of_a_receiver_of_a_failed_send_are_readable() {
     let _watchdog = harness::watchdog();
     let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
     drop(carried);

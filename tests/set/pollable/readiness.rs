@@ -36,7 +36,7 @@ fn c8_level_triggered() {
 }
 
 #[test]
-fn c8_level_and_edge_triggered_pollers_hear_everything() {
+fn c8_level_and_edge_triggered_pollers_miss_nothing() {
     let _watchdog = harness::watchdog();
     for mode in [EventFlags::empty(), EventFlags::ET, EventFlags::ET | EventFlags::RDHUP] {
         let (sender, receiver) = ipc::channel::<(u64, String)>().unwrap();
@@ -61,7 +61,7 @@ fn c8_level_and_edge_triggered_pollers_hear_everything() {
 
 /// Also what has come by shared memory, which shows in no descriptor.
 #[test]
-fn c8_what_was_there_before_is_an_event_of_the_set_it_is_added_to() {
+fn c8_message_sent_before_add_is_an_event_of_the_set() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     for number in 0..1000 {
@@ -80,7 +80,7 @@ fn c8_what_was_there_before_is_an_event_of_the_set_it_is_added_to() {
 }
 
 #[test]
-fn c8_what_was_there_before_is_an_event() {
+fn c8_message_sent_before_registration_is_an_event() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     sender.send(1).unwrap();
@@ -256,7 +256,7 @@ fn c8_every_endpoint_has_a_descriptor() {
 
 /// Hanging up shows at a sender, too, for those who want to know before they send.
 #[test]
-fn c8_a_sender_sees_that_its_receiver_is_gone() {
+fn c8_sender_is_ready_when_its_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     assert!(!state(&sender).contains(PollFlags::HUP));

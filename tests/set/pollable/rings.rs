@@ -3,42 +3,45 @@
 use super::*;
 
 #[test]
-fn c8_shared_memory_shows_in_a_level_triggered_poller() {
-    harness::alone(harness::path_of(c8_shared_memory_shows_in_a_level_triggered_poller), || {
-        for is_lent_first in [true, false] {
-            let (sender, receiver) = ipc::channel::<u64>().unwrap();
-            if is_lent_first {
-                receiver.as_fd();
-            }
-            heat(&sender, &receiver);
-            assert_eq!(rings().len(), 2, "one of each side");
-            send_to(&sender, 30);
-            for (_, is_ready) in level_triggered(receiver.as_fd()) {
-                expect_one_by_one(&receiver, &is_ready, 30);
-                for count in [1, 1, 2, 300, 1] {
-                    send_to(&sender, count);
-                    expect_one_by_one(&receiver, &is_ready, count);
+fn c8_messages_in_a_ring_are_readable_in_a_level_triggered_poller() {
+    harness::alone(
+        harness::path_of(c8_messages_in_a_ring_are_readable_in_a_level_triggered_poller),
+        || {
+            for is_lent_first in [true, false] {
+                let (sender, receiver) = ipc::channel::<u64>().unwrap();
+                if is_lent_first {
+                    receiver.as_fd();
                 }
+                heat(&sender, &receiver);
+                assert_eq!(rings().len(), 2, "one of each side");
                 send_to(&sender, 30);
+                for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                    expect_one_by_one(&receiver, &is_ready, 30);
+                    for count in [1, 1, 2, 300, 1] {
+                        send_to(&sender, count);
+                        expect_one_by_one(&receiver, &is_ready, count);
+                    }
+                    send_to(&sender, 30);
+                }
+                drop(sender);
+                // What was sent first, then the end, which lasts.
+                for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                    assert!(is_ready());
+                }
+                assert_eq!(receiver.try_iter().count(), 30);
+                for (_, is_ready) in level_triggered(receiver.as_fd()) {
+                    assert!(is_ready());
+                    assert!(receiver.try_recv().unwrap_err().is_disconnected());
+                    assert!(is_ready());
+                }
             }
-            drop(sender);
-            // What was sent first, then the end, which lasts.
-            for (_, is_ready) in level_triggered(receiver.as_fd()) {
-                assert!(is_ready());
-            }
-            assert_eq!(receiver.try_iter().count(), 30);
-            for (_, is_ready) in level_triggered(receiver.as_fd()) {
-                assert!(is_ready());
-                assert!(receiver.try_recv().unwrap_err().is_disconnected());
-                assert!(is_ready());
-            }
-        }
-    });
+        },
+    );
 }
 
 /// With handles by socket, without by shared memory: what is read of one to find its place among the others shows as well.
 #[test]
-fn c8_what_was_read_ahead_shows_in_a_level_triggered_poller() {
+fn c8_messages_read_ahead_are_readable_in_a_level_triggered_poller() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<(u64, Option<IpcSender<u64>>)>().unwrap();
     let (passenger, _passengers) = ipc::channel::<u64>().unwrap();

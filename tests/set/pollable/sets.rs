@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn c8_sets_in_level_and_edge_triggered_pollers_hear_everything() {
+fn c8_sets_in_level_and_edge_triggered_pollers_miss_nothing() {
     let _watchdog = harness::watchdog();
     for mode in [EventFlags::empty(), EventFlags::ET] {
         let mut set = IpcReceiverSet::new().unwrap();
@@ -28,7 +28,7 @@ fn c8_sets_in_level_and_edge_triggered_pollers_hear_everything() {
 
 /// Whoever takes one selection per event: what one leaves over is the next event.
 #[test]
-fn c8_what_a_selection_leaves_over_keeps_the_set_readable() {
+fn c8_set_stays_readable_while_a_selection_leaves_messages() {
     let _watchdog = harness::watchdog();
     for mode in [EventFlags::empty(), EventFlags::ET] {
         let mut set = IpcReceiverSet::new().unwrap();
@@ -49,7 +49,7 @@ fn c8_what_a_selection_leaves_over_keeps_the_set_readable() {
 
 /// Whoever first asks for the descriptor when something is left over already.
 #[test]
-fn c8_a_set_with_something_left_over_is_readable_from_the_start() {
+fn c8_set_with_remaining_messages_is_readable_when_registered() {
     let _watchdog = harness::watchdog();
     for mode in [EventFlags::empty(), EventFlags::ET] {
         let mut set = IpcReceiverSet::new().unwrap();
