@@ -182,7 +182,7 @@ mod steady_state {
     }
 
     #[test]
-    fn so_do_both_sides_of_a_conversation() {
+    fn both_sides_of_a_round_trip_allocate_nothing() {
         let _watchdog = watchdog();
         let (question, questions) = ipc::channel::<Plain>().unwrap();
         let (answer, answers) = ipc::channel::<Plain>().unwrap();
@@ -213,7 +213,7 @@ mod steady_state {
 
     /// One message for each event of a poller, and then all that there are.
     #[test]
-    fn so_does_a_receiver_that_is_polled() {
+    fn a_polled_receiver_allocates_nothing() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<Plain>().unwrap();
         let is_readable = || {
@@ -235,7 +235,7 @@ mod steady_state {
 
     /// A large message by reference is one that is encoded in a buffer that is used again, and decoded from another.
     #[test]
-    fn the_size_of_a_message_makes_no_difference() {
+    fn messages_of_any_size_allocate_nothing() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<[[u64; 32]; 32]>().unwrap();
         let value = [[9; 32]; 32];
@@ -411,7 +411,7 @@ mod what_is_only_announced {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn by_any_bytes_costs_in_proportion(
+        fn random_bytes_cost_in_proportion_to_their_length(
             words in proptest::collection::vec(
                 prop_oneof![
                     (0..9_u32).prop_map(|word| word.to_le_bytes().to_vec()),

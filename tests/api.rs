@@ -138,7 +138,7 @@ mod traits {
     }
 
     #[test]
-    fn everything_else() {
+    fn other_types() {
         is_send::<IpcReceiverSet>();
         is_sync::<IpcReceiverSet>();
         is_debug::<IpcReceiverSet>();
@@ -482,7 +482,7 @@ mod errors {
     }
 
     #[test]
-    fn are_what_happened() {
+    fn match_the_failure() {
         let _watchdog = watchdog();
         let (sender, receiver) = pair::<u32>();
         assert_eq!(describe(&receiver.try_recv().unwrap_err()), "empty");
@@ -506,7 +506,7 @@ mod errors {
     }
 
     #[test]
-    fn of_a_send_to_nobody_are_disconnected() {
+    fn of_a_send_without_receiver_are_disconnected() {
         let _watchdog = watchdog();
         let (sender, receiver) = pair::<u32>();
         sender.send(1).unwrap();
@@ -573,7 +573,7 @@ mod errors {
     }
 
     #[test]
-    fn answer_what_they_are() {
+    fn have_predicates() {
         assert!(IpcError::Disconnected.is_disconnected());
         assert!(!IpcError::Io(io::Error::other("x")).is_disconnected());
         assert!(TryRecvError::IpcError(IpcError::Disconnected).is_disconnected());
@@ -587,7 +587,7 @@ mod errors {
     /// For those who print an error and nothing else, as users of ipc-channel do, its message has its causes; `source` has
     /// them for those who go down the chain.
     #[test]
-    fn say_what_their_causes_say() {
+    fn display_their_causes() {
         let error = TryRecvError::from(IpcError::from(a_serialization_error()));
         let mut messages = vec![error.to_string()];
         let mut cause = error.source();
@@ -611,7 +611,7 @@ mod messages {
     use super::*;
 
     #[test]
-    fn are_made_of_data() {
+    fn can_be_made_from_data() {
         let message = IpcMessage::from_data(7_u32.to_le_bytes().to_vec());
         assert_eq!(message.to::<u32>().unwrap(), 7);
         assert!(IpcMessage::from_data(vec![1, 2]).to::<u32>().is_err());
@@ -624,7 +624,7 @@ mod messages {
     }
 
     #[test]
-    fn show_the_beginning_of_what_is_in_them() {
+    fn debug_shows_the_first_bytes() {
         let text = format!("{:?}", IpcMessage::from_data(b"hello".to_vec()));
         assert!(text.contains("hello"), "{text}");
         let text = format!("{:?}", IpcMessage::from_data(vec![255; 1_000_000]));
@@ -634,12 +634,12 @@ mod messages {
 
     #[test]
     #[should_panic(expected = "disconnection of channel 7")]
-    fn of_a_closing_cannot_be_taken() {
+    fn unwrap_of_a_closed_channel_panics() {
         IpcSelectionResult::ChannelClosed(7).unwrap();
     }
 
     #[test]
-    fn everything_can_be_shown() {
+    fn all_types_implement_debug() {
         let _watchdog = watchdog();
         let (sender, receiver) = pair::<u8>();
         let (bytes_sender, bytes_receiver) = ipc::bytes_channel().unwrap();

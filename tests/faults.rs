@@ -620,7 +620,7 @@ fn of_servers() {
 }
 
 #[test]
-fn of_messages_that_wake_their_receiver() {
+fn of_wake_ups() {
     run_kinds("answered", answered, |kind| kind.name == "sendmsg");
 }
 
@@ -657,8 +657,8 @@ const OTHERS: &[i64] = &[
 
 /// What strait starts to call has to be among those that fail here.
 #[test]
-fn of_every_call_there_is() {
-    harness::alone("of_every_call_there_is", || {
+fn of_all_system_calls() {
+    harness::alone(harness::path_of(of_all_system_calls), || {
         let calls = census();
         for (_, program) in PROGRAMS {
             program();

@@ -137,9 +137,9 @@ impl Senders {
         for process in 0..PROCESSES {
             let (process, messages) = (process.to_string(), messages.to_string());
             let arguments = [name.as_str(), &process, &messages, report.to_str().unwrap()];
-            let mut command = harness::command("sending_child", &arguments);
+            let mut command = harness::command(harness::path_of(sending_child), &arguments);
             command.stdin(Stdio::from(gate.try_clone().unwrap()));
-            children.push(harness::start("sending_child", &mut command));
+            children.push(harness::start(harness::path_of(sending_child), &mut command));
             let (to_child, _) = server.accept().unwrap().split();
             to_child.send(sender.clone()).unwrap();
         }
@@ -238,7 +238,7 @@ fn tiny() -> Limits {
 
 #[test]
 fn nothing_is_lost_that_is_received_while_it_is_sent() {
-    load("nothing_is_lost_that_is_received_while_it_is_sent", || {
+    load(harness::path_of(nothing_is_lost_that_is_received_while_it_is_sent), || {
         let (sender, receiver) = ipc::channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
     });
@@ -246,7 +246,7 @@ fn nothing_is_lost_that_is_received_while_it_is_sent() {
 
 #[test]
 fn nothing_is_lost_of_senders_that_have_ended() {
-    load("nothing_is_lost_of_senders_that_have_ended", || {
+    load(harness::path_of(nothing_is_lost_of_senders_that_have_ended), || {
         let (sender, receiver) = ipc::channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), true);
     });
@@ -254,7 +254,7 @@ fn nothing_is_lost_of_senders_that_have_ended() {
 
 #[test]
 fn nothing_is_lost_with_few_rings() {
-    load("nothing_is_lost_with_few_rings", || {
+    load(harness::path_of(nothing_is_lost_with_few_rings), || {
         for is_late in [false, true] {
             let (sender, receiver) = ChannelOptions::new().limits(tiny()).channel().unwrap();
             receive_all(&receiver, Senders::start(Sender::Ipc(sender)), is_late);
@@ -264,7 +264,7 @@ fn nothing_is_lost_with_few_rings() {
 
 #[test]
 fn nothing_is_lost_without_shared_memory() {
-    load("nothing_is_lost_without_shared_memory", || {
+    load(harness::path_of(nothing_is_lost_without_shared_memory), || {
         let (sender, receiver) = ChannelOptions::new().shared_memory(false).channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
     });
@@ -272,7 +272,7 @@ fn nothing_is_lost_without_shared_memory() {
 
 #[test]
 fn nothing_is_lost_of_bounded_channels() {
-    load("nothing_is_lost_of_bounded_channels", || {
+    load(harness::path_of(nothing_is_lost_of_bounded_channels), || {
         for bound in [1, 1000] {
             let (sender, receiver) = ipc::sync_channel(bound).unwrap();
             receive_all(&receiver, Senders::start(Sender::Bounded(sender)), false);
@@ -285,7 +285,7 @@ fn nothing_is_lost_of_bounded_channels() {
 
 #[test]
 fn nothing_is_lost_of_channels_like_those_of_std() {
-    load("nothing_is_lost_of_channels_like_those_of_std", || {
+    load(harness::path_of(nothing_is_lost_of_channels_like_those_of_std), || {
         for is_bounded in [false, true] {
             let (sender, receiver) = if is_bounded {
                 let (sender, receiver) = mpsc::sync_channel(100);
@@ -305,7 +305,7 @@ fn nothing_is_lost_of_channels_like_those_of_std() {
 /// What there is no descriptor for is received when there is one.
 #[test]
 fn nothing_is_lost_while_there_are_no_descriptors() {
-    load("nothing_is_lost_while_there_are_no_descriptors", || {
+    load(harness::path_of(nothing_is_lost_while_there_are_no_descriptors), || {
         let (sender, receiver) = ipc::channel().unwrap();
         let senders = Senders::start(Sender::Ipc(sender));
         let sent = senders.end();
@@ -347,7 +347,7 @@ fn take_descriptors() -> Vec<OwnedFd> {
 /// All processes take turns on one.
 #[test]
 fn nothing_is_lost_on_one_processor() {
-    load("nothing_is_lost_on_one_processor", || {
+    load(harness::path_of(nothing_is_lost_on_one_processor), || {
         let all = sched_getaffinity(None).unwrap();
         let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
         let mut one = CpuSet::new();

@@ -310,7 +310,7 @@ fn send_waits_for_room() {
 }
 
 #[test]
-fn endpoints_and_memory_travel() {
+fn endpoints_and_memory_are_sent_and_received() {
     let _watchdog = harness::watchdog();
     let _storm = Storm::over_this_thread();
     type Parcel = (Vec<IpcSender<usize>>, IpcSharedMemory);

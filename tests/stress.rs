@@ -85,7 +85,7 @@ fn every_way_receives_all_of_one_busy_sender() {
             let (server, name) = IpcOneShotServer::<IpcSender<IpcSender<Number>>>::new().unwrap();
             // It begins where this thread is.
             sched_setaffinity(None, &all).unwrap();
-            let child = harness::child("sending_child", &[&name]);
+            let child = harness::child(harness::path_of(sending_child), &[&name]);
             let (_, to_child) = server.accept().unwrap();
             run_on(true);
             let mut next = receive(receiver);
@@ -99,29 +99,32 @@ fn every_way_receives_all_of_one_busy_sender() {
 /// They are forked, which takes less time.
 #[test]
 fn every_way_receives_all_of_more_senders_than_there_are_rings() {
-    harness::alone("every_way_receives_all_of_more_senders_than_there_are_rings", || {
-        let all = sched_getaffinity(None).unwrap();
-        for (way, receive) in all_ways::<Number>() {
-            let (sender, receiver) = ipc::channel().unwrap();
-            let (gate, opened) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-            sched_setaffinity(None, &all).unwrap();
-            let children: Vec<Fork> = (0..MANY)
-                .map(|from| {
-                    fork(|| {
-                        run_on(false);
-                        assert_eq!(rustix::io::read(&gate, &mut [0]).unwrap(), 1);
-                        for number in 0..MESSAGES / MANY {
-                            sender.send((from, number)).unwrap();
-                        }
+    harness::alone(
+        harness::path_of(every_way_receives_all_of_more_senders_than_there_are_rings),
+        || {
+            let all = sched_getaffinity(None).unwrap();
+            for (way, receive) in all_ways::<Number>() {
+                let (sender, receiver) = ipc::channel().unwrap();
+                let (gate, opened) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+                sched_setaffinity(None, &all).unwrap();
+                let children: Vec<Fork> = (0..MANY)
+                    .map(|from| {
+                        fork(|| {
+                            run_on(false);
+                            assert_eq!(rustix::io::read(&gate, &mut [0]).unwrap(), 1);
+                            for number in 0..MESSAGES / MANY {
+                                sender.send((from, number)).unwrap();
+                            }
+                        })
                     })
-                })
-                .collect();
-            drop(sender);
-            run_on(true);
-            let mut next = receive(receiver);
-            assert_eq!(rustix::io::write(&opened, &[0; MANY as usize]).unwrap(), MANY as usize);
-            receive_all(way, &mut next, MANY, MESSAGES / MANY);
-            children.into_iter().for_each(Fork::completed);
-        }
-    });
+                    .collect();
+                drop(sender);
+                run_on(true);
+                let mut next = receive(receiver);
+                assert_eq!(rustix::io::write(&opened, &[0; MANY as usize]).unwrap(), MANY as usize);
+                receive_all(way, &mut next, MANY, MESSAGES / MANY);
+                children.into_iter().for_each(Fork::completed);
+            }
+        },
+    );
 }

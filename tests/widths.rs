@@ -221,7 +221,7 @@ struct Other {
 impl Other {
     fn start() -> Other {
         let program = env::var_os(PROGRAM).map_or_else(|| env::current_exe().unwrap(), Into::into);
-        let mut command = harness::command_of(&program, "obedient_child", &[]);
+        let mut command = harness::command_of(&program, harness::path_of(obedient_child), &[]);
         let (child, orders, reports) = command.spawn_with_channel().unwrap();
         Other { child, orders, reports }
     }
@@ -268,7 +268,7 @@ fn values_are_the_same_on_both_sides() {
 
 #[test]
 fn what_is_sent_by_ring_is_received() {
-    harness::alone("what_is_sent_by_ring_is_received", || {
+    harness::alone(harness::path_of(what_is_sent_by_ring_is_received), || {
         let other = Other::start();
         let (small, from_us) = ipc::channel().unwrap();
         let (large, large_from_us) = ipc::channel().unwrap();
@@ -282,7 +282,7 @@ fn what_is_sent_by_ring_is_received() {
 
 #[test]
 fn what_a_child_sends_by_ring_is_received() {
-    harness::alone("what_a_child_sends_by_ring_is_received", || {
+    harness::alone(harness::path_of(what_a_child_sends_by_ring_is_received), || {
         let other = Other::start();
         let (to_us, small) = ipc::channel().unwrap();
         let (large_to_us, large) = ipc::channel().unwrap();
@@ -364,7 +364,7 @@ fn shared_memory_and_files_arrive() {
 }
 
 #[test]
-fn they_meet_by_name() {
+fn one_shot_server_is_reached_by_name() {
     let _watchdog = watchdog();
     let other = Other::start();
     let (server, name) = IpcOneShotServer::<Mixed>::new().unwrap();

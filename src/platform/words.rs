@@ -8,7 +8,7 @@
 //! The fences order copies: after a [`read`] has seen any byte of a [`write`], later reads see all
 //! writes before that one.
 
-// Imported from `super`, so that `tests/words_loom.rs` can substitute others.
+// Imported from `super`, so that `tests/loom/words.rs` can substitute others.
 use super::atomic::{AtomicUsize, Ordering, fence};
 
 /// The bytes of a word. Relaxed loads of this size work on read-only memory, too

@@ -45,12 +45,12 @@ fn sending_child() {
 }
 
 #[test]
-fn c2_the_bound_is_for_all_processes() {
+fn c2_bound_holds_for_senders_in_several_processes() {
     let _watchdog = watchdog();
     for bound in [0, 1, 5] {
         let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
         let children =
-            [(); 2].map(|()| with_child("between_processes::sending_child", sender.clone()));
+            [(); 2].map(|()| with_child(harness::path_of(sending_child), sender.clone()));
         drop(sender);
         assert_eq!(receiver.iter().sum::<u64>(), 2 * 1999 * 2000 / 2, "{bound}");
         children.into_iter().for_each(harness::Child::completed);
@@ -70,13 +70,13 @@ fn filling_child() {
 }
 
 #[test]
-fn c2_what_others_have_sent_is_counted() {
+fn c2_messages_of_other_processes_count_towards_the_bound() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::sync_channel::<u64>(10).unwrap();
     sender.send(0).unwrap();
     sender.send(0).unwrap();
     let (told, tell) = ipc::channel::<u64>().unwrap();
-    with_child("between_processes::filling_child", (sender.clone(), told)).completed();
+    with_child(harness::path_of(filling_child), (sender.clone(), told)).completed();
     assert_eq!(tell.recv().unwrap(), 8);
     expect_full(sender.try_send(&0), "after the child");
     assert_eq!(receiver.try_iter().count(), 10);
@@ -96,7 +96,7 @@ fn hoard(sender: &IpcSyncSender<u64>) {
 }
 
 #[test]
-fn c2_who_accepts_and_does_not_come_keeps_nobody_from_a_rendezvous() {
+fn c2_rendezvous_succeeds_although_another_sender_accepts_and_sends_nothing() {
     let _watchdog = watchdog();
     for wait in [None, Some(LONG)] {
         let (sender, receiver) = ipc::sync_channel::<u64>(0).unwrap();
@@ -115,7 +115,7 @@ fn c2_who_accepts_and_does_not_come_keeps_nobody_from_a_rendezvous() {
 }
 
 #[test]
-fn c2_who_hoards_does_not_stop_others_for_good() {
+fn c2_hoarded_permits_are_reissued_to_send() {
     let _watchdog = watchdog();
     for bound in [1, 3] {
         let (sender, receiver) = ipc::sync_channel(bound).unwrap();
@@ -137,7 +137,7 @@ fn c2_who_hoards_does_not_stop_others_for_good() {
 
 /// Also those who never wait, and so are the only ones to notice.
 #[test]
-fn c2_who_hoards_does_not_stop_those_who_only_try() {
+fn c2_hoarded_permits_are_reissued_to_try_send() {
     let _watchdog = watchdog();
     for polls in [false, true] {
         let (sender, receiver) = ipc::sync_channel(2).unwrap();
@@ -167,7 +167,7 @@ fn c2_who_hoards_does_not_stop_those_who_only_try() {
 }
 
 #[test]
-fn c2_who_hoards_does_not_stop_others_from_those_who_poll() {
+fn c2_hoarded_permits_are_reissued_by_a_polling_receiver() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::sync_channel(2).unwrap();
     hoard(&sender);
@@ -188,7 +188,7 @@ fn c2_who_hoards_does_not_stop_others_from_those_who_poll() {
 
 /// Readiness is not only for who receives until there is nothing.
 #[test]
-fn c8_all_meet_who_polls_and_takes_one_at_a_time() {
+fn c8_polling_receiver_completes_every_rendezvous_one_at_a_time() {
     const MANY: u64 = 1000;
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::sync_channel(0).unwrap();
@@ -215,7 +215,7 @@ fn c8_all_meet_who_polls_and_takes_one_at_a_time() {
 }
 
 #[test]
-fn c2_a_sandbox_does_not_change_the_bound() {
+fn c2_bound_holds_in_a_sandbox() {
     let _watchdog = watchdog();
     let calls = [
         libc::SYS_preadv2,
@@ -257,8 +257,8 @@ fn c2_a_sandbox_does_not_change_the_bound() {
 }
 
 #[test]
-fn c2_what_was_not_sent_is_room_for_one_after_a_fork() {
-    harness::alone("between_processes::c2_what_was_not_sent_is_room_for_one_after_a_fork", || {
+fn c2_permit_of_a_failed_send_is_used_once_after_a_fork() {
+    harness::alone(harness::path_of(c2_permit_of_a_failed_send_is_used_once_after_a_fork), || {
         let (sender, receiver) = ipc::sync_channel(1).unwrap();
         let unsent = {
             let sender = sender.clone();
@@ -284,12 +284,12 @@ fn endless_child() {
 }
 
 #[test]
-fn c2_senders_that_are_killed_do_not_stop_others() {
+fn c2_killed_senders_leave_their_permits_to_others() {
     let _watchdog = watchdog();
     for bound in [0, 1, 2] {
         let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
         for _ in 0..10 {
-            let mut child = with_child("between_processes::endless_child", sender.clone());
+            let mut child = with_child(harness::path_of(endless_child), sender.clone());
             for _ in 0..50 {
                 receiver.recv_timeout(LONG).unwrap();
             }
@@ -318,11 +318,11 @@ fn receiving_child() {
 }
 
 #[test]
-fn c6_who_waits_for_room_learns_that_the_receiver_was_killed() {
+fn c6_blocked_send_is_disconnected_when_the_receiver_is_killed() {
     let _watchdog = watchdog();
     for bound in [0, 1] {
         let (sender, receiver) = ipc::sync_channel::<u64>(bound).unwrap();
-        let mut child = with_child("between_processes::receiving_child", receiver);
+        let mut child = with_child(harness::path_of(receiving_child), receiver);
         sender.send(1).unwrap();
         if bound > 0 {
             sender.send(2).unwrap();

@@ -54,7 +54,7 @@ fn expect_full(result: Result<(), TrySendError>, what: &str) {
 }
 
 #[test]
-fn c2_no_more_than_the_bound_wait() {
+fn c2_queue_holds_no_more_than_the_bound() {
     let _watchdog = watchdog();
     for bound in [1, 2, 7, 300, 5000] {
         for (what, (sender, receiver)) in channels(bound) {
@@ -80,7 +80,7 @@ fn c2_no_more_than_the_bound_wait() {
 }
 
 #[test]
-fn c2_the_bound_is_for_all_senders_together() {
+fn c2_bound_is_shared_by_all_clones() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(3) {
         let clone = sender.clone();
@@ -100,7 +100,7 @@ fn c2_the_bound_is_for_all_senders_together() {
 }
 
 #[test]
-fn who_waits_for_room_gets_it() {
+fn blocked_send_continues_when_there_is_room() {
     let _watchdog = watchdog();
     for bound in [1, 4] {
         for (what, (sender, receiver)) in channels(bound) {
@@ -118,7 +118,7 @@ fn who_waits_for_room_gets_it() {
 }
 
 #[test]
-fn who_waits_for_room_learns_that_there_will_be_none() {
+fn blocked_send_is_disconnected_when_the_receiver_is_dropped() {
     let _watchdog = watchdog();
     for bound in [0, 1] {
         for (what, (sender, receiver)) in channels(bound) {
@@ -146,7 +146,7 @@ fn who_waits_for_room_learns_that_there_will_be_none() {
 }
 
 #[test]
-fn c2_a_rendezvous_is_with_somebody() {
+fn c2_rendezvous_send_blocks_until_a_receiver_waits() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(0) {
         expect_full(sender.try_send(&0), what);
@@ -178,7 +178,7 @@ fn c2_a_rendezvous_is_with_somebody() {
 }
 
 #[test]
-fn a_rendezvous_can_be_kept_by_who_only_looks() {
+fn try_recv_completes_a_rendezvous() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(0) {
         let sending = thread::spawn(move || (0..20).for_each(|n| sender.send(n).unwrap()));
@@ -197,7 +197,7 @@ fn a_rendezvous_can_be_kept_by_who_only_looks() {
 }
 
 #[test]
-fn who_tries_meets_who_waits() {
+fn try_send_succeeds_while_a_receiver_waits() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(0) {
         let receiving = thread::spawn(move || {
@@ -257,7 +257,7 @@ fn crowd(sender: &IpcSyncSender<u64>, many: u64) -> Vec<thread::JoinHandle<()>> 
 }
 
 #[test]
-fn all_meet_who_only_looks() {
+fn set_completes_the_rendezvous_of_every_sender() {
     let _watchdog = watchdog();
     // As many as would take longer than the watchdog waits, if all had to say again that they wait. Where Windows is emulated, each
     // that wakes up takes long.
@@ -328,7 +328,7 @@ fn consumers() -> Vec<(&'static str, Consumer)> {
 
 /// However seldom it does.
 #[test]
-fn a_sender_that_only_tries_meets_every_way_to_wait() {
+fn try_send_succeeds_with_every_way_to_receive() {
     const ATTEMPTS: usize = 100;
     let _watchdog = watchdog();
     for pause in [0, 7, 50, 170].map(Duration::from_millis) {
@@ -359,7 +359,7 @@ fn a_sender_that_only_tries_meets_every_way_to_wait() {
 
 /// It meets a set that waits, and not one that has waited.
 #[test]
-fn c2_a_set_that_does_not_wait_any_more_is_met_by_no_sender() {
+fn c2_no_rendezvous_with_a_set_whose_select_has_returned() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(0) {
         let (other_sender, other) = ipc::channel::<u64>().unwrap();
@@ -383,7 +383,7 @@ fn c2_a_set_that_does_not_wait_any_more_is_met_by_no_sender() {
 }
 
 #[test]
-fn senders_of_many_rendezvous_meet_a_set_that_is_never_without_messages() {
+fn set_with_a_constant_flow_of_messages_completes_rendezvous() {
     let _watchdog = watchdog();
     for looks in [false, true] {
         let (flood, flooded) = ipc::channel::<u64>().unwrap();
@@ -412,7 +412,7 @@ fn senders_of_many_rendezvous_meet_a_set_that_is_never_without_messages() {
 }
 
 #[test]
-fn receivers_move_while_others_wait_for_room() {
+fn receiver_moves_while_senders_are_blocked() {
     let _watchdog = watchdog();
     for bound in [0, 1, 3] {
         for (what, (sender, mut receiver)) in channels(bound) {
@@ -429,7 +429,7 @@ fn receivers_move_while_others_wait_for_room() {
 }
 
 #[test]
-fn what_cannot_be_encoded_takes_no_room() {
+fn failed_encoding_releases_its_permit() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::sync_channel::<Vec<OnlySometimes>>(1).unwrap();
     for _ in 0..10 {
@@ -455,7 +455,7 @@ impl serde::Serialize for OnlySometimes {
 }
 
 #[test]
-fn large_messages_count_as_one() {
+fn large_message_takes_one_permit() {
     let _watchdog = watchdog();
     for lazy in [false, true] {
         let options = ChannelOptions::new().lazy(lazy);
@@ -470,7 +470,7 @@ fn large_messages_count_as_one() {
 }
 
 #[test]
-fn what_is_too_large_gives_its_room_back() {
+fn message_beyond_the_limit_releases_its_permit() {
     let _watchdog = watchdog();
     let mut limits = Limits::default();
     limits.message_bytes = 100;
@@ -496,7 +496,7 @@ fn what_is_too_large_gives_its_room_back() {
 }
 
 #[test]
-fn c2_never_more_than_the_bound_between_threads() {
+fn c2_bound_holds_between_threads() {
     let _watchdog = watchdog();
     for (what, (sender, receiver)) in channels(4) {
         let (sent, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

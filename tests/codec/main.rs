@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod frames;
 mod nesting;
 mod refusals;
 mod texts;
@@ -437,14 +438,14 @@ proptest! {
         #![proptest_config(settings())]
 
     #[test]
-    fn values_come_back(value in a_rich_value()) {
+    fn decoding_inverts_encoding(value in a_rich_value()) {
         let bytes = encode(&value).unwrap();
         prop_assert_eq!(&decode_bytes::<Rich>(&bytes).unwrap(), &value);
         check(&value)?;
     }
 
     #[test]
-    fn sequences_are_what_their_impls_make_of_them(
+    fn sequences_follow_their_serde_impls(
         bytes in vec(any::<u8>(), 0..20),
         mixed in vec(any::<(u8, u64)>(), 0..10),
     ) {
@@ -458,7 +459,7 @@ proptest! {
 
     /// Of every length, because what is copied in one piece is copied in blocks and a rest.
     #[test]
-    fn bytes_come_back_whatever_they_are_in(
+    fn bytes_in_every_container_are_decoded_back(
         bytes in vec(any::<u8>(), 0..1000),
         turn: proptest::sample::Index,
     ) {
@@ -477,7 +478,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_bytes_are_another_value_or_none(
+    fn changed_bytes_decode_to_another_value_or_fail(
         value in a_rich_value(),
         changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
         cut: Option<proptest::sample::Index>,
@@ -494,13 +495,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_value_or_none(bytes in vec(any::<u8>(), 0..300)) {
+    fn random_bytes_decode_or_fail(bytes in vec(any::<u8>(), 0..300)) {
         check_bytes_as_everything(&bytes)?;
     }
 
     /// Bytes that look a little more like something: small numbers, little-endian.
     #[test]
-    fn any_small_numbers_are_a_value_or_none(numbers in vec((0..20_u64, 1..9_usize), 0..60)) {
+    fn random_small_numbers_decode_or_fail(numbers in vec((0..20_u64, 1..9_usize), 0..60)) {
         let bytes = numbers.iter().flat_map(|(number, len)| number.to_le_bytes()[..*len].to_vec());
         check_bytes_as_everything(&bytes.collect::<Vec<_>>())?;
     }
@@ -518,7 +519,7 @@ proptest! {
 
     /// However deep it is, what is sent is received, and what would not be is not sent.
     #[test]
-    fn deep_values_are_received_or_not_sent(value in a_deep_value()) {
+    fn nested_values_are_received_or_refused_by_send(value in a_deep_value()) {
         check_sending(&value)?;
     }
 
@@ -530,7 +531,7 @@ proptest! {
 
     /// However many elements without bytes there are: as many as there may be, or a few less or more.
     #[test]
-    fn values_of_many_elements_are_received_or_not_sent(
+    fn values_of_many_elements_are_received_or_refused_by_send(
         units in vec(0..320_000_usize, 0..4),
         too_many in -10..10_isize,
         bytes in vec(any::<u8>(), 0..20),
@@ -607,9 +608,9 @@ impl<'de, const IS_TUPLE: bool, const IS_MIXED: bool> Visitor<'de> for Counted<I
 }
 
 /// What it announces and does not read is 2^48 elements: the format's own crate finds three and then twelve. This was found by
-/// [`any_small_numbers_are_a_value_or_none`] when it expected the same of both.
+/// [`random_small_numbers_decode_or_fail`] when it expected the same of both.
 #[test]
-fn what_is_announced_and_not_read_is_refused() {
+fn announced_elements_that_are_not_read_are_refused() {
     let _watchdog = harness::watchdog();
     let numbers: [(u64, usize); 6] = [(0, 6), (1, 5), (12, 8), (0, 8), (0, 3), (0, 1)];
     let bytes = numbers.iter().flat_map(|(number, len)| number.to_le_bytes()[..*len].to_vec());
@@ -626,7 +627,7 @@ fn what_is_announced_and_not_read_is_refused() {
 }
 
 #[test]
-fn sequences_know_how_many_elements_are_left() {
+fn size_hint_is_the_number_of_remaining_elements() {
     let _watchdog = harness::watchdog();
     assert!(decode_bytes::<Counted<false, false>>(&Counted::<false, false>::message()).is_ok());
     assert!(decode_bytes::<Counted<false, true>>(&Counted::<false, true>::message()).is_ok());
@@ -636,7 +637,7 @@ fn sequences_know_how_many_elements_are_left() {
 
 /// Every way of being nested, at the one limit and at the other.
 #[test]
-fn every_level_is_counted_where_it_is_sent() {
+fn encoder_counts_every_level() {
     let _watchdog = harness::watchdog();
     for (most, len) in [(0, 122), (10, 62)] {
         for (way, further) in (0..11).flat_map(|way| (0..9).map(move |further| (way, further))) {

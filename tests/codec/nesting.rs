@@ -157,7 +157,7 @@ fn assert_too_deep<T: Serialize + DeserializeOwned>(value: &T, text: &str) {
 }
 
 #[test]
-fn is_limited_where_it_is_sent() {
+fn is_limited_by_send() {
     let _watchdog = crate::harness::watchdog();
     assert_exchanged(&chain(NAMED));
     assert_too_deep(&chain(NAMED + 1), "more than 128 structs and enums");
@@ -206,7 +206,7 @@ fn survives<T: Serialize + DeserializeOwned>(depth: usize, bomb: impl Fn(usize) 
 /// A stack that overflows ends the process, so it is one of its own that is at risk.
 #[test]
 fn is_limited_before_the_stack_ends() {
-    crate::harness::alone("nesting::is_limited_before_the_stack_ends", || {
+    crate::harness::alone(crate::harness::path_of(is_limited_before_the_stack_ends), || {
         survives::<Chain>(127, |depth| bomb(depth, &[1], &[0], &[]));
         survives::<Bare>(255, |depth| bomb(depth, &[1], &[0], &[]));
         let array = [&1_u32.to_le_bytes()[..], &number(1)].concat();
@@ -297,7 +297,7 @@ fn survives_on<T: Serialize + DeserializeOwned>(
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn is_limited_by_a_stack_that_is_small() {
-    crate::harness::alone("nesting::is_limited_by_a_stack_that_is_small", || {
+    crate::harness::alone(crate::harness::path_of(is_limited_by_a_stack_that_is_small), || {
         let array = [&1_u32.to_le_bytes()[..], &number(1)].concat();
         let object = [&5_u32.to_le_bytes()[..], &number(1), &number(0)].concat();
         let fork = [&2_u32.to_le_bytes()[..], &[0; 8 * 8 + 256], &number(1)].concat();

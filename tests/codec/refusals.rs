@@ -35,7 +35,7 @@ impl<'de> Deserialize<'de> for Zeros {
 }
 
 #[test]
-fn of_large_messages_say_so() {
+fn of_large_messages_name_the_size() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<Zeros>().unwrap();
     let text = refused(sender.send(Zeros(MAX_MESSAGE_BYTES - 7)));
@@ -45,7 +45,7 @@ fn of_large_messages_say_so() {
 }
 
 #[test]
-fn of_many_handles_say_so_and_give_receivers_back() {
+fn of_many_handles_name_the_count_and_return_receivers() {
     let _watchdog = harness::watchdog();
     let (kept, receiver) = ipc::channel::<u32>().unwrap();
     let (carrier, carried) = ipc::channel().unwrap();
@@ -76,7 +76,7 @@ impl Serialize for Odd {
 }
 
 #[test]
-fn are_in_words() {
+fn have_readable_messages() {
     let _watchdog = harness::watchdog();
     let (sender, _receiver) = ipc::channel::<Odd>().unwrap();
     assert_eq!(refused(sender.send(Odd(true))), "it is odd");

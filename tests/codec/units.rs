@@ -45,7 +45,7 @@ impl Serialize for Counted {
 }
 
 #[test]
-fn beyond_that_are_refused_without_writing_all() {
+fn beyond_a_million_are_refused_without_encoding_all() {
     let _watchdog = harness::watchdog();
     for count in [UNITS + 9, 5_000_000, 50_000_000] {
         let text = sent(&vec![Counted; count]).unwrap_err();
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Nothing {
 }
 
 #[test]
-fn cost_a_receiver_no_more_than_that() {
+fn cost_a_receiver_a_limited_number_of_steps() {
     let _watchdog = harness::watchdog();
     for count in [UNITS as u64 + 9, 1 << 30, 1 << 60, u64::MAX] {
         assert!(decode_bytes::<Vec<Nothing>>(&count.to_le_bytes()).is_err());

@@ -12,7 +12,7 @@
 //! #[test]
 //! fn echo_comes_back() {
 //!     let _watchdog = harness::watchdog();
-//!     let child = harness::child("echo_child", &[&name]);
+//!     let child = harness::child(harness::path_of(echo_child), &[&name]);
 //!     // …
 //!     child.completed();
 //! }
@@ -40,6 +40,7 @@ pub mod table;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 pub mod ways;
 
+use std::any::type_name;
 use std::env;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -48,6 +49,7 @@ use std::process::{self, Command, ExitStatus, Stdio};
 #[cfg(target_os = "linux")]
 use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -77,6 +79,22 @@ pub(crate) fn watchdog() -> Watchdog {
     watchdog_for(PATIENCE)
 }
 
+/// Read while no child process may be started, written while one is.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// As [`watchdog`], of a test that expects at once what follows from a drop. Until its `exec`, a child process of another test has
+/// copies of all descriptors, so none is started meanwhile. The test must not start any itself.
+#[track_caller]
+pub(crate) fn watchdog_without_children() -> (Watchdog, RwLockReadGuard<'static, ()>) {
+    (watchdog(), STARTING.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// While it exists, no test runs that must not see copies of its descriptors. [`start`] has it; other ways to start a child process
+/// need it in binaries that have such tests.
+pub(crate) fn starting() -> RwLockWriteGuard<'static, ()> {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Watches over a test that may take `patience`.
 #[track_caller]
 pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
@@ -100,6 +118,12 @@ pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
 pub(crate) struct Child {
     process: process::Child,
     function: String,
+}
+
+/// The full path of a test in this binary, by which [`child`] and [`alone`] find it.
+pub(crate) fn path_of<F: Fn()>(_test: F) -> &'static str {
+    let path = type_name::<F>();
+    path.split_once("::").expect("a function is in a crate").1
 }
 
 /// Starts a child process that runs `function`, the full path of a test in this binary, which calls [`child_main`].
@@ -134,7 +158,10 @@ pub(crate) fn command_of(program: &Path, function: &str, arguments: &[&str]) -> 
 
 /// Starts what [`command`] made.
 pub(crate) fn start(function: &str, command: &mut Command) -> Child {
-    let process = command.spawn().expect("a child process starts");
+    let process = {
+        let _starting = starting();
+        command.spawn().expect("a child process starts")
+    };
     Child { process, function: function.to_string() }
 }
 

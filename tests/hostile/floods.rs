@@ -232,7 +232,7 @@ fn c7_a_call_that_passes_over_messages_takes_a_bounded_amount_of_other_packets()
 }
 
 #[test]
-fn c7_a_flooded_member_of_a_set_delays_nobody() {
+fn c7_flooded_set_member_does_not_delay_others() {
     let _watchdog = harness::watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let mut member = || {
@@ -273,7 +273,7 @@ fn c7_a_flooded_member_of_a_set_delays_nobody() {
 
 /// However much each of them has waiting.
 #[test]
-fn c7_all_members_of_a_set_have_their_turn() {
+fn c7_every_member_of_a_flooded_set_is_served() {
     let _watchdog = harness::watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let senders: Vec<_> = (0..50)

@@ -228,7 +228,7 @@ fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
 /// Who says that its message comes from the future does not keep those behind it waiting, however busy others are: what is read
 /// ahead is limited, by handles among other things.
 #[test]
-fn c7_a_stamp_in_the_future_holds_up_nobody() {
+fn c7_stamp_in_the_future_does_not_delay_other_senders() {
     let _watchdog = harness::watchdog();
     let (honest, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
     let (reply, _replies) = ipc::channel().unwrap();

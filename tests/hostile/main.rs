@@ -6,6 +6,9 @@
 mod harness;
 
 mod attachments;
+mod budgets;
+mod closing;
+mod descriptors;
 mod floods;
 mod frames;
 mod moves;

@@ -44,7 +44,7 @@ fn moved(receiver: IpcReceiver<String>) -> IpcReceiver<String> {
 }
 
 #[test]
-fn c9_what_a_sender_left_unfinished_does_not_keep_a_receiver_from_moving() {
+fn c9_receiver_with_an_incomplete_message_can_be_moved() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = with_unfinished(MAX_MOVED_BYTES + 1);
     sender.send("before".to_string()).unwrap();
@@ -102,7 +102,7 @@ fn c9_a_large_message_arrives_while_its_receiver_moves() {
 }
 
 #[test]
-fn c9_a_receiver_that_comes_back_has_everything() {
+fn c9_receiver_of_a_failed_send_keeps_its_messages() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = with_unfinished(MAX_MOVED_BYTES + 7);
     let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
@@ -143,7 +143,7 @@ fn c9_waiting_handles_do_not_keep_a_receiver_from_arriving() {
 
 /// Of a message that was refused before the move nobody hears again.
 #[test]
-fn c9_what_was_lost_before_stays_lost() {
+fn c9_messages_discarded_before_a_move_stay_discarded() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     raw::send(&sender, &raw::first(1, 3, b"too long"), &[]).unwrap();

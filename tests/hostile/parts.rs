@@ -19,7 +19,7 @@ use crate::{assert_refused, harness};
 
 /// One that is never finished, one that is given up, one that goes on after its end.
 #[test]
-fn c7_an_unfinished_message_holds_up_nobody() {
+fn c7_incomplete_message_does_not_delay_other_senders() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let timeout = Duration::from_millis(20);
@@ -53,7 +53,7 @@ fn c7_an_unfinished_message_holds_up_nobody() {
 }
 
 #[test]
-fn c7_a_message_given_up_leaves_nothing() {
+fn c7_aborted_message_leaves_nothing() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let position = Position::First { bytes: 100, attachments: 3 };
@@ -94,7 +94,7 @@ fn c7_a_message_refused_for_want_of_room_is_one_error() {
 
 /// As soon as those that were begun before have been silent for a while.
 #[test]
-fn c7_unfinished_messages_give_way() {
+fn c7_oldest_incomplete_messages_are_discarded_beyond_the_quota() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     for id in 0..limits::MAX_UNFINISHED_MESSAGES as u128 {
@@ -113,7 +113,7 @@ fn c7_unfinished_messages_give_way() {
 
 #[test]
 fn c7_announced_lengths_cost_nothing() {
-    harness::alone("parts::c7_announced_lengths_cost_nothing", || {
+    harness::alone(harness::path_of(c7_announced_lengths_cost_nothing), || {
         let (sender, receiver) = ipc::bytes_channel().unwrap();
         // Even if large ones are usual.
         let sending = thread::spawn({

@@ -49,7 +49,7 @@ fn permits_of(sender: &IpcSyncSender<u32>) -> OwnedFd {
 }
 
 #[test]
-fn c7_what_is_no_place_for_permits_is_refused() {
+fn c7_invalid_permit_descriptor_is_refused() {
     let _watchdog = harness::watchdog();
     let (canary, canary_fd) = Canary::new();
     let (socket, _other_end) = packet_pair();
@@ -144,7 +144,7 @@ fn c7_forged_bounds_are_harmless() {
 
 /// The kernel writes to a sender's memory what that takes. If it has to wait there, it has no lock that others need.
 #[test]
-fn c7_a_sender_that_takes_a_permit_into_memory_that_faults_holds_up_nothing() {
+fn c7_read_of_a_permit_into_faulting_memory_blocks_no_other_call() {
     let _watchdog = harness::watchdog();
     for bound in [0, 3] {
         let Some(page) = StuckPage::new() else { return };
@@ -184,7 +184,7 @@ fn c7_a_sender_that_takes_a_permit_into_memory_that_faults_holds_up_nothing() {
 
 /// A holder may clear the flag that keeps its users from waiting, and may fill it.
 #[test]
-fn c7_no_flag_makes_anybody_wait() {
+fn c7_descriptor_flags_of_a_peer_block_no_call() {
     const MOST: u64 = u64::MAX - 1;
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::sync_channel::<u32>(2).unwrap();
@@ -231,7 +231,7 @@ fn c7_a_sender_that_keeps_the_permits_at_their_most_does_not_stop_the_receiver()
 }
 
 #[test]
-fn c7_who_cries_for_permits_gets_none_but_those_that_are_missing() {
+fn c7_repeated_notifications_reissue_only_missing_permits() {
     let _watchdog = harness::watchdog();
     for bound in [0, 1, 3] {
         let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
@@ -316,7 +316,7 @@ fn say_that_one_waits(sender: &IpcSyncSender<u32>) {
 
 /// The wait for one that has accepted is part of the caller's.
 #[test]
-fn c7_a_sender_that_accepts_and_does_not_come_prolongs_no_wait() {
+fn c7_sender_that_accepts_a_rendezvous_and_sends_nothing_prolongs_no_timeout() {
     const ROUNDS: u32 = 100;
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::sync_channel::<u32>(0).unwrap();
@@ -347,7 +347,7 @@ fn c7_a_sender_that_accepts_and_does_not_come_prolongs_no_wait() {
 
 /// They are waited for together, and less and less often.
 #[test]
-fn c7_senders_that_say_that_they_wait_delay_no_selection() {
+fn c7_notifications_without_messages_delay_no_selection() {
     const MEMBERS: u32 = 50;
     const ROUNDS: u32 = 100;
     let _watchdog = harness::watchdog();
@@ -384,7 +384,7 @@ fn c7_senders_that_say_that_they_wait_delay_no_selection() {
 
 /// A receiver without a bound has no ear for it.
 #[test]
-fn c7_who_cries_for_permits_where_there_are_none_is_not_heard() {
+fn c7_notifications_to_an_unbounded_channel_are_ignored() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     let want = raw::packet(strait::internals::frame::Kind::Want, 0, &[]);
@@ -400,7 +400,7 @@ fn c7_who_cries_for_permits_where_there_are_none_is_not_heard() {
 
 /// The sender is the same, and its permits are not.
 #[test]
-fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
+fn c7_forged_permits_do_not_replace_those_of_a_known_sender() {
     let _watchdog = harness::watchdog();
     for (forged_rendezvous, bound) in [(false, 2), (true, 2), (false, 0)] {
         let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
@@ -423,7 +423,7 @@ fn c7_nobody_passes_off_others_permits_as_those_of_a_channel() {
 }
 
 #[test]
-fn c7_what_a_receiver_brings_along_is_soon_put_in_order() {
+fn c7_messages_of_a_moved_receiver_are_sorted_in_linear_time() {
     const MANY: u64 = 500_000;
     let _watchdog = harness::watchdog();
     let (_other_end, socket) = packet_pair();

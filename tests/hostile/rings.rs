@@ -127,46 +127,52 @@ fn lock_ring() -> Option<StuckWriter> {
 }
 
 #[test]
-fn c7_a_receiver_is_dropped_though_a_peer_keeps_the_lock_of_its_ring() {
-    alone("rings::c7_a_receiver_is_dropped_though_a_peer_keeps_the_lock_of_its_ring", || {
-        let (sender, receiver) = with_ring();
-        let stuck = lock_ring();
-        sender.send(b"more").unwrap();
-        assert_eq!(receiver.recv().unwrap(), b"more");
-        drop(receiver);
-        assert!(sender.send(b"more").is_err());
-        assert!(stuck.is_none_or(|stuck| stuck.is_stuck()));
-    });
+fn c7_drop_of_a_receiver_returns_while_a_peer_keeps_the_lock_of_its_ring() {
+    alone(
+        harness::path_of(c7_drop_of_a_receiver_returns_while_a_peer_keeps_the_lock_of_its_ring),
+        || {
+            let (sender, receiver) = with_ring();
+            let stuck = lock_ring();
+            sender.send(b"more").unwrap();
+            assert_eq!(receiver.recv().unwrap(), b"more");
+            drop(receiver);
+            assert!(sender.send(b"more").is_err());
+            assert!(stuck.is_none_or(|stuck| stuck.is_stuck()));
+        },
+    );
 }
 
 #[test]
-fn c7_a_set_serves_its_members_though_a_peer_keeps_the_lock_of_a_ring() {
-    alone("rings::c7_a_set_serves_its_members_though_a_peer_keeps_the_lock_of_a_ring", || {
-        let (_sender, receiver) = with_ring();
-        let stuck = lock_ring();
-        // Without a ring, so that there is one only.
-        let without = ChannelOptions::new().shared_memory(false);
-        let (honest, honest_receiver) = without.bytes_channel().unwrap();
-        let mut set = IpcReceiverSet::new().unwrap();
-        set.add_bytes(receiver).unwrap();
-        let id = set.add_bytes(honest_receiver).unwrap();
-        // The sender's, and that of the writer. The set gives its own back.
-        let others = 1 + usize::from(stuck.is_some());
-        while rings().len() > others {
-            honest.send(b"honest").unwrap();
-            let events = set.select().unwrap();
-            assert_eq!(events.len(), 1);
-            assert!(
-                matches!(events[0], IpcSelectionResult::MessageReceived(from, _) if from == id)
-            );
-        }
-        assert!(stuck.is_none_or(|stuck| stuck.is_stuck()));
-    });
+fn c7_set_serves_its_members_while_a_peer_keeps_the_lock_of_a_ring() {
+    alone(
+        harness::path_of(c7_set_serves_its_members_while_a_peer_keeps_the_lock_of_a_ring),
+        || {
+            let (_sender, receiver) = with_ring();
+            let stuck = lock_ring();
+            // Without a ring, so that there is one only.
+            let without = ChannelOptions::new().shared_memory(false);
+            let (honest, honest_receiver) = without.bytes_channel().unwrap();
+            let mut set = IpcReceiverSet::new().unwrap();
+            set.add_bytes(receiver).unwrap();
+            let id = set.add_bytes(honest_receiver).unwrap();
+            // The sender's, and that of the writer. The set gives its own back.
+            let others = 1 + usize::from(stuck.is_some());
+            while rings().len() > others {
+                honest.send(b"honest").unwrap();
+                let events = set.select().unwrap();
+                assert_eq!(events.len(), 1);
+                assert!(
+                    matches!(events[0], IpcSelectionResult::MessageReceived(from, _) if from == id)
+                );
+            }
+            assert!(stuck.is_none_or(|stuck| stuck.is_stuck()));
+        },
+    );
 }
 
 #[test]
-fn c7_a_sender_goes_on_though_a_peer_keeps_the_lock_of_its_ring() {
-    alone("rings::c7_a_sender_goes_on_though_a_peer_keeps_the_lock_of_its_ring", || {
+fn c7_sender_continues_while_a_peer_keeps_the_lock_of_its_ring() {
+    alone(harness::path_of(c7_sender_continues_while_a_peer_keeps_the_lock_of_its_ring), || {
         let (sender, receiver) = with_ring();
         let stuck = lock_ring();
         for number in 0..100 {
@@ -182,25 +188,28 @@ fn c7_a_sender_goes_on_though_a_peer_keeps_the_lock_of_its_ring() {
 /// What those calls take may be kept by a peer for as long as it likes, also where a test cannot show it.
 #[test]
 fn c7_no_call_that_locks_the_memory_of_a_ring_is_made_while_a_peer_has_it() {
-    alone("rings::c7_no_call_that_locks_the_memory_of_a_ring_is_made_while_a_peer_has_it", || {
-        let (sender, receiver) = with_ring();
-        for call in [
-            libc::SYS_fallocate,
-            libc::SYS_ftruncate,
-            libc::SYS_write,
-            libc::SYS_pwrite64,
-            libc::SYS_pwritev,
-            libc::SYS_pwritev2,
-        ] {
-            kill_for(call);
-        }
-        for number in 0..100 {
-            sender.send(&vec![number; 300_000]).unwrap();
-        }
-        for number in 0..100 {
-            assert_eq!(receiver.recv().unwrap(), vec![number; 300_000]);
-        }
-        assert!(receiver.try_recv_timeout(Duration::from_millis(300)).unwrap_err().is_empty());
-        drop(receiver);
-    });
+    alone(
+        harness::path_of(c7_no_call_that_locks_the_memory_of_a_ring_is_made_while_a_peer_has_it),
+        || {
+            let (sender, receiver) = with_ring();
+            for call in [
+                libc::SYS_fallocate,
+                libc::SYS_ftruncate,
+                libc::SYS_write,
+                libc::SYS_pwrite64,
+                libc::SYS_pwritev,
+                libc::SYS_pwritev2,
+            ] {
+                kill_for(call);
+            }
+            for number in 0..100 {
+                sender.send(&vec![number; 300_000]).unwrap();
+            }
+            for number in 0..100 {
+                assert_eq!(receiver.recv().unwrap(), vec![number; 300_000]);
+            }
+            assert!(receiver.try_recv_timeout(Duration::from_millis(300)).unwrap_err().is_empty());
+            drop(receiver);
+        },
+    );
 }

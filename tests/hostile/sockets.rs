@@ -118,7 +118,7 @@ fn c7_a_receiver_that_shuts_its_socket_down_disconnects_the_senders() {
 
 /// What somebody writes in the wrong direction is never read, and resets the connection when the sender leaves.
 #[test]
-fn c7_what_is_written_backwards_changes_nothing() {
+fn c7_packets_from_receiver_to_sender_change_nothing() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<u32>() {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
@@ -140,7 +140,7 @@ fn c7_what_is_written_backwards_changes_nothing() {
 /// a descriptor.
 #[test]
 fn c7_descriptors_that_the_kernel_adds_are_closed() {
-    harness::alone("sockets::c7_descriptors_that_the_kernel_adds_are_closed", || {
+    harness::alone(harness::path_of(c7_descriptors_that_the_kernel_adds_are_closed), || {
         for (way, receive) in ways::<u32>() {
             let (sender, receiver) = ipc::channel::<u32>().unwrap();
             if !turn_on(&receiver, libc::SO_PASSPIDFD) {
@@ -179,7 +179,7 @@ fn c7_control_messages_that_the_kernel_adds_displace_no_handles() {
 
 /// A former owner can leave a socket so that what is peeked at is not what is received.
 #[test]
-fn c7_where_a_former_owner_peeked_changes_nothing() {
+fn c7_peek_offset_set_by_a_former_owner_changes_nothing() {
     let _watchdog = harness::watchdog();
     for offset in [0, 1, 40, 1 << 20] {
         for (way, receive) in ways::<String>() {

@@ -64,7 +64,7 @@ fn misbehave(name: &str) -> (Vec<OwnedFd>, Canary) {
 }
 
 #[test]
-fn c7_a_server_hears_its_client_whoever_else_connects() {
+fn c7_one_shot_server_accepts_its_client_among_hostile_ones() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let (clients, canary) = misbehave(&name);
@@ -80,7 +80,7 @@ fn c7_a_server_hears_its_client_whoever_else_connects() {
 }
 
 #[test]
-fn c7_a_server_hears_its_client_among_hundreds_that_are_silent() {
+fn c7_one_shot_server_accepts_its_client_among_hundreds_of_silent_ones() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let others = thread::spawn({
@@ -100,7 +100,7 @@ fn c7_a_server_hears_its_client_among_hundreds_that_are_silent() {
 
 /// A first message in parts, between which others talk.
 #[test]
-fn c7_a_server_hears_a_large_greeting() {
+fn c7_one_shot_server_receives_a_large_first_message() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let clients = misbehave(&name);
@@ -115,7 +115,7 @@ fn c7_a_server_hears_a_large_greeting() {
 }
 
 #[test]
-fn c7_a_server_whom_only_strangers_visit_gives_up_in_time() {
+fn c7_one_shot_server_with_hostile_clients_only_times_out() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let clients = misbehave(&name);
@@ -128,7 +128,7 @@ fn c7_a_server_whom_only_strangers_visit_gives_up_in_time() {
 
 /// What is a message, but not of the type, is an error and not passed over: that client is the one.
 #[test]
-fn c7_a_greeting_of_another_type_is_an_error() {
+fn c7_first_message_of_another_type_is_an_error() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let client = connect(&name).unwrap();
@@ -138,7 +138,7 @@ fn c7_a_greeting_of_another_type_is_an_error() {
 
 /// So is one that carries an endpoint of a channel that speaks another version: its client keeps to the protocol.
 #[test]
-fn c7_a_greeting_with_a_foreign_endpoint_is_an_error() {
+fn c7_first_message_with_a_foreign_endpoint_is_an_error() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<u32>::new().unwrap();
     let (canary, fd) = Canary::new();
@@ -153,7 +153,7 @@ fn c7_a_greeting_with_a_foreign_endpoint_is_an_error() {
 }
 
 #[test]
-fn c7_a_filter_decides_who_enters() {
+fn c7_filter_decides_which_clients_are_accepted() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let unwanted = connect(&name).unwrap();
@@ -179,7 +179,7 @@ fn c7_a_filter_decides_who_enters() {
 }
 
 #[test]
-fn c7_a_name_is_its_owners_and_disappears() {
+fn c7_name_is_accessible_to_its_owner_only_and_is_removed() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let directory = Path::new(&name).parent().unwrap();
@@ -198,7 +198,7 @@ fn c7_a_name_is_its_owners_and_disappears() {
 
 /// Even if somebody opened the directory to the world.
 #[test]
-fn c7_other_users_are_turned_away() {
+fn c7_clients_of_other_users_are_rejected() {
     let _watchdog = harness::watchdog();
     if !geteuid().is_root() {
         // Nobody else can be played.
@@ -293,7 +293,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
 }
 
 #[test]
-fn c7_a_server_of_many_hears_its_clients_whoever_else_connects() {
+fn c7_server_accepts_its_clients_among_hostile_ones() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
     let (strangers, canary) = misbehave(&name);
@@ -313,7 +313,7 @@ fn c7_a_server_of_many_hears_its_clients_whoever_else_connects() {
 
 /// A way back that leads nowhere is its client's problem.
 #[test]
-fn c7_a_bad_way_back_disturbs_nobody() {
+fn c7_invalid_reply_channel_disturbs_no_other_client() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
@@ -334,7 +334,7 @@ fn c7_a_bad_way_back_disturbs_nobody() {
 }
 
 #[test]
-fn c7_a_server_of_many_whom_only_strangers_visit_gives_up_in_time() {
+fn c7_server_with_hostile_clients_only_times_out() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
     let _others = (misbehave(&name), greet_badly(&name));
@@ -346,7 +346,7 @@ fn c7_a_server_of_many_whom_only_strangers_visit_gives_up_in_time() {
 
 /// Who is dropped because too many say nothing can come again, and whoever was told that it is heard is.
 #[test]
-fn c7_nobody_is_heard_and_forgotten() {
+fn c7_clients_whose_hello_was_sent_are_accepted() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
     let talkers: Vec<_> = (0..4)

@@ -11,7 +11,7 @@ use crate::harness::watchdog;
 const SHORT: Duration = Duration::from_millis(2);
 
 #[test]
-fn who_waits_for_room_may_give_up() {
+fn send_timeout_returns_the_value_of_a_full_channel() {
     let _watchdog = watchdog();
     for bound in 0..3 {
         let (sender, receiver) = mpsc::sync_channel(bound);
@@ -31,7 +31,7 @@ fn who_waits_for_room_may_give_up() {
 }
 
 #[test]
-fn room_that_comes_in_time_is_used() {
+fn send_timeout_uses_room_made_in_time() {
     let _watchdog = watchdog();
     for (bound, timeout) in [(0, LONG), (0, Duration::MAX), (2, LONG), (2, Duration::MAX)] {
         let (sender, receiver) = mpsc::sync_channel(bound);
@@ -85,7 +85,7 @@ fn room_is_shared_with_senders_that_were_sent() {
 }
 
 #[test]
-fn a_receiver_that_is_sent_takes_its_bound_along() {
+fn moved_receiver_keeps_its_bound() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::sync_channel::<u32>(2);
     let (outer, inbox) = mpsc::channel::<Receiver<u32>>();
@@ -105,7 +105,7 @@ fn a_receiver_that_is_sent_takes_its_bound_along() {
 
 /// Senders that wait while the receiver is on its way go on when it has arrived, or learn that it was dropped there.
 #[test]
-fn who_waits_stays_with_a_receiver_that_is_sent() {
+fn blocked_send_continues_when_the_receiver_is_moved() {
     let _watchdog = watchdog();
     for bound in 0..2 {
         let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
@@ -134,7 +134,7 @@ fn who_waits_stays_with_a_receiver_that_is_sent() {
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod processes {
     use super::*;
-    use crate::harness::child_main;
+    use crate::harness::{child_main, path_of};
     use crate::processes::{give, take};
 
     #[test]
@@ -154,7 +154,7 @@ mod processes {
         for bound in [0, 1, 10] {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (told, sends) = mpsc::channel::<()>();
-            let child = give("limits::processes::send_child", (sender, told));
+            let child = give(path_of(send_child), (sender, told));
             let mut sent = 0;
             for number in 0..500 {
                 sent += sends.try_iter().count();
@@ -177,12 +177,12 @@ mod processes {
     }
 
     #[test]
-    fn who_waits_in_another_process_learns_that_the_receiver_is_gone() {
+    fn blocked_send_in_another_process_is_disconnected_when_the_receiver_is_dropped() {
         let _watchdog = watchdog();
         for bound in 0..3 {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (ready, is_ready) = mpsc::channel::<()>();
-            let child = give("limits::processes::send_until_refused_child", (sender, ready));
+            let child = give(path_of(send_until_refused_child), (sender, ready));
             is_ready.recv().unwrap();
             drop(receiver);
             child.completed();
@@ -196,8 +196,7 @@ mod processes {
         for bound in 0..3 {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (ready, is_ready) = mpsc::channel::<()>();
-            let child =
-                give("limits::processes::send_until_refused_child", (sender.clone(), ready));
+            let child = give(path_of(send_until_refused_child), (sender.clone(), ready));
             is_ready.recv().unwrap();
             child.killed();
             let sending = thread::spawn(move || (3..103).for_each(|i| sender.send(i).unwrap()));
@@ -216,12 +215,12 @@ mod processes {
     }
 
     #[test]
-    fn who_waits_learns_that_the_process_of_the_receiver_was_killed() {
+    fn blocked_send_is_disconnected_when_the_receiving_process_is_killed() {
         let _watchdog = watchdog();
         for bound in 0..3 {
             let (sender, receiver) = mpsc::sync_channel::<u32>(bound);
             let (ready, is_ready) = mpsc::channel::<()>();
-            let child = give("limits::processes::wait_child", (receiver, ready));
+            let child = give(path_of(wait_child), (receiver, ready));
             is_ready.recv().unwrap();
             let sending = thread::spawn(move || while sender.send(1).is_ok() {});
             child.killed();

@@ -14,7 +14,9 @@ use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, Sender, SyncSend
 use crate::LONG;
 use crate::harness::fork::fork;
 use crate::harness::sandbox::forbid;
-use crate::harness::{Child, alone, child, child_main, handles, handles_besides, watchdog};
+use crate::harness::{
+    Child, alone, child, child_main, handles, handles_besides, path_of, watchdog,
+};
 
 /// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it sends is passed over.
 pub(crate) fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
@@ -57,7 +59,7 @@ fn a_thread_can_become_a_process() {
         (0..5_000).for_each(|job| jobs.send(job).unwrap());
         let (mut thread, mut process) = (None, None);
         if in_a_process {
-            process = Some(give("processes::work_child", (inbox, answers)));
+            process = Some(give(path_of(work_child), (inbox, answers)));
         } else {
             thread = Some(thread::spawn(move || work(inbox, answers)));
         }
@@ -86,7 +88,7 @@ fn bounds_hold_between_processes() {
     for bound in [0, 1, 10] {
         let (jobs, inbox) = mpsc::sync_channel::<u32>(bound);
         let (answers, results) = mpsc::sync_channel::<u32>(bound);
-        let process = give("processes::bounded_work_child", (inbox, answers));
+        let process = give(path_of(bounded_work_child), (inbox, answers));
         let sending = thread::spawn(move || (0..2_000).for_each(|job| jobs.send(job).unwrap()));
         assert!(results.into_iter().eq(1..=2_000));
         sending.join().unwrap();
@@ -105,7 +107,7 @@ fn threads_and_processes_share_a_channel() {
         jobs.push(sender);
         let answers = answers.clone();
         if worker % 2 == 0 {
-            processes.push(give("processes::work_child", (inbox, answers)));
+            processes.push(give(path_of(work_child), (inbox, answers)));
         } else {
             thread::spawn(move || work(inbox, answers));
         }
@@ -139,12 +141,12 @@ fn few_at_a_time_child() {
 
 /// A receiver goes to and fro while a thread sends; each process receives what is next.
 #[test]
-fn a_receiver_goes_to_and_fro() {
+fn receiver_is_moved_to_a_process_and_back() {
     let _watchdog = watchdog();
     let (there, outer) = mpsc::channel::<Receiver<u32>>();
     let (back, returned) = mpsc::channel::<Receiver<u32>>();
     let (numbers, received) = mpsc::channel::<u32>();
-    let child = give("processes::few_at_a_time_child", (outer, back, numbers));
+    let child = give(path_of(few_at_a_time_child), (outer, back, numbers));
     let (sender, mut receiver) = mpsc::channel::<u32>();
     let sending = thread::spawn(move || (0..4_000).for_each(|n| sender.send(n).unwrap()));
     for round in 0..20 {
@@ -170,10 +172,10 @@ fn send_until_killed_child() {
 }
 
 #[test]
-fn what_a_killed_process_has_sent_is_received_before_the_end() {
+fn messages_of_a_killed_process_are_received_before_disconnection() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u64>();
-    let child = give("processes::send_until_killed_child", sender);
+    let child = give(path_of(send_until_killed_child), sender);
     assert!(receiver.iter().take(1_000).eq(0..1_000));
     child.killed();
     for (number, expected) in receiver.iter().zip(1_000..) {
@@ -195,11 +197,11 @@ fn wait_child() {
 }
 
 #[test]
-fn a_sender_learns_that_the_process_of_the_receiver_was_killed() {
+fn sender_is_disconnected_when_the_receiving_process_is_killed() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u8>();
     let (ready, is_ready) = mpsc::channel::<()>();
-    let child = give("processes::wait_child", (receiver, ready));
+    let child = give(path_of(wait_child), (receiver, ready));
     sender.send(1).unwrap();
     is_ready.recv().unwrap();
     assert_eq!(is_ready.recv_timeout(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
@@ -228,7 +230,7 @@ fn a_panic_in_another_process_drops_its_ends() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u8>();
     let (answers, answer) = mpsc::channel::<u8>();
-    let child = give("processes::panic_child", (receiver, answers));
+    let child = give(path_of(panic_child), (receiver, answers));
     sender.send(1).unwrap();
     assert!(answer.into_iter().eq([2]));
     while sender.send(3).is_ok() {}
@@ -236,29 +238,26 @@ fn a_panic_in_another_process_drops_its_ends() {
 }
 
 #[test]
-fn a_forked_child_inherits_a_channel_that_is_the_systems_from_the_start() {
-    alone(
-        "processes::a_forked_child_inherits_a_channel_that_is_the_systems_from_the_start",
-        || {
-            let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
-            let (there, inbox) = mpsc::try_channel::<u32>().unwrap();
-            let (sender_here, inbox_here) = (sender.clone(), &inbox);
-            let child = fork(move || {
-                assert_eq!(inbox_here.recv(), Ok(1));
-                (2..1_000).for_each(|number| sender_here.send(number).unwrap());
-            });
-            there.send(1).unwrap();
-            assert!(receiver.iter().take(998).eq(2..1_000));
-            child.completed();
-            drop(sender);
-            assert_eq!(receiver.recv(), Err(RecvError));
-        },
-    );
+fn forked_child_inherits_a_channel_of_the_operating_system() {
+    alone(path_of(forked_child_inherits_a_channel_of_the_operating_system), || {
+        let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
+        let (there, inbox) = mpsc::try_channel::<u32>().unwrap();
+        let (sender_here, inbox_here) = (sender.clone(), &inbox);
+        let child = fork(move || {
+            assert_eq!(inbox_here.recv(), Ok(1));
+            (2..1_000).for_each(|number| sender_here.send(number).unwrap());
+        });
+        there.send(1).unwrap();
+        assert!(receiver.iter().take(998).eq(2..1_000));
+        child.completed();
+        drop(sender);
+        assert_eq!(receiver.recv(), Err(RecvError));
+    });
 }
 
 #[test]
 fn a_channel_costs_two_handles_and_leaves_none() {
-    alone("processes::a_channel_costs_two_handles_and_leaves_none", || {
+    alone(path_of(a_channel_costs_two_handles_and_leaves_none), || {
         let before = handles();
         let ends = mpsc::try_channel::<u32>().unwrap();
         let new = handles_besides(&before);
@@ -277,8 +276,8 @@ fn a_channel_costs_two_handles_and_leaves_none() {
 }
 
 #[test]
-fn without_handles_no_channel_is_made_and_the_others_go_on() {
-    alone("processes::without_handles_no_channel_is_made_and_the_others_go_on", || {
+fn without_descriptors_try_channel_fails_and_other_channels_work() {
+    alone(path_of(without_descriptors_try_channel_fails_and_other_channels_work), || {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         let (outer, inbox) = mpsc::try_channel::<Sender<u32>>().unwrap();
         let mut limit = getrlimit(Resource::Nofile);
@@ -314,8 +313,8 @@ fn receive_where(error: Errno, receiver: Receiver<u32>) -> ([RecvTimeoutError; 3
 }
 
 #[test]
-fn what_the_system_refuses_for_now_is_not_an_end() {
-    alone("processes::what_the_system_refuses_for_now_is_not_an_end", || {
+fn temporary_failure_of_the_system_is_not_disconnection() {
+    alone(path_of(temporary_failure_of_the_system_is_not_disconnection), || {
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();
         sender.send(1).unwrap();
         let (seen, receiver) = receive_where(Errno::NOMEM, receiver);
@@ -331,8 +330,8 @@ fn what_the_system_refuses_for_now_is_not_an_end() {
 
 /// Waiting for memory takes next to no processor time.
 #[test]
-fn waiting_for_the_system_is_not_busy() {
-    alone("processes::waiting_for_the_system_is_not_busy", || {
+fn retry_after_a_failure_of_the_system_uses_no_processor_time() {
+    alone(path_of(retry_after_a_failure_of_the_system_uses_no_processor_time), || {
         use rustix::time::{ClockId, clock_gettime};
 
         let (sender, receiver) = mpsc::try_channel::<u32>().unwrap();

@@ -169,7 +169,7 @@ fn ends_are_covariant() {
 
 /// It is not stable in std, so it cannot be std's, but it is what it would be.
 #[test]
-fn what_came_too_late_is_an_error_as_others() {
+fn recv_timeout_error_converts_like_the_others() {
     use ours::SendTimeoutError::{Disconnected, Timeout};
 
     let (sender, receiver) = ours::sync_channel::<u8>(0);

@@ -59,7 +59,7 @@ fn senders_are_cloned() {
 }
 
 #[test]
-fn receivers_leave_and_take_everything_along() {
+fn moved_receivers_keep_their_messages() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u32>();
     let (outer, inbox) = mpsc::channel();
@@ -78,7 +78,7 @@ fn receivers_leave_and_take_everything_along() {
 
 /// One that has left cannot be sent again, and does not keep what else is in the message from coming back.
 #[test]
-fn receivers_leave_once() {
+fn receivers_can_be_moved_once() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u8>();
     let (_sender, other) = mpsc::channel::<u8>();
@@ -96,7 +96,7 @@ fn receivers_leave_once() {
 }
 
 #[test]
-fn receivers_come_back_if_the_message_is_not_sent() {
+fn receivers_of_a_failed_send_come_back() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u8>();
     let (outer, inbox) = mpsc::channel::<(Receiver<u8>, RefCell<u8>)>();
@@ -203,7 +203,7 @@ fn senders_with_a_bound_keep_it_wherever_they_are() {
 
 /// What is wrong with a value is told by reference only, and it comes back in any case.
 #[test]
-fn what_cannot_be_sent_comes_back() {
+fn value_of_a_failed_send_comes_back() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::sync_channel::<RefCell<u32>>(1);
     let value = RefCell::new(1);
@@ -230,7 +230,7 @@ fn of_the_ipc_face_arrive_as_either() {
 }
 
 #[test]
-fn a_receiver_that_has_left_says_so_to_the_ipc_face() {
+fn moved_receiver_returns_an_error_as_an_ipc_receiver() {
     let _watchdog = watchdog();
     let (_sender, receiver) = mpsc::channel::<u8>();
     let (outer, _inbox) = mpsc::channel();

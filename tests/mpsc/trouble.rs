@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for Mine {
 }
 
 #[test]
-fn what_is_refused_comes_back() {
+fn refused_value_comes_back() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel();
     let SendError(deep) = sender.send(Deep::of(1_000)).unwrap_err();
@@ -78,7 +78,7 @@ fn what_is_refused_comes_back() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_passed_over() {
+fn undecodable_message_is_skipped() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel();
     let send = |numbers: std::ops::Range<u32>| numbers.for_each(|i| sender.send(Even(i)).unwrap());
@@ -102,7 +102,7 @@ fn what_cannot_be_decoded_is_passed_over() {
 }
 
 #[test]
-fn what_is_of_another_type_is_passed_over_with_the_ends_in_it() {
+fn message_of_another_type_is_skipped_and_its_endpoints_closed() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u32>();
     let wrong: Sender<(Sender<u8>, String)> =
@@ -119,7 +119,7 @@ fn what_is_of_another_type_is_passed_over_with_the_ends_in_it() {
 
 /// However many there are, none of them makes a call that does not wait take for ever, or lose what comes after them.
 #[test]
-fn many_that_cannot_be_decoded_are_taken_in_steps() {
+fn many_undecodable_messages_are_taken_in_steps() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel();
     for _ in 0..10_000 {
@@ -136,7 +136,7 @@ fn many_that_cannot_be_decoded_are_taken_in_steps() {
 }
 
 #[test]
-fn a_stream_of_what_cannot_be_decoded_does_not_prolong_a_wait() {
+fn undecodable_messages_do_not_prolong_a_timeout() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel();
     let flooding = thread::spawn(move || while sender.send(Even(1)).is_ok() {});

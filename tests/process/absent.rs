@@ -35,11 +35,12 @@ fn child_that_closes_its_channel() {
 }
 
 #[test]
-fn a_child_that_says_nothing_is_an_error_and_gone() {
+fn child_that_sends_nothing_is_an_error_and_is_reaped() {
     let _watchdog = watchdog();
     for timeout in [Duration::ZERO, Duration::from_millis(100)] {
-        let starting =
-            harness::command("absent::silent_child", &[]).start_with_channel::<(), ()>().unwrap();
+        let starting = harness::command(harness::path_of(silent_child), &[])
+            .start_with_channel::<(), ()>()
+            .unwrap();
         let id = starting.id();
         let error = starting.connect(timeout).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -49,7 +50,7 @@ fn a_child_that_says_nothing_is_an_error_and_gone() {
 }
 
 #[test]
-fn a_child_that_ends_too_early_is_an_error_that_says_how() {
+fn child_that_ends_too_early_is_an_error_with_its_status() {
     let _watchdog = watchdog();
     for (script, end) in [("exit 3", "exit status: 3"), ("kill -ABRT $$", "signal: 6")] {
         let mut command = Command::new("/bin/sh");
@@ -61,9 +62,9 @@ fn a_child_that_ends_too_early_is_an_error_that_says_how() {
 }
 
 #[test]
-fn a_child_that_closes_its_channel_is_an_error_and_gone() {
+fn child_that_closes_its_channel_is_an_error_and_is_reaped() {
     let _watchdog = watchdog();
-    let starting = harness::command("absent::child_that_closes_its_channel", &[])
+    let starting = harness::command(harness::path_of(child_that_closes_its_channel), &[])
         .start_with_channel::<(), ()>()
         .unwrap();
     let id = starting.id();
@@ -84,7 +85,7 @@ fn a_program_that_does_not_exist_is_an_error() {
 
 #[test]
 fn nothing_is_left_of_processes_that_did_not_start() {
-    harness::alone("absent::nothing_is_left_of_processes_that_did_not_start", || {
+    harness::alone(harness::path_of(nothing_is_left_of_processes_that_did_not_start), || {
         let mut echo = echo_command();
         end_echo(start_echo(&mut echo));
         let before = harness::handles();
@@ -117,43 +118,47 @@ fn without_descriptors_nothing_starts_and_nothing_is_left() {
 
     use rustix::process::{Resource, Rlimit, setrlimit};
 
-    harness::alone("absent::without_descriptors_nothing_starts_and_nothing_is_left", || {
-        let mut echo = echo_command();
-        end_echo(start_echo(&mut echo));
-        setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).unwrap();
-        let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        assert!(files.len() > 40);
-        let mut failed = 0;
-        loop {
-            match echo.start_with_channel::<Vec<u8>, Vec<u8>>() {
-                Ok(starting) => {
-                    // Waiting for it needs no descriptor, either.
-                    let (mut child, to_child, from_child) = starting.connect(LONG).unwrap();
-                    files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
-                    assert_eq!(child.wait_timeout(Duration::from_millis(30)).unwrap(), None);
-                    end_echo((child, to_child, from_child));
-                    break;
+    harness::alone(
+        harness::path_of(without_descriptors_nothing_starts_and_nothing_is_left),
+        || {
+            let mut echo = echo_command();
+            end_echo(start_echo(&mut echo));
+            setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: Some(64) }).unwrap();
+            let mut files: Vec<File> =
+                std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+            assert!(files.len() > 40);
+            let mut failed = 0;
+            loop {
+                match echo.start_with_channel::<Vec<u8>, Vec<u8>>() {
+                    Ok(starting) => {
+                        // Waiting for it needs no descriptor, either.
+                        let (mut child, to_child, from_child) = starting.connect(LONG).unwrap();
+                        files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+                        assert_eq!(child.wait_timeout(Duration::from_millis(30)).unwrap(), None);
+                        end_echo((child, to_child, from_child));
+                        break;
+                    }
+                    Err(error) => {
+                        failed += 1;
+                        let errno = Errno::from_io_error(&error);
+                        assert_eq!(errno, Some(Errno::MFILE), "{error}");
+                    }
                 }
-                Err(error) => {
-                    failed += 1;
-                    let errno = Errno::from_io_error(&error);
-                    assert_eq!(errno, Some(Errno::MFILE), "{error}");
-                }
+                // All that were to spare before are to spare again.
+                let more: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+                assert_eq!(more.len(), failed - 1);
+                files.extend(more);
+                files.truncate(files.len() - failed);
             }
-            // All that were to spare before are to spare again.
-            let more: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-            assert_eq!(more.len(), failed - 1);
-            files.extend(more);
-            files.truncate(files.len() - failed);
-        }
-        assert!(failed >= 8, "{failed}");
-        assert_eq!(waitpid(None, WaitOptions::NOHANG).unwrap_err(), Errno::CHILD);
-    });
+            assert!(failed >= 8, "{failed}");
+            assert_eq!(waitpid(None, WaitOptions::NOHANG).unwrap_err(), Errno::CHILD);
+        },
+    );
 }
 
 #[test]
 fn a_forked_child_kills_no_process_of_its_parent() {
-    harness::alone("absent::a_forked_child_kills_no_process_of_its_parent", || {
+    harness::alone(harness::path_of(a_forked_child_kills_no_process_of_its_parent), || {
         let (mut child, to_child, from_child) = start_echo(&mut echo_command());
         child.kill_on_drop(true);
         let mut inherited = Some(child);
@@ -169,7 +174,7 @@ fn parent_of_a_traced_child() {
     child_main(|_| {
         let (to_parent, from_parent) = process::parent::<u32, ()>().unwrap();
         let silent = || {
-            let mut command = harness::command("absent::silent_child", &[]);
+            let mut command = harness::command(harness::path_of(silent_child), &[]);
             command.start_with_channel::<(), ()>().unwrap()
         };
         let starting = silent();
@@ -191,40 +196,36 @@ fn parent_of_a_traced_child() {
 
 #[test]
 #[allow(unsafe_code)]
-fn a_killed_child_that_another_process_traces_keeps_nobody_waiting() {
-    harness::alone(
-        "absent::a_killed_child_that_another_process_traces_keeps_nobody_waiting",
-        || {
-            let mut command = harness::command("absent::parent_of_a_traced_child", &[]);
-            let (mut child, to_child, from_child) =
-                command.spawn_with_channel::<(), u32>().unwrap();
-            let traced = [(); 2].map(|()| {
-                let id = Pid::from_raw(from_child.recv().unwrap().try_into().unwrap()).unwrap();
-                let nothing = ptr::null_mut::<libc::c_void>();
-                let number = id.as_raw_nonzero().get();
-                // SAFETY: it reads and writes no memory of this process.
-                let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, number, nothing, nothing) };
-                assert_eq!(result, 0, "{}", io::Error::last_os_error());
-                to_child.send(()).unwrap();
-                id
-            });
-            assert_eq!(from_child.recv().unwrap(), 0);
-            // Each was killed, and its end is this process's to take note of first.
-            for id in traced {
-                let (_, status) = waitpid(Some(id), WaitOptions::empty()).unwrap().unwrap();
-                assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
-            }
+fn killed_child_that_is_traced_blocks_no_call() {
+    harness::alone(harness::path_of(killed_child_that_is_traced_blocks_no_call), || {
+        let mut command = harness::command(harness::path_of(parent_of_a_traced_child), &[]);
+        let (mut child, to_child, from_child) = command.spawn_with_channel::<(), u32>().unwrap();
+        let traced = [(); 2].map(|()| {
+            let id = Pid::from_raw(from_child.recv().unwrap().try_into().unwrap()).unwrap();
+            let nothing = ptr::null_mut::<libc::c_void>();
+            let number = id.as_raw_nonzero().get();
+            // SAFETY: it reads and writes no memory of this process.
+            let result = unsafe { libc::ptrace(libc::PTRACE_SEIZE, number, nothing, nothing) };
+            assert_eq!(result, 0, "{}", io::Error::last_os_error());
             to_child.send(()).unwrap();
-            assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
-        },
-    );
+            id
+        });
+        assert_eq!(from_child.recv().unwrap(), 0);
+        // Each was killed, and its end is this process's to take note of first.
+        for id in traced {
+            let (_, status) = waitpid(Some(id), WaitOptions::empty()).unwrap().unwrap();
+            assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
+        }
+        to_child.send(()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(COMPLETED));
+    });
 }
 
 #[test]
 #[allow(unsafe_code)]
 fn where_child_signals_are_ignored_everything_ends_with_a_documented_error() {
     let function =
-        "absent::where_child_signals_are_ignored_everything_ends_with_a_documented_error";
+        harness::path_of(where_child_signals_are_ignored_everything_ends_with_a_documented_error);
     harness::alone(function, || {
         // SAFETY: no other thread of this process uses the signal.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -247,7 +248,7 @@ fn where_child_signals_are_ignored_everything_ends_with_a_documented_error() {
             let error = Command::new(program).spawn_with_channel::<(), ()>().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
         }
-        let error = harness::command("absent::silent_child", &[])
+        let error = harness::command(harness::path_of(silent_child), &[])
             .start_with_channel::<(), ()>()
             .unwrap()
             .connect(Duration::ZERO)

@@ -38,7 +38,7 @@ pub(super) fn start_echo(command: &mut Command) -> Echo {
 }
 
 pub(super) fn echo_command() -> Command {
-    harness::command("connected::echo_child", &[])
+    harness::command(harness::path_of(echo_child), &[])
 }
 
 /// Ends it, and checks that both sides of its death are seen.
@@ -52,7 +52,7 @@ pub(super) fn end_echo((mut child, to_child, from_child): Echo) {
 }
 
 #[test]
-fn what_is_sent_comes_back() {
+fn child_echoes_messages() {
     let _watchdog = watchdog();
     let (child, to_child, from_child) = echo_command().spawn_with_channel().unwrap();
     for round in 0..100 {
@@ -64,7 +64,7 @@ fn what_is_sent_comes_back() {
 }
 
 #[test]
-fn much_goes_both_ways_at_once() {
+fn large_messages_are_sent_in_both_directions_at_once() {
     let _watchdog = watchdog();
     let (child, to_child, from_child) = start_echo(&mut echo_command());
     let message = |round: usize| vec![(round % 251) as u8; (round * 7919) % (1 << 20)];
@@ -94,7 +94,7 @@ fn counting_child() {
 #[test]
 fn a_killed_child_shows_on_the_channel_and_by_its_status() {
     let _watchdog = watchdog();
-    let mut command = harness::command("connected::counting_child", &[]);
+    let mut command = harness::command(harness::path_of(counting_child), &[]);
     for round in 0..20_u64 {
         let starting = command.start_with_channel::<(), u64>().unwrap();
         let (mut child, to_child, from_child) = starting.connect(LONG).unwrap();
@@ -118,7 +118,7 @@ fn a_killed_child_shows_on_the_channel_and_by_its_status() {
 }
 
 #[test]
-fn a_child_that_is_killed_while_it_starts_holds_nobody_up() {
+fn child_killed_while_it_starts_blocks_no_call() {
     let _watchdog = watchdog();
     let mut command = echo_command();
     let begun = Instant::now();
@@ -162,7 +162,7 @@ fn child_that_takes_its_time() {
 
 fn start_one_that_takes_its_time() -> (Starting<(), u32>, OwnedFd) {
     let (input, end_of_input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let mut command = harness::command("connected::child_that_takes_its_time", &[]);
+    let mut command = harness::command(harness::path_of(child_that_takes_its_time), &[]);
     (command.stdin(input).start_with_channel().unwrap(), end_of_input)
 }
 
@@ -188,7 +188,7 @@ fn a_process_that_starts_can_be_polled() {
 }
 
 #[test]
-fn a_process_that_ends_while_it_is_polled_says_how() {
+fn process_that_ends_while_it_is_polled_returns_its_status() {
     let _watchdog = watchdog();
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "exit 3"]);
@@ -246,7 +246,7 @@ fn several_get_ready_at_the_same_time() {
 }
 
 #[test]
-fn threads_that_start_processes_do_not_get_in_each_others_way() {
+fn threads_start_processes_concurrently() {
     let _watchdog = watchdog();
     let together = Barrier::new(4);
     thread::scope(|scope| {
@@ -267,7 +267,7 @@ fn exists(id: u32) -> bool {
 }
 
 #[test]
-fn a_child_that_is_killed_on_drop_is_gone_after_it() {
+fn child_with_kill_on_drop_has_ended_after_the_drop() {
     let _watchdog = watchdog();
     let (mut child, _to_child, from_child) = start_echo(&mut echo_command());
     child.kill_on_drop(true);
@@ -279,7 +279,7 @@ fn a_child_that_is_killed_on_drop_is_gone_after_it() {
 }
 
 #[test]
-fn a_child_that_is_dropped_goes_on_otherwise() {
+fn child_without_kill_on_drop_continues_after_the_drop() {
     let _watchdog = watchdog();
     let (child, to_child, from_child) = start_echo(&mut echo_command());
     let id = child.id();
@@ -294,7 +294,7 @@ fn a_child_that_is_dropped_goes_on_otherwise() {
 }
 
 #[test]
-fn what_is_dropped_while_it_starts_is_gone_after_it() {
+fn child_dropped_while_it_starts_has_ended_after_the_drop() {
     let _watchdog = watchdog();
     let starting = echo_command().start_with_channel::<Vec<u8>, Vec<u8>>().unwrap();
     let id = starting.id();
@@ -317,10 +317,10 @@ fn daemon_child() {
 }
 
 #[test]
-fn a_daemon_may_call_for_the_child_that_it_was() {
+fn daemon_serves_the_channel_of_the_child_that_forked_it() {
     let _watchdog = watchdog();
     let (mut child, to_child, from_child) =
-        start_echo(&mut harness::command("connected::daemon_child", &[]));
+        start_echo(&mut harness::command(harness::path_of(daemon_child), &[]));
     assert_eq!(child.wait_timeout(LONG).unwrap().unwrap().code(), Some(COMPLETED));
     to_child.send(vec![1]).unwrap();
     assert_eq!(from_child.recv().unwrap(), [1]);
@@ -329,9 +329,9 @@ fn a_daemon_may_call_for_the_child_that_it_was() {
 }
 
 #[test]
-fn a_message_of_another_type_is_an_error_and_no_more() {
+fn message_of_another_type_is_one_error() {
     let _watchdog = watchdog();
-    let (mut child, to_child, from_child) = harness::command("connected::counting_child", &[])
+    let (mut child, to_child, from_child) = harness::command(harness::path_of(counting_child), &[])
         .spawn_with_channel::<(), [bool; 3]>()
         .unwrap();
     let error = from_child.try_recv_timeout(LONG).unwrap_err();

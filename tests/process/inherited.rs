@@ -70,12 +70,12 @@ fn start_child_with_channel(command: &mut Command) {
 }
 
 #[test]
-fn nobody_inherits_what_is_not_theirs() {
-    harness::alone("inherited::nobody_inherits_what_is_not_theirs", || {
+fn children_inherit_no_channel_of_others() {
+    harness::alone(harness::path_of(children_inherit_no_channel_of_others), || {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             let others = scope.spawn(|| {
-                let function = "inherited::child_without_channel";
+                let function = harness::path_of(child_without_channel);
                 let mut started = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     harness::start(function, &mut informed(function)).completed();
@@ -85,7 +85,7 @@ fn nobody_inherits_what_is_not_theirs() {
             });
             let with_channels = scope.spawn(|| {
                 for _ in 0..100 {
-                    start_child_with_channel(&mut informed("inherited::child_with_channel"));
+                    start_child_with_channel(&mut informed(harness::path_of(child_with_channel)));
                 }
             });
             let started = with_channels.join();
@@ -118,17 +118,20 @@ fn child_with_or_without_channel() {
 #[test]
 fn a_command_can_be_used_again_with_a_channel_and_without() {
     // Alone: what others open would get the numbers of what was inherited before, and be inherited itself.
-    harness::alone("inherited::a_command_can_be_used_again_with_a_channel_and_without", || {
-        let mut command = informed("inherited::child_with_or_without_channel");
-        for _ in 0..2 {
-            start_child_with_channel(&mut command);
-            start_child_with_channel(&mut command);
-            // They take the number that the channel had.
-            let files = [(); 20].map(|()| std::fs::File::open("/dev/null").unwrap());
-            assert_eq!(command.status().unwrap().code(), Some(COMPLETED));
-            drop(files);
-        }
-    });
+    harness::alone(
+        harness::path_of(a_command_can_be_used_again_with_a_channel_and_without),
+        || {
+            let mut command = informed(harness::path_of(child_with_or_without_channel));
+            for _ in 0..2 {
+                start_child_with_channel(&mut command);
+                start_child_with_channel(&mut command);
+                // They take the number that the channel had.
+                let files = [(); 20].map(|()| std::fs::File::open("/dev/null").unwrap());
+                assert_eq!(command.status().unwrap().code(), Some(COMPLETED));
+                drop(files);
+            }
+        },
+    );
 }
 
 #[test]
@@ -219,7 +222,7 @@ fn child_with_a_receiver() {
 
 #[test]
 fn standard_streams_may_be_closed() {
-    harness::alone("inherited::standard_streams_may_be_closed", || {
+    harness::alone(harness::path_of(standard_streams_may_be_closed), || {
         for count in 1..=3 {
             for number in 0..count {
                 // SAFETY: nobody uses them in between, and what is left behind is opened again below.
@@ -229,13 +232,13 @@ fn standard_streams_may_be_closed() {
             let (sender, receiver) = strait::internals::channel().unwrap();
             let number = receiver.as_fd().as_raw_fd();
             assert!(count == 1 || number < 3, "{number}");
-            let mut command = informed("inherited::child_with_a_receiver");
+            let mut command = informed(harness::path_of(child_with_a_receiver));
             let mut child = strait::internals::spawn_with(&mut command, receiver).unwrap();
             let status = child.wait().unwrap();
             assert_eq!(status.code(), Some(COMPLETED), "{status}");
             drop(sender);
             end_echo(start_echo(&mut echo_command()));
-            start_child_with_channel(&mut informed("inherited::child_with_channel"));
+            start_child_with_channel(&mut informed(harness::path_of(child_with_channel)));
             for number in 0..count {
                 let file = std::fs::File::options().read(true).write(true).open("/dev/null");
                 let file = OwnedFd::from(file.unwrap());

@@ -39,7 +39,7 @@ fn child_that_is_refused() {
 }
 
 fn refused(value: impl AsRef<OsStr>, heir: Option<&OwnedFd>, kind: &str) {
-    let mut command = harness::command("variable::child_that_is_refused", &[kind]);
+    let mut command = harness::command(harness::path_of(child_that_is_refused), &[kind]);
     command.env(VARIABLE, value.as_ref());
     if let Some(heir) = heir {
         let number = heir.as_raw_fd();
@@ -51,7 +51,7 @@ fn refused(value: impl AsRef<OsStr>, heir: Option<&OwnedFd>, kind: &str) {
         // SAFETY: it makes one system call.
         unsafe { command.pre_exec(inherit) };
     }
-    harness::start("variable::child_that_is_refused", &mut command).completed();
+    harness::start(harness::path_of(child_that_is_refused), &mut command).completed();
 }
 
 /// What the variable would be for this descriptor.
@@ -66,7 +66,7 @@ fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
 }
 
 #[test]
-fn what_names_nothing_is_refused() {
+fn variable_without_a_descriptor_is_refused() {
     let _watchdog = watchdog();
     for value in [
         "",
@@ -91,7 +91,7 @@ fn what_names_nothing_is_refused() {
 }
 
 #[test]
-fn what_is_something_else_is_refused() {
+fn variable_with_another_kind_of_descriptor_is_refused() {
     let _watchdog = watchdog();
     let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
     refused(value_of(&file, file.as_raw_fd()), Some(&file), "NotFound");
@@ -120,13 +120,13 @@ fn what_is_something_else_is_refused() {
 fn standard_streams_are_not_taken() {
     let _watchdog = watchdog();
     let (socket, _other) = pair(SocketType::SEQPACKET);
-    let mut command = harness::command("variable::child_that_is_refused", &["NotFound"]);
+    let mut command = harness::command(harness::path_of(child_that_is_refused), &["NotFound"]);
     command.env(VARIABLE, value_of(&socket, 0)).stdin(socket);
-    harness::start("variable::child_that_is_refused", &mut command).completed();
+    harness::start(harness::path_of(child_that_is_refused), &mut command).completed();
 }
 
 #[test]
-fn what_says_nothing_or_something_else_is_an_error_and_no_hang() {
+fn peer_that_sends_nothing_or_garbage_is_an_error_in_time() {
     let _watchdog = watchdog();
     // Somebody who holds the other end and says nothing, who is gone, and who talks nonsense.
     let (socket, other) = pair(SocketType::SEQPACKET);
@@ -181,9 +181,9 @@ fn says_one(function: &str) {
 #[test]
 fn a_process_has_its_channel_once() {
     let _watchdog = watchdog();
-    says_one("variable::child_that_asks_twice");
+    says_one(harness::path_of(child_that_asks_twice));
     for _ in 0..30 {
-        says_one("variable::child_that_asks_from_two_threads");
+        says_one(harness::path_of(child_that_asks_from_two_threads));
     }
 }
 
@@ -194,7 +194,7 @@ fn child_with_children() {
         let (to_parent, _from_parent) = process::parent::<u8, ()>().unwrap();
         let variable = std::env::var_os(VARIABLE);
         assert!(variable.is_some(), "the watchdog is another thread");
-        harness::child("variable::child_that_is_refused", &["NotFound"]).completed();
+        harness::child(harness::path_of(child_that_is_refused), &["NotFound"]).completed();
         // It may have children with channels, though.
         end_echo(start_echo(&mut echo_command()));
         assert_eq!(std::env::var_os(VARIABLE), variable);
@@ -205,14 +205,14 @@ fn child_with_children() {
 #[test]
 fn a_childs_children_do_not_have_its_channel() {
     let _watchdog = watchdog();
-    says_one("variable::child_with_children");
+    says_one(harness::path_of(child_with_children));
 }
 
 /// Lets its own child have the channel, and then asks for it.
 #[test]
 fn child_that_comes_too_late() {
     child_main(|_| {
-        harness::child("variable::child_that_says_one", &[]).completed();
+        harness::child(harness::path_of(child_that_says_one), &[]).completed();
         let error = process::parent::<u8, ()>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
     });
@@ -226,9 +226,9 @@ fn child_that_says_one() {
 }
 
 #[test]
-fn the_first_that_asks_gets_the_channel() {
+fn first_process_that_asks_gets_the_channel() {
     let _watchdog = watchdog();
-    says_one("variable::child_that_comes_too_late");
+    says_one(harness::path_of(child_that_comes_too_late));
 }
 
 /// In a process that has one thread, as most have when they begin.
@@ -249,7 +249,7 @@ fn forked_child() {
 #[test]
 fn the_variable_is_cleared_where_that_is_safe() {
     let _watchdog = watchdog();
-    says_one("variable::forked_child");
+    says_one(harness::path_of(forked_child));
 }
 
 /// Waits until nobody waits for it any more.
@@ -264,13 +264,13 @@ fn child_that_is_too_slow() {
 }
 
 #[test]
-fn a_child_learns_that_its_parent_has_died() {
+fn child_is_disconnected_when_its_parent_is_killed() {
     let _watchdog = watchdog();
     let (input, ours) = pair(SocketType::STREAM);
     let (output, theirs) = pair(SocketType::STREAM);
     // Forked: the process that starts it dies before it asks.
     harness::fork::fork(|| {
-        let mut command = harness::command("variable::child_that_is_too_slow", &[]);
+        let mut command = harness::command(harness::path_of(child_that_is_too_slow), &[]);
         command.stdin(input.as_fd().try_clone_to_owned().unwrap());
         command.stdout(theirs.as_fd().try_clone_to_owned().unwrap());
         let starting = command.start_with_channel::<(), ()>().unwrap();

@@ -72,7 +72,7 @@ fn verdict(records: &[(u8, &[u8])]) -> Result<Option<u64>, Why> {
 }
 
 #[test]
-fn every_lie_is_noticed() {
+fn every_malformed_record_poisons_the_ring() {
     let _watchdog = watchdog();
     for kind in [0, 6, 255] {
         assert_eq!(verdict(&[(kind, b"")]), Err(Why::Record(kind)));
@@ -109,7 +109,7 @@ fn every_lie_is_noticed() {
 }
 
 #[test]
-fn a_fragment_of_another_message_is_noticed() {
+fn fragment_of_another_message_poisons_the_ring() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     write(&peer, &[(FIRST, &first(4, b"ab")), (LAST, b"cd")]);
@@ -134,7 +134,7 @@ fn a_record_is_not_longer_than_what_was_published_nor_than_its_segment() {
 }
 
 #[test]
-fn a_tail_that_cannot_be_is_noticed() {
+fn impossible_tail_poisons_the_ring() {
     let _watchdog = watchdog();
     for tail in [0, 16, 32 + 8, 33, MAX_POSITION + 16, CLOSED - 16, 8 | CLOSED, CLOSED | SLEEPING] {
         let (mut consumer, peer) = ring();
@@ -161,7 +161,7 @@ fn a_tail_that_cannot_be_is_noticed() {
 }
 
 #[test]
-fn whoever_moves_the_tail_back_and_forth_does_not_put_it_to_sleep() {
+fn moving_the_tail_back_and_forth_does_not_stop_the_consumer() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     for tail in [16, CLOSED, CLOSED | SLEEPING, 16 | SLEEPING] {
@@ -173,7 +173,7 @@ fn whoever_moves_the_tail_back_and_forth_does_not_put_it_to_sleep() {
 }
 
 #[test]
-fn what_was_read_is_not_read_again() {
+fn records_are_read_once() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     let visible = write(&peer, &[(MESSAGE, b"content")]);
@@ -254,7 +254,7 @@ fn nothing_is_reserved_for_what_is_only_announced() {
 }
 
 #[test]
-fn what_nobody_can_have_left_is_not_gone_on_with() {
+fn impossible_state_of_a_moved_consumer_is_refused() {
     let _watchdog = watchdog();
     let good = || ConsumerState {
         position: 64,
@@ -304,7 +304,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_a_peer_writes_the_consumer_goes_on(program in vec(any::<u8>(), 0..500)) {
+    fn consumer_continues_whatever_a_peer_writes(program in vec(any::<u8>(), 0..500)) {
         hostile::run(&program);
     }
 }

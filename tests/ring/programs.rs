@@ -290,7 +290,7 @@ proptest! {
     })]
 
     #[test]
-    fn what_goes_in_comes_out(program in vec(a_step(), 1..60)) {
+    fn random_programs_take_what_was_pushed(program in vec(a_step(), 1..60)) {
         let _watchdog = super::watchdog();
         let mut run = Run::new();
         for step in program {

@@ -144,7 +144,8 @@ fn run_clients(name: &str) -> Sent {
 
 /// Runs one client process to its end or to a random line of its output.
 fn run_process(name: &str, process: u32, killed: &AtomicU32) -> Sent {
-    let mut child = harness::child_with_pipes("load::loading_child", &[name, &process.to_string()]);
+    let mut child =
+        harness::child_with_pipes(harness::path_of(loading_child), &[name, &process.to_string()]);
     let last_line = Random::new(u64::from(process) + 1_000_000).below(4000);
     let mut clients = Sent::new();
     let output = BufReader::new(child.stdout.take().unwrap());
@@ -232,7 +233,7 @@ fn run(serve: impl FnOnce(IpcServer<u32, Note>, &dyn Fn() -> bool) -> (Received,
 
 #[test]
 fn a_set_loses_nothing_of_a_thousand_clients_that_crash() {
-    harness::alone("load::a_set_loses_nothing_of_a_thousand_clients_that_crash", || {
+    harness::alone(harness::path_of(a_set_loses_nothing_of_a_thousand_clients_that_crash), || {
         run(|server, is_over| {
             let mut set = IpcReceiverSet::new().unwrap();
             let server = set.add_server(server).unwrap();
@@ -273,7 +274,7 @@ fn a_set_loses_nothing_of_a_thousand_clients_that_crash() {
 
 #[test]
 fn threads_lose_nothing_of_a_thousand_clients_that_crash() {
-    harness::alone("load::threads_lose_nothing_of_a_thousand_clients_that_crash", || {
+    harness::alone(harness::path_of(threads_lose_nothing_of_a_thousand_clients_that_crash), || {
         run(|mut server, is_over| {
             let received = Mutex::new(Received::default());
             let mut connections = 0;
@@ -307,8 +308,8 @@ fn threads_lose_nothing_of_a_thousand_clients_that_crash() {
 
 /// A server keeps an eye on those who say nothing, and on nobody else.
 #[test]
-fn crowds_that_say_nothing_keep_nobody_out() {
-    harness::alone("load::crowds_that_say_nothing_keep_nobody_out", serve_beside_a_crowd);
+fn silent_clients_keep_no_client_out() {
+    harness::alone(harness::path_of(silent_clients_keep_no_client_out), serve_beside_a_crowd);
 }
 
 fn serve_beside_a_crowd() {

@@ -3,10 +3,12 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod handshake;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod load;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod names;
+mod one_shot;
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod peers;
 #[cfg(feature = "async")]
@@ -96,9 +98,9 @@ fn the_types_of_the_directions_differ() {
 }
 
 #[test]
-fn every_kind_of_name_is_one() {
+fn every_kind_of_name_is_accepted() {
     // A child process that another test starts has a copy of the socket for a moment.
-    harness::alone("every_kind_of_name_is_one", || {
+    harness::alone(harness::path_of(every_kind_of_name_is_accepted), || {
         let fresh = fresh_name();
         let path = std::env::temp_dir().join(&fresh);
         for name in [
@@ -132,7 +134,7 @@ fn every_kind_of_name_is_one() {
 }
 
 #[test]
-fn not_everything_is_a_name() {
+fn invalid_names_are_refused() {
     let _watchdog = watchdog();
     let long = "x".repeat(65);
     let private = ["", ".", "..", "a/b", "/a", "a b", "ü", "a\0b", long.as_str()];
@@ -154,7 +156,7 @@ fn not_everything_is_a_name() {
 }
 
 #[test]
-fn nobody_in_time_is_empty() {
+fn accept_without_client_times_out() {
     let _watchdog = watchdog();
     let (mut server, _) = server();
     assert!(matches!(server.try_accept(), Err(TryRecvError::Empty)));
@@ -167,7 +169,7 @@ fn nobody_in_time_is_empty() {
 }
 
 #[test]
-fn somebody_in_time_is_accepted() {
+fn client_within_the_timeout_is_accepted() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     for timeout in [LONG, Duration::MAX] {
@@ -180,7 +182,7 @@ fn somebody_in_time_is_accepted() {
 }
 
 #[test]
-fn a_client_that_left_is_heard_to_the_end() {
+fn messages_of_a_client_that_disconnected_are_received() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     for number in 0..5 {
@@ -214,7 +216,7 @@ fn clients_outlive_their_server() {
 }
 
 #[test]
-fn incoming_goes_on() {
+fn incoming_continues_after_an_error() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let client = thread::spawn(move || {
@@ -233,8 +235,8 @@ fn incoming_goes_on() {
 
 /// More than the kernel lets wait, and more than are looked at in one go.
 #[test]
-fn many_that_come_at_once_are_all_served() {
-    harness::alone("many_that_come_at_once_are_all_served", serve_many);
+fn many_simultaneous_clients_are_all_accepted() {
+    harness::alone(harness::path_of(many_simultaneous_clients_are_all_accepted), serve_many);
 }
 
 fn serve_many() {
@@ -280,7 +282,7 @@ fn a_connection_can_be_passed_on() {
 }
 
 #[test]
-fn what_is_not_of_the_type_is_an_error_of_that_client() {
+fn message_of_another_type_is_an_error_of_that_client() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let (sender, _receiver) = ipc::connect::<String, u32>(name.as_str()).unwrap();
@@ -292,7 +294,7 @@ fn what_is_not_of_the_type_is_an_error_of_that_client() {
 /// Somebody who takes it for a one-shot server of that path. In the process, names of the one kind are none of the other.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
-fn who_does_not_say_hello_is_turned_out() {
+fn client_without_hello_is_rejected() {
     let _watchdog = watchdog();
     let path = std::env::temp_dir().join(fresh_name());
     let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
@@ -365,7 +367,7 @@ mod in_a_set {
     }
 
     #[test]
-    fn who_came_before_is_there() {
+    fn clients_that_connected_before_are_selected() {
         let _watchdog = watchdog();
         let (mut server, name) = server();
         let _clients: Vec<_> = (0..50).map(|_| connect(&name)).collect();
@@ -389,7 +391,7 @@ mod in_a_set {
     }
 
     #[test]
-    fn a_server_is_no_receiver() {
+    fn server_in_a_set_is_not_removed_as_a_receiver() {
         let _watchdog = watchdog();
         let (server, _) = server();
         let mut set = IpcReceiverSet::new().unwrap();
@@ -404,7 +406,7 @@ mod in_a_set {
 
     /// A flood of messages does not keep clients out, nor clients messages.
     #[test]
-    fn it_has_its_turn() {
+    fn server_is_served_beside_busy_members() {
         let _watchdog = watchdog();
         let (server, name) = server();
         let mut set = IpcReceiverSet::new().unwrap();

@@ -99,7 +99,8 @@ fn server_child() {
 
 /// A server in another process.
 fn server_child_at(path: &Path) -> harness::Child {
-    let mut child = harness::child_with_pipes("names::server_child", &[path.to_str().unwrap()]);
+    let mut child =
+        harness::child_with_pipes(harness::path_of(server_child), &[path.to_str().unwrap()]);
     let output = BufReader::new(child.stdout.take().unwrap());
     // libtest's own words may stand before it on the line.
     assert!(output.lines().any(|line| line.unwrap().ends_with("bound")));
@@ -107,7 +108,7 @@ fn server_child_at(path: &Path) -> harness::Child {
 }
 
 #[test]
-fn a_name_leaves_nothing() {
+fn dropped_server_leaves_no_file() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let mut server = bind(&directory.path("x")).unwrap();
@@ -166,8 +167,8 @@ fn a_server_that_lives_is_never_taken_over() {
 }
 
 #[test]
-fn what_others_listen_at_is_in_use() {
-    harness::alone("names::what_others_listen_at_is_in_use", || {
+fn path_of_another_listener_is_in_use() {
+    harness::alone(harness::path_of(path_of_another_listener_is_in_use), || {
         let directory = Directory::new();
         let path = directory.path("x");
         // One that takes nobody.
@@ -194,35 +195,41 @@ fn what_others_listen_at_is_in_use() {
 /// By a program that takes no locks.
 #[test]
 fn a_socket_that_is_bound_and_does_not_listen_yet_is_in_use() {
-    harness::alone("names::a_socket_that_is_bound_and_does_not_listen_yet_is_in_use", || {
-        let directory = Directory::new();
-        let path = directory.path("x");
-        for kind in [SocketType::SEQPACKET, SocketType::STREAM, SocketType::DGRAM] {
-            let other = bound(&path, kind);
-            let before = fs::symlink_metadata(&path).unwrap().ino();
-            assert_refused(&path, io::ErrorKind::AddrInUse);
-            assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
-            drop(other);
-            drop(bind(&path).unwrap());
-            assert_eq!(directory.entries(), [""; 0]);
-        }
-    });
+    harness::alone(
+        harness::path_of(a_socket_that_is_bound_and_does_not_listen_yet_is_in_use),
+        || {
+            let directory = Directory::new();
+            let path = directory.path("x");
+            for kind in [SocketType::SEQPACKET, SocketType::STREAM, SocketType::DGRAM] {
+                let other = bound(&path, kind);
+                let before = fs::symlink_metadata(&path).unwrap().ino();
+                assert_refused(&path, io::ErrorKind::AddrInUse);
+                assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+                drop(other);
+                drop(bind(&path).unwrap());
+                assert_eq!(directory.entries(), [""; 0]);
+            }
+        },
+    );
 }
 
 #[test]
 fn a_server_of_another_program_that_is_asked_for_gets_no_client() {
-    harness::alone("names::a_server_of_another_program_that_is_asked_for_gets_no_client", || {
-        let directory = Directory::new();
-        let path = directory.path("x");
-        let other = listen(&path, 5);
-        rustix::io::ioctl_fionbio(&other, true).unwrap();
-        assert_refused(&path, io::ErrorKind::AddrInUse);
-        assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
-    });
+    harness::alone(
+        harness::path_of(a_server_of_another_program_that_is_asked_for_gets_no_client),
+        || {
+            let directory = Directory::new();
+            let path = directory.path("x");
+            let other = listen(&path, 5);
+            rustix::io::ioctl_fionbio(&other, true).unwrap();
+            assert_refused(&path, io::ErrorKind::AddrInUse);
+            assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
+        },
+    );
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn path_of_another_file_is_left_alone() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -254,7 +261,7 @@ fn what_is_no_socket_is_left_alone() {
 }
 
 #[test]
-fn what_took_the_place_of_a_socket_stays() {
+fn file_that_replaced_the_socket_stays() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -267,7 +274,7 @@ fn what_took_the_place_of_a_socket_stays() {
 
 #[test]
 fn a_forked_child_leaves_the_name_alone() {
-    harness::alone("names::a_forked_child_leaves_the_name_alone", || {
+    harness::alone(harness::path_of(a_forked_child_leaves_the_name_alone), || {
         let directory = Directory::new();
         let path = directory.path("x");
         let mut inherited = Some(bind(&path).unwrap());
@@ -295,15 +302,15 @@ fn racing_child() {
 }
 
 #[test]
-fn of_several_who_find_a_stale_name_one_gets_it() {
-    harness::alone("names::of_several_who_find_a_stale_name_one_gets_it", || {
+fn one_of_several_servers_takes_over_a_stale_name() {
+    harness::alone(harness::path_of(one_of_several_servers_takes_over_a_stale_name), || {
         const RACERS: usize = 4;
         const ROUNDS: usize = 100;
 
         let directory = Directory::new();
         let mut racers: Vec<_> = (0..RACERS)
             .map(|_| {
-                let mut child = harness::child_with_pipes("names::racing_child", &[]);
+                let mut child = harness::child_with_pipes(harness::path_of(racing_child), &[]);
                 let output = child.stdout.take().unwrap();
                 let results = BufReader::new(output).lines().map(Result::unwrap);
                 (child, results.filter(|line| line == "won" || line == "lost"))
@@ -367,13 +374,14 @@ fn churning_child() {
 }
 
 #[test]
-fn who_has_a_name_is_who_is_reached_by_it() {
+fn clients_reach_the_server_that_owns_the_name() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
     let path = path.to_str().unwrap();
     let seeds = ["1", "2", "3", "4"];
-    let children = seeds.map(|seed| harness::child("names::churning_child", &[path, seed]));
+    let children =
+        seeds.map(|seed| harness::child(harness::path_of(churning_child), &[path, seed]));
     children.into_iter().for_each(harness::Child::completed);
     drop(bind(Path::new(path)).unwrap());
     assert_eq!(directory.entries(), [""; 0]);
@@ -414,7 +422,7 @@ fn private_child() {
 
 /// Has a private name served with these directories for temporary files and for what runs. It must end up in `expected`.
 fn serve_privately(temporary: &Path, runtime: Option<&Path>, expected: &str) {
-    let function = "names::private_child";
+    let function = harness::path_of(private_child);
     let mut command = harness::command(function, &[expected]);
     command.env("TMPDIR", temporary).env_remove("XDG_RUNTIME_DIR");
     if let Some(runtime) = runtime {
@@ -479,7 +487,7 @@ fn private_names_cannot_be_kept_from_a_user() {
         // There is no such user in this user namespace.
         return;
     }
-    let function = "names::client_without_server";
+    let function = harness::path_of(client_without_server);
     let mut client = harness::command(function, &[]);
     client.env("TMPDIR", &temporary).env_remove("XDG_RUNTIME_DIR");
     harness::start(function, &mut client).completed();
@@ -513,7 +521,7 @@ fn client_without_server() {
 }
 
 #[test]
-fn a_long_temporary_directory_is_no_obstacle() {
+fn long_temporary_directory_is_supported() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let temporary = directory.path(&"long".repeat(30));
@@ -524,7 +532,7 @@ fn a_long_temporary_directory_is_no_obstacle() {
 
 /// And leaves the socket as it was.
 #[test]
-fn connecting_waits_for_its_turn() {
+fn connect_blocks_while_the_backlog_is_full() {
     let _watchdog = watchdog_for(LONG * 2);
     let name = ServerName::Abstract(fresh_name());
     let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();

@@ -34,10 +34,10 @@ fn client_child() {
 }
 
 #[test]
-fn clients_are_known() {
+fn accept_returns_the_process_of_the_client() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
-    let child = harness::child("peers::client_child", &[&name]);
+    let child = harness::child(harness::path_of(client_child), &[&name]);
     let client = server.accept().unwrap();
     let peer = client.peer().unwrap();
     assert_eq!(peer.pid, child.id());
@@ -46,7 +46,7 @@ fn clients_are_known() {
     // It is a client's also in a set, and in a message.
     let mut set = IpcReceiverSet::new().unwrap();
     set.add_server(server).unwrap();
-    let another = harness::child("peers::client_child", &[&name]);
+    let another = harness::child(harness::path_of(client_child), &[&name]);
     let (_, message) = set.select().unwrap().remove(0).unwrap();
     let in_set = message.to::<ipc::IpcConnection<u32, u32>>().unwrap();
     assert_eq!(in_set.peer().unwrap().pid, another.id());
@@ -64,7 +64,7 @@ fn clients_are_known() {
 fn a_process_handle_is_of_that_process() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
-    let child = harness::child("peers::client_child", &[&name]);
+    let child = harness::child(harness::path_of(client_child), &[&name]);
     let client = server.accept().unwrap();
     let handle = match client.process_handle() {
         Ok(handle) => handle,
@@ -89,7 +89,7 @@ fn a_process_handle_is_of_that_process() {
 }
 
 #[test]
-fn a_filter_decides_who_gets_in() {
+fn filter_decides_which_clients_are_accepted() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let (asked, was_asked) = mpsc::channel();
@@ -147,7 +147,7 @@ fn a_filter_may_panic() {
 }
 
 #[test]
-fn a_client_can_tell_who_serves() {
+fn client_gets_the_process_of_the_server() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let distrusted = connect_if::<u32, u32>(name.as_str(), None, |peer| {
@@ -181,7 +181,7 @@ fn as_somebody_else<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
 }
 
 #[test]
-fn other_users_get_in_only_by_a_filter() {
+fn clients_of_other_users_need_a_filter() {
     let _watchdog = watchdog();
     let path = std::env::temp_dir().join(fresh_name());
     let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
@@ -206,7 +206,7 @@ fn other_users_get_in_only_by_a_filter() {
 
 /// Whoever comes first has an abstract name.
 #[test]
-fn a_stranger_with_an_abstract_name_is_not_spoken_to() {
+fn abstract_name_of_another_user_is_not_connected_to() {
     let _watchdog = watchdog();
     let name = fresh_name();
     let squat = || {
@@ -302,13 +302,13 @@ fn user_namespace_child() {
 }
 
 #[test]
-fn in_a_user_namespace_nobody_is_the_same_user_as_no_other_process() {
+fn overflow_user_in_a_user_namespace_is_not_the_same_user() {
     let _watchdog = watchdog();
     let temporary = std::env::temp_dir().join(fresh_name());
     fs::create_dir(&temporary).unwrap();
     fs::set_permissions(&temporary, Permissions::from_mode(0o1777)).unwrap();
     let path = temporary.join("x");
-    let function = "peers::user_namespace_child";
+    let function = harness::path_of(user_namespace_child);
     let mut command = harness::command(function, &[path.to_str().unwrap()]);
     command.env("TMPDIR", &temporary).env_remove("XDG_RUNTIME_DIR");
     harness::start(function, &mut command).completed();
@@ -317,7 +317,7 @@ fn in_a_user_namespace_nobody_is_the_same_user_as_no_other_process() {
 
 /// Outside of user namespaces it is a user like others.
 #[test]
-fn processes_of_nobody_are_of_the_same_user() {
+fn processes_of_user_nobody_are_of_the_same_user() {
     let _watchdog = watchdog();
     if !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295") {
         // This is one of those.

@@ -10,7 +10,7 @@ use futures_lite::future::{block_on, or, poll_fn, poll_once};
 use super::{connect, server, watchdog};
 
 #[test]
-fn the_clients_come() {
+fn stream_yields_the_clients() {
     let _watchdog = watchdog();
     let (server, name) = server();
     let mut stream = server.to_stream();
@@ -36,7 +36,7 @@ fn the_clients_come() {
 }
 
 #[test]
-fn who_came_before_is_there_and_a_dropped_future_loses_nobody() {
+fn clients_that_connected_before_are_yielded_and_a_dropped_future_loses_none() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let _clients: Vec<_> = (0..100).map(|_| connect(&name)).collect();

@@ -9,7 +9,7 @@ use super::mpsc::{
 use super::{LONG, watchdog};
 
 #[test]
-fn what_was_sent_outlives_its_sender() {
+fn sent_values_outlive_their_sender() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(2);
     sender.send(1).unwrap();
@@ -54,7 +54,7 @@ fn a_full_channel_without_a_receiver_is_disconnected() {
 }
 
 #[test]
-fn who_waits_for_room_learns_that_the_receiver_is_gone() {
+fn blocked_send_is_disconnected_when_the_receiver_is_dropped() {
     let _watchdog = watchdog();
     for received in 0..3 {
         let (sender, receiver) = sync_channel(2);
@@ -73,7 +73,7 @@ fn who_waits_for_room_learns_that_the_receiver_is_gone() {
 }
 
 #[test]
-fn who_waits_for_a_value_learns_that_the_senders_are_gone() {
+fn blocked_recv_is_disconnected_when_the_senders_are_dropped() {
     let _watchdog = watchdog();
     for bound in 0..2 {
         let (sender, receiver) = sync_channel::<u8>(bound);
@@ -89,7 +89,7 @@ fn who_waits_for_a_value_learns_that_the_senders_are_gone() {
 
 /// An end within a value is as alive as the value.
 #[test]
-fn values_that_nobody_receives_are_dropped_with_the_receiver() {
+fn queued_values_are_dropped_with_the_receiver() {
     let _watchdog = watchdog();
     let (outer, inbox) = sync_channel::<SyncSender<u8>>(2);
     let (inner, waiting) = sync_channel(1);
@@ -114,7 +114,7 @@ fn a_panic_drops_the_ends_of_its_thread() {
 
 /// A thread that waits to send keeps nobody from making and dropping ends, nor from going on with other channels.
 #[test]
-fn who_waits_holds_up_nobody() {
+fn blocked_send_does_not_delay_other_senders() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(0);
     let (done, is_done) = channel();

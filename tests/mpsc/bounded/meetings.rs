@@ -42,7 +42,7 @@ fn send_returns_when_it_is_received() {
 }
 
 #[test]
-fn try_send_meets_who_waits() {
+fn try_send_succeeds_while_a_receiver_waits() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(0);
     let receiving = thread::spawn(move || [receiver.recv(), receiver.recv(), receiver.recv()]);
@@ -57,7 +57,7 @@ fn try_send_meets_who_waits() {
 }
 
 #[test]
-fn try_recv_meets_who_waits() {
+fn try_recv_succeeds_while_a_sender_waits() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(0);
     let sending = thread::spawn(move || (0..10).for_each(|number| sender.send(number).unwrap()));
@@ -74,7 +74,7 @@ fn try_recv_meets_who_waits() {
 }
 
 #[test]
-fn a_limited_wait_meets_who_comes_in_time() {
+fn recv_timeout_receives_a_value_sent_in_time() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(0);
     let is_over = AtomicBool::new(false);
@@ -97,7 +97,7 @@ fn a_limited_wait_meets_who_comes_in_time() {
 }
 
 #[test]
-fn who_waits_to_send_gets_the_value_back_when_the_receiver_goes() {
+fn blocked_send_returns_its_value_when_the_receiver_is_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(0);
     let threads: Vec<_> = (0..4)
@@ -114,7 +114,7 @@ fn who_waits_to_send_gets_the_value_back_when_the_receiver_goes() {
 
 /// A receiver that has left without receiving is not somebody to send to.
 #[test]
-fn who_gave_up_is_not_met() {
+fn try_send_fails_after_recv_timeout_has_returned() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(0);
     assert!(receiver.recv_timeout(Duration::from_millis(1)).is_err());

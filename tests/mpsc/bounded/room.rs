@@ -66,7 +66,7 @@ fn belongs_to_all_clones_together() {
 }
 
 #[test]
-fn does_not_come_of_waiting_in_vain() {
+fn is_not_made_by_a_receive_that_timed_out() {
     let _watchdog = watchdog();
     let (sender, receiver) = sync_channel(1);
     for timeout in [Duration::ZERO, Duration::from_millis(2)] {

@@ -8,7 +8,7 @@ use super::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, channel}
 use super::{LONG, watchdog};
 
 #[test]
-fn what_was_sent_outlives_its_sender() {
+fn sent_values_outlive_their_sender() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     sender.send(1).unwrap();
@@ -20,7 +20,7 @@ fn what_was_sent_outlives_its_sender() {
 }
 
 #[test]
-fn a_receiver_without_senders_says_so_every_time_and_in_every_way() {
+fn receiver_without_senders_is_disconnected_in_every_way_to_receive() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel::<u8>();
     drop(sender);
@@ -103,7 +103,7 @@ fn states_are_seen_across_threads() {
 }
 
 #[test]
-fn a_waiting_receiver_learns_of_the_end() {
+fn blocked_recv_is_disconnected_when_the_senders_are_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel::<u8>();
     let waiting = thread::spawn(move || receiver.recv());
@@ -134,7 +134,7 @@ fn everything_arrives_before_the_end() {
 }
 
 #[test]
-fn a_sender_that_goes_on_learns_that_the_receiver_is_gone() {
+fn sender_is_disconnected_after_the_receiver_is_dropped() {
     let _watchdog = watchdog();
     for senders in [1, 4] {
         let (sender, receiver) = channel();
@@ -160,7 +160,7 @@ fn a_receiver_moved_to_a_thread_ends_with_it() {
 
 /// Nobody waits for ever, and nobody panics.
 #[test]
-fn both_ends_may_go_at_once() {
+fn both_endpoints_can_be_dropped_at_once() {
     let _watchdog = watchdog();
     let barrier = Barrier::new(2);
     for round in 0..500 {

@@ -12,7 +12,7 @@ fn filled() -> Receiver<u32> {
 }
 
 #[test]
-fn go_on_to_the_end() {
+fn yield_values_until_disconnection() {
     let _watchdog = watchdog();
     assert!(filled().iter().eq(0..5));
     assert!(filled().into_iter().eq(0..5));
@@ -29,7 +29,7 @@ fn go_on_to_the_end() {
 }
 
 #[test]
-fn wait_for_what_comes() {
+fn block_until_the_next_value() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel::<u32>();
     let (sums, sum) = channel();
@@ -43,7 +43,7 @@ fn wait_for_what_comes() {
 }
 
 #[test]
-fn leave_what_they_did_not_come_to() {
+fn leave_later_values_in_the_channel() {
     let _watchdog = watchdog();
     let receiver = filled();
     for number in receiver.iter() {
@@ -57,7 +57,7 @@ fn leave_what_they_did_not_come_to() {
 }
 
 #[test]
-fn that_do_not_wait_can_go_on() {
+fn that_do_not_block_can_be_continued() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     let mut iterator = receiver.try_iter();

@@ -36,7 +36,7 @@ fn sent_and_received() {
 }
 
 #[test]
-fn sent_after_the_receiver_went() {
+fn sent_after_the_receiver_was_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     drop(receiver);
@@ -44,7 +44,7 @@ fn sent_after_the_receiver_went() {
 }
 
 #[test]
-fn received_after_the_sender_went() {
+fn received_after_the_sender_was_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel::<u8>();
     drop(sender);
@@ -58,7 +58,7 @@ fn received_after_the_sender_went() {
 }
 
 #[test]
-fn looked_for_before_it_is_sent() {
+fn try_recv_before_it_is_sent() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
@@ -78,7 +78,7 @@ fn received_by_a_thread_that_may_come_first_or_last() {
 }
 
 #[test]
-fn waited_for_in_vain() {
+fn timed_out() {
     let _watchdog = watchdog();
     for round in 0..ROUNDS {
         let (sender, receiver) = channel::<u8>();
@@ -96,7 +96,7 @@ fn waited_for_in_vain() {
 }
 
 #[test]
-fn sent_while_the_receiver_goes() {
+fn sent_while_the_receiver_is_dropped() {
     let _watchdog = watchdog();
     for round in 0..ROUNDS {
         let (sender, receiver) = channel();

@@ -69,7 +69,7 @@ fn share_one_sender() {
 }
 
 #[test]
-fn receive_in_turn_what_others_send() {
+fn receive_in_turn() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     flood(sender);
@@ -231,7 +231,7 @@ fn use_their_ends_while_they_end() {
 
 /// A thread that waits keeps nobody from making and dropping ends.
 #[test]
-fn that_wait_hold_up_nobody() {
+fn blocked_in_recv_delay_no_sender() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     let is_received = AtomicBool::new(false);

@@ -9,7 +9,7 @@ use super::{LONG, watchdog};
 const SHORT: Duration = Duration::from_millis(2);
 
 #[test]
-fn what_does_not_come_in_time_comes_later() {
+fn late_value_is_received_by_the_next_call() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     for timeout in [Duration::ZERO, Duration::from_nanos(1), SHORT] {
@@ -23,7 +23,7 @@ fn what_does_not_come_in_time_comes_later() {
 }
 
 #[test]
-fn what_is_there_is_received_without_any_time() {
+fn queued_value_is_received_with_zero_timeout() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     sender.send(1).unwrap();
@@ -35,7 +35,7 @@ fn what_is_there_is_received_without_any_time() {
 }
 
 #[test]
-fn no_time_is_too_long() {
+fn maximum_timeout_is_accepted() {
     let _watchdog = watchdog();
     for timeout in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)] {
         let (sender, receiver) = channel();
@@ -48,7 +48,7 @@ fn no_time_is_too_long() {
 }
 
 #[test]
-fn the_end_comes_in_time() {
+fn disconnection_ends_the_wait() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel::<u8>();
     let receiving = thread::spawn(move || receiver.recv_timeout(LONG));
@@ -58,7 +58,7 @@ fn the_end_comes_in_time() {
 
 /// A wait that was in vain changes nothing for clones that are made later.
 #[test]
-fn waiting_in_vain_leaves_no_trace() {
+fn expired_timeout_leaves_no_trace() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     assert_eq!(receiver.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));

@@ -60,7 +60,7 @@ fn may_be_of_any_shape() {
 
 /// An end within a value is as alive as the value.
 #[test]
-fn nobody_receives_are_dropped_with_the_receiver() {
+fn queued_are_dropped_with_the_receiver() {
     let _watchdog = watchdog();
     let (outer, inbox) = channel::<(Sender<u8>, Receiver<u8>)>();
     let (sender, waiting) = channel();

@@ -1,0 +1,433 @@
+//! Messages that neither the socket nor shared memory takes: `send` waits for a limited time, and then returns an error. What was in the
+//! message stays with the caller.
+
+#![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+
+mod harness;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, mpsc as std_mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use strait::IpcError;
+use strait::ipc::{
+    self, ChannelOptions, IpcOneShotServer, IpcReceiver, IpcSender, IpcServer, TrySendError,
+};
+use strait::mpsc::{self, SendTimeoutError};
+
+use harness::raw;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Written by tests that use up what this user may have in flight: without privileges, that is what all of them have.
+static IN_FLIGHT: RwLock<()> = RwLock::new(());
+
+/// Keeps other tests from using up what this user may have in flight.
+fn with_handles() -> RwLockReadGuard<'static, ()> {
+    IN_FLIGHT.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[track_caller]
+fn expect_full(result: Result<(), TrySendError>) {
+    assert!(matches!(result, Err(TrySendError::Full)), "{result:?}");
+}
+
+/// `send` has waited as long as it does, and not for ever.
+#[track_caller]
+fn expect_timed_out(result: Result<(), IpcError>, reason: &str) {
+    match result {
+        Err(IpcError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A channel whose receiver wants no memory of its senders.
+fn without_memory<T>() -> (IpcSender<T>, IpcReceiver<T>)
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    ChannelOptions::new().shared_memory(false).channel().unwrap()
+}
+
+mod with_a_full_socket {
+    use super::*;
+
+    /// How many answers the client receives before it stops receiving for a while.
+    const ANSWERS: usize = 200;
+
+    fn answer(number: usize) -> (usize, Vec<u8>) {
+        (number, vec![0; 100])
+    }
+
+    /// A client that wants no memory, and does not receive what it has asked for.
+    #[test]
+    fn client() {
+        harness::child_main(|arguments| {
+            type Requests = (IpcSender<(usize, Vec<u8>)>, IpcSender<()>);
+            let service = IpcSender::<Requests>::connect(arguments[0].clone()).unwrap();
+            let (reply, answers) = without_memory();
+            let (go_on, is_to_go_on) = ipc::channel().unwrap();
+            service.send((reply, go_on)).unwrap();
+            for number in 0..ANSWERS {
+                assert_eq!(answers.recv().unwrap(), answer(number));
+            }
+            // Until the service gives up.
+            is_to_go_on.recv().unwrap();
+            let mut received = ANSWERS;
+            loop {
+                match answers.recv() {
+                    Ok((number, _)) => assert_eq!(number, received),
+                    Err(error) => {
+                        assert!(error.is_disconnected(), "{error}");
+                        break;
+                    }
+                }
+                received += 1;
+            }
+            println!("received: {received}");
+        });
+    }
+
+    #[test]
+    fn send_to_a_client_that_does_not_receive_times_out() {
+        let _in_flight = with_handles();
+        let _watchdog = harness::watchdog();
+        let (server, name) = IpcOneShotServer::new().unwrap();
+        let mut client = harness::child_with_pipes(harness::path_of(client), &[&name]);
+        let (_, (reply, go_on)) =
+            server.accept_timeout(LONG).unwrap() as (_, (IpcSender<_>, IpcSender<()>));
+        let mut sent = 0;
+        let error = loop {
+            match reply.send(answer(sent)) {
+                Ok(()) => sent += 1,
+                Err(error) => break error,
+            }
+            assert!(sent < 100_000, "it takes shared memory all the same");
+        };
+        assert!(sent >= ANSWERS);
+        expect_timed_out(Err(error), "has not made room");
+        // Sends that do not wait, or for a time of their own, return at once, or then.
+        expect_full(reply.try_send(&answer(0)));
+        let deadline = Instant::now() + SHORT;
+        expect_full(reply.send_deadline(&answer(0), deadline));
+        assert!(Instant::now() >= deadline);
+        let reply = mpsc::Sender::from(reply);
+        let unsent = reply.send_timeout(answer(0), SHORT);
+        assert_eq!(unsent, Err(SendTimeoutError::Timeout(answer(0))));
+        assert_eq!(reply.try_send(answer(1)), Err(mpsc::TrySendError::Full(answer(1))));
+        // The channel goes on: the next one is sent as soon as the client receives.
+        assert!(!go_on.is_closed());
+        go_on.send(()).unwrap();
+        assert_eq!(reply.send_timeout(answer(sent), LONG), Ok(()));
+        drop(reply);
+        let mut output = String::new();
+        io::Read::read_to_string(client.stdout.as_mut().unwrap(), &mut output).unwrap();
+        client.completed();
+        assert!(go_on.is_closed());
+        // All that was Ok, and nothing else.
+        assert!(output.contains(&format!("received: {}\n", sent + 1)), "{sent}: {output}");
+    }
+
+    #[test]
+    fn contents_of_a_message_without_room_come_back() {
+        let _in_flight = with_handles();
+        let _watchdog = harness::watchdog();
+        let (carrier, carried) = ipc::channel::<IpcReceiver<usize>>().unwrap();
+        let mut kept = Vec::new();
+        let (sender, unsent) = loop {
+            let (sender, receiver) = ipc::channel().unwrap();
+            match carrier.try_send(&receiver) {
+                Ok(()) => kept.push(sender),
+                Err(TrySendError::Full) => break (sender, receiver),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert!(kept.len() > 10);
+        expect_full(carrier.send_timeout(&unsent, SHORT));
+        sender.send(5).unwrap();
+        assert_eq!(unsent.recv().unwrap(), 5);
+        // As soon as there is room it leaves.
+        let sending = thread::spawn(move || carrier.send_timeout(&unsent, LONG));
+        for (number, sender) in kept.iter().enumerate() {
+            sender.send(number).unwrap();
+            assert_eq!(carried.recv().unwrap().recv().unwrap(), number);
+        }
+        let arrived = carried.recv().unwrap();
+        sending.join().unwrap().unwrap();
+        sender.send(6).unwrap();
+        assert_eq!(arrived.recv().unwrap(), 6);
+    }
+
+    #[test]
+    fn a_large_message_is_given_up_in_the_middle() {
+        let _watchdog = harness::watchdog();
+        let (sender, receiver) = without_memory::<Vec<u8>>();
+        let large = vec![1; 10 << 20];
+        for _ in 0..3 {
+            expect_full(sender.try_send(&large));
+            expect_full(sender.send_timeout(&large, SHORT));
+            let last = thread::spawn({
+                let sender = sender.clone();
+                move || sender.send(vec![2; 3]).unwrap()
+            });
+            assert_eq!(receiver.recv().unwrap(), [2; 3]);
+            last.join().unwrap();
+        }
+        drop(sender);
+        assert!(receiver.recv().unwrap_err().is_disconnected());
+    }
+
+    /// The deadline is that of the whole message, however little of it the receiver takes at a time. A receiver that has parts of it is told
+    /// not to expect the others.
+    #[test]
+    fn large_message_that_makes_progress_times_out_at_its_deadline() {
+        let _watchdog = harness::watchdog();
+        let (sender, receiver) = without_memory::<Vec<u8>>();
+        let socket = OwnedFd::try_from(receiver).unwrap();
+        let sending = thread::spawn(move || {
+            let deadline = Instant::now() + 10 * SHORT;
+            expect_full(sender.send_deadline(&vec![1; 10 << 20], deadline));
+            assert!(Instant::now() >= deadline);
+        });
+        let mut packet = vec![0; 1 << 20];
+        let mut last_kind = None;
+        // At this pace all of it would take several times as long as there is.
+        loop {
+            let len = rustix::io::read(&socket, &mut packet).unwrap();
+            if len == 0 {
+                break;
+            }
+            last_kind = Some(packet[1]);
+            thread::sleep(SHORT / 2);
+        }
+        assert_eq!(last_kind, Some(raw::abort(0)[1]));
+        sending.join().unwrap();
+    }
+
+    /// Another process that has the sender, too, can give the socket all the room that the system allows, and take it.
+    #[test]
+    fn another_clone_of_the_sender_cannot_block_send_forever() {
+        let _watchdog = harness::watchdog();
+        let (sender, receiver) = ipc::bytes_channel().unwrap();
+        let holder: OwnedFd = sender.as_fd().try_clone_to_owned().unwrap();
+        sockopt::set_socket_send_buffer_size(&holder, i32::MAX as usize).unwrap();
+        let mut theirs = 0;
+        let full = loop {
+            match raw::try_send(&holder, &raw::message(0, &[0; 4000]), &[]) {
+                Ok(()) => theirs += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        expect_full(sender.try_send(&[1; 10]));
+        expect_full(sender.send_timeout(&[1; 10], SHORT));
+        expect_timed_out(sender.send(&[1; 10]).map_err(IpcError::from), "has not made room");
+        // Nothing of it has arrived, and once the receiver has made room, messages do.
+        for _ in 0..theirs {
+            assert_eq!(receiver.recv().unwrap().len(), 4000);
+        }
+        sender.send(&[2; 10]).unwrap();
+        assert_eq!(receiver.recv().unwrap(), [2; 10]);
+    }
+
+    /// With a bound, `send` waits for the receiver, also where not the bound is reached but the socket is full.
+    #[test]
+    fn a_bounded_sender_waits_for_its_receiver() {
+        let _watchdog = harness::watchdog();
+        let options = ChannelOptions::new().shared_memory(false);
+        let (sender, receiver) = options.sync_channel::<Vec<u8>>(1000).unwrap();
+        let message = vec![0; 10_000];
+        let mut sent = 0;
+        while sender.try_send(&message).is_ok() {
+            sent += 1;
+        }
+        assert!((1..1000).contains(&sent));
+        expect_full(sender.send_timeout(&message, SHORT));
+        let waiting = thread::spawn(move || sender.send(message));
+        // Longer than another one would.
+        thread::sleep(ipc::SEND_PATIENCE + Duration::from_secs(1));
+        assert!(!waiting.is_finished());
+        // The one that had no room has given back its leave to send, so all of them are there.
+        for _ in 0..=sent {
+            assert_eq!(receiver.recv().unwrap().len(), 10_000);
+        }
+        waiting.join().unwrap().unwrap();
+        assert!(receiver.recv().unwrap_err().is_disconnected());
+    }
+}
+
+mod with_too_many_handles_in_flight {
+    use super::*;
+
+    /// Runs `body` in a process of its own, while nothing else here sends handles.
+    fn alone(function: &str, body: impl FnOnce()) {
+        let _in_flight = IN_FLIGHT.write().unwrap_or_else(PoisonError::into_inner);
+        harness::alone(function, || {
+            become_unprivileged();
+            body();
+        });
+    }
+
+    /// Makes this thread a user of its own without privileges: with at most 256 descriptors in the process, and as many in messages that
+    /// were not received.
+    fn become_unprivileged() {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
+        let id = 55_000 + std::process::id() % 5000;
+        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+        // A process that may not do this has no privileges either.
+        let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
+        let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
+    }
+
+    /// Sends as many descriptors as this user may, and returns the sockets that they are in. They are descriptors of a file: the kernel
+    /// frees these with the sockets, and sockets that hold each other only when it next looks for such.
+    fn use_up() -> (OwnedFd, OwnedFd) {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let (sender, receiver) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        for size in [100, 1] {
+            for attempt in 0.. {
+                match raw::try_send(&sender, b"x", &vec![file.as_fd(); size]) {
+                    Ok(()) => assert!(attempt < 300, "this user has privileges"),
+                    Err(error) => {
+                        let errno = Some(Errno::TOOMANYREFS.raw_os_error());
+                        assert_eq!(error.raw_os_error(), errno);
+                        break;
+                    }
+                }
+            }
+        }
+        (sender, receiver)
+    }
+
+    /// A ring is offered for speed alone, so nothing waits for it.
+    #[test]
+    fn messages_without_handles_are_sent_at_once() {
+        alone(harness::path_of(messages_without_handles_are_sent_at_once), || {
+            let hoard = use_up();
+            // With an offer for each that waits for ten seconds, these take longer than the watchdog does.
+            for _ in 0..20 {
+                let (sender, receiver) = ipc::channel::<u32>().unwrap();
+                let receiving = thread::spawn(move || {
+                    (0..300).for_each(|number| assert_eq!(receiver.recv().unwrap(), number));
+                });
+                (0..300).for_each(|number| sender.send(number).unwrap());
+                receiving.join().unwrap();
+            }
+            drop(hoard);
+        });
+    }
+
+    #[test]
+    fn sends_that_do_not_wait_return_full() {
+        alone(harness::path_of(sends_that_do_not_wait_return_full), || {
+            let server_name = format!("strait-patience-{}", std::process::id());
+            let mut server = IpcServer::<u32, u32>::bind(server_name.as_str()).unwrap();
+            let hoard = use_up();
+            let (one, _kept) = ipc::channel::<u32>().unwrap();
+
+            let (sender, receiver) = ipc::channel().unwrap();
+            expect_full(sender.try_send(&one));
+            let deadline = Instant::now() + SHORT;
+            expect_full(sender.send_deadline(&one, deadline));
+            assert!(Instant::now() >= deadline);
+            let (bounded, bounded_receiver) = ipc::sync_channel(1).unwrap();
+            expect_full(bounded.try_send(&one));
+            expect_full(bounded.send_timeout(&one, SHORT));
+            let (std_sender, _std_receiver) = mpsc::try_channel().unwrap();
+            let unsent = std_sender.try_send(one.clone());
+            assert!(matches!(unsent, Err(mpsc::TrySendError::Full(_))), "{unsent:?}");
+            let connected = ipc::connect_timeout::<u32, u32>(server_name.as_str(), SHORT);
+            assert_eq!(connected.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            // Nor does one that waits for its bound wait for other channels for ever.
+            expect_timed_out(bounded.send(one.clone()), "as many handles");
+
+            drop(hoard);
+            // The kernel may close what was in it a moment later.
+            sender.send_timeout(&one, LONG).unwrap();
+            receiver.recv().unwrap();
+            // The permit of the one that was not sent is there.
+            bounded.send_timeout(&one, LONG).unwrap();
+            bounded_receiver.recv().unwrap();
+            let (to_server, _from_server) = ipc::connect::<u32, u32>(server_name.as_str()).unwrap();
+            to_server.send(1).unwrap();
+            let client = server.accept_timeout(LONG).unwrap();
+            assert_eq!(client.split().1.recv().unwrap(), 1);
+        });
+    }
+
+    /// A `send` that waits notices it when handles of another channel leave the kernel.
+    #[test]
+    fn a_send_that_waits_returns_ok_once_there_is_room() {
+        alone(harness::path_of(a_send_that_waits_returns_ok_once_there_is_room), || {
+            let hoard = use_up();
+            let (one, _kept) = ipc::channel::<u32>().unwrap();
+            let (sender, receiver) = ipc::channel().unwrap();
+            let (waits, is_waiting) = std_mpsc::channel();
+            let waiting = thread::spawn(move || {
+                waits.send(()).unwrap();
+                sender.send(one)
+            });
+            is_waiting.recv().unwrap();
+            drop(hoard);
+            receiver.recv().unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+    }
+}
+
+/// A task that sends to another one of the same thread must not block it.
+#[cfg(feature = "async")]
+#[test]
+fn a_task_sends_more_requests_than_the_socket_takes() {
+    use futures_lite::StreamExt;
+
+    let _in_flight = with_handles();
+    let _watchdog = harness::watchdog();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (requests, inbox) = ipc::channel::<IpcSender<u32>>().unwrap();
+        let reader = tokio::spawn(async move {
+            let mut stream = inbox.to_stream();
+            let mut received = 0;
+            while let Some(request) = stream.next().await {
+                request.unwrap().send(received).unwrap();
+                received += 1;
+            }
+            received
+        });
+        tokio::task::yield_now().await;
+        let (reply, answers) = ipc::channel::<u32>().unwrap();
+        let mut was_full = false;
+        for _ in 0..1000 {
+            loop {
+                match requests.try_send(&reply) {
+                    Ok(()) => break,
+                    Err(TrySendError::Full) => {
+                        was_full = true;
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        assert!(was_full, "the socket has taken them all");
+        drop(requests);
+        assert_eq!(reader.await.unwrap(), 1000);
+        drop(reply);
+        assert!(answers.iter().eq(0..1000));
+    });
+}
