@@ -12,10 +12,10 @@ use std::io;
 use std::marker::PhantomData;
 
 use super::hello::Hello;
-use super::incoming::Incoming;
 use super::limits::CLIENTS_PER_TURN;
 use super::message::{Message, Problem, Purpose, RecvError};
-use super::receiver::Receiver;
+use super::receive::Receiver;
+use super::receive::packets::Incoming;
 use super::table::TableError;
 use crate::platform::contract::{Listener as _, PacketReceiver as _, Poller as _};
 use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, Poller, Wait};

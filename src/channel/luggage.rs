@@ -11,8 +11,8 @@ use super::limits::{
 };
 use super::options::Options;
 use super::permits::MovedIssuer;
-use super::receiver::Receiver;
-use super::rings::{MovedRing, Waiting};
+use super::receive::Receiver;
+use super::receive::rings::{MovedRing, Waiting};
 use super::spool::Contents;
 use super::table::{MAX_INLINE_BYTES, MAX_INLINE_BYTES_IN_ALL, MovedReceiver, SpoolPlace};
 use crate::platform::contract::{Attachment as _, Spool as _, SpoolWriter as _};

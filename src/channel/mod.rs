@@ -8,13 +8,12 @@
 //!
 //! The path of a message: [`Sender::send`](send::Sender::send) puts a header before the bytes and
 //! passes the packet to the backend. A message that is large or has many attachments becomes
-//! several packets. [`Receiver::receive`](receiver::Receiver::receive) takes packets from the
+//! several packets. [`Receiver::receive`](receive::Receiver::receive) takes packets from the
 //! backend, checks them, and returns a message once it is complete.
 
 pub mod assembly;
 pub mod frame;
 pub mod hello;
-mod incoming;
 pub mod limits;
 mod lobby;
 pub(crate) mod luggage;
@@ -22,11 +21,10 @@ mod memory;
 pub(crate) mod message;
 pub(crate) mod options;
 pub(crate) mod permits;
-pub(crate) mod receiver;
+pub(crate) mod receive;
 pub(crate) mod rendezvous;
 pub mod ring;
 mod ring_memory;
-pub(crate) mod rings;
 pub(crate) mod send;
 pub(crate) mod server;
 pub(crate) mod set;
@@ -38,7 +36,7 @@ pub(crate) mod table;
 pub(crate) use luggage::{Luggage, Room, Unfinished};
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use options::Options;
-pub(crate) use receiver::Receiver;
+pub(crate) use receive::Receiver;
 pub(crate) use send::{SendFailure, Sender};
 pub(crate) use server::Server;
 pub(crate) use set::{Event, ReceiverSet};
@@ -48,7 +46,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::platform;
-use incoming::Incoming;
+use receive::packets::Incoming;
 
 /// Makes a channel that is the platform's from the start.
 pub(crate) fn channel(options: Options) -> io::Result<(Sender, Receiver)> {

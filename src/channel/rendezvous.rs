@@ -5,10 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::hello::Introduction;
-use super::incoming::Incoming;
 use super::lobby::{AnyMessage, Lobby};
 use super::message::{Message, RecvError};
-use super::receiver::Receiver;
+use super::receive::Receiver;
+use super::receive::packets::Incoming;
 use super::send::Sender;
 use super::server::Connection;
 use crate::platform::contract::{Attachment as _, Listener as _};

@@ -15,7 +15,7 @@ use super::hello::Introduction;
 use super::lobby::{Lobby, WithHandle};
 use super::message::RecvError;
 use super::options::Options;
-use super::receiver::Receiver;
+use super::receive::Receiver;
 use super::send::Sender;
 use crate::buffers;
 use crate::platform::contract::{Listener as _, PacketSender as _, Peer as _};

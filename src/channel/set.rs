@@ -17,7 +17,7 @@ use super::limits::{
 };
 use super::message::{Problem, Purpose, RecvError};
 use super::permits::{MEETING, STARVED, Trust};
-use super::receiver::Receiver;
+use super::receive::Receiver;
 use super::server::{Connection, Server};
 use super::spin::{SPIN_NANOS, Seen, Spin, Spun};
 use super::table::Entry;

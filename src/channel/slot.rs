@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::luggage::{Room, Unfinished};
-use super::receiver::Receiver;
+use super::receive::Receiver;
 use super::table::MovedReceiver;
 use crate::platform::{Attachment, PacketReceiver, Remains};
 

@@ -21,8 +21,8 @@ use std::io;
 
 use super::assembly::{Lost, Unfinished};
 use super::limits::MAX_UNFINISHED_MESSAGES;
+use super::receive::rings::Waiting;
 use super::ring::Partial;
-use super::rings::Waiting;
 
 const HEAD_BYTES: usize = 48;
 

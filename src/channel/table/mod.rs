@@ -47,8 +47,8 @@ use super::frame::Dialect;
 use super::limits::{Limits, MAX_MESSAGE_ATTACHMENTS};
 use super::options::{Options, Ordering};
 use super::permits::MovedIssuer;
+use super::receive::rings::MovedRing;
 use super::ring::{ConsumerState, Place};
-use super::rings::MovedRing;
 
 const TRAILER_BYTES: usize = 8;
 const ENTRY_BYTES: usize = 12;

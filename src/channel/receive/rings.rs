@@ -28,18 +28,18 @@ use std::collections::VecDeque;
 use std::sync::atomic::{self, AtomicUsize};
 use std::{io, mem};
 
-use super::frame::Malformed;
-use super::limits::MAX_MESSAGE_BYTES;
-use super::message::{Body, Packed, Problem, Purpose};
-use super::options::{Options, Ordering};
-use super::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
-use super::spin::{Seen, Spin, Spun};
+use crate::channel::frame::Malformed;
+use crate::channel::limits::MAX_MESSAGE_BYTES;
+use crate::channel::message::{Body, Packed, Problem, Purpose};
+use crate::channel::options::{Options, Ordering};
+use crate::channel::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
+use crate::channel::spin::{Seen, Spin, Spun};
 use crate::platform::contract::{Attachment as _, RingMemory as _};
 use crate::platform::{self, Attachment, RingMemory, Wait};
 
 /// A flag in the stamp of a record: since the record before, its sender has sent something by
 /// socket.
-pub(super) const AFTER_SOCKET: u64 = 1 << 63;
+pub(in crate::channel) const AFTER_SOCKET: u64 = 1 << 63;
 
 /// After so many messages in a row from rings, the socket has its turn.
 const MAX_WITHOUT_SOCKET: u32 = 64;
@@ -87,7 +87,7 @@ static READ_AHEAD: AtomicUsize = AtomicUsize::new(0);
 
 /// The rings of a channel, and the messages that came by its socket.
 #[derive(Debug)]
-pub(super) struct Rings {
+pub(in crate::channel) struct Rings {
     rings: Vec<Ring>,
     /// Messages from the socket, the earliest first.
     waiting: VecDeque<Waiting>,
@@ -188,7 +188,7 @@ impl<A> Waiting<A> {
 
 /// The result of step 4.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(in crate::channel) enum Next {
     /// The next message.
     Message(Packed),
     /// The next message is not certain: check again.
@@ -212,7 +212,7 @@ pub(crate) struct MovedRing<A = Attachment> {
 
 impl Rings {
     /// Makes a value without rings.
-    pub(super) fn new(options: Options) -> Rings {
+    pub(in crate::channel) fn new(options: Options) -> Rings {
         Rings {
             rings: Vec::new(),
             waiting: VecDeque::new(),
@@ -239,7 +239,7 @@ impl Rings {
     }
 
     /// Sets the receiver's options.
-    pub(super) fn set_options(&mut self, options: Options) {
+    pub(in crate::channel) fn set_options(&mut self, options: Options) {
         // Each sender was told its ring's mode when the ring was accepted.
         if self.options.ordering != options.ordering
             || !options.wants_memory()
@@ -260,7 +260,7 @@ impl Rings {
 
     /// Returns whether there is anything but the socket.
     #[inline]
-    pub(super) fn is_in_use(&self) -> bool {
+    pub(in crate::channel) fn is_in_use(&self) -> bool {
         !self.rings.is_empty() || !self.pending.is_empty() || self.has_something()
     }
 
@@ -271,13 +271,13 @@ impl Rings {
 
     /// Returns whether step 4 can be done at once.
     #[inline]
-    pub(super) fn is_known(&self) -> bool {
+    pub(in crate::channel) fn is_known(&self) -> bool {
         self.progress == Progress::Visible
     }
 
     /// Does step 3 alone, if that is enough. Returns whether a ring has something.
     #[inline]
-    pub(super) fn look_ahead(&mut self) -> bool {
+    pub(in crate::channel) fn look_ahead(&mut self) -> bool {
         let is_enough = self.options.ordering == Ordering::PerSender
             && self.progress == Progress::Nothing
             && self.without_socket < MAX_WITHOUT_SOCKET
@@ -295,7 +295,7 @@ impl Rings {
     }
 
     /// Does step 1, unless it is done.
-    pub(super) fn look_before(&mut self) {
+    pub(in crate::channel) fn look_before(&mut self) {
         if self.progress == Progress::Nothing {
             self.take_in_pending();
             self.looks = self.looks.wrapping_add(1);
@@ -313,7 +313,7 @@ impl Rings {
     }
 
     /// Returns whether step 2 continues although it has found messages.
-    pub(super) fn may_read_more(&self) -> bool {
+    pub(in crate::channel) fn may_read_more(&self) -> bool {
         self.waiting.len() < MAX_WAITING
             && self.waiting_bytes < MAX_WAITING_BYTES
             && self.may_read_attachments()
@@ -332,7 +332,7 @@ impl Rings {
     }
 
     /// Returns whether there are rings that this process has hardly handles for.
-    pub(super) fn has_burdens(&self) -> bool {
+    pub(in crate::channel) fn has_burdens(&self) -> bool {
         self.rings.iter().any(|ring| ring.is_burden)
     }
 
@@ -346,33 +346,33 @@ impl Rings {
     }
 
     /// Returns whether all messages that came by socket were delivered.
-    pub(super) fn has_delivered_packets(&self) -> bool {
+    pub(in crate::channel) fn has_delivered_packets(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Notes that something could not be received now. It is reported when there is nothing else.
-    pub(super) fn defer(&mut self, error: io::Error) {
+    pub(in crate::channel) fn defer(&mut self, error: io::Error) {
         self.trouble = Some(error);
     }
 
     /// Forgets the noted error before the socket is read again.
-    pub(super) fn forget_trouble(&mut self) {
+    pub(in crate::channel) fn forget_trouble(&mut self) {
         self.trouble = None;
     }
 
     /// Returns whether all remaining messages were sent after something that is still in the
     /// socket.
-    pub(super) fn must_read(&self) -> bool {
+    pub(in crate::channel) fn must_read(&self) -> bool {
         self.must_read
     }
 
     /// Returns the noted error.
-    pub(super) fn take_trouble(&mut self) -> Option<io::Error> {
+    pub(in crate::channel) fn take_trouble(&mut self) -> Option<io::Error> {
         self.trouble.take()
     }
 
     /// Adds a message that came by socket.
-    pub(super) fn add_waiting(&mut self, mut message: Waiting) {
+    pub(in crate::channel) fn add_waiting(&mut self, mut message: Waiting) {
         self.is_all_read = false;
         message.stamp = self.arrival(message.stamp, platform::now());
         self.waiting_bytes += message.bytes.len();
@@ -396,7 +396,7 @@ impl Rings {
 
     /// Adds the messages that had been received and not delivered when the receiver moved. They may
     /// be in any order, and as many as fit beside a message.
-    pub(super) fn resume(&mut self, mut messages: Vec<Waiting>) {
+    pub(in crate::channel) fn resume(&mut self, mut messages: Vec<Waiting>) {
         messages.sort_by_key(|message| message.stamp);
         let now = platform::now();
         for message in &mut messages {
@@ -418,20 +418,20 @@ impl Rings {
     }
 
     /// Ends step 2. `is_all_read` says whether the socket has nothing more.
-    pub(super) fn socket_was_read(&mut self, is_all_read: bool) {
+    pub(in crate::channel) fn socket_was_read(&mut self, is_all_read: bool) {
         self.is_all_read = is_all_read;
         self.without_socket = 0;
         (self.is_cut_short, self.must_read) = (false, false);
     }
 
     /// Ends step 2 if the socket could not be read as far as the order needs.
-    pub(super) fn socket_was_cut_short(&mut self) {
+    pub(in crate::channel) fn socket_was_cut_short(&mut self) {
         self.socket_was_read(false);
         self.is_cut_short = true;
     }
 
     /// Does step 3.
-    pub(super) fn look(&mut self) {
+    pub(in crate::channel) fn look(&mut self) {
         for ring in &mut self.rings {
             ring.visible = ring.look();
         }
@@ -440,7 +440,7 @@ impl Rings {
 
     /// Does step 4.
     #[inline]
-    pub(super) fn next(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Next {
+    pub(in crate::channel) fn next(&mut self, buffer: &mut Vec<u8>, purpose: Purpose) -> Next {
         if self.lost.is_some() {
             return self.tell_lost();
         }
@@ -579,13 +579,13 @@ impl Rings {
 
     /// Drops the rings that are retired and drained. Returns whether there may be more in others,
     /// which could not all be taken in.
-    pub(super) fn sweep(&mut self) -> bool {
+    pub(in crate::channel) fn sweep(&mut self) -> bool {
         self.rings.retain(|ring| !ring.consumer.is_over());
         self.rings.iter().any(|ring| ring.consumer.has_more())
     }
 
     /// Retires all rings. Returns whether there is nothing left in them.
-    pub(super) fn retire(&mut self) -> bool {
+    pub(in crate::channel) fn retire(&mut self) -> bool {
         self.rings.iter_mut().for_each(Ring::retire);
         self.sweep();
         !self.is_in_use()
@@ -593,7 +593,7 @@ impl Rings {
 
     /// Sets whether all messages are to come by socket from now on. Messages in rings are still
     /// delivered.
-    pub(super) fn refuse(&mut self, refuses: bool) {
+    pub(in crate::channel) fn refuse(&mut self, refuses: bool) {
         self.refuses = refuses;
         if refuses {
             self.retire();
@@ -607,7 +607,11 @@ impl Rings {
     /// # Errors
     ///
     /// Fails if the ring cannot be read, now or ever.
-    pub(super) fn attach(&mut self, memory: Attachment, clock_domain: u64) -> io::Result<()> {
+    pub(in crate::channel) fn attach(
+        &mut self,
+        memory: Attachment,
+        clock_domain: u64,
+    ) -> io::Result<()> {
         self.misses_one = false;
         let memory = match memory.into_ring() {
             Ok(memory) => memory,
@@ -660,13 +664,13 @@ impl Rings {
     }
 
     /// Notes that a ring with messages was announced, and there was no handle left for it.
-    pub(super) fn miss(&mut self) {
+    pub(in crate::channel) fn miss(&mut self) {
         self.misses_one = true;
     }
 
     /// Returns whether messages may be lost because of that, now that all senders have been
     /// dropped. Returns `true` once.
-    pub(super) fn has_missed(&mut self) -> bool {
+    pub(in crate::channel) fn has_missed(&mut self) -> bool {
         mem::take(&mut self.misses_one)
     }
 
@@ -681,7 +685,7 @@ impl Rings {
     }
 
     /// Retires idle rings. Their senders continue by socket.
-    pub(super) fn retire_idle(&mut self) {
+    pub(in crate::channel) fn retire_idle(&mut self) {
         let now = platform::now();
         let idle = self.options.idle_nanos;
         for ring in &mut self.rings {
@@ -695,7 +699,7 @@ impl Rings {
     }
 
     /// Spins for a message for a moment.
-    pub(super) fn spin(&mut self, wait: Wait) -> Spun {
+    pub(in crate::channel) fn spin(&mut self, wait: Wait) -> Spun {
         let Rings { rings, spin, options, .. } = self;
         if rings.is_empty() {
             return Spun::InVain;
@@ -704,12 +708,12 @@ impl Rings {
     }
 
     /// Returns whether any ring is read.
-    pub(super) fn has_any(&self) -> bool {
+    pub(in crate::channel) fn has_any(&self) -> bool {
         !self.rings.is_empty()
     }
 
     /// Checks whether something came.
-    pub(super) fn glance(&mut self) -> Seen {
+    pub(in crate::channel) fn glance(&mut self) -> Seen {
         if self.has_something() {
             return Seen::Something;
         }
@@ -717,7 +721,7 @@ impl Rings {
     }
 
     /// Asks all rings to be woken. Returns `false` if there is something already.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(in crate::channel) fn arm(&mut self) -> bool {
         // What could not be mapped is tried again with each call, and no event comes before that.
         let has_something = self.has_something() || !self.pending.is_empty();
         let mut rings = self.rings.iter_mut().map(|ring| &mut ring.consumer);
@@ -735,7 +739,7 @@ impl Rings {
     /// Takes the rings apart so that they can move to another process. They are retired, and their
     /// content becomes messages, so that their memory, which still has delivered messages, stays
     /// here. A ring with more content than there is `room` for moves along.
-    pub(super) fn depart(mut self, room: &mut usize) -> (Vec<MovedRing>, Vec<Waiting>) {
+    pub(in crate::channel) fn depart(mut self, room: &mut usize) -> (Vec<MovedRing>, Vec<Waiting>) {
         self.forget_attachments();
         let mut waiting: Vec<Waiting> = mem::take(&mut self.moved).into();
         waiting.extend(mem::take(&mut self.waiting));
@@ -767,7 +771,7 @@ impl Rings {
 
     /// Adds a ring that was taken apart, here or elsewhere. If it is invalid, that is reported at
     /// the next receive, and the receiver continues without it.
-    pub(super) fn arrive(&mut self, ring: MovedRing) {
+    pub(in crate::channel) fn arrive(&mut self, ring: MovedRing) {
         if ring.state == ConsumerState::NEW {
             // It was announced, and could not be mapped where the receiver was. Its content is
             // read, and no more comes.
@@ -818,7 +822,7 @@ impl Rings {
 
 /// The value that a record is ordered by.
 #[inline]
-pub(super) fn order(stamp: u64) -> u64 {
+pub(in crate::channel) fn order(stamp: u64) -> u64 {
     stamp & !AFTER_SOCKET
 }
 

@@ -6,91 +6,25 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::assembly::{Assembly, Contents, Whole};
-use super::frame::{
+use super::budget::{MAX_ROUNDS, MAX_ROUNDS_OF_MEMBER, Step};
+use super::rings::{Next, Rings, Waiting};
+use crate::buffers;
+use crate::channel::assembly::{Assembly, Contents, Whole};
+use crate::channel::frame::{
     self, Dialect, Frame, HEADER_BYTES, Kind, MAX_HEAD_BYTES, Malformed, Position,
     announces_messages,
 };
-use super::hello::Hello;
-use super::limits::MAX_PACKETS_PER_STEP;
-use super::luggage::{Luggage, Room};
-use super::message::{Body, Packed, Problem, Purpose, RecvError};
-use super::options::Options;
-use super::rings::{Next, Rings, Waiting};
-use super::spin::{Seen, Spun};
-use crate::buffers;
+use crate::channel::hello::Hello;
+use crate::channel::limits::MAX_PACKETS_PER_STEP;
+use crate::channel::luggage::{Luggage, Room};
+use crate::channel::message::{Body, Packed, Problem, Purpose, RecvError};
+use crate::channel::options::Options;
+use crate::channel::spin::{Seen, Spun};
 use crate::platform::contract::{Attachment as _, PacketReceiver as _};
 use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
 
-/// The progress of one call.
-struct Step {
-    wait: Wait,
-    packets: usize,
-    /// From how many packets on a call with a deadline reads the clock again.
-    next_clock: usize,
-    /// How often rings had something that was no message yet.
-    rounds: u32,
-    /// It has waited for something in a ring or the socket.
-    has_waited: bool,
-    bytes: usize,
-    /// After how many bytes a call that does not block ends, once it has taken many packets: those
-    /// that had arrived at that time. A poller is notified of what arrives later.
-    last_byte: Option<usize>,
-}
-
-impl Step {
-    fn new(wait: Wait) -> Step {
-        Step {
-            wait,
-            packets: 0,
-            next_clock: PACKETS_PER_CLOCK,
-            rounds: 0,
-            has_waited: false,
-            bytes: 0,
-            last_byte: None,
-        }
-    }
-
-    /// Ends a call that has taken many packets without completing a message.
-    fn may_go_on(&mut self, receiver: &PacketReceiver) -> Result<(), RecvError> {
-        self.packets += 1;
-        match self.wait {
-            Wait::Never if self.packets >= MAX_PACKETS_PER_STEP => {
-                let bytes = self.bytes;
-                let last_byte = self.last_byte.get_or_insert_with(|| bytes + receiver.backlog());
-                if bytes >= *last_byte { Err(RecvError::Unfinished) } else { Ok(()) }
-            }
-            Wait::Until(_) if self.packets >= self.next_clock => {
-                self.next_clock = self.packets + PACKETS_PER_CLOCK;
-                if self.wait.is_over() { Err(RecvError::Empty) } else { Ok(()) }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends a call that has taken in parts of messages from rings too often.
-    fn may_look_again(&mut self, max_rounds: u32) -> Result<(), RecvError> {
-        self.rounds += 1;
-        match self.wait {
-            Wait::Never if self.rounds >= max_rounds => Err(RecvError::Unfinished),
-            Wait::Until(_) if self.wait.is_over() => Err(RecvError::Empty),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// How often a call that does not block takes in parts of messages from rings. It is as often as
-/// the largest message needs, and a few times more.
-const MAX_ROUNDS: u32 = 300;
-
-/// ... and if the receiver is a member of a set, where others have their turn.
-const MAX_ROUNDS_OF_MEMBER: u32 = 4;
-
 /// How many attachments are held in incomplete messages, in this process.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
-
-/// How often a wait with a deadline reads the clock while packets keep coming.
-const PACKETS_PER_CLOCK: usize = 64;
 
 /// A packet that completes no message counts as this many bytes at least: it takes as long to
 /// receive as they take to copy.
@@ -102,7 +36,7 @@ const WORTH_A_PLACE: usize = 8 * 1024;
 
 /// Receives messages.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(in crate::channel) struct Incoming {
     packets: PacketReceiver,
     assembly: Assembly<Attachment>,
     expected: Expected,
@@ -188,7 +122,7 @@ enum Socket {
 impl Incoming {
     /// Receives the next message, with `buffer` to receive in.
     #[inline]
-    pub(super) fn receive(
+    pub(in crate::channel) fn receive(
         &mut self,
         buffer: &mut Vec<u8>,
         purpose: Purpose,
@@ -413,19 +347,19 @@ impl Incoming {
     }
 
     /// Sets that notifications of senders that wait for permits are reported from now on.
-    pub(super) fn heed_wants(&mut self, is_rendezvous: bool) {
+    pub(in crate::channel) fn heed_wants(&mut self, is_rendezvous: bool) {
         self.wants = if is_rendezvous { Wants::Counted } else { Wants::Told };
     }
 
     /// Sets whether other receivers have their turn after it, so that a call that does not block is
     /// short.
-    pub(super) fn share_time(&mut self, is_member: bool) {
+    pub(in crate::channel) fn share_time(&mut self, is_member: bool) {
         self.is_member = is_member;
     }
 
     /// Receives a packet that has to be a HELLO, of whatever version and codec, with its
     /// attachments.
-    pub(super) fn receive_hello(
+    pub(in crate::channel) fn receive_hello(
         &mut self,
         buffer: &mut Vec<u8>,
         wait: Wait,
@@ -447,41 +381,41 @@ impl Incoming {
     }
 
     /// Stores the peer's name for the type that it sends.
-    pub(super) fn note_type(&mut self, hello: &Hello) {
+    pub(in crate::channel) fn note_type(&mut self, hello: &Hello) {
         self.sent_type = hello.sent.as_deref().map(Arc::from);
     }
 
     /// Returns the sender's name for the type of its messages, if it has sent one.
     #[inline]
-    pub(super) fn sent_type(&self) -> Option<&Arc<str>> {
+    pub(in crate::channel) fn sent_type(&self) -> Option<&Arc<str>> {
         self.sent_type.as_ref()
     }
 
     /// Adds a message that was sent before the platform's channel was made.
-    pub(super) fn add_backlog(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
+    pub(in crate::channel) fn add_backlog(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
         self.rings().add_waiting(Waiting::new(0, bytes, attachments));
     }
 
     /// Returns whether a sender has sent a notification that was not taken. Until it is taken, the
     /// receiver does not block.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(in crate::channel) fn is_wanted(&self) -> bool {
         self.is_wanted
     }
 
     /// Returns whether a sender has sent a notification since the last call.
-    pub(super) fn take_wanted(&mut self) -> bool {
+    pub(in crate::channel) fn take_wanted(&mut self) -> bool {
         mem::take(&mut self.is_wanted)
     }
 
     /// Returns whether more senders have sent a notification of a rendezvous than have sent a
     /// message since.
-    pub(super) fn has_guests(&self) -> bool {
+    pub(in crate::channel) fn has_guests(&self) -> bool {
         self.guests > 0
     }
 
     /// Stops expecting senders. Those that did not send when they could have will send another
     /// notification.
-    pub(super) fn give_up_guests(&mut self) {
+    pub(in crate::channel) fn give_up_guests(&mut self) {
         if !self.is_wanted && mem::take(&mut self.guests) > 0 && self.packets.shows_more() {
             self.show(true);
         }
@@ -492,12 +426,12 @@ impl Incoming {
     }
 
     /// Returns the receiver's options.
-    pub(super) fn options(&self) -> Options {
+    pub(in crate::channel) fn options(&self) -> Options {
         self.options
     }
 
     /// Sets the receiver's options.
-    pub(super) fn set_options(&mut self, options: Options) {
+    pub(in crate::channel) fn set_options(&mut self, options: Options) {
         self.options = options.clamped();
         self.assembly.limit(self.options.limits);
         if let Some(rings) = &mut self.rings {
@@ -506,7 +440,7 @@ impl Incoming {
     }
 
     /// Releases idle rings. Returns whether there are some left.
-    pub(super) fn retire_idle(&mut self) -> bool {
+    pub(in crate::channel) fn retire_idle(&mut self) -> bool {
         let Some(rings) = &mut self.rings else { return false };
         rings.retire_idle();
         rings.sweep();
@@ -516,14 +450,14 @@ impl Incoming {
     /// Returns how much the last call of [`receive`](Incoming::receive) took from the channel, in
     /// bytes, parts of incomplete messages included. Packets that complete no message count as more
     /// than their bytes.
-    pub(super) fn taken(&self) -> usize {
+    pub(in crate::channel) fn taken(&self) -> usize {
         self.taken
     }
 
     /// Returns how many packets have completed no message, of all calls of
     /// [`receive`](Incoming::receive). A loop that calls it again for each of them takes no more than
     /// one call may take.
-    pub(super) fn in_vain(&self) -> u64 {
+    pub(in crate::channel) fn in_vain(&self) -> u64 {
         self.in_vain
     }
 
@@ -743,7 +677,7 @@ impl Incoming {
 
     /// Returns the backend's receiver, for waiting until it is ready. From now on, a receiver that
     /// finds nothing asks senders to wake it.
-    pub(super) fn watch(&self) -> &PacketReceiver {
+    pub(in crate::channel) fn watch(&self) -> &PacketReceiver {
         self.is_watched.store(true, Ordering::Relaxed);
         &self.packets
     }
@@ -751,18 +685,18 @@ impl Incoming {
     /// Returns whether messages can come from elsewhere than the socket, so that a caller that
     /// waits for packets has to [ask to be woken](Incoming::arm).
     #[inline]
-    pub(super) fn has_other_sources(&self) -> bool {
+    pub(in crate::channel) fn has_other_sources(&self) -> bool {
         self.rings.as_ref().is_some_and(|rings| rings.is_in_use())
     }
 
     /// Asks senders to wake the thread that waits for packets. Returns `false` if there may be a
     /// message already.
-    pub(super) fn arm(&mut self) -> bool {
+    pub(in crate::channel) fn arm(&mut self) -> bool {
         self.rings().arm()
     }
 
     /// Checks whether something arrived by shared memory.
-    pub(super) fn glance(&mut self) -> Seen {
+    pub(in crate::channel) fn glance(&mut self) -> Seen {
         self.rings().glance()
     }
 
@@ -770,7 +704,7 @@ impl Incoming {
     /// is ready while there may be a message, wherever that is. If it cannot show messages in some
     /// place, that place is no longer used: all messages are to come by socket.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(super) fn lend(&mut self) -> &PacketReceiver {
+    pub(in crate::channel) fn lend(&mut self) -> &PacketReceiver {
         let shows_all = self.packets.lend();
         if self.rings.is_some() || !shows_all {
             self.rings().refuse(!shows_all);
@@ -780,7 +714,7 @@ impl Incoming {
     }
 
     /// Notes that the user no longer polls.
-    pub(super) fn recall(&mut self) {
+    pub(in crate::channel) fn recall(&mut self) {
         self.packets.recall();
         *self.is_watched.get_mut() = false;
         if let Some(rings) = &mut self.rings {
@@ -797,26 +731,26 @@ impl Incoming {
     }
 
     /// Returns the backend's receiver.
-    pub(super) fn packets(&self) -> &PacketReceiver {
+    pub(in crate::channel) fn packets(&self) -> &PacketReceiver {
         &self.packets
     }
 
     /// Makes all messages come by socket, if no message was received incompletely or waits to be
     /// delivered.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(super) fn detach(&mut self) -> bool {
+    pub(in crate::channel) fn detach(&mut self) -> bool {
         self.assembly.is_empty() && self.rings().retire()
     }
 
     /// Takes the backend's receiver.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(super) fn into_packets(self) -> PacketReceiver {
+    pub(in crate::channel) fn into_packets(self) -> PacketReceiver {
         self.packets
     }
 
     /// Takes the receiver apart so that it can move to another process. Also returns what has to
     /// stay in this process.
-    pub(super) fn depart(
+    pub(in crate::channel) fn depart(
         self,
         room: &mut Room,
     ) -> Result<(Attachment, Luggage, platform::Remains), (io::Error, Incoming)> {
@@ -847,7 +781,10 @@ impl Incoming {
 
     /// Puts together a receiver that was taken apart, here or elsewhere. An invalid part of its
     /// state is discarded, and only that part.
-    pub(super) fn arrive(attachment: Attachment, luggage: Luggage) -> io::Result<Incoming> {
+    pub(in crate::channel) fn arrive(
+        attachment: Attachment,
+        luggage: Luggage,
+    ) -> io::Result<Incoming> {
         let mut receiver = Incoming::from(attachment.into_receiver()?);
         receiver.set_options(luggage.options);
         receiver.sent_type = luggage.sent_type;
@@ -864,7 +801,7 @@ impl Incoming {
     }
 
     /// Takes back what stayed here when the receiver was taken apart.
-    pub(super) fn come_back(&mut self, remains: platform::Remains) {
+    pub(in crate::channel) fn come_back(&mut self, remains: platform::Remains) {
         self.packets.come_back(remains);
         if self.packets.is_lent() {
             // Senders that were waiting for it may continue.

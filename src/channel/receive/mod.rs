@@ -1,19 +1,23 @@
 //! The receiver of a channel, wherever its messages are: in this process, or in the operating
 //! system and in shared memory.
 
+mod budget;
+pub(super) mod packets;
+pub(crate) mod rings;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::incoming::Incoming;
-use super::limits::{Limits, MAX_PACKETS_PER_STEP};
-use super::luggage::{Luggage, Room};
-use super::memory::{InMemoryReceiver, Promoted};
-use super::message::{Message, Packed, Purpose, RecvError};
-use super::options::Options;
-use super::permits::{Issuer, MEETING, Manner};
-use super::spin::Seen;
+use crate::channel::limits::{Limits, MAX_PACKETS_PER_STEP};
+use crate::channel::luggage::{Luggage, Room};
+use crate::channel::memory::{InMemoryReceiver, Promoted};
+use crate::channel::message::{Message, Packed, Purpose, RecvError};
+use crate::channel::options::Options;
+use crate::channel::permits::{Issuer, MEETING, Manner};
+use crate::channel::spin::Seen;
 use crate::platform::{Attachment, PacketReceiver, Remains, Wait};
+use packets::Incoming;
 
 /// Receives messages.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl From<InMemoryReceiver> for Receiver {
 
 impl Receiver {
     /// Makes the receiver of the platform's channel, which is bounded if there is an issuer.
-    pub(super) fn new(mut incoming: Incoming, issuer: Option<Issuer>) -> Receiver {
+    pub(in crate::channel) fn new(mut incoming: Incoming, issuer: Option<Issuer>) -> Receiver {
         if let Some(issuer) = &issuer {
             incoming.heed_wants(issuer.is_rendezvous());
         }
@@ -195,7 +199,7 @@ impl Receiver {
 
     /// Sets whether it is a member of a set, which meets senders [for it](Receiver::invite). Only
     /// of the platform's channel.
-    pub(super) fn set_hosted(&mut self, is_hosted: bool) {
+    pub(in crate::channel) fn set_hosted(&mut self, is_hosted: bool) {
         // Other receivers have their turn after it.
         if let Place::Platform(incoming) = &mut self.place {
             incoming.share_time(is_hosted);
@@ -206,18 +210,18 @@ impl Receiver {
     }
 
     /// Returns whether it is a rendezvous, and a sender may arrive in the near future.
-    pub(super) fn expects_guests(&self) -> bool {
+    pub(in crate::channel) fn expects_guests(&self) -> bool {
         self.issuer.as_ref().is_some_and(|issuer| issuer.is_rendezvous() && issuer.is_frequented())
     }
 
     /// Returns whether a sender probably sends as soon as it may.
-    pub(super) fn has_guests(&self) -> bool {
+    pub(in crate::channel) fn has_guests(&self) -> bool {
         self.issuer.as_ref().is_some_and(|issuer| issuer.has_guests())
     }
 
     /// Stops expecting senders. Those that did not send when they could have will notify the
     /// receiver again.
-    pub(super) fn give_up_guests(&mut self) {
+    pub(in crate::channel) fn give_up_guests(&mut self) {
         if let Some(issuer) = &mut self.issuer {
             issuer.give_up_guests();
         }
@@ -225,14 +229,14 @@ impl Receiver {
 
     /// Offers a permit for a rendezvous with the set that it is a member of, until the permit is
     /// taken back.
-    pub(super) fn invite(&mut self) {
+    pub(in crate::channel) fn invite(&mut self) {
         if let Some(issuer) = &mut self.issuer {
             issuer.invite();
         }
     }
 
     /// Takes the offered permit back.
-    pub(super) fn uninvite(&mut self) {
+    pub(in crate::channel) fn uninvite(&mut self) {
         if let Some(issuer) = &mut self.issuer {
             issuer.uninvite();
         }
