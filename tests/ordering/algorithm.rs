@@ -30,13 +30,13 @@ pub(crate) enum Step {
     /// Takes the lock that the senders of one channel in one process share: a ring is for one writer. `Sender::route`.
     TakeLock,
     /// Reads the clock. After the call, so that whatever was sent before has a lesser stamp, and before anything is published.
-    /// `Lane::stamp`.
+    /// `SendState::stamp`.
     Stamp,
     /// Raises the stamp above the last one of this process. Two sends within one tick of the clock would have the same, and one
-    /// may be in the ring and the other in the socket. `Lane::stamp`.
+    /// may be in the ring and the other in the socket. `SendState::stamp`.
     StampAboveLast,
     /// Sends the frame that announces a ring by the socket, once, before the first send into the ring returns. Until the receiver
-    /// reads it, everything in the ring has the place of that frame. `offer` in `lane`.
+    /// reads it, everything in the ring has the place of that frame. `offer` in `ring_link`.
     AnnounceRing,
     /// Writes the record behind the last one. `Producer::push`.
     WriteRecord,
@@ -46,7 +46,7 @@ pub(crate) enum Step {
     /// Sends a small frame by the socket if the swap found the receiver asleep. If the socket is full it need not, for there is
     /// something to wake the receiver. `Link::wake`.
     RingBell,
-    /// Never again touches a ring that was closed: the swap has just removed the mark. `Producer::close`, `Lane::push`.
+    /// Never again touches a ring that was closed: the swap has just removed the mark. `Producer::close`, `SendState::push`.
     LeaveClosedRing,
     /// After the bell, so that nobody in this process finds the mark gone while the bell for it is still to be rung by another who may
     /// die. `Sender::route` returns.
@@ -96,7 +96,7 @@ pub(crate) enum Step {
     /// down for that. `SocketUse::take`.
     TakeMark,
     /// What was taken is noted again if the record did not get into the ring, still under the lock. The message itself will be noted,
-    /// but others may send before that. `Lane::push`.
+    /// but others may send before that. `SendState::push`.
     MarkAgain,
     /// When a message has been sent by socket, notes that for the next record, before the send returns. `Sender::send_message`.
     NoteSocketUse,

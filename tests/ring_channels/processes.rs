@@ -279,7 +279,7 @@ fn c3_a_receiver_moves_with_its_rings_again_and_again() {
         let takers = [start_taker(), start_taker()];
         let (pass_on, passed_on) = ipc::channel::<Turn>().unwrap();
         let writers: Vec<Child> =
-            (0..3).map(|from| start_writer(notes.clone(), from, 6000, Plan::Mixed)).collect();
+            (0..3).map(|from| start_writer(notes.clone(), from, 3000, Plan::Mixed)).collect();
         drop(notes);
         let mut random = Random::new(30);
         let mut turn = Turn { notes: received, next: vec![0; 3], count: 0, pass_on };
@@ -300,7 +300,7 @@ fn c3_a_receiver_moves_with_its_rings_again_and_again() {
                 }
             }
         }
-        assert_eq!(turn.next, [6000; 3]);
+        assert_eq!(turn.next, [3000; 3]);
         // All of them, as a rule; but who has little to send is soon gone.
         assert!(most_rings > 0);
         writers.into_iter().for_each(Child::completed);

@@ -446,8 +446,9 @@ fn messages_before_add_are_selected() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
     let (reply, _replies) = ipc::channel().unwrap();
-    // Many, and with handles among them: on Linux they come in two ways.
-    for number in 0..2000 {
+    // With handles among them: on Linux they come in two ways. So few that the socket has room for
+    // those that are not received, if there is no ring on a slow machine.
+    for number in 0..400 {
         sender.send((number, (number % 3 == 0).then(|| reply.clone()))).unwrap();
         if number % 2 == 0 {
             assert_eq!(receiver.recv().unwrap().0, number / 2);
@@ -455,8 +456,8 @@ fn messages_before_add_are_selected() {
     }
     let mut set = IpcReceiverSet::new().unwrap();
     set.add(receiver).unwrap();
-    let mut next = 1000;
-    while next < 2000 {
+    let mut next = 200;
+    while next < 400 {
         for result in set.select().unwrap() {
             let (number, _) = result.unwrap().1.to::<(u32, Option<IpcSender<u32>>)>().unwrap();
             assert_eq!(number, next);
