@@ -50,7 +50,15 @@ pub(crate) fn send<T: Serialize + ?Sized>(
 /// Sends bytes that are not encoded.
 #[inline]
 pub(crate) fn send_bytes(sender: &Sender, bytes: &[u8], wait: Wait) -> Result<(), TrySendError> {
-    sender.send(bytes, Vec::new(), wait).map_err(|failure| failure.error.into())
+    match sender.send(bytes, Vec::new(), wait) {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(unsent(failure)),
+    }
+}
+
+#[cold]
+fn unsent(failure: SendFailure) -> TrySendError {
+    failure.error.into()
 }
 
 fn send_with_entries(
