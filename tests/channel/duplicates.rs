@@ -7,7 +7,9 @@ use std::thread;
 use strait::ipc::{self, IpcReceiver, IpcSender};
 use strait::{IpcError, TryRecvError};
 
-use crate::harness::{self, watchdog};
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+use crate::harness;
+use crate::harness::watchdog;
 
 /// Enough for a ring, several times over.
 const MANY: u32 = 3000;

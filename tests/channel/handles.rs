@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use strait::handle::Handle;
 use strait::ipc;
 
-use crate::harness::{self, watchdog};
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+use crate::harness;
+use crate::harness::watchdog;
 
 fn pass<T: AsFd + From<OwnedFd>>(object: T) -> T {
     let (sender, receiver) = ipc::channel().unwrap();

@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strait::ipc::{self, IpcError, IpcSharedMemory, SharedMemoryReader, SharedMemoryWriter};
 
-use crate::harness::{self, watchdog};
+#[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
+use crate::harness;
+use crate::harness::watchdog;
 
 /// Writes at the beginning.
 fn write(memory: &mut IpcSharedMemory, bytes: &[u8]) {
