@@ -112,7 +112,7 @@ pub fn unique_id() -> io::Result<Uuid> {
     Ok(Uuid::from_u64_pair(0, LAST.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Connects to the listener of that name, which [`Listener::bind`] has made.
+/// Connects to the listener of that name, which `Listener::bind` has made.
 pub fn connect(name: &str) -> io::Result<PacketSender> {
     find(&Name::Fresh(name.to_string()))
 }

@@ -65,8 +65,8 @@ pub use unique_id::unique_id;
 pub const MAX_PACKET_BYTES: usize = 200 * 1024;
 
 /// The maximum size of a sent packet. The kernel takes one more of them when its queue is almost
-/// full. A larger one would then leave no room for [a few small
-/// ones](PacketSender::send_past_limit), and takes up more memory than it has bytes.
+/// full. A larger one would then leave no room for a few small ones, as `send_past_limit` sends them,
+/// and takes up more memory than it has bytes.
 pub const PACKET_BYTES: usize = 64 * 1024;
 
 /// The capacity that a buffer needs to receive packets.

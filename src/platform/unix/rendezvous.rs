@@ -181,7 +181,7 @@ impl Drop for FreshDirectory {
     }
 }
 
-/// Connects to the listener of that name, which [`Listener::bind`] has made.
+/// Connects to the listener of that name, which `Listener::bind` has made.
 pub fn connect(name: &str) -> io::Result<PacketSender> {
     let address = SocketAddrUnix::new(name).map_err(|errno| {
         io::Error::new(io::Error::from(errno).kind(), format!("invalid server name: {name:?}"))
