@@ -433,7 +433,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
     }
 
-    /// Undoes [`depart`](PacketReceiver::depart): the receiver gets the number of its remains back,
+    /// Undoes `depart`: the receiver gets the number of its remains back,
     /// if there are any.
     fn come_back(&mut self, remains: Remains) {
         let Remains { beacon, mut numbers } = remains;
