@@ -9,7 +9,9 @@ use strait::ipc::{
 use strait::router::RouterProxy;
 use strait::{IpcError, TryRecvError};
 
-use crate::harness::{self, watchdog};
+#[cfg(target_os = "linux")]
+use crate::harness;
+use crate::harness::watchdog;
 
 fn lazy<T>() -> (IpcSender<T>, IpcReceiver<T>)
 where
