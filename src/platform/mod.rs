@@ -25,6 +25,107 @@ pub use per_process::PerProcess;
 pub use tick::clock_tick;
 pub use wait::Wait;
 
+/// Implements `Backend` for the type of a backend by what the calling module exports under the same
+/// names.
+macro_rules! implement_backend {
+    ($backend:ident) => {
+        impl $crate::platform::contract::Backend for $backend {
+            const MAX_PACKET_BYTES: usize = MAX_PACKET_BYTES;
+            const PACKET_BYTES: usize = PACKET_BYTES;
+            const MAX_PACKET_ATTACHMENTS: usize = MAX_PACKET_ATTACHMENTS;
+            const RECEIVE_BYTES: usize = RECEIVE_BYTES;
+
+            type PacketSender = PacketSender;
+            type PacketReceiver = PacketReceiver;
+            type Remains = Remains;
+            type Attachment = Attachment;
+            type Memory = Memory;
+            type MemoryWriter = MemoryWriter;
+            type MemoryReader = MemoryReader;
+            type RingMemory = RingMemory;
+            type RingPart = RingPart;
+            type SpoolWriter = SpoolWriter;
+            type Spool = Spool;
+            type PermitTaker = PermitTaker;
+            type PermitIssuer = PermitIssuer;
+            type Poller = Poller;
+            type Registry = Registry;
+            type PollWaker = PollWaker;
+            type Listener = Listener;
+            type Peer = Peer;
+
+            fn channel() -> std::io::Result<(PacketSender, PacketReceiver)> {
+                channel()
+            }
+
+            fn connect(name: &str) -> std::io::Result<PacketSender> {
+                connect(name)
+            }
+
+            fn connect_to(
+                name: &$crate::platform::ServerName,
+                wait: $crate::platform::Wait,
+            ) -> std::io::Result<PacketSender> {
+                connect_to(name, wait)
+            }
+
+            fn unique_id() -> std::io::Result<uuid::Uuid> {
+                unique_id()
+            }
+
+            fn permits(count: usize) -> std::io::Result<(PermitTaker, PermitIssuer)> {
+                permits(count)
+            }
+
+            fn now() -> u64 {
+                now()
+            }
+
+            fn roughly_now() -> u64 {
+                roughly_now()
+            }
+
+            fn clock_domain() -> Option<u64> {
+                clock_domain()
+            }
+
+            fn max_waiting_attachments() -> usize {
+                max_waiting_attachments()
+            }
+
+            fn max_silent_clients() -> usize {
+                max_silent_clients()
+            }
+
+            fn spawn_with(
+                command: &mut std::process::Command,
+                receiver: PacketReceiver,
+            ) -> std::io::Result<std::process::Child> {
+                spawn_with(command, receiver)
+            }
+
+            fn inherited() -> std::io::Result<PacketReceiver> {
+                inherited()
+            }
+
+            fn wait_for_exit(
+                child: &mut std::process::Child,
+                wait: $crate::platform::Wait,
+            ) -> std::io::Result<Option<std::process::ExitStatus>> {
+                wait_for_exit(child, wait)
+            }
+
+            fn process_mark() -> u64 {
+                process_mark()
+            }
+
+            fn stack() -> Option<std::ops::Range<usize>> {
+                stack()
+            }
+        }
+    };
+}
+
 pub mod inprocess;
 #[cfg(target_os = "linux")]
 pub mod unix;

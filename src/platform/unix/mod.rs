@@ -33,15 +33,6 @@ mod spool;
 mod stack;
 mod unique_id;
 
-use std::io;
-use std::ops::Range;
-use std::process::{Child, Command, ExitStatus};
-
-use uuid::Uuid;
-
-use super::contract::Backend;
-use super::{ServerName, Wait};
-
 pub use attachment::Attachment;
 pub use clock::{clock_domain, now, roughly_now};
 pub use exit::wait_for_exit;
@@ -85,88 +76,4 @@ pub fn max_silent_clients() -> usize {
 #[derive(Debug)]
 pub enum Unix {}
 
-impl Backend for Unix {
-    const MAX_PACKET_BYTES: usize = MAX_PACKET_BYTES;
-    const PACKET_BYTES: usize = PACKET_BYTES;
-    const MAX_PACKET_ATTACHMENTS: usize = MAX_PACKET_ATTACHMENTS;
-    const RECEIVE_BYTES: usize = RECEIVE_BYTES;
-
-    type PacketSender = PacketSender;
-    type PacketReceiver = PacketReceiver;
-    type Remains = Remains;
-    type Attachment = Attachment;
-    type Memory = Memory;
-    type MemoryWriter = MemoryWriter;
-    type MemoryReader = MemoryReader;
-    type RingMemory = RingMemory;
-    type RingPart = RingPart;
-    type SpoolWriter = SpoolWriter;
-    type Spool = Spool;
-    type PermitTaker = PermitTaker;
-    type PermitIssuer = PermitIssuer;
-    type Poller = Poller;
-    type Registry = Registry;
-    type PollWaker = PollWaker;
-    type Listener = Listener;
-    type Peer = Peer;
-
-    fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
-        channel()
-    }
-
-    fn connect(name: &str) -> io::Result<PacketSender> {
-        connect(name)
-    }
-
-    fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
-        connect_to(name, wait)
-    }
-
-    fn unique_id() -> io::Result<Uuid> {
-        unique_id()
-    }
-
-    fn permits(count: usize) -> io::Result<(PermitTaker, PermitIssuer)> {
-        permits(count)
-    }
-
-    fn now() -> u64 {
-        now()
-    }
-
-    fn roughly_now() -> u64 {
-        roughly_now()
-    }
-
-    fn clock_domain() -> Option<u64> {
-        clock_domain()
-    }
-
-    fn max_waiting_attachments() -> usize {
-        max_waiting_attachments()
-    }
-
-    fn max_silent_clients() -> usize {
-        max_silent_clients()
-    }
-
-    fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result<Child> {
-        spawn_with(command, receiver)
-    }
-
-    fn inherited() -> io::Result<PacketReceiver> {
-        inherited()
-    }
-
-    fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitStatus>> {
-        wait_for_exit(child, wait)
-    }
-
-    fn process_mark() -> u64 {
-        process_mark()
-    }
-
-    fn stack() -> Option<Range<usize>> {
-        stack()
-    }
-}
+implement_backend!(Unix);
