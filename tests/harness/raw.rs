@@ -5,8 +5,10 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -18,8 +20,22 @@ use strait::internals::frame::{Dialect, Head, Kind, Position};
 pub const MAX_FDS: usize = 253;
 
 /// Sends exactly these bytes and descriptors as one packet.
+///
+/// Blocks until there is room, also among the descriptors that this user may have in flight, which other tests use at the same time.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    send_with(socket, bytes, fds, SendFlags::NOSIGNAL)
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match send_with(&socket, bytes, fds, SendFlags::NOSIGNAL) {
+            // The kernel does not report when that changes.
+            Err(error)
+                if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error())
+                    && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// As [`send`], without waiting for room.
