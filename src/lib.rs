@@ -439,6 +439,7 @@ pub use error::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError
 /// at any time.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::channel::receive::merge;
     pub use crate::channel::{assembly, frame, hello, limits, ring};
     pub use crate::codec::decode_bytes;
     pub use crate::platform::*;

@@ -1,5 +1,6 @@
 //! The order in which messages from several rings and a socket are delivered, and the wake-ups of who waits for them: small models,
-//! explored exhaustively. `ordering/algorithm.rs` is the algorithm, step by step; here it is shown that the steps are enough, that
+//! explored exhaustively. What decides which message is next is no model: it is the crate's own code.
+//! `ordering/algorithm.rs` is the algorithm, step by step; here it is shown that the steps are enough, that
 //! none of them can be left out, and what may as well be done in another way.
 //!
 //! Run with `--nocapture` to see how each change goes wrong, in the fewest moves.

@@ -14,8 +14,7 @@ use std::marker::PhantomData;
 use super::hello::Hello;
 use super::limits::CLIENTS_PER_TURN;
 use super::message::{Message, Problem, Purpose, RecvError};
-use super::receive::Receiver;
-use super::receive::packets::Incoming;
+use super::receive::{Inbound, Receiver};
 use super::table::TableError;
 use crate::platform::contract::{Listener as _, PacketReceiver as _, Poller as _};
 use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, Poller, Wait};
@@ -33,7 +32,7 @@ pub(super) trait Greeting: Debug {
     const HAS_HANDLE: bool;
 
     /// Receives the message if it has arrived.
-    fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError>;
+    fn hear(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError>;
 }
 
 /// Any message, after a HELLO or without one.
@@ -45,7 +44,7 @@ impl Greeting for AnyMessage {
 
     const HAS_HANDLE: bool = false;
 
-    fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Message, RecvError> {
+    fn hear(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Message, RecvError> {
         let packed = client.receive(buffer, Purpose::Look, Wait::Never)?;
         packed.unpack(buffer, &client.options().limits)
     }
@@ -60,7 +59,7 @@ impl Greeting for WithHandle {
 
     const HAS_HANDLE: bool = true;
 
-    fn hear(client: &mut Incoming, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError> {
+    fn hear(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError> {
         client.receive_hello(buffer, Wait::Never)
     }
 }
@@ -72,7 +71,7 @@ pub(super) struct Lobby<G: Greeting> {
     /// Made with the listener: when a client connects there may be no handle left for it.
     poller: Poller,
     /// Clients that have sent nothing yet.
-    silent: BTreeMap<u64, Incoming>,
+    silent: BTreeMap<u64, Inbound>,
     last_id: u64,
     /// Ids that may have something to receive, the listener's included.
     ready: VecDeque<u64>,
@@ -167,7 +166,7 @@ impl<G: Greeting> Lobby<G> {
         packets: PacketReceiver,
         buffer: &mut Vec<u8>,
     ) -> Result<Heard<G>, RecvError> {
-        let receiver = Incoming::from(packets);
+        let receiver = Inbound::from(packets);
         self.last_id += 1;
         let id = self.last_id;
         let watched = self.poller.add(receiver.watch(), id);
@@ -201,7 +200,7 @@ impl<G: Greeting> Lobby<G> {
         let Some(client) = self.silent.get(&id) else { return Ok(heard) };
         client.packets().refuse();
         let heard = self.hear(id, buffer);
-        let has_said_nothing = |client: &Incoming| heard.is_ok() || client.packets().backlog() == 0;
+        let has_said_nothing = |client: &Inbound| heard.is_ok() || client.packets().backlog() == 0;
         if self.silent.get(&id).is_some_and(has_said_nothing) {
             self.silent.remove(&id);
             return Ok(None);

@@ -12,7 +12,7 @@ use super::limits::{
 use super::options::Options;
 use super::permits::MovedIssuer;
 use super::receive::Receiver;
-use super::receive::rings::{MovedRing, Waiting};
+use super::receive::{MovedRing, QueuedMessage};
 use super::spool::Contents;
 use super::table::{MAX_INLINE_BYTES, MAX_INLINE_BYTES_IN_ALL, MovedReceiver, SpoolPlace};
 use crate::platform::contract::{Attachment as _, Spool as _, SpoolWriter as _};
@@ -34,7 +34,7 @@ pub(crate) struct Luggage {
     /// The rings that it reads.
     pub(crate) rings: Vec<MovedRing>,
     /// Messages that it has received and not delivered.
-    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) waiting: Vec<QueuedMessage>,
     /// Its options.
     pub(crate) options: Options,
     /// Issues permits to senders, if the channel is bounded.

@@ -46,7 +46,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::platform;
-use receive::packets::Incoming;
+use receive::Inbound;
 
 /// Makes a channel that is the platform's from the start.
 pub(crate) fn channel(options: Options) -> io::Result<(Sender, Receiver)> {
@@ -59,7 +59,7 @@ pub(crate) fn bounded_channel(options: Options, bound: usize) -> io::Result<(Sen
     let (sender, receiver) = platform::channel()?;
     let (permits, issuer) = permits::permits(bound, 0)?;
     let sender = Sender::new(Arc::new(sender), Some(permits));
-    Ok(with_options(sender, Receiver::new(Incoming::from(receiver), Some(issuer)), options))
+    Ok(with_options(sender, Receiver::new(Inbound::from(receiver), Some(issuer)), options))
 }
 
 /// Makes a channel in the memory of this process, until one of its endpoints is moved out of it.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::hello::Introduction;
 use super::lobby::{AnyMessage, Lobby};
 use super::message::{Message, RecvError};
-use super::receive::Receiver;
-use super::receive::packets::Incoming;
+use super::receive::{Inbound, Receiver};
 use super::send::Sender;
 use super::server::Connection;
 use crate::platform::contract::{Attachment as _, Listener as _};
@@ -95,7 +94,7 @@ pub(crate) fn inherit(
     buffer: &mut Vec<u8>,
 ) -> Result<ChildEnds, RecvError> {
     // It was sent before this process was started.
-    let (hello, handles) = Incoming::from(inherited).receive_hello(buffer, Wait::Never)?;
+    let (hello, handles) = Inbound::from(inherited).receive_hello(buffer, Wait::Never)?;
     let [from_parent, to_parent, call] = <[_; 3]>::try_from(handles).map_err(|_| {
         let error =
             "the first packet of the parent does not have the three handles of two channels";
@@ -107,7 +106,7 @@ pub(crate) fn inherit(
         let _ = call.say_hello(introduction, Vec::new(), Wait::Never);
         return Err(hello.into());
     }
-    let mut receiver = Incoming::from(from_parent.into_receiver().map_err(RecvError::Io)?);
+    let mut receiver = Inbound::from(from_parent.into_receiver().map_err(RecvError::Io)?);
     receiver.note_type(&hello);
     let sender = Sender::from_attachment(to_parent).map_err(RecvError::Io)?;
     // If there is no room for it, errors in the parent say less.

@@ -21,7 +21,7 @@ use std::io;
 
 use super::assembly::{Lost, Unfinished};
 use super::limits::MAX_UNFINISHED_MESSAGES;
-use super::receive::rings::Waiting;
+use super::receive::QueuedMessage;
 use super::ring::Partial;
 
 const HEAD_BYTES: usize = 48;
@@ -52,7 +52,7 @@ pub(crate) struct Contents<A> {
     /// Messages of which parts came by socket.
     pub(crate) unfinished: Vec<Unfinished<A>>,
     /// Whole messages.
-    pub(crate) waiting: Vec<Waiting<A>>,
+    pub(crate) waiting: Vec<QueuedMessage<A>>,
     /// For each ring that moves along, the message of which fragments were taken in.
     pub(crate) partials: Vec<Option<Partial>>,
 }
@@ -204,8 +204,8 @@ impl<A> Contents<A> {
                 }),
                 WAITING => {
                     let stamp = u64::try_from(a).map_err(|_| malformed())?;
-                    let message = Waiting::new(stamp, bytes, here);
-                    contents.waiting.push(Waiting { is_too_long: b != 0, ..message });
+                    let message = QueuedMessage::new(stamp, bytes, here);
+                    contents.waiting.push(QueuedMessage { is_too_long: b != 0, ..message });
                 }
                 PARTIAL if b == 0 => contents.partials.push(None),
                 PARTIAL => {
@@ -293,9 +293,9 @@ mod tests {
             attachments: vec!['a', 'b'],
         }];
         let waiting = vec![
-            Waiting::new(0, Vec::new(), Vec::new()),
-            Waiting { is_too_long: true, ..Waiting::new(3, Vec::new(), Vec::new()) },
-            Waiting::new(9, vec![2; 3 * CHUNK_BYTES / 2], vec!['c']),
+            QueuedMessage::new(0, Vec::new(), Vec::new()),
+            QueuedMessage { is_too_long: true, ..QueuedMessage::new(3, Vec::new(), Vec::new()) },
+            QueuedMessage::new(9, vec![2; 3 * CHUNK_BYTES / 2], vec!['c']),
         ];
         let partial = Partial { total: 50, stamp: 4, bytes: vec![3; 20], skipped: None };
         let skipped = Partial { bytes: Vec::new(), skipped: Some(0), ..partial_like(&partial) };
@@ -346,7 +346,7 @@ mod tests {
         assert!(read.unfinished == original.unfinished);
         assert!(read.partials == original.partials);
         let all = |contents: Contents<char>| -> Vec<_> {
-            let numbers = |m: Waiting<char>| (m.stamp, m.is_too_long, m.bytes, m.attachments);
+            let numbers = |m: QueuedMessage<char>| (m.stamp, m.is_too_long, m.bytes, m.attachments);
             contents.waiting.into_iter().map(numbers).collect()
         };
         assert!(all(read) == all(original));
@@ -398,7 +398,7 @@ mod tests {
         let waiting: Vec<_> = (0..7000_usize)
             .map(|number| {
                 let len = if number % 1000 == 0 { lengths[number / 1000] } else { number % 50 };
-                Waiting::new(number as u64, vec![number as u8; len], Vec::<char>::new())
+                QueuedMessage::new(number as u64, vec![number as u8; len], Vec::<char>::new())
             })
             .collect();
         let (bytes, _) = written(Contents { waiting, ..Contents::default() });

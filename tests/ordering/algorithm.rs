@@ -1,7 +1,8 @@
 //! How several rings and one socket become one channel that keeps its messages in causal order and can sleep: the four lists
 //! of steps of [`Algorithm::whole`], and nothing else; or those of [`Algorithm::per_sender`], where the order of each sender will
 //! do. `merge` and `wake` execute them, in this order; the senders and the receiver of a channel do the same, step by step, in the
-//! functions of `src/channel` that are named with the steps.
+//! functions of `src/channel` that are named with the steps. For receiving, `merge` executes the crate's own merge,
+//! `src/channel/receive/merge.rs`; a changed list changes what that is shown of the rings and the socket.
 //!
 //! A process that sends much has a ring of its own in memory that it shares with the receiver: records, the tail (how far they
 //! are published, and two marks: closed, asleep), and the head. All processes share one socket. Every message has a stamp, and the
@@ -55,40 +56,41 @@ pub(crate) enum Step {
     SendBySocketOtherwise,
 
     // Receiving.
-    /// Loads the tails of all rings, one after the other: A. Skipped where A is known from the pass before. `Rings::look_before`.
+    /// Loads the tails of all rings, one after the other: A. Skipped where A is known from the pass before.
+    /// `AttachedRings::look_before`.
     ScanA,
     /// Reads the socket until it is empty or at its end, and deals with frames that are no message. The messages wait, as if each had
-    /// a ring of its own, so that one with a false stamp keeps no other from its place. `Receiver::read_socket`.
+    /// a ring of its own, so that one with a false stamp keeps no other from its place. `Merge::read`.
     ReadAllOfSocket,
-    /// Loads the tails of all rings again, after the socket: B. `Rings::look`.
+    /// Loads the tails of all rings again, after the socket: B. `AttachedRings::look`.
     ScanB,
-    /// ... also of the rings that were announced in between, and were added by `Rings::attach`.
+    /// ... also of the rings that were announced in between, and were added by `AttachedRings::attach`.
     ScanNewRings,
     /// Of the fronts of the rings as of B and of what waits from the socket, the one with the least stamp is next. Of equal stamps any
-    /// may be. `Rings::next`.
+    /// may be, whichever the merge takes. `Merge::pick`.
     PickLeast,
     /// If the next is in a ring and was not in A, what comes before it may have been missed by B: A becomes B, and on with the
-    /// socket. Otherwise it is delivered, and on with picking. `Rings::next` and `confirm`.
+    /// socket. Otherwise it is delivered, and on with picking. `Merge::pick` and `confirm`.
     ConfirmNewArrival,
     /// The socket is at its end and nothing is left in B: disconnected. Nothing is left, but the socket is not at its end: idle.
-    /// `Receiver::receive_in_order`.
+    /// `Merge::pick`, `Inbound::receive_in_order`.
     EofNeedsEmptyB,
 
     // Retiring a ring.
     /// Marks the tail as closed and learns what was published before, at once. `Consumer::retire`.
     CloseByFetchOr,
-    /// Goes on merging the ring up to there. `Consumer::scan`, which looks no more, and `Rings::sweep`.
+    /// Goes on merging the ring up to there. `Consumer::scan`, which looks no more, and `AttachedRings::sweep`.
     DrainToFinal,
 
     // Waiting, when idle.
     /// Marks the tail of each ring as asleep, by compare-and-swap from the position up to which everything was received.
-    /// `Rings::arm`, `Consumer::arm`.
+    /// `AttachedRings::arm`, `Consumer::arm`.
     ArmByCas,
-    /// If it fails there is something to receive, and no sleep. `Receiver::wait`; `receive_in_order` for who polls; `ReceiverSet::arm`.
+    /// If it fails there is something to receive, and no sleep. `Sources::wait`; `receive_in_order` for who polls; `ReceiverSet::arm`.
     HeedFailedCas,
     /// Unless it fails because the mark is there already, left by a wait that another ring or the socket ended. `Consumer::arm`.
     MarkedIsArmed,
-    /// Blocks until the socket is readable or at its end, then receives. `Receiver::wait`, `ReceiverSet::select`.
+    /// Blocks until the socket is readable or at its end, then receives. `Sources::wait`, `ReceiverSet::select`.
     BlockOnSocket,
 
     // Where only the order of each sender is kept. Sending.
@@ -103,9 +105,9 @@ pub(crate) enum Step {
 
     // ... and receiving.
     /// If nothing waits: loads the tails of all rings, as B. If there is anything, on with picking, and the socket is left for later,
-    /// but not for ever: here, it has its turn whenever it likes. `Rings::look_ahead`.
+    /// but not for ever: here, it has its turn whenever it likes. `Merge::step`.
     LookAhead,
-    /// For [`Step::ConfirmNewArrival`]. The same, but only if the next has the mark. `Rings::next`.
+    /// For [`Step::ConfirmNewArrival`]. The same, but only if the next has the mark. `Merge::pick`.
     ConfirmMarked,
 
     // In place of the above: enough as well.
@@ -119,14 +121,14 @@ pub(crate) enum Step {
     /// socket is not read to its end, it is too late after publishing: others may already be behind it there.
     OutlastStamp,
     /// For [`Step::ReadAllOfSocket`]. Reads no more frames than were in the socket after A, so that who floods it delays nobody.
-    /// `Receiver::read_socket`, which reads as many as there can be and does not count them.
+    /// `Sources::read`, which reads as many as there can be and does not count them.
     ReadAllOfSocketAsOfA,
     /// For [`Step::ReadAllOfSocket`], with [`Step::RecheckUnlessAllRead`]. Stops when enough wait: here two, which stand for as many
     /// handles as a process can spare. Whoever lies can fill that up, and hide what honest senders have put behind it.
-    /// `Rings::may_read_more`.
+    /// `ReadAhead::may_read_more`.
     ReadSocketUntilFull,
     /// When a message of the socket was delivered, and the socket had not been read to its end: A becomes B, and on with the socket.
-    /// `Rings::take_waiting`.
+    /// `Merge::take_queued`.
     RecheckUnlessAllRead,
     /// For [`Step::ReadAllOfSocket`], with [`Step::RecheckAfterLookAhead`]. Stops at the first message, the look-ahead.
     ReadSocketUntilData,
@@ -148,7 +150,7 @@ pub(crate) enum Step {
     PublishByLoadThenStore,
     /// For [`Step::SendBySocketOtherwise`]. Does not keep the stamp.
     SendBySocketUnstamped,
-    /// For [`Step::ReadAllOfSocket`]. One frame, whatever it is. Before A it does no harm: `Receiver::wait` reads one.
+    /// For [`Step::ReadAllOfSocket`]. One frame, whatever it is. Before A it does no harm: `Sources::wait` reads one.
     ReadOneFrame,
     /// For [`Step::RecheckAfterLookAhead`]. Reads the socket again but not the rings.
     RefillLookAhead,

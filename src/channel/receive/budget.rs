@@ -13,12 +13,16 @@ pub(super) const MAX_ROUNDS: u32 = 300;
 /// ... and if the receiver is a member of a set, where others have their turn.
 pub(super) const MAX_ROUNDS_OF_MEMBER: u32 = 4;
 
+/// A packet that completes no message counts as this many bytes at least: it takes as long to
+/// receive as they take to copy.
+const PACKET_COST: usize = 4 * 1024;
+
 /// How often a wait with a deadline reads the clock while packets keep coming.
 const PACKETS_PER_CLOCK: usize = 64;
 
-/// The progress of one call.
+/// What one call has taken so far, and when it has to end.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct Budget {
     /// How long the call may block.
     pub(super) wait: Wait,
     /// How many packets it has taken.
@@ -29,16 +33,16 @@ pub(super) struct Step {
     rounds: u32,
     /// It has waited for something in a ring or the socket.
     pub(super) has_waited: bool,
-    /// How many bytes it has taken, where a packet that completes no message has a least cost.
+    /// How many bytes of packets and messages it has taken.
     pub(super) bytes: usize,
     /// After how many bytes a call that does not block ends, once it has taken many packets: those
     /// that had arrived at that time. A poller is notified of what arrives later.
     last_byte: Option<usize>,
 }
 
-impl Step {
-    pub(super) fn new(wait: Wait) -> Step {
-        Step {
+impl Budget {
+    pub(super) fn new(wait: Wait) -> Budget {
+        Budget {
             wait,
             packets: 0,
             next_clock: PACKETS_PER_CLOCK,
@@ -47,6 +51,12 @@ impl Step {
             bytes: 0,
             last_byte: None,
         }
+    }
+
+    /// Returns how much the call has taken, in bytes, where a packet that completes no message has a
+    /// least cost.
+    pub(super) fn taken(&self) -> usize {
+        self.bytes.max(self.packets * PACKET_COST)
     }
 
     /// Ends a call that has taken many packets without completing a message.

@@ -1,60 +1,95 @@
 //! The receiver of a channel, wherever its messages are: in this process, or in the operating
 //! system and in shared memory.
 
+mod bounded;
 mod budget;
-pub(super) mod packets;
-pub(crate) mod rings;
+mod inbound;
+pub mod merge;
+mod moving;
+mod ordered;
+mod packets;
+mod queue;
+mod readiness;
+mod rings;
+
+pub(in crate::channel) use inbound::Inbound;
+pub(crate) use queue::QueuedMessage;
+pub(crate) use rings::MovedRing;
+pub(in crate::channel) use rings::{AFTER_SOCKET, order};
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::channel::limits::{Limits, MAX_PACKETS_PER_STEP};
-use crate::channel::luggage::{Luggage, Room};
-use crate::channel::memory::{InMemoryReceiver, Promoted};
-use crate::channel::message::{Message, Packed, Purpose, RecvError};
-use crate::channel::options::Options;
-use crate::channel::permits::{Issuer, MEETING, Manner};
-use crate::channel::spin::Seen;
+use self::bounded::BoundedInbound;
+use super::limits::Limits;
+use super::memory::{InMemoryReceiver, Promoted};
+use super::luggage::{Luggage, Room};
+use super::message::{Message, Packed, Purpose, RecvError};
+use super::options::Options;
+use super::permits::{Issuer, Manner};
+use super::spin::Seen;
 use crate::platform::{Attachment, PacketReceiver, Remains, Wait};
-use packets::Incoming;
 
 /// Receives messages.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    place: Place,
-    /// Issues permits to senders, if the channel is bounded and was promoted.
-    issuer: Option<Box<Issuer>>,
+    flavor: Flavor,
 }
 
+/// Where the messages are, and whether senders need permits for them.
 #[derive(Debug)]
-enum Place {
+enum Flavor {
     /// In this process.
     Local(Box<InMemoryReceiver>),
     /// In the operating system.
-    Platform(Box<Incoming>),
+    Unbounded(Box<Inbound>),
+    /// In the operating system, with permits.
+    Bounded(Box<BoundedInbound>),
+}
+
+impl Flavor {
+    fn platform(inbound: Inbound, issuer: Option<Issuer>) -> Flavor {
+        match issuer {
+            None => Flavor::Unbounded(Box::new(inbound)),
+            Some(issuer) => Flavor::Bounded(Box::new(BoundedInbound::new(inbound, issuer))),
+        }
+    }
+
+    /// Makes the platform's channel of one that is in this process.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
+    /// that owns the channel's memory.
+    fn promoted(local: &mut InMemoryReceiver) -> io::Result<Flavor> {
+        let options = local.options();
+        let Promoted { packets, issuer, backlog } = local.promote()?;
+        let mut inbound = Inbound::from(packets);
+        inbound.set_options(options);
+        for (bytes, attachments) in backlog {
+            inbound.add_backlog(bytes, attachments);
+        }
+        Ok(Flavor::platform(inbound, issuer))
+    }
 }
 
 impl From<PacketReceiver> for Receiver {
     fn from(packets: PacketReceiver) -> Receiver {
-        Receiver::new(Incoming::from(packets), None)
+        Receiver::new(Inbound::from(packets), None)
     }
 }
 
 /// Makes the receiver of a channel within this process.
 impl From<InMemoryReceiver> for Receiver {
     fn from(receiver: InMemoryReceiver) -> Receiver {
-        Receiver { place: Place::Local(Box::new(receiver)), issuer: None }
+        Receiver { flavor: Flavor::Local(Box::new(receiver)) }
     }
 }
 
 impl Receiver {
     /// Makes the receiver of the platform's channel, which is bounded if there is an issuer.
-    pub(in crate::channel) fn new(mut incoming: Incoming, issuer: Option<Issuer>) -> Receiver {
-        if let Some(issuer) = &issuer {
-            incoming.heed_wants(issuer.is_rendezvous());
-        }
-        Receiver { place: Place::Platform(Box::new(incoming)), issuer: issuer.map(Box::new) }
+    pub(super) fn new(inbound: Inbound, issuer: Option<Issuer>) -> Receiver {
+        Receiver { flavor: Flavor::platform(inbound, issuer) }
     }
 
     /// Receives the next message, with `buffer` to receive in.
@@ -79,42 +114,65 @@ impl Receiver {
         purpose: Purpose,
         wait: Wait,
     ) -> Result<Packed, RecvError> {
-        match (&mut self.place, &self.issuer) {
-            (Place::Platform(incoming), None) => return incoming.receive(buffer, purpose, wait),
-            (Place::Local(local), _) => {
-                if let Some(message) = local.receive(buffer, purpose, wait)? {
-                    return Ok(message);
+        loop {
+            match &mut self.flavor {
+                Flavor::Unbounded(inbound) => return inbound.receive(buffer, purpose, wait),
+                Flavor::Bounded(bounded) => return bounded.receive(buffer, purpose, wait),
+                Flavor::Local(local) => {
+                    if let Some(message) = local.receive(buffer, purpose, wait)? {
+                        return Ok(message);
+                    }
+                    self.flavor = Flavor::promoted(local).map_err(RecvError::Io)?;
                 }
-                self.promote().map_err(RecvError::Io)?;
             }
-            (Place::Platform(_), Some(_)) => {}
-        }
-        match (&mut self.place, &mut self.issuer) {
-            (Place::Platform(incoming), Some(issuer)) => {
-                receive_bounded(incoming, issuer, buffer, purpose, wait)
-            }
-            _ => self.receive_packed(buffer, purpose, wait),
         }
     }
 
-    /// Promotes the channel to the platform's, unless it is.
+    /// Returns the platform's channel, and promotes the channel if there was none.
     ///
     /// # Errors
     ///
-    /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
-    /// that owns the channel's memory.
-    fn promote(&mut self) -> io::Result<()> {
-        if let Place::Local(local) = &mut self.place {
-            let options = local.options();
-            let Promoted { packets, issuer, backlog } = local.promote()?;
-            let mut incoming = Incoming::from(packets);
-            incoming.set_options(options);
-            for (bytes, attachments) in backlog {
-                incoming.add_backlog(bytes, attachments);
+    /// As [`Flavor::promoted`].
+    fn promote(&mut self) -> io::Result<&mut Inbound> {
+        loop {
+            match self.flavor {
+                Flavor::Unbounded(ref mut inbound) => return Ok(inbound),
+                Flavor::Bounded(ref mut bounded) => return Ok(&mut bounded.inbound),
+                Flavor::Local(ref mut local) => self.flavor = Flavor::promoted(local)?,
             }
-            *self = Receiver::new(incoming, issuer);
         }
-        Ok(())
+    }
+
+    /// Returns the platform's channel, if there is one.
+    fn inbound(&self) -> Option<&Inbound> {
+        match &self.flavor {
+            Flavor::Local(_) => None,
+            Flavor::Unbounded(inbound) => Some(inbound),
+            Flavor::Bounded(bounded) => Some(&bounded.inbound),
+        }
+    }
+
+    fn inbound_mut(&mut self) -> Option<&mut Inbound> {
+        match &mut self.flavor {
+            Flavor::Local(_) => None,
+            Flavor::Unbounded(inbound) => Some(inbound),
+            Flavor::Bounded(bounded) => Some(&mut bounded.inbound),
+        }
+    }
+
+    /// Returns what issues permits, if the channel is bounded and was promoted.
+    fn issuer(&self) -> Option<&Issuer> {
+        match &self.flavor {
+            Flavor::Bounded(bounded) => Some(&bounded.issuer),
+            Flavor::Local(_) | Flavor::Unbounded(_) => None,
+        }
+    }
+
+    fn issuer_mut(&mut self) -> Option<&mut Issuer> {
+        match &mut self.flavor {
+            Flavor::Bounded(bounded) => Some(&mut bounded.issuer),
+            Flavor::Local(_) | Flavor::Unbounded(_) => None,
+        }
     }
 
     /// Returns the backend's receiver, and promotes the channel if there was none.
@@ -124,61 +182,43 @@ impl Receiver {
     /// Fails if the platform's channel cannot be made, or if this is a forked child of the process
     /// that owns the channel's memory.
     pub(crate) fn promoted_packets(&mut self) -> io::Result<&PacketReceiver> {
-        self.incoming().map(|incoming| incoming.packets())
-    }
-
-    /// Returns the platform's channel, and promotes the channel if there was none.
-    fn incoming(&mut self) -> io::Result<&mut Incoming> {
-        self.promote()?;
-        match &mut self.place {
-            Place::Platform(incoming) => Ok(incoming),
-            Place::Local(_) => {
-                Err(io::Error::other("the promoted channel is not a channel of the platform"))
-            }
-        }
+        self.promote().map(|inbound| inbound.packets())
     }
 
     /// Returns the receiver's options.
     pub(crate) fn options(&self) -> Options {
-        match &self.place {
-            Place::Platform(incoming) => incoming.options(),
-            Place::Local(local) => local.options(),
+        match &self.flavor {
+            Flavor::Local(local) => local.options(),
+            Flavor::Unbounded(inbound) => inbound.options(),
+            Flavor::Bounded(bounded) => bounded.inbound.options(),
         }
     }
 
     /// Sets the receiver's options.
     pub(crate) fn set_options(&mut self, options: Options) {
-        match &mut self.place {
-            Place::Platform(incoming) => incoming.set_options(options),
-            Place::Local(local) => local.set_options(options),
+        match &mut self.flavor {
+            Flavor::Local(local) => local.set_options(options),
+            Flavor::Unbounded(inbound) => inbound.set_options(options),
+            Flavor::Bounded(bounded) => bounded.inbound.set_options(options),
         }
     }
 
     /// Releases idle rings. Returns whether there are some left.
     pub(crate) fn retire_idle(&mut self) -> bool {
-        match &mut self.place {
-            Place::Platform(incoming) => incoming.retire_idle(),
-            Place::Local(_) => false,
-        }
+        self.inbound_mut().is_some_and(Inbound::retire_idle)
     }
 
     /// Returns how much the last call of [`receive`](Receiver::receive) took from the platform's
     /// channel, in bytes, parts of incomplete messages included. Many small messages count as more
     /// than their bytes.
     pub(crate) fn taken(&self) -> usize {
-        match &self.place {
-            Place::Platform(incoming) => incoming.taken(),
-            Place::Local(_) => 0,
-        }
+        self.inbound().map_or(0, Inbound::taken)
     }
 
     /// Returns how many packets have completed no message, of all calls of
     /// [`receive`](Receiver::receive).
     pub(crate) fn in_vain(&self) -> u64 {
-        match &self.place {
-            Place::Platform(incoming) => incoming.in_vain(),
-            Place::Local(_) => 0,
-        }
+        self.inbound().map_or(0, Inbound::in_vain)
     }
 
     /// Returns the backend's receiver, for waiting until it is ready. From now on, a receiver that
@@ -190,54 +230,54 @@ impl Receiver {
     /// that owns the channel's memory.
     #[cfg(feature = "async")]
     pub(crate) fn watch(&mut self) -> io::Result<&PacketReceiver> {
-        self.incoming()?;
-        if let Some(issuer) = &mut self.issuer {
+        self.promote()?;
+        if let Some(issuer) = self.issuer_mut() {
             issuer.set_manner(Manner::Stands);
         }
-        self.incoming().map(|incoming| incoming.watch())
+        self.promote().map(|inbound| inbound.watch())
     }
 
     /// Sets whether it is a member of a set, which meets senders [for it](Receiver::invite). Only
     /// of the platform's channel.
-    pub(in crate::channel) fn set_hosted(&mut self, is_hosted: bool) {
+    pub(super) fn set_hosted(&mut self, is_hosted: bool) {
         // Other receivers have their turn after it.
-        if let Place::Platform(incoming) = &mut self.place {
-            incoming.share_time(is_hosted);
+        if let Some(inbound) = self.inbound_mut() {
+            inbound.share_time(is_hosted);
         }
-        if let Some(issuer) = &mut self.issuer {
+        if let Some(issuer) = self.issuer_mut() {
             issuer.set_manner(if is_hosted { Manner::IsHosted } else { Manner::Waits });
         }
     }
 
     /// Returns whether it is a rendezvous, and a sender may arrive in the near future.
-    pub(in crate::channel) fn expects_guests(&self) -> bool {
-        self.issuer.as_ref().is_some_and(|issuer| issuer.is_rendezvous() && issuer.is_frequented())
+    pub(super) fn expects_guests(&self) -> bool {
+        self.issuer().is_some_and(|issuer| issuer.is_rendezvous() && issuer.is_frequented())
     }
 
     /// Returns whether a sender probably sends as soon as it may.
-    pub(in crate::channel) fn has_guests(&self) -> bool {
-        self.issuer.as_ref().is_some_and(|issuer| issuer.has_guests())
+    pub(super) fn has_guests(&self) -> bool {
+        self.issuer().is_some_and(Issuer::has_guests)
     }
 
     /// Stops expecting senders. Those that did not send when they could have will notify the
     /// receiver again.
-    pub(in crate::channel) fn give_up_guests(&mut self) {
-        if let Some(issuer) = &mut self.issuer {
+    pub(super) fn give_up_guests(&mut self) {
+        if let Some(issuer) = self.issuer_mut() {
             issuer.give_up_guests();
         }
     }
 
     /// Offers a permit for a rendezvous with the set that it is a member of, until the permit is
     /// taken back.
-    pub(in crate::channel) fn invite(&mut self) {
-        if let Some(issuer) = &mut self.issuer {
+    pub(super) fn invite(&mut self) {
+        if let Some(issuer) = self.issuer_mut() {
             issuer.invite();
         }
     }
 
     /// Takes the offered permit back.
-    pub(in crate::channel) fn uninvite(&mut self) {
-        if let Some(issuer) = &mut self.issuer {
+    pub(super) fn uninvite(&mut self) {
+        if let Some(issuer) = self.issuer_mut() {
             issuer.uninvite();
         }
     }
@@ -246,21 +286,18 @@ impl Receiver {
     /// has to [ask to be woken](Receiver::arm).
     #[inline]
     pub(crate) fn has_other_sources(&self) -> bool {
-        match &self.place {
-            Place::Platform(incoming) => incoming.has_other_sources(),
-            Place::Local(_) => true,
-        }
+        self.inbound().is_none_or(Inbound::has_other_sources)
     }
 
     /// Asks senders to wake the thread that waits for packets. Returns `false` if there may be a
     /// message already.
     pub(crate) fn arm(&mut self) -> bool {
-        self.incoming().is_ok_and(Incoming::arm)
+        self.promote().is_ok_and(Inbound::arm)
     }
 
     /// Checks whether something arrived by shared memory.
     pub(crate) fn glance(&mut self) -> Seen {
-        self.incoming().map_or(Seen::Something, Incoming::glance)
+        self.promote().map_or(Seen::Something, Inbound::glance)
     }
 
     /// Like [`watch`](Receiver::watch), for a file descriptor that the user polls. From now on it
@@ -273,22 +310,19 @@ impl Receiver {
     /// that owns the channel's memory.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn lend(&mut self) -> io::Result<&PacketReceiver> {
-        self.incoming().map(|incoming| incoming.lend())
+        self.promote().map(|inbound| inbound.lend())
     }
 
     /// Notes that the user no longer polls.
     pub(crate) fn recall(&mut self) {
-        if let Place::Platform(incoming) = &mut self.place {
-            incoming.recall();
+        if let Some(inbound) = self.inbound_mut() {
+            inbound.recall();
         }
     }
 
     /// Returns the backend's receiver, unless the channel is in this process only.
     pub(crate) fn packets(&self) -> Option<&PacketReceiver> {
-        match &self.place {
-            Place::Platform(incoming) => Some(incoming.packets()),
-            Place::Local(_) => None,
-        }
+        self.inbound().map(Inbound::packets)
     }
 
     /// Takes the backend's receiver, if that is all there is to the receiver. This is so if no
@@ -300,48 +334,49 @@ impl Receiver {
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_packets(mut self) -> Result<PacketReceiver, Receiver> {
         // Whether there is a bound shows after promotion.
-        let is_all = self.promote().is_ok()
-            && self.issuer.is_none()
-            && self.incoming().is_ok_and(Incoming::detach);
-        match self.place {
-            Place::Platform(incoming) if is_all => Ok(incoming.into_packets()),
-            place => Err(Receiver { place, ..self }),
+        let is_promoted = self.promote().is_ok();
+        match self.flavor {
+            Flavor::Unbounded(mut inbound) if is_promoted => {
+                if inbound.detach() {
+                    return Ok(inbound.into_packets());
+                }
+                Err(Receiver { flavor: Flavor::Unbounded(inbound) })
+            }
+            flavor => Err(Receiver { flavor }),
         }
     }
 
     /// Returns the sender's name for the type of its messages, if it has sent one.
     #[inline]
     pub(crate) fn sent_type(&self) -> Option<&Arc<str>> {
-        match &self.place {
-            Place::Platform(incoming) => incoming.sent_type(),
-            Place::Local(_) => None,
-        }
+        self.inbound().and_then(Inbound::sent_type)
     }
 
     /// Takes the receiver apart so that it can move to another process. Also returns what has to
     /// stay in this process.
     pub(crate) fn depart(
-        mut self,
+        self,
         room: &mut Room,
     ) -> Result<(Attachment, Luggage, Remains), (io::Error, Receiver)> {
-        if let Err(error) = self.promote() {
-            return Err((error, self));
-        }
-        let Receiver { place, issuer } = self;
-        match place {
-            Place::Platform(incoming) => match incoming.depart(room) {
-                Ok((attachment, mut luggage, remains)) => {
-                    luggage.issuer = issuer.map(|issuer| issuer.depart());
-                    Ok((attachment, luggage, remains))
-                }
-                Err((error, incoming)) => {
-                    let place = Place::Platform(Box::new(incoming));
-                    Err((error, Receiver { place, issuer }))
-                }
-            },
-            place @ Place::Local(_) => {
-                Err((io::ErrorKind::Other.into(), Receiver { place, issuer }))
+        let (inbound, issuer) = match self.flavor {
+            Flavor::Unbounded(inbound) => (*inbound, None),
+            Flavor::Bounded(bounded) => {
+                let BoundedInbound { inbound, issuer } = *bounded;
+                (inbound, Some(issuer))
             }
+            Flavor::Local(mut local) => {
+                return match Flavor::promoted(&mut local) {
+                    Ok(flavor) => Receiver { flavor }.depart(room),
+                    Err(error) => Err((error, Receiver { flavor: Flavor::Local(local) })),
+                };
+            }
+        };
+        match inbound.depart(room) {
+            Ok((attachment, mut luggage, remains)) => {
+                luggage.issuer = issuer.map(Issuer::depart);
+                Ok((attachment, luggage, remains))
+            }
+            Err((error, inbound)) => Err((error, Receiver::new(inbound, issuer))),
         }
     }
 
@@ -349,171 +384,13 @@ impl Receiver {
     /// state is discarded, and only that part.
     pub(crate) fn arrive(attachment: Attachment, mut luggage: Luggage) -> io::Result<Receiver> {
         let issuer = luggage.issuer.take().map(Issuer::arrive).transpose()?;
-        Ok(Receiver::new(Incoming::arrive(attachment, luggage)?, issuer))
+        Ok(Receiver::new(Inbound::arrive(attachment, luggage)?, issuer))
     }
 
     /// Takes back what stayed here when the receiver was taken apart.
     pub(crate) fn come_back(&mut self, remains: Remains) {
-        if let Place::Platform(incoming) = &mut self.place {
-            incoming.come_back(remains);
+        if let Some(inbound) = self.inbound_mut() {
+            inbound.come_back(remains);
         }
-    }
-}
-
-/// Receives the next message of a bounded channel, and issues a permit for it.
-fn receive_bounded(
-    incoming: &mut Incoming,
-    issuer: &mut Issuer,
-    buffer: &mut Vec<u8>,
-    purpose: Purpose,
-    wait: Wait,
-) -> Result<Packed, RecvError> {
-    if issuer.is_rendezvous() && wait == Wait::Never && issuer.manner() != Manner::Waits {
-        return receive_what_is_there(incoming, issuer, buffer, purpose);
-    }
-    // A sender waits for a permit, and it is not known yet whether there are messages of others.
-    let mut is_wanted = incoming.has_guests();
-    // Since when there have been notifications, and other packets that are no message, in a row.
-    let mut since = incoming.in_vain();
-    loop {
-        // A rendezvous is not offered while there is a message of a sender that was here before.
-        let looks_first = is_wanted || (issuer.is_rendezvous() && wait != Wait::Never);
-        let now = if looks_first { Wait::Never } else { wait };
-        let mut received = incoming.receive(buffer, purpose, now);
-        // A caller that blocks is not asked whether to continue: what had arrived was no message.
-        if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
-            received = Err(RecvError::Empty);
-        }
-        // As many as there can be in the channel: what comes behind them was sent later.
-        if !looks_first {
-            since = incoming.in_vain();
-        }
-        let is_flooded = incoming.in_vain() - since >= MAX_PACKETS_PER_STEP as u64;
-        let is_drained = !incoming.is_wanted() || is_flooded;
-        if matches!(received, Err(RecvError::Empty)) && looks_first && is_drained {
-            is_wanted = incoming.take_wanted();
-            since = incoming.in_vain();
-            if issuer.is_rendezvous() {
-                if wait != Wait::Never {
-                    received = meet(incoming, issuer, buffer, purpose, wait);
-                } else if issuer.trust().is_given() {
-                    received = meet(incoming, issuer, buffer, purpose, Wait::at_most(MEETING));
-                    issuer.trust().note(!matches!(received, Err(RecvError::Empty)));
-                }
-                if matches!(received, Err(RecvError::Empty)) {
-                    incoming.give_up_guests();
-                }
-            } else {
-                issuer.starves();
-            }
-        }
-        is_wanted |= incoming.take_wanted();
-        match &received {
-            Ok(_) => issuer.delivered(),
-            Err(RecvError::Lost(problem)) => issuer.lost(problem),
-            Err(RecvError::Empty) if wait == Wait::Never && is_wanted && is_flooded => {
-                return Err(RecvError::Unfinished);
-            }
-            Err(RecvError::Empty) if (wait == Wait::Never && is_wanted) || !wait.is_over() => {
-                continue;
-            }
-            Err(_) => {}
-        }
-        return received;
-    }
-}
-
-/// Receives the next message of a rendezvous if it has arrived, for a caller that is notified of
-/// the next one.
-fn receive_what_is_there(
-    incoming: &mut Incoming,
-    issuer: &mut Issuer,
-    buffer: &mut Vec<u8>,
-    purpose: Purpose,
-) -> Result<Packed, RecvError> {
-    let since = incoming.in_vain();
-    loop {
-        let mut received = incoming.receive(buffer, purpose, Wait::Never);
-        let is_flooded = incoming.in_vain() - since >= MAX_PACKETS_PER_STEP as u64;
-        let is_wanted = incoming.take_wanted();
-        if is_wanted || received.is_ok() {
-            issuer.note_visit(is_wanted);
-        }
-        match &received {
-            Ok(_) => issuer.delivered(),
-            Err(RecvError::Lost(problem)) => issuer.lost(problem),
-            // There may be a message behind the notification.
-            Err(RecvError::Empty) if is_wanted && !is_flooded => continue,
-            _ => {}
-        }
-        if matches!(received, Err(RecvError::Empty)) {
-            // An offered permit is better than counting them.
-            incoming.give_up_guests();
-        }
-        if issuer.manner() == Manner::Stands {
-            if matches!(received, Err(RecvError::Empty)) && issuer.is_frequented() {
-                issuer.invite();
-            } else {
-                issuer.uninvite();
-            }
-        }
-        if is_wanted && matches!(received, Err(RecvError::Empty)) {
-            received = Err(RecvError::Unfinished);
-        }
-        return received;
-    }
-}
-
-/// Offers a permit to one sender, and receives from any sender until then.
-///
-/// Blocks no longer than `wait`. No permit is offered at the end of that time, so that a sender
-/// that takes it late can still be received from. A message that arrives later all the same is
-/// received by the next call.
-fn meet(
-    incoming: &mut Incoming,
-    issuer: &mut Issuer,
-    buffer: &mut Vec<u8>,
-    purpose: Purpose,
-    wait: Wait,
-) -> Result<Packed, RecvError> {
-    issuer.invite();
-    let received = await_guest(incoming, buffer, purpose, early(wait), || {
-        issuer.note_visit(true);
-        issuer.invite();
-    });
-    issuer.uninvite();
-    match received {
-        Err(RecvError::Empty) => await_guest(incoming, buffer, purpose, wait, || {}),
-        received => received,
-    }
-}
-
-/// Returns a deadline shortly before the end of `wait`.
-fn early(wait: Wait) -> Wait {
-    match wait {
-        Wait::Until(end) => {
-            let left = end.saturating_duration_since(Instant::now());
-            end.checked_sub(MEETING.min(left / 4)).map_or(wait, Wait::Until)
-        }
-        wait => wait,
-    }
-}
-
-/// Receives the next message. Calls `on_want` for notifications of waiting senders, which do not
-/// end the wait.
-fn await_guest(
-    incoming: &mut Incoming,
-    buffer: &mut Vec<u8>,
-    purpose: Purpose,
-    wait: Wait,
-    mut on_want: impl FnMut(),
-) -> Result<Packed, RecvError> {
-    loop {
-        let received = incoming.receive(buffer, purpose, wait);
-        let is_news = !matches!(received, Err(RecvError::Empty)) || !incoming.take_wanted();
-        if is_news || wait.is_over() {
-            return received;
-        }
-        on_want();
     }
 }

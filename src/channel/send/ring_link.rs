@@ -4,7 +4,7 @@ use std::{io, mem, thread};
 
 use super::socket::Socket;
 use crate::channel::frame::{Head, Kind};
-use crate::channel::receive::rings::order;
+use crate::channel::receive::order;
 use crate::channel::ring::{self, FRAGMENT_BYTES, Producer, PushError, Pushed, State};
 use crate::channel::spin::{Seen, Spin, Spun};
 use crate::platform::contract::{Attachment as _, PacketSender as _, RingMemory as _};

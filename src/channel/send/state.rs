@@ -8,7 +8,7 @@ use std::hint;
 
 use super::ring_link::{RingLink, Settled, Unsent};
 use super::socket::{Socket, SocketUse};
-use crate::channel::receive::rings::AFTER_SOCKET;
+use crate::channel::receive::AFTER_SOCKET;
 use crate::channel::ring::State;
 use crate::platform::contract::PacketSender as _;
 use crate::platform::{self, SendError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::channel::options::Options;
 use crate::channel::permits::MovedIssuer;
-use crate::channel::receive::rings::MovedRing;
+use crate::channel::receive::MovedRing;
 
 /// One entry of a message, made of attachments of type `A`.
 #[derive(Debug)]

@@ -47,7 +47,7 @@ use super::frame::Dialect;
 use super::limits::{Limits, MAX_MESSAGE_ATTACHMENTS};
 use super::options::{Options, Ordering};
 use super::permits::MovedIssuer;
-use super::receive::rings::MovedRing;
+use super::receive::MovedRing;
 use super::ring::{ConsumerState, Place};
 
 const TRAILER_BYTES: usize = 8;

@@ -1,5 +1,6 @@
 //! Senders in several processes, their rings, the socket that they share, and one receiver that merges all of it: who may send
-//! what and when is a [`Scenario`], what they do is an [`Algorithm`]. The doorbell and sleep are in `wake`; here the
+//! what and when is a [`Scenario`], what they do is an [`Algorithm`]. The receiver is the merge of the crate: a state of the model has
+//! its state, and a move executes it up to its next look at a ring or the socket. The doorbell and sleep are in `wake`; here the
 //! receiver polls.
 //!
 //! Every load of a tail, every publication and every call of the kernel is a move of its own. What nobody else can see is done along
@@ -13,6 +14,7 @@ mod label;
 mod receiving;
 mod scenario;
 mod sending;
+mod sources;
 mod state;
 
 use label::{Deed, Label};

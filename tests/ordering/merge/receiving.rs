@@ -1,15 +1,30 @@
-//! What the receiver does.
+//! What the receiver does: it executes the merge of the crate, one look at a time.
+
+use strait::internals::merge::{
+    self, MAX_WITHOUT_SOCKET, MergeState, Next, Progress, Read, Socket,
+};
+use strait::ipc::Ordering;
 
 use super::Merge;
 use super::label::{Deed, Label};
-use super::state::{
-    ANNOUNCES, FRAMES, MESSAGES, NONE, Pass, RINGS, RingState, State, Wrong, contains, push, remove,
-};
+use super::sources::{EndedEarly, Frame, SOCKET, Sources};
+use super::state::{FRAMES, MESSAGES, NONE, Pass, RingState, State, Wrong, contains, push};
 use crate::ordering::algorithm::Step;
 use crate::ordering::explorer::Move;
 
-/// So many waiting messages are enough for [`Step::ReadSocketUntilFull`].
-const FULL: usize = 2;
+/// What came of a step of the merge.
+enum Stepped {
+    /// Nothing that is shared was looked at.
+    Unseen,
+    /// This was looked at.
+    Looked(Deed),
+    /// A message was found.
+    Delivered(u8),
+    /// There is no message.
+    Idle,
+    /// There is no message, and there are no senders.
+    Ended,
+}
 
 impl Merge<'_> {
     pub(super) fn receiver_moves(&self, state: &State, moves: &mut Vec<Move<Label, State>>) {
@@ -33,9 +48,9 @@ impl Merge<'_> {
         }
         let mut next = *state;
         loop {
-            match self.receive_step(&mut next) {
-                Some(Looked::Nowhere) => next.receiver.step += 1,
-                Some(Looked::At(deed)) => {
+            match self.step(&mut next, SOCKET) {
+                Stepped::Unseen => {}
+                Stepped::Looked(deed) => {
                     if let (Deed::LoadsA(ring, _), true) =
                         (deed, self.algorithm.has(Step::ScanSomeOfA))
                     {
@@ -43,12 +58,16 @@ impl Merge<'_> {
                         passed_over.rings[ring].a = passed_over.rings[ring].head;
                         self.settle(passed_over, Label::new(Deed::PassesOver(ring)), moves);
                     }
-                    self.settle(next, Label::new(deed), moves);
-                    return;
+                    return self.settle(next, Label::new(deed), moves);
                 }
-                None => {
-                    self.decide(next, Label::new(Deed::Decides), moves);
-                    return;
+                Stepped::Delivered(message) => {
+                    let mut label = Label::new(Deed::Decides);
+                    self.deliver(&mut next, message, &mut label);
+                    return self.settle(next, label, moves);
+                }
+                Stepped::Idle => return self.push(next, Label::new(Deed::Decides), moves),
+                Stepped::Ended => {
+                    return self.disconnect(next, Label::new(Deed::Decides), moves);
                 }
             }
         }
@@ -78,225 +97,115 @@ impl Merge<'_> {
         }
     }
 
+    /// Executes one step of the merge, in which this place is picked.
+    fn step(&self, state: &mut State, picks: usize) -> Stepped {
+        let mut merge = self.restored(state, picks);
+        let before = merge.state.progress;
+        let mut sources = Sources::new(self, state, picks);
+        let next = if before == Progress::Nothing && sources.next_step() == Some(Step::ReadOneFrame)
+        {
+            // A receiver that waited has received what woke it.
+            read_before(&mut merge, &mut sources).map(|()| None)
+        } else {
+            merge.step(&mut sources)
+        };
+        let deed = sources.deed;
+        self.save(&merge, before, state);
+        let stepped = match (next, deed) {
+            (Err(EndedEarly) | Ok(Some(Next::Nothing(Socket::Ended))), _) => Stepped::Ended,
+            (Ok(Some(Next::Record(message))), _) => Stepped::Delivered(message),
+            (Ok(Some(Next::Queued(frame))), _) => Stepped::Delivered(frame.message),
+            (Ok(Some(Next::Nothing(_))), _) => Stepped::Idle,
+            (Ok(None), None) => Stepped::Unseen,
+            (Ok(None), Some(deed)) => Stepped::Looked(deed),
+            (Ok(Some(_)), _) => unreachable!("no ring has anything else, and nothing moves"),
+        };
+        if !matches!(stepped, Stepped::Unseen | Stepped::Looked(_)) {
+            // Another call begins, as in `Merge::begin`.
+            state.receiver.merge.socket = None;
+        }
+        stepped
+    }
+
+    fn restored(&self, state: &mut State, picks: usize) -> merge::Merge<Frame> {
+        let is_per_sender = self.algorithm.is_per_sender;
+        let ordering = if is_per_sender { Ordering::PerSender } else { Ordering::Causal };
+        let mut merge = merge::Merge::new(ordering);
+        merge.state = state.receiver.merge;
+        let waiting = state.receiver.waiting;
+        let sources = Sources::new(self, state, picks);
+        let waiting = waiting.iter().take_while(|&&message| message != NONE).enumerate();
+        merge.queue.extend(waiting.map(|(index, &message)| sources.frame(message, index == 0)));
+        merge
+    }
+
+    fn save(&self, merge: &merge::Merge<Frame>, before: Progress, state: &mut State) {
+        let mut waiting = [NONE; FRAMES];
+        for (place, frame) in waiting.iter_mut().zip(&merge.queue) {
+            *place = frame.message;
+        }
+        state.receiver.waiting = waiting;
+        let progress = merge.state.progress;
+        // What will be found anew is the same everywhere.
+        let is_read = matches!(progress, Progress::Read | Progress::Visible);
+        let stays = progress == Progress::Nothing && before == Progress::Nothing;
+        state.receiver.merge = MergeState {
+            socket: merge.state.socket.filter(|_| is_read),
+            is_all_read: merge.state.is_all_read && is_read,
+            without_socket: if stays { merge.state.without_socket } else { 0 },
+            ..merge.state
+        };
+        if progress == Progress::Nothing && before != Progress::Nothing {
+            for ring in &mut state.rings {
+                (ring.a, ring.b, ring.in_a) = (ring.head, ring.head, false);
+            }
+            state.begin_pass(Pass::Fresh);
+        }
+    }
+
     /// Goes on until something shared is to be looked at.
     fn settle(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {
-        loop {
-            let mut looking = state;
-            match self.receive_step(&mut looking) {
-                Some(Looked::Nowhere) => {
-                    looking.receiver.step += 1;
-                    state = looking;
-                }
-                Some(Looked::At(_)) => {
-                    moves.push(Move { label, state, optional: false });
-                    return;
-                }
-                None => {
-                    self.decide(state, label, moves);
-                    return;
-                }
-            }
+        if state.wrong != Wrong::Nothing {
+            return self.push(state, label, moves);
+        }
+        if state.receiver.merge.progress != Progress::Visible {
+            return self.settle_by(state, SOCKET, label, moves);
+        }
+        let places = Sources::new(self, &mut state, SOCKET).places();
+        for place in places {
+            self.settle_by(state, place, label, moves);
         }
     }
 
-    /// One look at what is shared, or none in this step. `None` when it is time to decide.
-    fn receive_step(&self, state: &mut State) -> Option<Looked> {
-        let step = *self.algorithm.receive.get(state.receiver.step as usize)?;
-        let pass = state.receiver.pass;
-        match step {
-            Step::ScanA | Step::ScanSomeOfA if pass == Pass::Fresh => Some(self.scan(state, step)),
-            Step::ScanB if !matches!(pass, Pass::Refill | Pass::Ahead) => {
-                Some(self.scan(state, step))
-            }
-            Step::LookAhead if pass == Pass::Fresh && waiting(state) == 0 => {
-                Some(self.scan(state, step))
-            }
-            Step::LookAhead => Some(Looked::Nowhere),
-            Step::ScanA | Step::ScanSomeOfA | Step::NothingInA | Step::ScanB => {
-                Some(Looked::Nowhere)
-            }
-            Step::ReadSocketUntilData
-            | Step::ReadSocketAndClock
-            | Step::ReadSocketAsOfA
-            | Step::ReadAllOfSocket
-            | Step::ReadAllOfSocketAsOfA
-            | Step::ReadSocketUntilFull
-            | Step::ReadOneFrame => Some(self.read_socket(state, step)),
-            _ => None,
-        }
-    }
-
-    fn scan(&self, state: &mut State, step: Step) -> Looked {
-        while (state.receiver.ring as usize) < RINGS {
-            let index = state.receiver.ring as usize;
-            let ring = &mut state.rings[index];
-            state.receiver.ring += 1;
-            let is_drained = ring.head == ring.end;
-            let is_new = step == Step::ScanB && !ring.in_a;
-            if !ring.attached || is_drained || is_new && !self.algorithm.has(Step::ScanNewRings) {
-                continue;
-            }
-            let tail = if ring.end == NONE { ring.tail } else { ring.end };
-            if step == Step::LookAhead {
-                ring.b = tail;
-                return Looked::At(Deed::LooksAhead(index, tail));
-            }
-            if step == Step::ScanB {
-                ring.b = tail;
-                return Looked::At(Deed::LoadsB(index, tail));
-            }
-            (ring.a, ring.in_a) = (tail, true);
-            return Looked::At(Deed::LoadsA(index, tail));
-        }
-        state.receiver.ring = 0;
-        if step == Step::LookAhead && state.rings.iter().any(|ring| ring.head < ring.b) {
-            state.receiver.pass = Pass::Ahead;
-        }
-        Looked::Nowhere
-    }
-
-    fn read_socket(&self, state: &mut State, step: Step) -> Looked {
-        let most = match step {
-            Step::ReadAllOfSocket | Step::ReadAllOfSocketAsOfA => FRAMES,
-            Step::ReadSocketUntilFull => FULL,
-            _ => 1,
-        };
-        let counts = matches!(step, Step::ReadSocketAsOfA | Step::ReadAllOfSocketAsOfA);
-        if state.receiver.pass == Pass::Ahead {
-            return Looked::Nowhere;
-        }
-        let is_filled = waiting(state) >= most;
-        if state.receiver.end_read || is_filled || state.receiver.allowance == 0 {
-            state.receiver.allowance = NONE;
-            state.receiver.all_read = state.receiver.end_read;
-            return Looked::Nowhere;
-        }
-        if counts && state.receiver.allowance == NONE {
-            let queued = state.socket.iter().filter(|&&frame| frame != NONE).count();
-            // At least one, to learn of the end.
-            state.receiver.allowance = queued.max(1) as u8;
-            return Looked::At(Deed::Counts(queued));
-        }
-        if step == Step::ReadOneFrame {
-            state.receiver.allowance = 1;
-        }
-        if state.receiver.allowance != NONE {
-            state.receiver.allowance -= 1;
-        }
-        if state.socket[0] == NONE {
-            if state.processes[..self.processes].iter().all(|process| process.gone) {
-                state.receiver.end_read = true;
-                return Looked::At(Deed::ReadsEnd);
-            }
-            state.receiver.allowance = NONE;
-            state.receiver.all_read = true;
-            state.receiver.step += 1;
-            return Looked::At(Deed::ReadsNothing);
-        }
-        let frame = remove(&mut state.socket, 0);
-        if frame & ANNOUNCES != 0 {
-            let ring = (frame & !ANNOUNCES) as usize;
-            state.rings[ring].attached = true;
-            return Looked::At(Deed::ReadsAnnouncement(ring));
-        }
-        let stamp = &mut state.stamps[frame as usize];
-        if step == Step::ReadSocketAndClock && *stamp > state.clock {
-            state.clock += 1;
-            *stamp = state.clock;
-        }
-        push(&mut state.receiver.waiting, frame);
-        Looked::At(Deed::Reads(frame as usize))
-    }
-
-    /// All looks are taken: delivers what can be, and begins the next pass.
-    fn decide(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {
-        let has = |step| self.algorithm.has(step);
-        let knows_a = has(Step::ScanA) || has(Step::ScanSomeOfA) || has(Step::NothingInA);
-        let knows_b = has(Step::ScanB) || state.receiver.pass == Pass::Ahead;
-        for ring in &mut state.rings {
-            if !knows_b {
-                ring.b = ring.a;
-            }
-            if !knows_a {
-                ring.a = ring.b;
-            }
-        }
-        let ahead = waiting(&state);
-        if state.receiver.end_read && !self.algorithm.has(Step::EofNeedsEmptyB) && ahead == 0 {
-            self.disconnect(state, label, moves);
-            return;
-        }
-        // By ring, then those that wait.
-        let stamp = |place: usize| -> Option<u8> {
-            let message = if place < RINGS {
-                let ring = &state.rings[place];
-                (ring.head < ring.b).then(|| ring.slots[ring.head as usize])?
-            } else {
-                state.receiver.waiting[place - RINGS]
-            };
-            // What was never written will be found out when it is delivered.
-            Some(state.stamps.get(message as usize).copied().unwrap_or(0))
-        };
-        let places = RINGS + ahead;
-        let Some(least) = (0..places).filter_map(stamp).min() else {
-            if state.receiver.end_read {
-                self.disconnect(state, label, moves);
-            } else {
-                self.begin(state, Pass::Fresh, label, moves);
-            }
-            return;
-        };
-        for place in 0..places {
-            match stamp(place) {
-                Some(stamp) if stamp == least || !self.algorithm.has(Step::PickLeast) => {
-                    self.take(state, place, label, moves);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn take(
+    fn settle_by(
         &self,
-        mut state: State,
-        place: usize,
+        state: State,
+        picks: usize,
         mut label: Label,
         moves: &mut Vec<Move<Label, State>>,
     ) {
-        let next = if place < RINGS {
-            let ring = &mut state.rings[place];
-            let front = ring.slots[ring.head as usize];
-            let marked = state.marked & 1_u8.checked_shl(front.into()).unwrap_or(0) != 0;
-            let confirms = self.algorithm.has(Step::ConfirmNewArrival)
-                || marked && self.algorithm.has(Step::ConfirmMarked);
-            if ring.head >= ring.a && confirms {
-                Some(Pass::Again)
-            } else {
-                let slot = &mut ring.slots[ring.head as usize];
-                let message = *slot;
-                *slot = NONE;
-                ring.head += 1;
-                self.deliver(&mut state, message, &mut label);
-                None
+        let mut next = state;
+        match self.step(&mut next, picks) {
+            Stepped::Unseen => self.settle(next, label, moves),
+            Stepped::Looked(_) => self.push(state, label, moves),
+            Stepped::Delivered(message) => {
+                self.deliver(&mut next, message, &mut label);
+                self.settle(next, label, moves);
             }
-        } else {
-            let message = remove(&mut state.receiver.waiting, place - RINGS);
-            self.deliver(&mut state, message, &mut label);
-            let all_read = state.receiver.all_read;
-            if self.algorithm.has(Step::RecheckAfterLookAhead)
-                || self.algorithm.has(Step::RecheckUnlessAllRead) && !all_read
-            {
-                Some(Pass::Again)
-            } else {
-                self.algorithm.has(Step::RefillLookAhead).then_some(Pass::Refill)
-            }
-        };
-        match next {
-            _ if state.wrong != Wrong::Nothing => {
-                moves.push(Move { label, state, optional: false });
-            }
-            Some(pass) => self.begin(state, pass, label, moves),
-            None => self.decide(state, label, moves),
+            Stepped::Idle => self.push(next, label, moves),
+            Stepped::Ended => self.disconnect(next, label, moves),
+        }
+    }
+
+    fn push(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {
+        moves.push(Move { label, state, optional: false });
+        let receiver = &mut state.receiver;
+        let begins = receiver.merge.progress == Progress::Nothing
+            && (receiver.step, receiver.ring) == (0, 0);
+        if begins && self.algorithm.receive[0] == Step::LookAhead {
+            // The socket has its turn.
+            receiver.merge.without_socket = MAX_WITHOUT_SOCKET;
+            moves.push(Move { label, state, optional: false });
         }
     }
 
@@ -331,35 +240,6 @@ impl Merge<'_> {
         }
     }
 
-    fn begin(
-        &self,
-        mut state: State,
-        pass: Pass,
-        label: Label,
-        moves: &mut Vec<Move<Label, State>>,
-    ) {
-        for ring in &mut state.rings {
-            match pass {
-                Pass::Fresh => (ring.a, ring.b, ring.in_a) = (ring.head, ring.head, false),
-                Pass::Again => (ring.a, ring.in_a) = (ring.b, ring.attached),
-                Pass::Refill | Pass::Ahead => {}
-            }
-            if pass == Pass::Again {
-                ring.b = ring.head;
-            }
-        }
-        state.receiver.pass = pass;
-        state.receiver.all_read = false;
-        state.receiver.step = 0;
-        state.receiver.ring = 0;
-        moves.push(Move { label, state, optional: false });
-        if pass == Pass::Fresh && self.algorithm.receive[0] == Step::LookAhead {
-            // The socket has its turn.
-            state.receiver.step = 1;
-            moves.push(Move { label, state, optional: false });
-        }
-    }
-
     fn disconnect(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {
         state.receiver.disconnected = true;
         if state.returned & self.honest & !state.delivered != 0 {
@@ -369,12 +249,18 @@ impl Merge<'_> {
     }
 }
 
-/// How many wait that came by socket.
-fn waiting(state: &State) -> usize {
-    state.receiver.waiting.iter().take_while(|&&message| message != NONE).count()
-}
-
-enum Looked {
-    Nowhere,
-    At(Deed),
+/// Reads one frame before anything else is looked at.
+fn read_before(
+    merge: &mut merge::Merge<Frame>,
+    sources: &mut Sources<'_>,
+) -> Result<(), EndedEarly> {
+    match sources.read_on(Step::ReadOneFrame, merge.queue.len())? {
+        Read::Message(frame) => merge.add(frame, u64::MAX),
+        Read::Nothing => {}
+        // This has ended the step.
+        _ => return Ok(()),
+    }
+    sources.state.receiver.allowance = NONE;
+    sources.state.receiver.step += 1;
+    Ok(())
 }

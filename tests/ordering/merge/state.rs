@@ -1,5 +1,10 @@
 //! All that senders, rings, socket and receiver remember: as small as can be, and what does not matter any more is the same everywhere.
 
+use strait::internals::merge::{Merge, MergeState};
+use strait::ipc::Ordering;
+
+use super::sources::Frame;
+
 pub(super) const MESSAGES: usize = 8;
 pub(super) const ACTORS: usize = 4;
 pub(super) const RINGS: usize = 3;
@@ -138,9 +143,8 @@ pub(super) struct ReceiverState {
     pub(super) pass: Pass,
     /// What came by socket and is not delivered.
     pub(super) waiting: [u8; FRAMES],
-    /// Nothing more was in the socket when it was read in this pass.
-    pub(super) all_read: bool,
-    pub(super) end_read: bool,
+    /// What the merge knows besides.
+    pub(super) merge: MergeState,
     /// How many frames may still be read in this pass.
     pub(super) allowance: u8,
     /// The ring of which the tail was loaded in order to close it, and the tail.
@@ -210,8 +214,7 @@ impl State {
                 ring: 0,
                 pass: Pass::Fresh,
                 waiting: [NONE; FRAMES],
-                all_read: false,
-                end_read: false,
+                merge: Merge::<Frame>::new(Ordering::Causal).state,
                 allowance: NONE,
                 closing: (NONE, 0),
                 disconnected: false,
@@ -223,6 +226,13 @@ impl State {
             state.rings[ring].attached = true;
         }
         state
+    }
+
+    /// Begins with the first step again.
+    pub(super) fn begin_pass(&mut self, pass: Pass) {
+        let receiver = &mut self.receiver;
+        (receiver.pass, receiver.step, receiver.ring) = (pass, 0, 0);
+        receiver.allowance = NONE;
     }
 
     /// Replaces the stamps that are left by their ranks.

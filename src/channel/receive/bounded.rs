@@ -1,0 +1,310 @@
+//! Receives from a bounded channel between processes.
+//!
+//! A sender takes a permit before it sends, and the receiver issues one for each message that it
+//! delivers: [`permits`](crate::channel::permits). In a rendezvous there is a permit only while the
+//! receiver offers one. A sender that finds no permit sends a notification after a while, which
+//! ends the receiver's wait. There are two reasons for it, and the receiver has to tell them apart:
+//!
+//! - There are messages that the receiver has not delivered. Delivering them issues permits.
+//! - There are none. Then permits are missing, because a sender has taken them and has not sent, or
+//!   the channel is a rendezvous.
+//!
+//! Therefore a notification is followed by a call that does not block. Only if that finds neither a
+//! message nor another notification does the receiver act on the notification: it issues missing
+//! permits, or offers one. An offered permit is taken back when the receiver has a message, or no
+//! longer waits. A sender that has taken it by then is about to send, and is waited for.
+//!
+//! A caller of a rendezvous that does not block would never find a sender there. So the receiver
+//! blocks for a moment if a sender has notified it, as long as senders that have done so send. A
+//! receiver that is called again when something arrives [keeps a permit offered](Manner::Stands)
+//! instead; for a member of a set, [the set](Manner::IsHosted) offers it.
+
+use std::mem;
+use std::time::Instant;
+
+use super::inbound::Inbound;
+use crate::channel::limits::MAX_PACKETS_PER_STEP;
+use crate::channel::message::{Packed, Purpose, RecvError};
+use crate::channel::permits::{Issuer, MEETING, Manner};
+use crate::platform::Wait;
+use crate::platform::contract::PacketReceiver as _;
+
+/// The receiver of a bounded channel between processes.
+#[derive(Debug)]
+pub(super) struct BoundedInbound {
+    pub(super) inbound: Inbound,
+    pub(super) issuer: Issuer,
+}
+
+impl BoundedInbound {
+    pub(super) fn new(mut inbound: Inbound, issuer: Issuer) -> BoundedInbound {
+        inbound.notifications.heed(issuer.is_rendezvous());
+        BoundedInbound { inbound, issuer }
+    }
+
+    /// Receives the next message, and issues a permit for it.
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        wait: Wait,
+    ) -> Result<Packed, RecvError> {
+        let is_rendezvous = self.issuer.is_rendezvous();
+        if is_rendezvous && wait == Wait::Never && self.issuer.manner() != Manner::Waits {
+            return self.receive_what_is_there(buffer, purpose);
+        }
+        // A sender waits for a permit, and it is not known yet whether there are messages of
+        // others.
+        let mut is_wanted = self.inbound.notifications.has_guests();
+        let mut flood = Flood::since(&self.inbound);
+        loop {
+            // 1. Look for a message, without blocking if a sender waits for a permit. A rendezvous
+            //    is not offered while there is a message of a sender that was here before.
+            let looks_first = is_wanted || (is_rendezvous && wait != Wait::Never);
+            if !looks_first {
+                flood = Flood::since(&self.inbound);
+            }
+            let now = if looks_first { Wait::Never } else { wait };
+            let mut received = self.inbound.receive(buffer, purpose, now);
+            // A caller that blocks is not asked whether to continue: what had arrived was no
+            // message.
+            if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
+                received = Err(RecvError::Empty);
+            }
+            let is_flooded = flood.is_full(&self.inbound);
+            // 2. If there is none, and no other notification: the sender needs a permit.
+            let is_drained = is_flooded || !self.inbound.notifications.is_wanted();
+            if looks_first && matches!(received, Err(RecvError::Empty)) && is_drained {
+                is_wanted = self.inbound.notifications.take();
+                flood = Flood::since(&self.inbound);
+                received = self.serve_waiting(buffer, purpose, wait);
+            }
+            is_wanted |= self.inbound.notifications.take();
+            // 3. Issue a permit for a message, or start again.
+            match &received {
+                Err(RecvError::Empty) if wait == Wait::Never && is_wanted && is_flooded => {
+                    return Err(RecvError::Unfinished);
+                }
+                Err(RecvError::Empty) if (wait == Wait::Never && is_wanted) || !wait.is_over() => {}
+                _ => {
+                    self.note_outcome(&received);
+                    return received;
+                }
+            }
+        }
+    }
+
+    /// Issues missing permits, or receives the next message of a rendezvous, since a sender waits
+    /// for a permit and there is no message.
+    fn serve_waiting(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        wait: Wait,
+    ) -> Result<Packed, RecvError> {
+        if !self.issuer.is_rendezvous() {
+            self.issuer.starves();
+            return Err(RecvError::Empty);
+        }
+        let mut received = Err(RecvError::Empty);
+        if wait != Wait::Never {
+            received = self.meet(buffer, purpose, wait);
+        } else if self.issuer.trust().is_given() {
+            received = self.meet(buffer, purpose, Wait::at_most(MEETING));
+            self.issuer.trust().note(!matches!(received, Err(RecvError::Empty)));
+        }
+        if matches!(received, Err(RecvError::Empty)) {
+            self.inbound.give_up_guests();
+        }
+        received
+    }
+
+    /// Receives the next message of a rendezvous if it has arrived, for a caller that is notified
+    /// of the next one.
+    fn receive_what_is_there(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+    ) -> Result<Packed, RecvError> {
+        let flood = Flood::since(&self.inbound);
+        loop {
+            let received = self.inbound.receive(buffer, purpose, Wait::Never);
+            let is_wanted = self.inbound.notifications.take();
+            if is_wanted || received.is_ok() {
+                self.issuer.note_visit(is_wanted);
+            }
+            self.note_outcome(&received);
+            let is_empty = matches!(received, Err(RecvError::Empty));
+            // There may be a message behind the notification.
+            if is_empty && is_wanted && !flood.is_full(&self.inbound) {
+                continue;
+            }
+            if is_empty {
+                // An offered permit is better than counting them.
+                self.inbound.give_up_guests();
+            }
+            if self.issuer.manner() == Manner::Stands {
+                if is_empty && self.issuer.is_frequented() {
+                    self.issuer.invite();
+                } else {
+                    self.issuer.uninvite();
+                }
+            }
+            return if is_empty && is_wanted { Err(RecvError::Unfinished) } else { received };
+        }
+    }
+
+    /// Issues a permit if a message was delivered or discarded.
+    fn note_outcome(&mut self, received: &Result<Packed, RecvError>) {
+        match received {
+            Ok(_) => self.issuer.delivered(),
+            Err(RecvError::Lost(problem)) => self.issuer.lost(problem),
+            Err(_) => {}
+        }
+    }
+
+    /// Offers a permit to one sender, and receives from any sender until then.
+    ///
+    /// Blocks no longer than `wait`. No permit is offered at the end of that time, so that a sender
+    /// that takes it late can still be received from. A message that arrives later all the same is
+    /// received by the next call.
+    fn meet(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        purpose: Purpose,
+        wait: Wait,
+    ) -> Result<Packed, RecvError> {
+        let BoundedInbound { inbound, issuer } = self;
+        // 1. Offer a permit, and another if a sender finds it taken.
+        issuer.invite();
+        let received = await_guest(inbound, buffer, purpose, early(wait), || {
+            issuer.note_visit(true);
+            issuer.invite();
+        });
+        // 2. Take it back.
+        issuer.uninvite();
+        // 3. If a sender has it, its message is on the way.
+        match received {
+            Err(RecvError::Empty) => await_guest(inbound, buffer, purpose, wait, || {}),
+            received => received,
+        }
+    }
+}
+
+/// How many packets in a row have completed no message, notifications above all.
+#[derive(Clone, Copy, Debug)]
+struct Flood {
+    in_vain_before: u64,
+}
+
+impl Flood {
+    fn since(inbound: &Inbound) -> Flood {
+        Flood { in_vain_before: inbound.in_vain() }
+    }
+
+    /// Returns whether there were as many as there can be in the channel: what comes behind them was
+    /// sent later.
+    fn is_full(self, inbound: &Inbound) -> bool {
+        inbound.in_vain() - self.in_vain_before >= MAX_PACKETS_PER_STEP as u64
+    }
+}
+
+/// Returns a deadline shortly before the end of `wait`.
+fn early(wait: Wait) -> Wait {
+    match wait {
+        Wait::Until(end) => {
+            let left = end.saturating_duration_since(Instant::now());
+            end.checked_sub(MEETING.min(left / 4)).map_or(wait, Wait::Until)
+        }
+        wait => wait,
+    }
+}
+
+/// Receives the next message. Calls `on_want` for notifications of waiting senders, which do not
+/// end the wait.
+fn await_guest(
+    inbound: &mut Inbound,
+    buffer: &mut Vec<u8>,
+    purpose: Purpose,
+    wait: Wait,
+    mut on_want: impl FnMut(),
+) -> Result<Packed, RecvError> {
+    loop {
+        let received = inbound.receive(buffer, purpose, wait);
+        let is_news = !matches!(received, Err(RecvError::Empty)) || !inbound.notifications.take();
+        if is_news || wait.is_over() {
+            return received;
+        }
+        on_want();
+    }
+}
+
+/// The notifications of senders that wait for permits, as the packets of a channel have them.
+#[derive(Debug, Default)]
+pub(super) struct Notifications {
+    use_of: NotificationUse,
+    /// There was one, which the caller has not taken yet.
+    is_wanted: bool,
+    /// How many senders have sent one and have not sent a message yet.
+    guests: usize,
+}
+
+/// What a receiver does with notifications.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum NotificationUse {
+    /// Ignores them: the channel is unbounded.
+    #[default]
+    Ignored,
+    /// Reports them to the caller.
+    Reported,
+    /// Reports them to the caller, and counts them: the channel is a rendezvous.
+    Counted,
+}
+
+impl Notifications {
+    /// Sets that notifications are reported from now on.
+    fn heed(&mut self, is_rendezvous: bool) {
+        self.use_of =
+            if is_rendezvous { NotificationUse::Counted } else { NotificationUse::Reported };
+    }
+
+    /// Notes a notification.
+    pub(super) fn note(&mut self) {
+        self.is_wanted = self.use_of != NotificationUse::Ignored;
+        let guests = usize::from(self.use_of == NotificationUse::Counted);
+        self.guests = self.guests.saturating_add(guests);
+    }
+
+    /// Notes that a message was received.
+    pub(super) fn note_message(&mut self) {
+        self.guests = self.guests.saturating_sub(1);
+    }
+
+    /// Returns whether there was a notification that was not taken. Until it is taken, the receiver
+    /// does not block.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
+    /// Returns whether there was a notification since the last call.
+    fn take(&mut self) -> bool {
+        mem::take(&mut self.is_wanted)
+    }
+
+    /// Returns whether more senders have sent a notification of a rendezvous than have sent a
+    /// message since.
+    pub(super) fn has_guests(&self) -> bool {
+        self.guests > 0
+    }
+}
+
+impl Inbound {
+    /// Stops expecting senders. Those that did not send when they could have will send another
+    /// notification.
+    fn give_up_guests(&mut self) {
+        let Notifications { is_wanted, guests, .. } = &mut self.notifications;
+        if !*is_wanted && mem::take(guests) > 0 && self.reader.packets.shows_more() {
+            self.show(true);
+        }
+    }
+}
