@@ -211,7 +211,7 @@
 //! |---|---|---|---|
 //! | `recv`, `iter` | a message arrives, or the channel is disconnected | | a stream with the feature `async`, or a descriptor of [`os`] and `try_recv` |
 //! | `recv_timeout`, `try_recv_timeout` | the same | the timeout | the same |
-//! | `send`, unbounded | does not block, with [two exceptions](ipc::IpcSender#blocking): messages with handles, and channels without shared memory | [10 s](ipc::SEND_PATIENCE), then an error | `try_send`, and sleeping or yielding while the channel is full |
+//! | `send`, unbounded | does not block, with [two exceptions](ipc::IpcSender#blocking): messages with handles, and channels without shared memory | [10 s](ipc::SEND_TIMEOUT), then an error | `try_send`, and sleeping or yielding while the channel is full |
 //! | `send`, bounded | there is room | | the same |
 //! | `send_timeout`, `send_deadline` | as `send` | the timeout | the same |
 //! | `select` of a receiver set | a member has something | | a stream for each receiver, or the descriptor of the set and `try_select` |
@@ -345,7 +345,7 @@
 //! - **No waiting to send.** `send` into an unbounded channel does not block on the receiver.
 //!   Messages that the receiver has not taken stay in memory of the sender, which grows as that
 //!   of std's channel does. Where that is not possible, `send` returns within [ten
-//!   seconds](ipc::SEND_PATIENCE); see below.
+//!   seconds](ipc::SEND_TIMEOUT); see below.
 //! - **Bounds.** With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait to be
 //!   received, from all processes together. Each message takes a permit. Senders that die, or take
 //!   a permit and do not send, delay the other senders for about a second at most.
@@ -365,7 +365,7 @@
 //!   it](ipc::ChannelOptions::shared_memory), if a sandbox forbids `memfd_create`, or if `/proc`
 //!   was never accessible. So the receiver decides whether `send` can block, and another process
 //!   that has the sender can cause it, too.
-//! - In both cases `send` fails after [ten seconds](ipc::SEND_PATIENCE). `try_send` never blocks,
+//! - In both cases `send` fails after [ten seconds](ipc::SEND_TIMEOUT). `try_send` never blocks,
 //!   and `send_timeout` blocks for at most its timeout.
 //! - After a `fork` only one process may go on receiving from a receiver that both have. Both may
 //!   send. A channel that has not left its process is not shared by a `fork`: in the child its

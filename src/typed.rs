@@ -169,8 +169,8 @@ pub(crate) fn decode<T: DeserializeOwned>(
     codec::decode(message.body.bytes(buffer), message.entries)
 }
 
-/// Counts the messages that a call has skipped that does not block, because they cannot be decoded.
-/// The packets between them that are no message count as well.
+/// Counts the messages that a call which does not block has skipped, because they were discarded or
+/// cannot be decoded. The packets between them that are no message are limited as well.
 #[derive(Debug, Default)]
 pub(crate) struct Skipped {
     messages: u64,
@@ -187,7 +187,9 @@ impl Skipped {
         // The receiver was moved meanwhile.
         let Ok(in_vain) = slot.with(|receiver| receiver.in_vain()) else { return true };
         let before = *self.in_vain_before.get_or_insert(in_vain);
-        self.messages + in_vain.saturating_sub(before) >= limits::MAX_PASSED_OVER
+        // A message that was discarded is among these packets, one that cannot be decoded is not.
+        let packets = in_vain.saturating_sub(before) + 1;
+        self.messages.max(packets) >= limits::MAX_PASSED_OVER
     }
 }
 

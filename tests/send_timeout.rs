@@ -253,7 +253,7 @@ mod with_a_full_socket {
         expect_full(sender.send_timeout(&message, SHORT));
         let waiting = thread::spawn(move || sender.send(message));
         // Longer than another one would.
-        thread::sleep(ipc::SEND_PATIENCE + Duration::from_secs(1));
+        thread::sleep(ipc::SEND_TIMEOUT + Duration::from_secs(1));
         assert!(!waiting.is_finished());
         // The one that had no room has given back its leave to send, so all of them are there.
         for _ in 0..=sent {

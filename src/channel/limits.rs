@@ -23,7 +23,7 @@ pub const MAX_MESSAGE_BYTES: usize = 1 << 30;
 /// # Examples
 ///
 /// See [`IpcSender::send_timeout`](crate::ipc::IpcSender::send_timeout) for a shorter time.
-pub const SEND_PATIENCE: Duration = Duration::from_secs(10);
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of bytes of incomplete messages that one receiver keeps: of those from the
 /// socket, and as many of those from shared memory.

@@ -65,7 +65,7 @@ impl IpcBytesSender {
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if the message is larger than
     ///   [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
     /// - [`TimedOut`](io::ErrorKind::TimedOut) if `send` has blocked for
-    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, without success.
+    ///   [`SEND_TIMEOUT`](super::SEND_TIMEOUT), ten seconds, without success.
     /// - Any other error of the operating system.
     ///
     /// # Examples

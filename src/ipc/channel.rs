@@ -136,14 +136,14 @@ impl<T> IpcSender<T> {
     ///   [`MAX_MESSAGE_ATTACHMENTS`](super::MAX_MESSAGE_ATTACHMENTS) handles, or is [nested too
     ///   deeply](crate#what-is-not-guaranteed).
     /// - [`Io`](IpcError::Io) of kind [`TimedOut`](io::ErrorKind::TimedOut) if `send` has blocked
-    ///   for [`SEND_PATIENCE`](super::SEND_PATIENCE), ten seconds, without success.
+    ///   for [`SEND_TIMEOUT`](super::SEND_TIMEOUT), ten seconds, without success.
     /// - [`Io`](IpcError::Io) of another kind for any other error of the operating system.
     ///
     /// # Blocking
     ///
     /// `send` does not block until the receiver receives: unreceived messages are buffered in
     /// memory of this process. There are two exceptions, in which `send` blocks for at most
-    /// [`SEND_PATIENCE`](super::SEND_PATIENCE):
+    /// [`SEND_TIMEOUT`](super::SEND_TIMEOUT):
     ///
     /// - A message with handles (endpoints, files, shared memory) goes through the operating
     ///   system's channel. `send` blocks while that channel is full. It also blocks while this user
@@ -294,7 +294,7 @@ impl<T> IpcSender<T> {
     /// [`send`](IpcSender#blocking) blocks.
     ///
     /// A timeout beyond the range of the clock counts as none. In this case
-    /// [`SEND_PATIENCE`](super::SEND_PATIENCE) applies, as in [`send`](IpcSender::send).
+    /// [`SEND_TIMEOUT`](super::SEND_TIMEOUT) applies, as in [`send`](IpcSender::send).
     ///
     /// # Errors
     ///

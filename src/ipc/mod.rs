@@ -48,7 +48,7 @@ pub use shared_memory_writer::{SharedMemoryReader, SharedMemoryWriter};
 pub use sync_channel::{IpcSyncSender, sync_channel};
 
 pub use crate::channel::limits::{
-    Limits, MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES, SEND_PATIENCE,
+    Limits, MAX_MESSAGE_ATTACHMENTS, MAX_MESSAGE_BYTES, SEND_TIMEOUT,
 };
 pub use crate::channel::options::Ordering;
 pub use crate::error::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError};

@@ -108,7 +108,7 @@ impl<T: Serialize> IpcSyncSender<T> {
     ///
     /// - Any error of [`IpcSender::send`](super::IpcSender::send), except as follows.
     /// - [`TimedOut`](io::ErrorKind::TimedOut) only if, for
-    ///   [`SEND_PATIENCE`](super::SEND_PATIENCE), this user has had as many handles in unreceived
+    ///   [`SEND_TIMEOUT`](super::SEND_TIMEOUT), this user has had as many handles in unreceived
     ///   messages, of all channels, as the system allows.
     ///
     /// # Examples

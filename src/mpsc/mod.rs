@@ -53,7 +53,7 @@
 //!   and tries again. It does not report disconnection.
 //! - Between processes, `send` of a message with endpoints or other handles [can
 //!   block](crate#what-may-block) until others of them were received, for [ten
-//!   seconds](crate::ipc::SEND_PATIENCE) at most. So a [`Sender`] has
+//!   seconds](crate::ipc::SEND_TIMEOUT) at most. So a [`Sender`] has
 //!   [`try_send`](Sender::try_send) and [`send_timeout`](Sender::send_timeout), too.
 //! - The endpoints of a channel are `Send` even if its values are not.
 //!

@@ -61,7 +61,7 @@ impl<T> Sender<T> {
     ///
     /// `send` does not block until the receiver has received. Between processes there are
     /// exceptions, above all messages with handles. In these cases `send` blocks for at most
-    /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) and then returns the value: see
+    /// [`SEND_TIMEOUT`](crate::ipc::SEND_TIMEOUT) and then returns the value: see
     /// [`IpcSender::send`](IpcSender#blocking).
     ///
     /// # Examples
@@ -111,7 +111,7 @@ impl<T> Sender<T> {
     /// block.
     ///
     /// A timeout beyond the range of the clock never expires: then
-    /// [`SEND_PATIENCE`](crate::ipc::SEND_PATIENCE) applies, as for `send`.
+    /// [`SEND_TIMEOUT`](crate::ipc::SEND_TIMEOUT) applies, as for `send`.
     ///
     /// # Errors
     ///

@@ -186,6 +186,22 @@ fn encores(others: usize, call: impl FnOnce(IpcReceiver<Encore>)) -> usize {
 }
 
 #[test]
+fn c7_an_iterator_that_does_not_block_passes_over_hundreds_of_malformed_messages() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    sockopt::set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
+    let send = |number| {
+        (0..1000).for_each(|_| raw::send(&sender, b"bad", &[]).unwrap());
+        sender.send(number).unwrap();
+    };
+    send(1);
+    assert_eq!(receiver.try_iter().next(), Some(1));
+    send(2);
+    let receiver = strait::mpsc::Receiver::from(receiver);
+    assert_eq!(receiver.try_recv(), Ok(2));
+}
+
+#[test]
 fn c7_an_iterator_that_does_not_block_passes_over_a_bounded_amount() {
     let _watchdog = harness::watchdog();
     let tried = encores(0, |receiver| assert!(receiver.try_iter().next().is_none()));

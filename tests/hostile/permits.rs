@@ -14,10 +14,12 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::pipe::{PipeFlags, pipe_with};
 use strait::internals::frame::Kind;
+use strait::internals::now;
 use strait::ipc::{self, IpcReceiver, IpcSyncSender};
 use strait::{IpcError, TryRecvError, TrySelectError, TrySendError};
 
 use crate::harness::raw::{self, Canary};
+use crate::harness::ring::{self, RawRing};
 use crate::harness::sandbox::forbid;
 use crate::harness::stuck::{StuckFile, StuckPage};
 use crate::harness::table;
@@ -263,18 +265,23 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
     }
 }
 
-/// However many say that they wait, and though one has taken the permit that there was.
+/// Also if a ring has to be looked at, and though a sender has taken the only permit and sends nothing.
 #[test]
-fn c2_a_flood_of_cries_does_not_keep_permits_from_being_issued() {
+fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
     const MOST: u32 = 1_000_000;
     let _watchdog = harness::watchdog();
-    for bound in [0, 1] {
+    for (bound, has_ring) in [(0, false), (0, true), (1, false), (1, true)] {
         for (way, receive) in ways::<u32>() {
             let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
             let permits = permits_of(&sender);
-            if bound > 0 {
-                rustix::io::read(&permits, &mut [0; 8]).unwrap();
+            let mut ring = RawRing::new();
+            if has_ring {
+                ring.offer(&sender, true);
+                ring.write(ring::MESSAGE, now(), &7_u32.to_le_bytes());
+                ring.publish();
+                assert_eq!(receiver.recv().unwrap(), 7);
             }
+            while rustix::io::read(&permits, &mut [0; 8]).is_ok() {}
             set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
             let is_over = AtomicBool::new(false);
             let sent = AtomicU32::new(0);
@@ -302,7 +309,7 @@ fn c2_a_flood_of_cries_does_not_keep_permits_from_being_issued() {
                 is_over.store(true, Ordering::Relaxed);
                 sender.send(1).unwrap();
                 assert_eq!(receiving.join().unwrap(), Next::Value(1));
-                assert!(sent < MOST, "{way} with a bound of {bound}");
+                assert!(sent < MOST, "{way} with a bound of {bound}, with a ring: {has_ring}");
             });
         }
     }

@@ -89,6 +89,44 @@ fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
     });
 }
 
+/// The receiver of a bounded channel may take as long as it likes. Only then do the ten seconds begin that other messages have for
+/// receiving their handles.
+#[test]
+fn c2_a_bounded_send_waits_for_the_receiver_first_and_then_for_handles_in_flight() {
+    harness::alone(
+        harness::path_of(
+            c2_a_bounded_send_waits_for_the_receiver_first_and_then_for_handles_in_flight,
+        ),
+        || {
+            let (sender, receiver) =
+                ipc::sync_channel::<(Vec<u8>, Vec<IpcSender<u32>>)>(10).unwrap();
+            let (elsewhere, kept_elsewhere) = ipc::channel().unwrap();
+            let (one, _kept) = ipc::channel().unwrap();
+            // The socket is full of parts of a message that is given up.
+            let part = raw::first(1, 10 << 20, &[0; 60_000]);
+            raw::send(&sender, &part, &[]).unwrap();
+            while raw::try_send(&sender, &raw::middle(1, &[0; 60_000]), &[]).is_ok() {}
+            thread::scope(|scope| {
+                let (one, elsewhere) = (&one, &elsewhere);
+                let sending = scope.spawn(move || {
+                    become_unprivileged();
+                    fill_with_handles(elsewhere, one);
+                    // Two parts, the second of which has the handle.
+                    sender.send((vec![1; 100_000], vec![one.clone()]))
+                });
+                // Time passes for the receiver, and almost as much for the other receiver after that.
+                thread::sleep(Duration::from_secs(8));
+                let receiving = scope.spawn(move || receiver.recv().unwrap());
+                thread::sleep(Duration::from_secs(5));
+                drop(kept_elsewhere);
+                sending.join().unwrap().unwrap();
+                let (bytes, senders) = receiving.join().unwrap();
+                assert_eq!((bytes.len(), senders.len()), (100_000, 1));
+            });
+        },
+    );
+}
+
 #[test]
 fn c7_send_blocked_by_handles_in_flight_is_disconnected_when_the_receiver_is_dropped() {
     harness::alone(

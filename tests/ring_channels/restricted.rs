@@ -12,6 +12,7 @@ use strait::ipc::{self, ChannelOptions, IpcError, IpcReceiver, IpcSender, Limits
 
 use crate::harness;
 use crate::harness::raw;
+use crate::harness::ring::{self, RawRing};
 use crate::harness::sandbox::{forbid, forbid_unaligned_mappings};
 
 type Note = (u64, Vec<u8>);
@@ -127,6 +128,31 @@ fn c2_messages_stay_in_order_where_a_receiver_has_few_descriptors_left() {
             (50..600).for_each(receive);
         },
     );
+}
+
+#[test]
+fn c10_records_are_received_without_system_calls_where_only_each_senders_order_is_kept() {
+    let _watchdog = harness::watchdog();
+    let options = ChannelOptions::new().ordering(Ordering::PerSender);
+    let (sender, receiver) = options.bytes_channel().unwrap();
+    let mut ring = RawRing::new();
+    ring.offer(&sender, true);
+    let mut send = move |byte| {
+        ring.write(ring::MESSAGE, strait::internals::now(), &[byte]);
+        ring.publish();
+    };
+    // The announcement is read from the socket.
+    send(0);
+    assert_eq!(receiver.recv().unwrap(), [0]);
+    let receiving = thread::spawn(move || {
+        forbid(libc::SYS_recvmsg, Errno::PERM);
+        // The socket has its turn after 64 records.
+        for byte in 1..60 {
+            send(byte);
+            assert_eq!(receiver.recv().unwrap(), [byte]);
+        }
+    });
+    receiving.join().unwrap();
 }
 
 #[test]

@@ -74,7 +74,8 @@ impl BoundedInbound {
             let is_flooded = flood.is_full(&self.inbound);
             // 2. If there is none, and no other notification: the sender needs a permit.
             let is_drained = is_flooded || !self.inbound.notifications.is_wanted();
-            if looks_first && matches!(received, Err(RecvError::Empty)) && is_drained {
+            let has_looked = looks_first || is_flooded;
+            if has_looked && matches!(received, Err(RecvError::Empty)) && is_drained {
                 is_wanted = self.inbound.notifications.take();
                 flood = Flood::since(&self.inbound);
                 received = self.serve_waiting(buffer, purpose, wait);

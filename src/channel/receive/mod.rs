@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use self::bounded::BoundedInbound;
 use super::limits::Limits;
-use super::memory::{InMemoryReceiver, Promoted};
 use super::luggage::{Luggage, Room};
+use super::memory::{InMemoryReceiver, Promoted};
 use super::message::{Message, Packed, Purpose, RecvError};
 use super::options::Options;
 use super::permits::{Issuer, Manner};

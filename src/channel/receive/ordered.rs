@@ -144,9 +144,11 @@ impl Inbound {
             sources.rings.report_trouble()?;
             // 5. There is no message. Read more, or return, or wait.
             match socket {
-                Socket::Busy => sources.budget.may_go_on(&sources.reader.packets)?,
                 Socket::Ended => return Err(RecvError::Disconnected),
-                Socket::Read if sources.notifications.is_wanted() => return Err(RecvError::Empty),
+                // As many packets as there can be were no message: a flood of notifications does not
+                // keep the caller from acting on them.
+                _ if sources.notifications.is_wanted() => return Err(RecvError::Empty),
+                Socket::Busy => sources.budget.may_go_on(&sources.reader.packets)?,
                 Socket::Read if sources.budget.wait == Wait::Never => {
                     // A caller that waits elsewhere has to be woken.
                     if !is_watched.load(Ordering::Relaxed) || sources.rings.arm() {

@@ -21,7 +21,7 @@ use crate::platform::{self, Attachment, PacketSender, SendError, Wait};
 use path::SendPath;
 use registry::{Registered, Registry, RegistryKey};
 pub(crate) use socket::SendFailure;
-use socket::{Patience, overdue};
+use socket::{Timeout, overdue};
 
 /// The senders of this process that were in a message.
 static SENDERS: Registry<Shared> = Registry::new();
@@ -103,7 +103,7 @@ impl PlatformSender {
         wait: Wait,
     ) -> Result<(), SendFailure> {
         let sent = match &self.permits {
-            None => self.path.send(body, attachments, Patience::unbounded(wait)),
+            None => self.path.send(body, attachments, Timeout::unbounded(wait)),
             Some(permits) => self.send_bounded(permits, body, attachments, wait),
         };
         if let Err(SendFailure { error: SendError::Closed, .. }) = &sent {
@@ -128,7 +128,7 @@ impl PlatformSender {
                 Err(error) => return Err(SendFailure { error, attachments }),
             }
         };
-        let sent = self.path.send(body, attachments, Patience::bounded(wait));
+        let sent = self.path.send(body, attachments, Timeout::bounded(wait));
         if sent.is_err() {
             leave.give_back();
         }
@@ -316,7 +316,7 @@ impl Sender {
     /// as `wait` says. It fails with [`SendError::Full`] or [`SendError::TooManyInFlight`] if there
     /// was no room in time. [`Wait::Forever`] has no limit only while a bounded channel is full.
     /// Otherwise it fails with [`SendError::Io`] if there was no room within
-    /// [`SEND_PATIENCE`](super::limits::SEND_PATIENCE).
+    /// [`SEND_TIMEOUT`](super::limits::SEND_TIMEOUT).
     #[inline]
     pub(crate) fn send(
         &self,
@@ -377,11 +377,11 @@ impl Sender {
         let fields = introduction.fields();
         let head = Introduction::head(&fields, attachments.len() as u8);
         let platform = self.platform().map_err(SendError::Io)?;
-        let patience = Patience::unbounded(wait);
+        let mut deadline = Timeout::unbounded(wait).start();
         platform
             .path
             .socket()
-            .send(&head, &fields, attachments, patience, &mut patience.wait())
+            .send(&head, &fields, attachments, &mut deadline)
             .map_err(|(error, _)| if wait == Wait::Forever { overdue(error) } else { error })
     }
 

@@ -1,6 +1,6 @@
 //! Messages that one packet has no room for: several packets, each with a part.
 
-use super::socket::{Patience, SendFailure, Socket};
+use super::socket::{Deadline, SendFailure, Socket};
 use crate::channel::frame::{Head, Kind, Position};
 use crate::platform::contract::PacketSender as _;
 use crate::platform::{self, Attachment, MAX_PACKET_ATTACHMENTS, SendError};
@@ -8,15 +8,14 @@ use crate::platform::{self, Attachment, MAX_PACKET_ATTACHMENTS, SendError};
 /// A channel that does not even take parts of this size takes none.
 pub(super) const MIN_PART_BYTES: usize = 256;
 
-/// Sends a message as several packets, with parts of at most `part_bytes`. `patience` is for all of
-/// them together.
+/// Sends a message as several packets, with parts of at most `part_bytes`.
 pub(super) fn send(
     socket: &Socket,
     body: &[u8],
     mut attachments: Vec<Attachment>,
     stamp: u64,
     mut part_bytes: usize,
-    patience: Patience,
+    mut deadline: Deadline,
 ) -> Result<(), SendFailure> {
     // Unguessable, so that no other sender can add to this message; fresh, so that a forked child's
     // ids differ.
@@ -28,7 +27,6 @@ pub(super) fn send(
         Position::First { bytes: body.len() as u64, attachments: attachments.len() as u32 };
     let mut rest = body;
     let mut all_here = true;
-    let mut wait = patience.wait();
     loop {
         // 1. Choose what goes into this part.
         let (part, after) = rest.split_at(rest.len().min(part_bytes));
@@ -42,7 +40,7 @@ pub(super) fn send(
             position = Position::Last;
         }
         let head = Head::new(Kind::Part { id, position }, leaving as u8, part.len() as u32);
-        match socket.send(&head.stamped(stamp), part, attachments, patience, &mut wait) {
+        match socket.send(&head.stamped(stamp), part, attachments, &mut deadline) {
             // 2. It was sent: continue with the rest.
             Ok(()) if position == Position::Last => return Ok(()),
             Ok(()) => {

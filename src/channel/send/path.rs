@@ -28,7 +28,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::parts::{self, MIN_PART_BYTES};
-use super::socket::{Patience, SendFailure, Socket};
+use super::socket::{SendFailure, Socket, Timeout};
 use super::state::{Routed, SendState, spin_past};
 use crate::channel::frame::{Head, MAX_HEAD_BYTES};
 use crate::platform::contract::PacketSender as _;
@@ -76,13 +76,13 @@ impl SendPath {
         self.state().disable_ring();
     }
 
-    /// Sends a message, waiting for room as `patience` says.
+    /// Sends a message, blocking for at most `timeout` until there is room.
     #[inline]
     pub(super) fn send(
         &self,
         body: &[u8],
         attachments: Vec<Attachment>,
-        patience: Patience,
+        timeout: Timeout,
     ) -> Result<(), SendFailure> {
         let is_large = body.len() > MAX_BODY_BYTES || attachments.len() > MAX_PACKET_ATTACHMENTS;
         // 1. Take a stamp, and try the ring.
@@ -94,10 +94,10 @@ impl SendPath {
         };
         // 2. Send it by socket, in parts or in one packet.
         let sent = if is_large {
-            let patience = patience.begin();
-            parts::send(&self.socket, body, attachments, stamp, MAX_BODY_BYTES, patience)
+            let deadline = timeout.start();
+            parts::send(&self.socket, body, attachments, stamp, MAX_BODY_BYTES, deadline)
         } else {
-            match self.send_packet(body, attachments, stamp, patience) {
+            match self.send_packet(body, attachments, stamp, timeout) {
                 // The socket was full, and the ring took it.
                 Ok(Routed::Sent) => return Ok(()),
                 sent => sent.map(drop),
@@ -120,7 +120,7 @@ impl SendPath {
         body: &[u8],
         attachments: Vec<Attachment>,
         stamp: u64,
-        patience: Patience,
+        timeout: Timeout,
     ) -> Result<Routed, SendFailure> {
         let head = Head::of_message(attachments.len() as u8, body.len() as u32).stamped(stamp);
         match self.socket.packets.send(head.as_bytes(), body, attachments, Wait::Never) {
@@ -128,7 +128,7 @@ impl SendPath {
             Err((
                 SendError::Full | SendError::TooManyInFlight | SendError::TooLarge,
                 attachments,
-            )) => self.send_without_room(&head, body, attachments, patience),
+            )) => self.send_without_room(&head, body, attachments, timeout),
             Err((error, attachments)) => Err(SendFailure { error, attachments }),
         }
     }
@@ -140,28 +140,22 @@ impl SendPath {
         head: &Head,
         body: &[u8],
         attachments: Vec<Attachment>,
-        patience: Patience,
+        timeout: Timeout,
     ) -> Result<Routed, SendFailure> {
         // 1. From here on it would have to block, and the time for that begins. Try any ring.
-        let patience = patience.begin();
+        let mut deadline = timeout.start();
         let stamp = match self.try_ring(body, &attachments, RingUse::AtOnce) {
             Ok(Routed::Sent) => return Ok(Routed::Sent),
             Ok(Routed::BySocket { stamp }) => stamp,
             Err(error) => return Err(SendFailure { error, attachments }),
         };
         // 2. Block until the socket has room.
-        match self.socket.send(
-            &head.stamped(stamp),
-            body,
-            attachments,
-            patience,
-            &mut patience.wait(),
-        ) {
+        match self.socket.send(&head.stamped(stamp), body, attachments, &mut deadline) {
             Ok(()) => Ok(Routed::BySocket { stamp }),
             // 3. The socket is smaller than this packet: send it in parts.
             Err((SendError::TooLarge, attachments)) => {
                 let part_bytes = (body.len() / 2).max(MIN_PART_BYTES);
-                parts::send(&self.socket, body, attachments, stamp, part_bytes, patience)
+                parts::send(&self.socket, body, attachments, stamp, part_bytes, deadline)
                     .map(|()| Routed::BySocket { stamp })
             }
             Err((error, attachments)) => Err(SendFailure { error, attachments }),

@@ -4,11 +4,16 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::channel::frame::Head;
-use crate::channel::limits::SEND_PATIENCE;
+use crate::channel::limits::SEND_TIMEOUT;
 use crate::platform::contract::PacketSender as _;
 use crate::platform::{Attachment, PacketSender, SendError, Wait};
+
+/// How often a sender of a bounded channel checks what it waits for: the receiver, or room for
+/// handles in flight.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A message that was not sent, with those of its attachments that were not sent either.
 #[derive(Debug)]
@@ -34,24 +39,26 @@ impl Socket {
         Socket { packets, usage: SocketUse::default() }
     }
 
-    /// Sends a packet, blocking until there is room. `wait` is that of `patience` for all packets of
-    /// a message: it begins anew where only the receiver is waited for.
+    /// Sends a packet, blocking until there is room.
     pub(super) fn send(
         &self,
         head: &Head,
         body: &[u8],
         mut attachments: Vec<Attachment>,
-        patience: Patience,
-        wait: &mut Wait,
+        deadline: &mut Deadline,
     ) -> Result<(), (SendError, Vec<Attachment>)> {
-        if attachments.is_empty() {
-            *wait = patience.wait();
-        }
+        let is_plain = attachments.is_empty();
         loop {
-            match self.packets.send(head.as_bytes(), body, attachments, *wait) {
-                Err((SendError::Full, unsent)) if patience == Patience::Bounded => {
+            let sent = self.packets.send(head.as_bytes(), body, attachments, deadline.next_wait());
+            match sent {
+                // Only the receiver was waited for.
+                Err((SendError::Full, unsent)) if deadline.renew() => attachments = unsent,
+                Err((SendError::TooManyInFlight, unsent)) if !deadline.is_over() => {
                     attachments = unsent;
-                    *wait = patience.wait();
+                }
+                Ok(()) if is_plain => {
+                    deadline.renew();
+                    return Ok(());
                 }
                 sent => return sent,
             }
@@ -83,48 +90,70 @@ impl SocketUse {
 /// How long a message waits for room if neither the ring nor the socket takes it at once. The clock
 /// is read only then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum Timeout {
     /// As the caller says.
     Caller(Wait),
-    /// For [`SEND_PATIENCE`], from when it has to wait.
-    Limited,
+    /// For [`SEND_TIMEOUT`].
+    Default,
     /// In a bounded channel: for as long as the receiver exists. If it is not this channel that is
-    /// full, but this user has too many file descriptors in flight, for [`SEND_PATIENCE`].
+    /// full, but this user has too many file descriptors in flight, for [`SEND_TIMEOUT`].
     Bounded,
 }
 
-impl Patience {
+impl Timeout {
     /// Returns how long a caller that waits like this waits in an unbounded channel.
     #[inline]
-    pub(super) fn unbounded(wait: Wait) -> Patience {
+    pub(super) fn unbounded(wait: Wait) -> Timeout {
         match wait {
-            Wait::Forever => Patience::Limited,
-            wait => Patience::Caller(wait),
+            Wait::Forever => Timeout::Default,
+            wait => Timeout::Caller(wait),
         }
     }
 
     /// Returns how long a caller that waits like this waits in a bounded channel, with a permit.
-    pub(super) fn bounded(wait: Wait) -> Patience {
+    pub(super) fn bounded(wait: Wait) -> Timeout {
         match wait {
-            Wait::Forever => Patience::Bounded,
-            wait => Patience::Caller(wait),
+            Wait::Forever => Timeout::Bounded,
+            wait => Timeout::Caller(wait),
         }
     }
 
-    /// Starts the time if it is not running.
-    pub(super) fn begin(self) -> Patience {
-        match self {
-            Patience::Limited => Patience::Caller(Wait::at_most(SEND_PATIENCE)),
-            patience => patience,
-        }
+    /// Starts the time.
+    pub(super) fn start(self) -> Deadline {
+        let wait = match self {
+            Timeout::Caller(wait) => wait,
+            Timeout::Default | Timeout::Bounded => Wait::at_most(SEND_TIMEOUT),
+        };
+        Deadline { wait, is_renewable: self == Timeout::Bounded }
+    }
+}
+
+/// Until when a message waits for room: one deadline for all of its packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    wait: Wait,
+    /// It begins anew as long as only the receiver is waited for.
+    is_renewable: bool,
+}
+
+impl Deadline {
+    /// Returns how long to wait before it is checked what for.
+    fn next_wait(&self) -> Wait {
+        let check = Wait::at_most(CHECK_INTERVAL);
+        if self.is_renewable && check.is_before(self.wait) { check } else { self.wait }
     }
 
-    /// Returns how long the next wait of this kind is.
-    pub(super) fn wait(self) -> Wait {
-        match self {
-            Patience::Caller(wait) => wait,
-            Patience::Limited | Patience::Bounded => Wait::at_most(SEND_PATIENCE),
+    /// Begins anew, or returns `false`.
+    fn renew(&mut self) -> bool {
+        if self.is_renewable {
+            self.wait = Wait::at_most(SEND_TIMEOUT);
         }
+        self.is_renewable
+    }
+
+    /// Returns whether it has passed.
+    fn is_over(&self) -> bool {
+        self.wait.is_over()
     }
 }
 
@@ -138,7 +167,7 @@ pub(super) fn overdue(error: SendError) -> SendError {
         }
         error => return error,
     };
-    let seconds = SEND_PATIENCE.as_secs();
+    let seconds = SEND_TIMEOUT.as_secs();
     SendError::Io(io::Error::new(
         io::ErrorKind::TimedOut,
         format!("the message was not sent within {seconds} seconds: {reason}"),
