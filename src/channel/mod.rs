@@ -6,10 +6,10 @@
 //! ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor the
 //! operating system.
 //!
-//! The path of a message: [`Sender::send`](send::Sender::send) puts a header before the bytes and
-//! passes the packet to the backend. A message that is large or has many attachments becomes
-//! several packets. [`Receiver::receive`](receive::Receiver::receive) takes packets from the
-//! backend, checks them, and returns a message once it is complete.
+//! The path of a message: [`Sender::send`](send::Sender::send) takes a permit if the channel is
+//! bounded. It puts the message into the queue in memory, into the ring or, as one packet or
+//! several, into the socket. [`Receiver::receive`](receive::Receiver::receive) takes it from there:
+//! the next message of all rings and the socket, checked and complete.
 
 pub mod assembly;
 pub mod frame;
