@@ -12,6 +12,7 @@ mod name;
 mod os_handle;
 mod packet;
 mod per_process;
+mod ready;
 mod tick;
 mod wait;
 mod words;
