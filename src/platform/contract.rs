@@ -38,6 +38,8 @@ use super::{Arrival, Landing, OsHandle, RecvError, SendError, ServerName, Wait};
 /// [`PacketSender`] and the other traits have the backend as a parameter, so that a method of one
 /// type can name the others.
 pub trait Backend: Sized + 'static {
+    /// Whether endpoints of a channel can be in other processes.
+    const CROSSES_PROCESSES: bool;
     /// The maximum number of bytes in a packet.
     const MAX_PACKET_BYTES: usize;
     /// The best number of bytes in a packet of a large message.

@@ -31,6 +31,7 @@ pub use wait::Wait;
 macro_rules! implement_backend {
     ($backend:ident) => {
         impl $crate::platform::contract::Backend for $backend {
+            const CROSSES_PROCESSES: bool = CROSSES_PROCESSES;
             const MAX_PACKET_BYTES: usize = MAX_PACKET_BYTES;
             const PACKET_BYTES: usize = PACKET_BYTES;
             const MAX_PACKET_ATTACHMENTS: usize = MAX_PACKET_ATTACHMENTS;
@@ -138,10 +139,10 @@ use unix as selected;
 use inprocess as selected;
 
 pub use selected::{
-    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryReader,
-    MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker,
-    PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, Spool, SpoolWriter,
-    channel, clock_domain, connect, connect_to, inherited, max_silent_clients,
+    Attachment, CROSSES_PROCESSES, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory,
+    MemoryReader, MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer, PermitIssuer,
+    PermitTaker, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, Spool,
+    SpoolWriter, channel, clock_domain, connect, connect_to, inherited, max_silent_clients,
     max_waiting_attachments, now, permits, process_mark, roughly_now, spawn_with, stack, unique_id,
     wait_for_exit,
 };

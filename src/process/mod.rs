@@ -11,7 +11,7 @@
 //! use strait::process::{self, ChannelCommand};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! # if !process::is_supported() {
 //! #     return Ok(());
 //! # }
 //! if std::env::args().nth(1).is_none() {
@@ -61,8 +61,8 @@
 //! # Platform
 //!
 //! Where [channels do not leave the process](crate#platforms), starting a process with a channel
-//! fails with an error of kind [`Unsupported`](io::ErrorKind::Unsupported). [`Child`] works
-//! everywhere.
+//! fails with an error of kind [`Unsupported`](io::ErrorKind::Unsupported). [`is_supported`]
+//! returns whether that is so. [`Child`] works everywhere.
 //!
 //! On Linux the handle is a file descriptor above those of the standard streams, and the variable
 //! `STRAIT_PARENT` in the child's environment names it. A process that has more than one thread
@@ -98,6 +98,29 @@ use crate::codec;
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::ipc::{IpcReceiver, IpcSender};
 use crate::platform;
+
+/// Returns whether this build can give channels to other processes.
+///
+/// Where it returns `false`, [channels do not leave the process](crate#platforms), and
+/// [`ChannelCommand`] and [`parent`] fail with an error of kind
+/// [`Unsupported`](io::ErrorKind::Unsupported). That does not change while the program runs.
+///
+/// # Platform
+///
+/// It returns `true` on Linux, unless the feature `force-inprocess` is enabled, and `false` on
+/// other systems.
+///
+/// # Examples
+///
+/// ```
+/// use strait::process;
+///
+/// let workers = if process::is_supported() { "processes" } else { "threads" };
+/// println!("the work is done by {workers}");
+/// ```
+pub const fn is_supported() -> bool {
+    platform::CROSSES_PROCESSES
+}
 
 /// The time that [`spawn_with_channel`](ChannelCommand::spawn_with_channel) waits for the child to
 /// call [`parent`]: 10 seconds.

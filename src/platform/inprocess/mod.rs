@@ -35,6 +35,9 @@ pub type Poller = ready::Poller<InProcess>;
 /// Adds and removes members of a [`Poller`] from any thread.
 pub type Registry = ready::Registry<InProcess>;
 
+/// Objects of a process mean nothing in others.
+pub const CROSSES_PROCESSES: bool = false;
+
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;
 

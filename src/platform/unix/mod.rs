@@ -51,6 +51,9 @@ pub use spool::{Spool, SpoolWriter};
 pub use stack::stack;
 pub use unique_id::unique_id;
 
+/// File descriptors can be sent to other processes.
+pub const CROSSES_PROCESSES: bool = true;
+
 /// The maximum size of a received packet. It fits into a socket buffer, 208 KiB by default, less
 /// the kernel's own overhead.
 pub const MAX_PACKET_BYTES: usize = 200 * 1024;
