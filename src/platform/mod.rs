@@ -2,8 +2,8 @@
 //! is chosen.
 //!
 //! [`contract`] says what a backend does, function by function, as traits. There are two:
-//! [`inprocess`], which compiles on every target, and [`unix`]. Portable code uses the names that
-//! are re-exported here from the selected one.
+//! [`inprocess`], which compiles on every target, and [`unix`], with what Linux alone has in
+//! `linux`. Portable code uses the names that are re-exported here from the selected one.
 
 pub mod contract;
 
@@ -130,6 +130,8 @@ macro_rules! implement_backend {
 
 pub mod inprocess;
 #[cfg(target_os = "linux")]
+mod linux;
+#[cfg(unix)]
 pub mod unix;
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
