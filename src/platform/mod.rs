@@ -55,6 +55,7 @@ macro_rules! implement_backend {
             type PollWaker = PollWaker;
             type Listener = Listener;
             type Peer = Peer;
+            type Bequest = Bequest;
 
             fn channel() -> std::io::Result<(PacketSender, PacketReceiver)> {
                 channel()
@@ -102,7 +103,7 @@ macro_rules! implement_backend {
             fn spawn_with(
                 command: &mut std::process::Command,
                 receiver: PacketReceiver,
-            ) -> std::io::Result<std::process::Child> {
+            ) -> std::io::Result<(std::process::Child, Bequest)> {
                 spawn_with(command, receiver)
             }
 
@@ -141,12 +142,12 @@ use unix as selected;
 use inprocess as selected;
 
 pub use selected::{
-    Attachment, CROSSES_PROCESSES, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory,
-    MemoryReader, MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer, PermitIssuer,
-    PermitTaker, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, Spool,
-    SpoolWriter, channel, clock_domain, connect, connect_to, inherited, max_silent_clients,
-    max_waiting_attachments, now, permits, process_mark, roughly_now, spawn_with, stack, unique_id,
-    wait_for_exit,
+    Attachment, Bequest, CROSSES_PROCESSES, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES,
+    Memory, MemoryReader, MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer,
+    PermitIssuer, PermitTaker, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory,
+    RingPart, Spool, SpoolWriter, channel, clock_domain, connect, connect_to, inherited,
+    max_silent_clients, max_waiting_attachments, now, permits, process_mark, roughly_now,
+    spawn_with, stack, unique_id, wait_for_exit,
 };
 
 use std::io;

@@ -97,7 +97,8 @@ use crate::channel::rendezvous::{self, ChildEnds, ParentEnds};
 use crate::codec;
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::ipc::{IpcReceiver, IpcSender};
-use crate::platform;
+use crate::platform::contract::Bequest as _;
+use crate::platform::{self, Wait};
 
 /// Returns whether this build can give channels to other processes.
 ///
@@ -222,7 +223,7 @@ impl ChannelCommand for Command {
         let ParentEnds { connection: (to_child, from_child), called, inherited } =
             ends.map_err(|error| IpcError::from(TrySendError::from(error)))?;
         dying::reap();
-        let child = platform::spawn_with(self, inherited)?;
+        let (child, bequest) = platform::spawn_with(self, inherited)?;
         let mut child = Child::from(child);
         child.kill_on_drop(true);
         Ok(Starting {
@@ -230,6 +231,7 @@ impl ChannelCommand for Command {
             to_child: to_child.into(),
             from_child: Slot::from(from_child).into(),
             called: Slot::from(called).into(),
+            bequest,
             outcome: None,
         })
     }
@@ -248,6 +250,8 @@ pub struct Starting<ToChild, FromChild> {
     pub(crate) to_child: IpcSender<ToChild>,
     pub(crate) from_child: IpcReceiver<FromChild>,
     pub(crate) called: IpcReceiver<()>,
+    /// The channel that the child takes in [`parent`], as far as this process still has it.
+    pub(crate) bequest: platform::Bequest,
     /// The outcome of the child's call of [`parent`], once it is known.
     pub(crate) outcome: Option<Result<(), IpcError>>,
 }
@@ -287,13 +291,23 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
     /// ```
     pub fn wait(&mut self, timeout: Duration) -> bool {
         if self.outcome.is_none() {
-            self.outcome = match self.called.try_recv_timeout(timeout) {
-                Ok(()) => Some(Ok(())),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::IpcError(error)) => Some(Err(error)),
-            };
+            self.outcome = self.outcome_within(Wait::at_most(timeout));
         }
         self.outcome.is_some()
+    }
+
+    fn outcome_within(&mut self, wait: Wait) -> Option<Result<(), IpcError>> {
+        match self.bequest.hand_over(self.child.as_std(), wait) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => return Some(Err(error.into())),
+        }
+        // If the child has ended, this is disconnected.
+        match self.called.try_recv_timeout(wait.remaining().unwrap_or(Duration::MAX)) {
+            Ok(()) => Some(Ok(())),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::IpcError(error)) => Some(Err(error)),
+        }
     }
 
     /// Blocks until the process has called [`parent`], for at most `timeout`, and returns the

@@ -17,7 +17,7 @@ mod spool;
 
 pub use crate::platform::ready::PollWaker;
 pub use attachment::Attachment;
-pub use inherit::{inherited, spawn_with, wait_for_exit};
+pub use inherit::{Bequest, inherited, spawn_with, wait_for_exit};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use permits::{PermitIssuer, PermitTaker, permits};

@@ -26,6 +26,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use super::flavour::{cookie, is_only_thread};
 use super::{PacketReceiver, spawn};
+use crate::platform::{Wait, contract};
 
 /// The name of the variable. Its value is a [`Reference`].
 const VARIABLE: &str = "STRAIT_PARENT";
@@ -36,13 +37,26 @@ const LOWEST: RawFd = 3;
 
 /// Starts a process that inherits `receiver`, and otherwise the same file descriptors that it would
 /// inherit in any case.
-pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result<Child> {
+pub fn spawn_with(command: &mut Command, receiver: PacketReceiver) -> io::Result<(Child, Bequest)> {
     let mut fd = receiver.into_fd();
     if fd.as_raw_fd() < LOWEST {
         fd = fcntl_dupfd_cloexec(&fd, LOWEST)?;
     }
     let reference = Reference::of(fd.as_fd())?;
-    spawn::spawn_with(command, fd, (VARIABLE, &reference.to_string()))
+    let child = spawn::spawn_with(command, fd, (VARIABLE, &reference.to_string()))?;
+    Ok((child, Bequest(())))
+}
+
+/// What this process keeps of a receiver that a child has inherited: nothing.
+#[derive(Debug)]
+pub struct Bequest(());
+
+impl contract::Bequest for Bequest {
+    /// Does nothing: the child has it since it was started.
+    #[inline]
+    fn hand_over(&mut self, _: &mut Child, _: Wait) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// Takes the receiver that this process has inherited, and removes the variable from the

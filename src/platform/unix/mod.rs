@@ -59,7 +59,7 @@ pub use self::{
         Peer, PermitIssuer, PermitTaker, RingMemory, RingPart, Spool, SpoolWriter, clock_domain,
         now, peer_process, permits, roughly_now, stack, unique_id, wait_for_exit,
     },
-    inherit::{inherited, spawn_with},
+    inherit::{Bequest, inherited, spawn_with},
     poller::{PollWaker, Poller, Registry},
     process::mark as process_mark,
     rendezvous::{Listener, connect, connect_to},
