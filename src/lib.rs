@@ -14,7 +14,7 @@
 //! use strait::process::{self, ChannelCommand};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! # if !process::is_supported() {
 //! #     return Ok(());
 //! # }
 //! if std::env::args().nth(1).is_none() {

@@ -38,6 +38,8 @@ use super::{Arrival, Landing, OsHandle, RecvError, SendError, ServerName, Wait};
 /// [`PacketSender`] and the other traits have the backend as a parameter, so that a method of one
 /// type can name the others.
 pub trait Backend: Sized + 'static {
+    /// Whether endpoints of a channel can be in other processes.
+    const CROSSES_PROCESSES: bool;
     /// The maximum number of bytes in a packet.
     const MAX_PACKET_BYTES: usize;
     /// The best number of bytes in a packet of a large message.
@@ -83,6 +85,8 @@ pub trait Backend: Sized + 'static {
     type Listener: Listener<Self>;
     /// The identity of a process that has connected or listens.
     type Peer: Peer;
+    /// What a process keeps for a child until the child has its receiver.
+    type Bequest: Bequest;
 
     /// Makes a connected sender and receiver.
     ///
@@ -129,18 +133,24 @@ pub trait Backend: Sized + 'static {
     /// Returns how many clients of a server that have not sent anything are worth keeping.
     fn max_silent_clients() -> usize;
 
-    /// Starts a process that inherits one receiver, which it takes by
-    /// [`inherited`](Self::inherited).
+    /// Starts a process that is to have one receiver, which it takes by
+    /// [`inherited`](Self::inherited). Where the system does not let a process inherit it, the
+    /// child gets it from this process, by [`Bequest::hand_over`].
     ///
-    /// No other process inherits it, even if another thread starts a process at the same moment.
+    /// No process gets it that does not have what the child was given, even if another thread
+    /// starts a process at the same moment.
     ///
     /// # Errors
     ///
-    /// Those of `Command::spawn`; `Unsupported` where channels do not leave the process.
-    fn spawn_with(command: &mut Command, receiver: Self::PacketReceiver) -> io::Result<Child>;
+    /// Those of `Command::spawn`; `Unsupported` where channels do not leave the process. The
+    /// receiver is dropped with each.
+    fn spawn_with(
+        command: &mut Command,
+        receiver: Self::PacketReceiver,
+    ) -> io::Result<(Child, Self::Bequest)>;
 
-    /// Takes the receiver that this process inherited, once. It takes nothing that was not made for
-    /// it, regardless of the environment.
+    /// Takes the receiver that this process was started with, once. It takes nothing that was not
+    /// made for it, regardless of the environment.
     ///
     /// # Errors
     ///
@@ -156,6 +166,24 @@ pub trait Backend: Sized + 'static {
 
     /// Returns where the stack of the calling thread is; `None` if that is not known.
     fn stack() -> Option<Range<usize>>;
+}
+
+/// A receiver that a child process has not taken yet. Where the child inherits it, this process has
+/// nothing to keep.
+///
+/// Dropping it takes back the receiver, which is then dropped, unless the child has it.
+pub trait Bequest: Debug + Send + Sized {
+    /// Hands the receiver over to the child when the child asks for it, blocking until it has, as
+    /// `wait` says.
+    ///
+    /// Returns true if nothing is left to do: the child has the receiver or inherits it, or has
+    /// ended and the receiver was dropped. Returns false if the child runs and has not asked in
+    /// time. A process other than the child that asks gets nothing, and does not end the wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. The receiver is still kept.
+    fn hand_over(&mut self, child: &mut Child, wait: Wait) -> io::Result<bool>;
 }
 
 /// Sends packets. All senders of a channel can be used by any thread.

@@ -2,8 +2,8 @@
 //! is chosen.
 //!
 //! [`contract`] says what a backend does, function by function, as traits. There are two:
-//! [`inprocess`], which compiles on every target, and [`unix`]. Portable code uses the names that
-//! are re-exported here from the selected one.
+//! [`inprocess`], which compiles on every target, and [`unix`], with what Linux alone has in
+//! `linux`. Portable code uses the names that are re-exported here from the selected one.
 
 pub mod contract;
 
@@ -12,6 +12,7 @@ mod name;
 mod os_handle;
 mod packet;
 mod per_process;
+mod ready;
 mod tick;
 mod wait;
 mod words;
@@ -30,6 +31,7 @@ pub use wait::Wait;
 macro_rules! implement_backend {
     ($backend:ident) => {
         impl $crate::platform::contract::Backend for $backend {
+            const CROSSES_PROCESSES: bool = CROSSES_PROCESSES;
             const MAX_PACKET_BYTES: usize = MAX_PACKET_BYTES;
             const PACKET_BYTES: usize = PACKET_BYTES;
             const MAX_PACKET_ATTACHMENTS: usize = MAX_PACKET_ATTACHMENTS;
@@ -53,6 +55,7 @@ macro_rules! implement_backend {
             type PollWaker = PollWaker;
             type Listener = Listener;
             type Peer = Peer;
+            type Bequest = Bequest;
 
             fn channel() -> std::io::Result<(PacketSender, PacketReceiver)> {
                 channel()
@@ -100,7 +103,7 @@ macro_rules! implement_backend {
             fn spawn_with(
                 command: &mut std::process::Command,
                 receiver: PacketReceiver,
-            ) -> std::io::Result<std::process::Child> {
+            ) -> std::io::Result<(std::process::Child, Bequest)> {
                 spawn_with(command, receiver)
             }
 
@@ -128,6 +131,8 @@ macro_rules! implement_backend {
 
 pub mod inprocess;
 #[cfg(target_os = "linux")]
+mod linux;
+#[cfg(unix)]
 pub mod unix;
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
@@ -137,12 +142,12 @@ use unix as selected;
 use inprocess as selected;
 
 pub use selected::{
-    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryReader,
-    MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker,
-    PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, Spool, SpoolWriter,
-    channel, clock_domain, connect, connect_to, inherited, max_silent_clients,
-    max_waiting_attachments, now, permits, process_mark, roughly_now, spawn_with, stack, unique_id,
-    wait_for_exit,
+    Attachment, Bequest, CROSSES_PROCESSES, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES,
+    Memory, MemoryReader, MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer,
+    PermitIssuer, PermitTaker, PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory,
+    RingPart, Spool, SpoolWriter, channel, clock_domain, connect, connect_to, inherited,
+    max_silent_clients, max_waiting_attachments, now, permits, process_mark, roughly_now,
+    spawn_with, stack, unique_id, wait_for_exit,
 };
 
 use std::io;

@@ -11,22 +11,32 @@ mod inherit;
 mod memory;
 mod packet;
 mod permits;
-mod poller;
-mod queue;
 mod rendezvous;
 mod ring_memory;
 mod spool;
 
+pub use crate::platform::ready::PollWaker;
 pub use attachment::Attachment;
-pub use inherit::{inherited, spawn_with, wait_for_exit};
+pub use inherit::{Bequest, inherited, spawn_with, wait_for_exit};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
 pub use permits::{PermitIssuer, PermitTaker, permits};
-pub use poller::{PollWaker, Poller, Registry};
 pub use rendezvous::{Listener, Peer, connect, connect_to, unique_id};
 pub use ring_memory::{RingMemory, RingPart, clock_domain, now, roughly_now};
 pub use spool::{Spool, SpoolWriter};
+
 use std::ops::Range;
+
+use crate::platform::ready;
+
+/// Watches many receivers for readiness.
+pub type Poller = ready::Poller<InProcess>;
+
+/// Adds and removes members of a [`Poller`] from any thread.
+pub type Registry = ready::Registry<InProcess>;
+
+/// Objects of a process mean nothing in others.
+pub const CROSSES_PROCESSES: bool = false;
 
 /// Packets are vectors, and as long as memory allows.
 pub const MAX_PACKET_BYTES: usize = usize::MAX;

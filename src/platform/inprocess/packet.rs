@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use super::Attachment;
 use super::InProcess;
-use super::poller::Interest;
-use super::queue::{Consumer, Producer, queue};
 use super::rendezvous::Peer;
 use crate::platform::contract::PacketReceiver as _;
+use crate::platform::ready::{Consumer, Interest, Observe, Producer, queue};
 use crate::platform::{Arrival, Landing, RecvError, SendError, Wait, contract};
 
 #[derive(Debug)]
@@ -189,8 +188,8 @@ impl contract::PacketReceiver<InProcess> for PacketReceiver {
     fn come_back(&mut self, _: Remains) {}
 }
 
-impl PacketReceiver {
-    pub(super) fn observe(&self, interest: Option<Arc<Interest>>) {
+impl Observe for PacketReceiver {
+    fn observe(&self, interest: Option<Arc<Interest>>) {
         self.packets.observe(interest);
     }
 }

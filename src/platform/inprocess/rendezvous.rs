@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::poller::Interest;
-use super::queue::{Consumer, Producer, queue};
 use super::{InProcess, PacketReceiver, PacketSender, channel};
+use crate::platform::ready::{Consumer, Interest, Observe, Producer, queue};
 use crate::platform::{RecvError, ServerName, Wait, contract};
 
 type Names = BTreeMap<Name, Arc<Producer<PacketReceiver>>>;
@@ -78,9 +77,11 @@ impl Listener {
         };
         Ok(Listener { name, connections })
     }
+}
 
-    pub(super) fn observe(&self, interest: Arc<Interest>) {
-        self.connections.observe(Some(interest));
+impl Observe for Listener {
+    fn observe(&self, interest: Option<Arc<Interest>>) {
+        self.connections.observe(interest);
     }
 }
 

@@ -25,7 +25,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::process_mark;
+use crate::platform::process_mark;
 
 /// A path that this process may listen at. Dropping it removes the path, if it is still the same
 /// file.

@@ -18,10 +18,12 @@ use super::Peer;
 use super::Unix;
 use super::claim::Claim;
 use super::directory::{self, Missing};
+use super::flavour;
+use super::poll::poll;
 use super::process_mark;
-use super::socket::{self, PacketReceiver, PacketSender};
+use super::socket::{PacketReceiver, PacketSender};
 use super::spare;
-use super::unique_id::unique_id;
+use super::unique_id;
 use crate::platform::{RecvError, ServerName, Wait, contract};
 
 /// The size of the accept queue.
@@ -94,7 +96,7 @@ impl contract::Listener<Unix> for Listener {
 
     fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
         loop {
-            let seen = socket::poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
+            let seen = poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
             if seen.is_empty() {
                 return Err(RecvError::Empty);
             }
@@ -210,7 +212,7 @@ fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    socket::enlarge_queue(fd.as_fd());
+    flavour::enlarge_queue(fd.as_fd());
     loop {
         // Not by making the socket non-blocking: the server shares its open file description.
         if let Some(left) = wait.remaining() {
@@ -252,7 +254,7 @@ fn address_of(
     name.check()?;
     let path = match name {
         ServerName::Abstract(name) => {
-            return Ok((SocketAddrUnix::new_abstract_name(name.as_bytes())?, None));
+            return Ok((flavour::abstract_address(name.as_bytes())?, None));
         }
         // A relative path would mean something else after a change of directory.
         ServerName::Path(path) => std::path::absolute(path)?,

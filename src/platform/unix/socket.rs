@@ -3,9 +3,9 @@
 //! # Safety
 //!
 //! `recvmsg` is called by way of libc, because it writes into vectors' unused capacity, which
-//! rustix has no call for. So is the `ioctl` that returns the length of the queue. The kernel is
-//! given regions that this function borrows or owns for the duration of the call. No length is used
-//! before the kernel reported that so many bytes were written.
+//! rustix has no call for. The kernel is given regions that this function borrows or owns for the
+//! duration of the call. No length is used before the kernel reported that so many bytes were
+//! written.
 
 #![allow(unsafe_code)]
 
@@ -14,19 +14,19 @@ use std::mem::{self, MaybeUninit};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::event::PollFlags;
 use rustix::io::{DupFlags, Errno};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
-    SocketType, sockopt,
+    SocketType,
 };
 
-use super::beacon::Beacon;
 use super::control::{self, ControlBuffer};
+use super::flavour::{self, Beacon};
 use super::limits;
+use super::poll::poll;
 use super::spare;
 use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer, Unix};
 use crate::platform::contract::PacketSender as _;
@@ -48,7 +48,7 @@ pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    enlarge_queue(sender.as_fd());
+    flavour::enlarge_queue(sender.as_fd());
     Ok((PacketSender::from(sender), PacketReceiver::from(receiver)))
 }
 
@@ -65,38 +65,6 @@ enum Limit {
     Ordinary,
     /// All of it.
     Whole,
-}
-
-/// Makes the queue of a socket large enough for packets that may not wait. This process has made
-/// the socket and has it alone. Later, this would take a lock of the socket, which another process
-/// that has it can hold for as long as it likes.
-pub(super) fn enlarge_queue(socket: BorrowedFd<'_>) {
-    /// The limit to request, found out with a socket that serves for nothing else. No lock: a
-    /// forked child could find it locked.
-    static LIMIT: AtomicUsize = AtomicUsize::new(UNKNOWN);
-    const UNKNOWN: usize = 0;
-    const NONE: usize = usize::MAX;
-
-    let find = || {
-        let family = AddressFamily::UNIX;
-        let scratch =
-            rustix::net::socket_with(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let scratch = scratch.ok()?;
-        let usual = sockopt::socket_send_buffer_size(&scratch).ok()?;
-        // The kernel doubles the given value, up to twice what the system allows (`wmem_max`),
-        // which may be less than the usual.
-        sockopt::set_socket_send_buffer_size(&scratch, 2 * usual).ok()?;
-        let limit = sockopt::socket_send_buffer_size(&scratch).ok()?;
-        (limit > usual).then_some(limit / 2)
-    };
-    let mut limit = LIMIT.load(Ordering::Relaxed);
-    if limit == UNKNOWN {
-        limit = find().unwrap_or(NONE);
-        LIMIT.store(limit, Ordering::Relaxed);
-    }
-    if limit != NONE {
-        let _ = sockopt::set_socket_send_buffer_size(socket, limit);
-    }
 }
 
 impl contract::PacketSender<Unix> for PacketSender {
@@ -130,10 +98,9 @@ impl contract::PacketSender<Unix> for PacketSender {
             .is_ok_and(|seen| seen.contains(PollFlags::HUP))
     }
 
-    /// Returns the identity of its socket: the kernel gives a number once while it runs. Before
-    /// Linux 5.4 it is once in each network namespace.
+    /// Returns the identity of its socket, which no other one has at the same time.
     fn identity(&self) -> Option<NonZeroU64> {
-        sockopt::socket_cookie(&self.fd).ok().and_then(NonZeroU64::new)
+        flavour::cookie(self.fd.as_fd())
     }
 
     /// Returns whether a sender with the same identity has the same socket. Two that are open at
@@ -148,7 +115,7 @@ impl contract::PacketSender<Unix> for PacketSender {
     }
 
     fn is_drained(&self) -> bool {
-        self.queued() == Some(0)
+        flavour::queued(self.fd.as_fd()) == Some(0)
     }
 }
 
@@ -232,14 +199,6 @@ impl PacketSender {
         // A socket that cannot be written to also reports that it is not writable.
         seen.map_or(true, |seen| seen.contains(PollFlags::OUT)) || self.is_drained()
     }
-
-    /// Returns how much of the queue's limit the packets take up that were not received.
-    fn queued(&self) -> Option<usize> {
-        let mut queued: libc::c_int = 0;
-        // SAFETY: this request writes one `c_int`, which the pointer is good for.
-        let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) };
-        if asked == 0 { usize::try_from(queued).ok() } else { None }
-    }
 }
 
 impl AsFd for PacketSender {
@@ -251,7 +210,7 @@ impl AsFd for PacketSender {
 impl From<OwnedFd> for PacketSender {
     fn from(fd: OwnedFd) -> PacketSender {
         // It will be needed once the channel is busy, and a sandbox may not answer then.
-        super::clock::clock_domain();
+        super::clock_domain();
         PacketSender { fd }
     }
 }
@@ -418,7 +377,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         }
         if self.is_exposed {
             let moved = (|| {
-                let stand_in = always_readable()?;
+                let stand_in = flavour::always_lit()?;
                 let moved = self.fd.try_clone()?;
                 rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
                 Ok(moved)
@@ -471,22 +430,7 @@ impl PacketReceiver {
     /// Converts a socket that was another process's, which may have left it so that what is peeked
     /// at is not what comes next.
     pub(super) fn from_received(fd: OwnedFd) -> PacketReceiver {
-        let mut offset: libc::c_int = -1;
-        let mut len = size_of_val(&offset) as libc::socklen_t;
-        let (level, option) = (libc::SOL_SOCKET, libc::SO_PEEK_OFF);
-        // SAFETY: `offset` is writable for the length given, which is its own.
-        unsafe {
-            libc::getsockopt(fd.as_raw_fd(), level, option, (&raw mut offset).cast(), &raw mut len)
-        };
-        // Setting it takes the lock of the socket, which its former owner may hold: only where that
-        // has changed it.
-        if offset != -1 {
-            let none: libc::c_int = -1;
-            // SAFETY: `none` is readable for the length given, which is its own.
-            unsafe {
-                libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const none).cast(), len)
-            };
-        }
+        flavour::peek_at_the_start(fd.as_fd());
         PacketReceiver::from(fd)
     }
 
@@ -536,9 +480,8 @@ impl PacketReceiver {
     /// Returns whether nothing can be added any more. An empty packet, which strait never sends but
     /// a peer can, looks like the end when it is received.
     fn is_at_end(&self) -> Result<bool, RecvError> {
-        // Not only a hang-up: a peer can also shut the shared socket down for all senders.
-        let seen = poll(self.fd.as_fd(), PollFlags::RDHUP, Wait::Never).map_err(RecvError::Io)?;
-        Ok(seen.intersects(PollFlags::RDHUP | PollFlags::HUP))
+        let seen = poll(self.fd.as_fd(), flavour::HANG_UP, Wait::Never).map_err(RecvError::Io)?;
+        Ok(seen.intersects(flavour::HANG_UP))
     }
 
     /// Returns the lent file descriptor.
@@ -647,12 +590,8 @@ pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
     if let Some(fd) = placeholder.get() {
         return Ok(fd.as_fd());
     }
-    let fd = always_readable()?;
+    let fd = flavour::always_lit()?;
     Ok(placeholder.get_or_init(|| fd).as_fd())
-}
-
-fn always_readable() -> io::Result<OwnedFd> {
-    Ok(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
 /// Returns how many file descriptors may wait in incomplete messages of all receivers. It is three
@@ -660,25 +599,4 @@ fn always_readable() -> io::Result<OwnedFd> {
 /// everything else.
 pub fn max_waiting_attachments() -> usize {
     usize::try_from(limits::descriptors() / 4 * 3).unwrap_or(usize::MAX)
-}
-
-/// Blocks until there is an event on one file descriptor, as `wait` says; returns no flags when the
-/// time is over.
-pub(super) fn poll(fd: BorrowedFd<'_>, events: PollFlags, wait: Wait) -> io::Result<PollFlags> {
-    loop {
-        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
-        match rustix::event::poll(&mut fds, timeout(wait).as_ref()) {
-            Ok(_) => return Ok(fds[0].revents()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-/// Returns the remaining timeout for the kernel.
-pub(super) fn timeout(wait: Wait) -> Option<Timespec> {
-    wait.remaining().map(|left| Timespec {
-        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: left.subsec_nanos().into(),
-    })
 }

@@ -7,6 +7,7 @@ mod names;
 mod packets;
 mod permits;
 mod poller;
+mod processes;
 mod waits;
 
 use std::cell::RefCell;

@@ -1,10 +1,10 @@
 //! A file descriptor that a receiver lends out to be polled. It is readable when the receiver's
 //! socket is, and also while there are messages elsewhere.
 //!
-//! It is an epoll instance with two members: the socket, and an eventfd that is called the lamp.
-//! Every packet that arrives is an edge of it, and so is every write to the lamp. Each receiver has
-//! a lamp of its own. A single lamp would be in as many epoll instances as there are receivers. Of
-//! those that have such a member, the kernel allows no more than 500 in further ones.
+//! It is an epoll instance with two members: the socket, and a [`Lamp`]. Every packet that arrives
+//! is an edge of it, and so is every write to the lamp. Each receiver has a lamp of its own. A
+//! single lamp would be in as many epoll instances as there are receivers. Of those that have such
+//! a member, the kernel allows no more than 500 in further ones.
 //!
 //! A forked child shares it, like the socket. Only one of the two may go on with the receiver, and
 //! the other just drops its own.
@@ -13,14 +13,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
+
+use super::lamp::Lamp;
 
 /// A file descriptor to be polled.
 #[derive(Debug)]
-pub(super) struct Beacon {
+pub(in crate::platform) struct Beacon {
     epoll: OwnedFd,
-    lamp: OwnedFd,
+    lamp: Lamp,
     is_lit: bool,
     /// Whether the socket is a member.
     has_socket: bool,
@@ -28,9 +28,9 @@ pub(super) struct Beacon {
 
 impl Beacon {
     /// Makes one for a socket.
-    pub(super) fn new(socket: BorrowedFd<'_>) -> io::Result<Beacon> {
+    pub(in crate::platform) fn new(socket: BorrowedFd<'_>) -> io::Result<Beacon> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let lamp = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let lamp = Lamp::new()?;
         epoll::add(&epoll, &lamp, EventData::new_u64(0), EventFlags::IN)?;
         let mut beacon = Beacon { epoll, lamp, is_lit: false, has_socket: false };
         beacon.watch(socket)?;
@@ -40,7 +40,12 @@ impl Beacon {
     /// Shows whether there are messages outside of the socket. If that `is_news`, edge-triggered
     /// pollers wake up.
     #[inline]
-    pub(super) fn show(&mut self, socket: BorrowedFd<'_>, is_there: bool, is_news: bool) {
+    pub(in crate::platform) fn show(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_there: bool,
+        is_news: bool,
+    ) {
         // Better readable in vain than never.
         let is_there = is_there || !(self.has_socket || self.watch(socket).is_ok());
         if is_there && (is_news || !self.is_lit) {
@@ -52,12 +57,12 @@ impl Beacon {
 
     /// Returns whether it shows that there are messages outside of the socket.
     #[inline]
-    pub(super) fn is_lit(&self) -> bool {
+    pub(in crate::platform) fn is_lit(&self) -> bool {
         self.is_lit
     }
 
     /// Watches the socket from now on.
-    pub(super) fn watch(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+    pub(in crate::platform) fn watch(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
         epoll::add(&self.epoll, socket, EventData::new_u64(1), EventFlags::IN)?;
         self.has_socket = true;
         Ok(())
@@ -65,7 +70,7 @@ impl Beacon {
 
     /// Stops watching the socket, which is about to be moved to another process. It is readable
     /// from now on: a poller wakes up and learns what happened.
-    pub(super) fn leave(&mut self, socket: BorrowedFd<'_>) {
+    pub(in crate::platform) fn leave(&mut self, socket: BorrowedFd<'_>) {
         if self.has_socket {
             // It fails only if other code has done it, which should not happen.
             let _ = epoll::delete(&self.epoll, socket);
@@ -76,13 +81,13 @@ impl Beacon {
 
     fn light(&mut self) {
         self.is_lit = true;
-        // Each addition is an edge. The counter never overflows: that takes 2^64 additions.
-        while rustix::io::write(&self.lamp, &1_u64.to_ne_bytes()) == Err(Errno::INTR) {}
+        // Writing to an eventfd of this process does not fail.
+        let _ = self.lamp.light();
     }
 
     fn put_out(&mut self) {
         self.is_lit = false;
-        while rustix::io::read(&self.lamp, &mut [0; 8]) == Err(Errno::INTR) {}
+        self.lamp.put_out();
     }
 }
 
