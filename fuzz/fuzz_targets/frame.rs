@@ -46,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let body = match kind {
-        Kind::Attach { .. } => &[],
+        Kind::RingOffer { .. } => &[],
         _ => &packet[head_len..],
     };
     let head = Head::new(kind, attachments, body.len() as u32).stamped(stamp);
@@ -55,8 +55,8 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(frame::parse(&again, again.len(), attachments.into()), result);
     // Whatever has no meaning aside, they are the same.
     let meaning = match kind {
-        Kind::Message | Kind::Bell | Kind::Want | Kind::Hello { .. } => 0,
-        Kind::Attach { .. } => 8,
+        Kind::Message | Kind::WakeUp | Kind::PermitRequest | Kind::Hello { .. } => 0,
+        Kind::RingOffer { .. } => 8,
         Kind::Part { position: Position::First { .. }, .. } => 28,
         Kind::Part { .. } | Kind::Abort { .. } => 16,
     };

@@ -205,7 +205,7 @@ struct World {
 
 impl World {
     /// Somebody uses the memory.
-    fn is_used(&self) {
+    fn has_messages(&self) {
         if self.lies.borrow().is_empty() {
             return;
         }
@@ -317,7 +317,7 @@ struct FuzzWord(Rc<World>, usize);
 
 impl FuzzWord {
     fn update(&self, new: impl FnOnce(u64) -> u64) -> u64 {
-        self.0.is_used();
+        self.0.has_messages();
         let word = &self.0.words[self.1];
         word.replace(new(word.get()))
     }
@@ -388,7 +388,7 @@ impl Memory for FuzzMemory {
 
     fn segment(&self, place: Place) -> io::Result<FuzzSegment> {
         assert!(place.is_valid(), "{place:?}");
-        self.world.is_used();
+        self.world.has_messages();
         let end = place.offset + u64::from(place.len);
         let mut bytes = self.world.bytes.borrow_mut();
         if self.is_producer {
@@ -445,7 +445,7 @@ impl FuzzSegment {
 impl Segment for FuzzSegment {
     fn write(&self, at: usize, bytes: &[u8]) {
         let range = self.range(at, bytes.len());
-        self.world.is_used();
+        self.world.has_messages();
         let mut books = self.world.books.borrow_mut();
         books.writing.push(range.start as u64..range.end as u64);
         let next = (at + bytes.len()).next_multiple_of(16) as u64 % u64::from(self.place.len);
@@ -459,7 +459,7 @@ impl Segment for FuzzSegment {
         // Much can happen while many bytes are read.
         let middle = range.start + len / 2;
         for part in [range.start..middle, middle..range.end] {
-            self.world.is_used();
+            self.world.has_messages();
             out.extend_from_slice(&self.world.bytes.borrow()[part]);
         }
     }

@@ -31,7 +31,7 @@ use std::sync::atomic::AtomicU64;
 
 use uuid::Uuid;
 
-use super::{Arrival, Landing, OsHandle, RecvError, SendError, ServerName, Wait};
+use super::{OsHandle, ReceiveBuffers, ReceivedPacket, RecvError, SendError, ServerName, Wait};
 
 /// A platform: its types, its sizes, and what it does without an object.
 ///
@@ -41,9 +41,9 @@ pub trait Backend: Sized + 'static {
     /// Whether endpoints of a channel can be in other processes.
     const CROSSES_PROCESSES: bool;
     /// The maximum number of bytes in a packet.
-    const MAX_PACKET_BYTES: usize;
+    const MAX_RECEIVED_PACKET_BYTES: usize;
     /// The best number of bytes in a packet of a large message.
-    const PACKET_BYTES: usize;
+    const MAX_SENT_PACKET_BYTES: usize;
     /// The maximum number of attachments in a packet, however many objects of the system each is.
     const MAX_PACKET_ATTACHMENTS: usize;
     /// The capacity that a buffer needs to receive any packet.
@@ -54,7 +54,7 @@ pub trait Backend: Sized + 'static {
     /// Receives packets.
     type PacketReceiver: PacketReceiver<Self>;
     /// What stays in this process of a receiver that was moved, such as a lent handle.
-    type Remains: Debug + Default + Send;
+    type Remainder: Debug + Default + Send;
     /// One object in transit.
     type Attachment: Attachment<Self>;
     /// Memory whose content never changes.
@@ -128,7 +128,7 @@ pub trait Backend: Sized + 'static {
 
     /// Returns how many attachments all receivers of the process together may keep in incomplete
     /// messages.
-    fn max_waiting_attachments() -> usize;
+    fn max_kept_attachments() -> usize;
 
     /// Returns how many clients of a server that have not sent anything are worth keeping.
     fn max_silent_clients() -> usize;
@@ -162,7 +162,7 @@ pub trait Backend: Sized + 'static {
 
     /// Returns a number by which a process differs from its forked children, which have copies of
     /// all its memory but not its threads. It is never zero.
-    fn process_mark() -> u64;
+    fn fork_generation() -> u64;
 
     /// Returns where the stack of the calling thread is; `None` if that is not known.
     fn stack() -> Option<Range<usize>>;
@@ -189,7 +189,7 @@ pub trait Bequest: Debug + Send + Sized {
 /// Sends packets. All senders of a channel can be used by any thread.
 pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
     /// Sends one packet made of `head` and `body`, of at most
-    /// [`MAX_PACKET_BYTES`](Backend::MAX_PACKET_BYTES) and
+    /// [`MAX_RECEIVED_PACKET_BYTES`](Backend::MAX_RECEIVED_PACKET_BYTES) and
     /// [`MAX_PACKET_ATTACHMENTS`](Backend::MAX_PACKET_ATTACHMENTS).
     ///
     /// If there is no room, it blocks until there is, as `wait` says, and blocks for nothing else.
@@ -252,7 +252,7 @@ pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
 pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// Receives one packet and adds all its attachments to `attachments`, blocking as `wait` says.
     ///
-    /// What is wrong with a packet is reported in [`Arrival`]. A packet whose first bytes `is_vital`
+    /// What is wrong with a packet is reported in [`ReceivedPacket`]. A packet whose first bytes `is_vital`
     /// recognises must not lose attachments for lack of handles: it stays where it is, and `recv`
     /// fails with `Io`.
     ///
@@ -264,11 +264,11 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// - `Io` if the system refused this time, `Broken` if it will refuse each time.
     fn recv(
         &self,
-        landing: Landing<'_>,
+        buffers: ReceiveBuffers<'_>,
         attachments: &mut Vec<B::Attachment>,
         wait: Wait,
         is_vital: impl Fn(&[u8]) -> bool,
-    ) -> Result<Arrival, RecvError>;
+    ) -> Result<ReceivedPacket, RecvError>;
 
     /// Makes every send fail that begins after it, while every packet that was sent can be received.
     ///
@@ -280,7 +280,7 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// Returns how many bytes of packets wait to be received, about; zero if and only if none wait.
     /// A caller that is about to stop half way uses it. A backend whose receiver is never about to
     /// stop half way returns zero.
-    fn backlog(&self) -> usize;
+    fn queued_bytes(&self) -> usize;
 
     /// Makes the handle that a user polls, unless that was done. Returns false if only a handle was
     /// to be had that shows packets and nothing else.
@@ -308,10 +308,10 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     fn show(&mut self, is_there: bool, is_news: bool);
 
     /// Splits a receiver that is moved into what is sent and what stays.
-    fn depart(self) -> Result<(Self, B::Remains), (io::Error, Self)>;
+    fn take_apart(self) -> Result<(Self, B::Remainder), (io::Error, Self)>;
 
-    /// Undoes [`depart`](Self::depart), if the message was not sent.
-    fn come_back(&mut self, remains: B::Remains);
+    /// Undoes [`take_apart`](Self::take_apart), if the message was not sent.
+    fn restore(&mut self, remains: B::Remainder);
 }
 
 /// One object of a packet: a sender, a receiver, shared memory, permits or a handle of the

@@ -93,7 +93,7 @@ use serde::{Deserialize, Serialize};
 pub use self::child::Child;
 use crate::buffers;
 use crate::channel::Slot;
-use crate::channel::rendezvous::{self, ChildEnds, ParentEnds};
+use crate::channel::one_shot::{self, ChildEnds, ParentEnds};
 use crate::codec;
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::ipc::{IpcReceiver, IpcSender};
@@ -219,7 +219,7 @@ impl ChannelCommand for Command {
         ToChild: for<'de> Deserialize<'de> + Serialize,
         FromChild: for<'de> Deserialize<'de> + Serialize,
     {
-        let ends = rendezvous::bequeath(&codec::introduction::<ToChild, FromChild>());
+        let ends = one_shot::bequeath(&codec::introduction::<ToChild, FromChild>());
         let ParentEnds { connection: (to_child, from_child), called, inherited } =
             ends.map_err(|error| IpcError::from(TrySendError::from(error)))?;
         dying::reap();
@@ -424,7 +424,7 @@ where
     let inherited = platform::inherited()?;
     let introduction = codec::introduction::<ToParent, FromParent>();
     let ends = buffers::with_receive_buffer(|buffer| {
-        rendezvous::inherit(inherited, &introduction, buffer).map_err(TryRecvError::from)
+        one_shot::inherit(inherited, &introduction, buffer).map_err(TryRecvError::from)
     });
     let ChildEnds { connection: (to_parent, from_parent), call } =
         ends.map_err(|error| match error {

@@ -64,7 +64,7 @@ mod framing {
             attachments in 0..3_u8,
             body in vec(any::<u8>(), 0..2),
         ) {
-            for (kind, needs) in [(Kind::Bell, 0), (Kind::Attach { clock_domain, is_used: true }, 1)] {
+            for (kind, needs) in [(Kind::WakeUp, 0), (Kind::RingOffer { clock_domain, has_messages: true }, 1)] {
                 let head = Head::new(kind, attachments, body.len() as u32);
                 let parsed = parse(&[head.as_bytes(), &body].concat(), attachments.into());
                 let is_right = body.is_empty() && attachments == needs;
@@ -185,7 +185,7 @@ mod assembling {
         if lands && !matches!(position, Position::First { .. }) {
             if let Some(mut bytes) = assembly.lend(id) {
                 bytes.extend_from_slice(&body);
-                return assembly.add_landed(id, position, bytes, attachments, NO_LIMIT);
+                return assembly.add_in_place(id, position, bytes, attachments, NO_LIMIT);
             }
         }
         assembly.add(id, position, &body, attachments, NO_LIMIT)
@@ -421,8 +421,8 @@ mod assembling {
                 step += 1;
                 if moves.contains(&(step % 10)) {
                     let mut elsewhere = new_assembly!();
-                    for unfinished in assembly.into_contents().unfinished {
-                        elsewhere.resume(unfinished, NO_LIMIT);
+                    for incomplete in assembly.into_contents().incomplete {
+                        elsewhere.resume(incomplete, NO_LIMIT);
                     }
                     assembly = elsewhere;
                 }

@@ -293,8 +293,8 @@ fn c7_descriptor_bombs_leak_nothing() {
 
 /// Handles of messages that are never finished leave some for everybody else.
 #[test]
-fn c7_unfinished_messages_do_not_take_all_descriptors() {
-    harness::alone(harness::path_of(c7_unfinished_messages_do_not_take_all_descriptors), || {
+fn c7_incomplete_messages_do_not_take_all_descriptors() {
+    harness::alone(harness::path_of(c7_incomplete_messages_do_not_take_all_descriptors), || {
         let (_canary, fd) = Canary::new();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let first = |id: u128| {
@@ -325,9 +325,9 @@ fn c7_unfinished_messages_do_not_take_all_descriptors() {
 
 /// However many channels they come through.
 #[test]
-fn c7_unfinished_messages_of_many_channels_leave_descriptors_for_others() {
+fn c7_incomplete_messages_of_many_channels_leave_descriptors_for_others() {
     let name =
-        harness::path_of(c7_unfinished_messages_of_many_channels_leave_descriptors_for_others);
+        harness::path_of(c7_incomplete_messages_of_many_channels_leave_descriptors_for_others);
     harness::alone(name, || {
         let (_canary, fd) = Canary::new();
         let position = Position::First { bytes: 100, attachments: 60_000 };

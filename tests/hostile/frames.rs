@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::thread;
 
-use strait::internals::MAX_PACKET_BYTES;
+use strait::internals::MAX_RECEIVED_PACKET_BYTES;
 use strait::internals::frame::{CODEC, Head, Kind, Position, VERSION};
 use strait::ipc::{self, IpcSender};
 
@@ -88,7 +88,7 @@ fn c7_a_bad_packet_is_one_error_and_its_handles_are_closed() {
             assert_eq!(next(), Next::Refused, "{way}: {what}");
             assert_eq!(next(), Next::Value("good".to_string()), "{way}: {what}");
             canary.wait_until_closed();
-            // An unfinished message of this id may be there; the next packet is to find none.
+            // An incomplete message of this id may be there; the next packet is to find none.
             raw::send(&sender, &raw::abort(7), &[]).unwrap();
             if what.starts_with("a first part of") || what.starts_with("a first part that") {
                 sender.send("cleared".to_string()).unwrap();
@@ -155,10 +155,10 @@ fn c7_packets_longer_than_any_of_ours_are_one_error() {
         let mut next = receive(receiver);
         let text = |len: usize| "x".repeat(len - 16 - 8);
         // The longest that is ours.
-        let longest = text(MAX_PACKET_BYTES);
+        let longest = text(MAX_RECEIVED_PACKET_BYTES);
         raw::send(&sender, &raw::message(0, &encoded(&longest)), &[]).unwrap();
         assert_eq!(next(), Next::Value(longest), "{way}");
-        for len in [MAX_PACKET_BYTES + 1, MAX_PACKET_BYTES + 4096, 1 << 20] {
+        for len in [MAX_RECEIVED_PACKET_BYTES + 1, MAX_RECEIVED_PACKET_BYTES + 4096, 1 << 20] {
             let (canary, fd) = Canary::new();
             let packet = raw::message(1, &encoded(&text(len)));
             raw::send(&sender, &packet, &[fd.as_fd()]).unwrap();

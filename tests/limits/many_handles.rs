@@ -7,7 +7,7 @@ fn c7_thousands_of_handles_in_one_message() {
     harness::alone(harness::path_of(c7_thousands_of_handles_in_one_message), || {
         let limit = raise_descriptor_limit();
         for count in [253, 254, 300, 1000, 5000] {
-            // The unfinished message may have three in four of all.
+            // The incomplete message may have three in four of all.
             if count * 4 / 3 + 200 > limit {
                 continue;
             }

@@ -184,7 +184,7 @@ fn c1_a_ring_that_cannot_grow_any_more_has_a_successor() {
 }
 
 /// A receiver with so many bytes of a message in it that is not complete.
-fn with_unfinished(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
+fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let sending = thread::spawn({
         let sender = sender.clone();
@@ -202,7 +202,7 @@ fn with_unfinished(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
 }
 
 /// Without memory that could go beside the message, what they have received goes into it: 1 MiB of all of them, and what peers have left
-/// unfinished beyond that is lost. The message is not longer than its receiver expects.
+/// incomplete beyond that is lost. The message is not longer than its receiver expects.
 #[test]
 fn c9_receivers_move_together_where_no_memory_can_be_made() {
     harness::alone(
@@ -213,7 +213,7 @@ fn c9_receivers_move_together_where_no_memory_can_be_made() {
             let options = ChannelOptions::new().limits(limits);
             let (carrier, carried) = options.channel::<Vec<IpcReceiver<String>>>().unwrap();
             let (senders, receivers): (Vec<_>, Vec<_>) =
-                [700_000, 700_000, 2_000_000].into_iter().map(with_unfinished).unzip();
+                [700_000, 700_000, 2_000_000].into_iter().map(with_incomplete).unzip();
             let receivers = thread::scope(|scope| {
                 scope.spawn(|| {
                     forbid(libc::SYS_memfd_create, Errno::PERM);

@@ -107,7 +107,7 @@ impl Queue {
 
 impl Queued {
     fn count() -> &'static AtomicUsize {
-        static COUNT: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(0));
+        static COUNT: PerProcess<AtomicUsize> = PerProcess::of_no_process(AtomicUsize::new(0));
         COUNT.get()
     }
 

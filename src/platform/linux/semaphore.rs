@@ -130,7 +130,7 @@ impl Semaphore {
     pub(super) fn add(&self, units: usize) -> usize {
         /// Made when the first is needed, by each process that needs one.
         static COMPLETIONS: PerProcess<OnceLock<Completions>> =
-            PerProcess::of_nobody(OnceLock::new());
+            PerProcess::of_no_process(OnceLock::new());
 
         if units == 0 {
             return 0;

@@ -41,7 +41,7 @@ const STACK_BYTES: usize = 64 << 10;
 
 /// A forked child has its own: the threads are its parent's, and the lock may be held by one. What
 /// is queued at the fork is not closed in the child.
-static CLOSER: PerProcess<Closer> = PerProcess::of_nobody(Closer {
+static CLOSER: PerProcess<Closer> = PerProcess::of_no_process(Closer {
     queue: Mutex::new(Queue {
         waiting: VecDeque::new(),
         threads: 0,

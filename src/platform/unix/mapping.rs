@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::platform::process_mark;
+use crate::platform::fork_generation;
 
 /// How much address space may be mapped at the same time for files of peers. These have holes, so a
 /// terabyte costs the peer nothing. It would cost this process the room for everything else.
@@ -126,7 +126,7 @@ impl Mapping {
 
     /// Notes that forked children have no copy of it: there it must not be used any more.
     pub(in crate::platform) fn note_missing_in_children(&mut self) {
-        self.owner = Some(process_mark());
+        self.owner = Some(fork_generation());
     }
 
     /// Writes to each page without changing its content, which allocates it.
@@ -229,7 +229,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // A forked child has no copy of it, and something else may be in its place.
-        if self.owner.is_some_and(|owner| owner != process_mark()) {
+        if self.owner.is_some_and(|owner| owner != fork_generation()) {
             return;
         }
         // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a

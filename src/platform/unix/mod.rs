@@ -39,13 +39,13 @@ mod directory;
 #[cfg(target_os = "linux")]
 mod inherit;
 #[cfg(target_os = "linux")]
+mod listener;
+#[cfg(target_os = "linux")]
 mod poller;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
 pub(super) mod received;
-#[cfg(target_os = "linux")]
-mod rendezvous;
 #[cfg(target_os = "linux")]
 mod socket;
 #[cfg(target_os = "linux")]
@@ -55,17 +55,16 @@ pub(super) mod spare;
 pub use self::{
     attachment::Attachment,
     flavour::{
-        MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryReader, MemoryWriter, PACKET_BYTES,
-        Peer, PermitIssuer, PermitTaker, RingMemory, RingPart, Spool, SpoolWriter, clock_domain,
-        now, peer_process, permits, roughly_now, stack, unique_id, wait_for_exit,
+        MAX_PACKET_ATTACHMENTS, MAX_RECEIVED_PACKET_BYTES, MAX_SENT_PACKET_BYTES, Memory,
+        MemoryReader, MemoryWriter, Peer, PermitIssuer, PermitTaker, RingMemory, RingPart, Spool,
+        SpoolWriter, clock_domain, now, peer_process, permits, roughly_now, stack, unique_id,
+        wait_for_exit,
     },
     inherit::{Bequest, inherited, spawn_with},
+    listener::{Listener, connect, connect_to},
     poller::{PollWaker, Poller, Registry},
-    process::mark as process_mark,
-    rendezvous::{Listener, connect, connect_to},
-    socket::{
-        PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
-    },
+    process::mark as fork_generation,
+    socket::{PacketReceiver, PacketSender, Remainder, channel, max_kept_attachments, placeholder},
 };
 
 /// File descriptors can be sent to other processes.
@@ -73,7 +72,7 @@ pub const CROSSES_PROCESSES: bool = true;
 
 /// The capacity that a buffer needs to receive packets.
 #[cfg(target_os = "linux")]
-pub const RECEIVE_BYTES: usize = MAX_PACKET_BYTES;
+pub const RECEIVE_BYTES: usize = MAX_RECEIVED_PACKET_BYTES;
 
 /// Returns how many clients of a server may be connected without having sent anything. Each has a
 /// file descriptor of this process.

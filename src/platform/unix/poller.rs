@@ -18,8 +18,8 @@ use rustix::io::Errno;
 
 use super::Unix;
 use super::flavour::Lamp;
+use super::listener::Listener;
 use super::poll::poll;
-use super::rendezvous::Listener;
 use super::socket::PacketReceiver;
 use crate::platform::{WAKE_ID, Wait, contract};
 

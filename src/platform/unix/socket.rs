@@ -28,9 +28,11 @@ use super::flavour::{self, Beacon};
 use super::limits;
 use super::poll::poll;
 use super::spare;
-use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer, Unix};
+use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_RECEIVED_PACKET_BYTES, Peer, Unix};
 use crate::platform::contract::PacketSender as _;
-use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, Wait, contract};
+use crate::platform::{
+    PerProcess, ReceiveBuffers, ReceivedPacket, RecvError, SendError, Wait, contract,
+};
 
 /// How long a sender sleeps at first, and at most, before it tries again while the user has too
 /// many file descriptors in flight. The kernel does not report when that changes.
@@ -218,13 +220,13 @@ impl From<OwnedFd> for PacketSender {
 /// What stays in this process of a receiver that was moved: keeps the numbers of file descriptors
 /// that were lent out.
 #[derive(Debug, Default)]
-pub struct Remains {
+pub struct Remainder {
     beacon: Option<Beacon>,
     /// The numbers that its own file descriptor had.
     numbers: Vec<OwnedFd>,
 }
 
-impl Remains {
+impl Remainder {
     /// Returns the file descriptor that is still lent out.
     pub fn lent(&self) -> Option<BorrowedFd<'_>> {
         let beacon = self.beacon.as_ref().map(Beacon::as_fd);
@@ -248,14 +250,14 @@ pub struct PacketReceiver {
 impl contract::PacketReceiver<Unix> for PacketReceiver {
     fn recv(
         &self,
-        landing: Landing<'_>,
+        buffers: ReceiveBuffers<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
         is_vital: impl Fn(&[u8]) -> bool,
-    ) -> Result<Arrival, RecvError> {
-        let Landing { head, body, rest } = landing;
+    ) -> Result<ReceivedPacket, RecvError> {
+        let ReceiveBuffers { head, body, rest } = buffers;
         let ahead = head.len() + body.capacity() - body.len();
-        rest.reserve(MAX_PACKET_BYTES.saturating_sub(ahead));
+        rest.reserve(MAX_RECEIVED_PACKET_BYTES.saturating_sub(ahead));
         let mut is_end = false;
         loop {
             let mut start = [0; PEEKED_BYTES];
@@ -268,7 +270,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
                 // second attempt receives what they sent in between.
                 Ok(0) if !is_end => {
                     is_end = self.is_at_end()?;
-                    if is_end && self.backlog() == 0 {
+                    if is_end && self.queued_bytes() == 0 {
                         self.take_empty_packets();
                         return Err(RecvError::Closed);
                     }
@@ -294,10 +296,10 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
             };
             match received {
                 Ok(received) => {
-                    return Ok(Arrival {
+                    return Ok(ReceivedPacket {
                         len: received.len,
                         truncated: received.flags & libc::MSG_TRUNC != 0
-                            || received.len > MAX_PACKET_BYTES,
+                            || received.len > MAX_RECEIVED_PACKET_BYTES,
                         attachments_lost: received.flags & libc::MSG_CTRUNC != 0,
                     });
                 }
@@ -327,7 +329,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Read);
     }
 
-    fn backlog(&self) -> usize {
+    fn queued_bytes(&self) -> usize {
         rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
     }
 
@@ -371,7 +373,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
 
     /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
     /// lent out must stay open under its number, but no longer keep the channel alive.
-    fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
+    fn take_apart(mut self) -> Result<(PacketReceiver, Remainder), (io::Error, PacketReceiver)> {
         if let Some(beacon) = &mut self.beacon {
             beacon.leave(self.fd.as_fd());
         }
@@ -389,13 +391,13 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
             }
         }
         let PacketReceiver { fd, beacon, numbers, .. } = self;
-        Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
+        Ok((PacketReceiver::from(fd), Remainder { beacon, numbers }))
     }
 
     /// Undoes `depart`: the receiver gets the number of its remains back,
     /// if there are any.
-    fn come_back(&mut self, remains: Remains) {
-        let Remains { beacon, mut numbers } = remains;
+    fn restore(&mut self, remainder: Remainder) {
+        let Remainder { beacon, mut numbers } = remainder;
         while let Some(mut place) = numbers.pop() {
             match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
                 Ok(()) => {
@@ -584,7 +586,7 @@ fn recv_scattered(
 /// Returns a file descriptor that replaces that of a receiver that was moved away. It is always
 /// readable, so a poller wakes up and learns from `recv` what happened.
 pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
-    static PLACEHOLDER: PerProcess<OnceLock<OwnedFd>> = PerProcess::of_nobody(OnceLock::new());
+    static PLACEHOLDER: PerProcess<OnceLock<OwnedFd>> = PerProcess::of_no_process(OnceLock::new());
 
     let placeholder = PLACEHOLDER.get();
     if let Some(fd) = placeholder.get() {
@@ -597,6 +599,6 @@ pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
 /// Returns how many file descriptors may wait in incomplete messages of all receivers. It is three
 /// quarters of those this process may have, so that a peer that never finishes leaves some for
 /// everything else.
-pub fn max_waiting_attachments() -> usize {
+pub fn max_kept_attachments() -> usize {
     usize::try_from(limits::descriptors() / 4 * 3).unwrap_or(usize::MAX)
 }

@@ -19,8 +19,8 @@ use super::Unix;
 use super::claim::Claim;
 use super::directory::{self, Missing};
 use super::flavour;
+use super::fork_generation;
 use super::poll::poll;
-use super::process_mark;
 use super::socket::{PacketReceiver, PacketSender};
 use super::spare;
 use super::unique_id;
@@ -166,13 +166,13 @@ impl FreshDirectory {
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display()))
         })?;
-        Ok(FreshDirectory { path, process: process_mark() })
+        Ok(FreshDirectory { path, process: fork_generation() })
     }
 }
 
 impl Drop for FreshDirectory {
     fn drop(&mut self) {
-        if self.process != process_mark() {
+        if self.process != fork_generation() {
             return;
         }
         // There is no caller to report errors to; at worst an empty directory stays.
