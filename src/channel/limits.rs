@@ -234,10 +234,11 @@ pub(crate) const MAX_DRAINED_BYTES: usize = 256 << 20;
 /// receivers in it.
 pub(crate) const MAX_MOVED_ATTACHMENTS: usize = 64;
 
-/// The maximum number of handles in a message: 65,536.
+/// The maximum number of attachments in a message: 65,536.
 ///
-/// Endpoints and shared memories count as the handles that they consist of: file descriptors on
-/// Unix.
+/// An attachment is one object of the operating system, a file descriptor on Unix. Endpoints and
+/// shared memories count as the attachments that they consist of: the sender of a bounded channel
+/// is two. [`Limits::message_handles`] counts such a sender once.
 ///
 /// # Examples
 ///

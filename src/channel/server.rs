@@ -47,7 +47,7 @@ pub(crate) struct Server {
 impl Server {
     /// Binds the name. Only processes of this user and of root may connect.
     pub(crate) fn bind(name: ServerName, introduction: Introduction) -> io::Result<Server> {
-        let listener = Listener::bind_to(&name)?;
+        let listener = Listener::bind_named(&name)?;
         let backlog = Backlog::new(listener)?;
         // No other user can enter the directory of private names.
         let is_admitted = match &name {
@@ -139,7 +139,7 @@ pub(crate) fn connect(
 ) -> io::Result<Connection> {
     let (back, receiver) = channel(Options::default())?;
     for _ in 0..ATTEMPTS {
-        let packets = platform::connect_to(name, wait)?;
+        let packets = platform::connect_named(name, wait)?;
         if !is_trusted(&packets.peer()?) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,

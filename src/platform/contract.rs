@@ -12,13 +12,14 @@
 //! What holds for all of them:
 //!
 //! - What a peer sends never causes a panic, and an error only where a method says so.
-//! - A wait as [`Wait`] says is never shorter, and as much longer as the system's timer requires.
-//!   Signals neither shorten it nor make it fail.
+//! - A call with a deadline returns no earlier than its deadline, unless it has what it waits for. It
+//!   returns later by what the system's timer requires. Signals neither shorten a wait nor make it
+//!   fail.
 //! - Every handle is closed on `exec` and on drop. A backend makes none that the core did not ask
 //!   for, except one in reserve where the system needs that to receive handles, and one for each
 //!   thread in a queue for permits.
-//! - In a forked child, a copy of a channel's endpoint works like the original, or every operation
-//!   on it is an error, where the system does not let a child inherit it.
+//! - A forked child's copy of an endpoint works like the original, or every call on it returns an
+//!   error.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -40,11 +41,12 @@ use super::{OsHandle, ReceiveBuffers, ReceivedPacket, RecvError, SendError, Serv
 pub trait Backend: Sized + 'static {
     /// Whether endpoints of a channel can be in other processes.
     const CROSSES_PROCESSES: bool;
-    /// The maximum number of bytes in a packet.
+    /// The maximum number of bytes of a packet that is received. Longer ones are truncated.
     const MAX_RECEIVED_PACKET_BYTES: usize;
-    /// The best number of bytes in a packet of a large message.
+    /// The maximum number of bytes of a packet that strait sends.
     const MAX_SENT_PACKET_BYTES: usize;
-    /// The maximum number of attachments in a packet, however many objects of the system each is.
+    /// The maximum number of attachments in a packet: at most 255, since a header has one byte for
+    /// the number. An attachment counts as one, however many objects of the system it consists of.
     const MAX_PACKET_ATTACHMENTS: usize;
     /// The capacity that a buffer needs to receive any packet.
     const RECEIVE_BYTES: usize;
@@ -103,7 +105,7 @@ pub trait Backend: Sized + 'static {
     ///
     /// `NotFound` if there is no listener, `ConnectionRefused` if there was one, `TimedOut` if
     /// others connect for too long.
-    fn connect_to(name: &ServerName, wait: Wait) -> io::Result<Self::PacketSender>;
+    fn connect_named(name: &ServerName, wait: Wait) -> io::Result<Self::PacketSender>;
 
     /// Makes an id that no other process can guess.
     fn unique_id() -> io::Result<Uuid>;
@@ -117,13 +119,14 @@ pub trait Backend: Sized + 'static {
 
     /// Returns the time in nanoseconds, by a clock that all processes of a
     /// [`clock_domain`](Self::clock_domain) share. It may stand still for a
-    /// [`clock_tick`](super::clock_tick).
+    /// [`clock_tick`](super::clock_tick), and is less than 2^63.
     fn now() -> u64;
 
     /// Returns the time of the same clock, some milliseconds late, if that takes less time.
     fn roughly_now() -> u64;
 
-    /// Returns which processes read the same clock; `None` if that is not known.
+    /// Returns a number that only processes with the same clock have, and that is not zero; `None` if
+    /// it is not known. Without it there are no rings.
     fn clock_domain() -> Option<u64>;
 
     /// Returns how many attachments all receivers of the process together may keep in incomplete
@@ -233,8 +236,8 @@ pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
     /// that sender came from; `None` where this cannot be determined.
     fn identity(&self) -> Option<NonZeroU64>;
 
-    /// Returns whether two senders with the same [`identity`](Self::identity) are the same, as they
-    /// are if it returns true while both exist. Senders of different channels never are.
+    /// Returns whether both send into the same channel. Only senders with the same
+    /// [`identity`](Self::identity) are compared, and both exist meanwhile.
     fn is_same(&self, other: &Self) -> bool;
 
     /// Returns whether everything that was sent is known to have been received.
@@ -277,15 +280,15 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// too.
     fn refuse(&self);
 
-    /// Returns how many bytes of packets wait to be received, about; zero if and only if none wait.
-    /// A caller that is about to stop half way uses it. A backend whose receiver is never about to
-    /// stop half way returns zero.
+    /// Returns about how many bytes of packets are queued. A call that has to end calls it, and goes
+    /// on until it has taken what was queued at that time: a poller is notified of what is sent
+    /// later. A backend with other pollers may return zero.
     fn queued_bytes(&self) -> usize;
 
-    /// Makes the handle that a user polls, unless that was done. Returns false if only a handle was
-    /// to be had that shows packets and nothing else.
+    /// Makes the handle that a user polls, unless that was done. Returns false if that handle reports
+    /// packets and nothing else, and true if the system has no such handles.
     ///
-    /// It is ready while there is a packet, and while the core says that there is something else. An
+    /// It is ready while there is a packet, and while the core reports something else. An
     /// edge-triggered poller is notified of every packet, and of every change that the core reports
     /// by [`show`](Self::show). The handle stays valid until the user has no receiver any more, even
     /// if the receiver is moved. Where the system has no such handle, it does nothing.
@@ -311,7 +314,7 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     fn take_apart(self) -> Result<(Self, B::Remainder), (io::Error, Self)>;
 
     /// Undoes [`take_apart`](Self::take_apart), if the message was not sent.
-    fn restore(&mut self, remains: B::Remainder);
+    fn restore(&mut self, remainder: B::Remainder);
 }
 
 /// One object of a packet: a sender, a receiver, shared memory, permits or a handle of the
@@ -452,7 +455,8 @@ pub trait MemoryReader: Clone + Debug + Send + Sync + Sized {
 ///
 /// A backend may have none. Then everything is sent in packets.
 pub trait RingMemory<B: Backend>: Debug + Send + Sync + Sized {
-    /// Reserves the memory.
+    /// Reserves the memory, which is zeroed, and takes up no resources until it is used. It has room
+    /// for one unit and one segment at least: 128 KiB.
     ///
     /// # Errors
     ///
@@ -465,7 +469,13 @@ pub trait RingMemory<B: Backend>: Debug + Send + Sync + Sized {
     /// Returns the word at a multiple of eight in the first page.
     fn word(&self, at: usize) -> &AtomicU64;
 
-    /// Makes a part accessible. `offset` is a multiple of 64 KiB.
+    /// Makes a part accessible. `offset` is a multiple of 64 KiB, and `len` a power of two from 64 KiB
+    /// to 64 MiB.
+    ///
+    /// # Errors
+    ///
+    /// `StorageFull` if the part is beyond the end of the memory: another ring takes its place then.
+    /// With any other error it is tried again later.
     fn part(&self, offset: u64, len: usize) -> io::Result<B::RingPart>;
 
     /// Releases the pages of a part, whose content is then undefined. A backend may do nothing.
@@ -522,7 +532,8 @@ pub trait PermitTaker<B: Backend>: Debug + Send + Sync + Sized {
     /// says. The caller learns from [`take`](Self::take), or from the end of the channel, that
     /// there will be none.
     ///
-    /// In the queue, a permit wakes the sender that has waited longest; outside, it wakes all.
+    /// If it `is_in_queue`, a permit wakes only the thread that has waited longest; otherwise it wakes
+    /// every waiting thread. A backend may ignore that.
     fn wait(&self, packets: &B::PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()>;
 }
 
@@ -542,7 +553,7 @@ pub trait PermitIssuer: Debug + Send + Sized {
     /// Returns how many permits there can be at a time.
     fn capacity(&self) -> usize;
 
-    /// Issues permits, and returns how many of many are to be issued later.
+    /// Issues `count` permits. Returns how many there was no room for: the core issues these later.
     fn issue(&self, count: usize) -> usize;
 
     /// Returns how many permits no sender has taken. It is an estimate, and `None` where the number
@@ -630,7 +641,7 @@ pub trait Listener<B: Backend>: Debug + Send + Sync + Sized {
     ///
     /// `AddrInUse` if a listener has the name. `AlreadyExists` if something other than a listener
     /// has it, which is left alone.
-    fn bind_to(name: &ServerName) -> io::Result<Self>;
+    fn bind_named(name: &ServerName) -> io::Result<Self>;
 
     /// Accepts one connection, blocking as `wait` says. A client that gave up meanwhile is skipped.
     ///

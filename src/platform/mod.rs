@@ -65,11 +65,11 @@ macro_rules! implement_backend {
                 connect(name)
             }
 
-            fn connect_to(
+            fn connect_named(
                 name: &$crate::platform::ServerName,
                 wait: $crate::platform::Wait,
             ) -> std::io::Result<PacketSender> {
-                connect_to(name, wait)
+                connect_named(name, wait)
             }
 
             fn unique_id() -> std::io::Result<uuid::Uuid> {
@@ -146,7 +146,7 @@ pub use selected::{
     MAX_RECEIVED_PACKET_BYTES, MAX_SENT_PACKET_BYTES, Memory, MemoryReader, MemoryWriter,
     PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker, PollWaker, Poller,
     RECEIVE_BYTES, Registry, Remainder, RingMemory, RingPart, Spool, SpoolWriter, channel,
-    clock_domain, connect, connect_to, fork_generation, inherited, max_kept_attachments,
+    clock_domain, connect, connect_named, fork_generation, inherited, max_kept_attachments,
     max_silent_clients, now, permits, roughly_now, spawn_with, stack, unique_id, wait_for_exit,
 };
 

@@ -248,8 +248,8 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
         });
         // The lock of a name that is a path, besides.
         let path = std::env::temp_dir().join(format!("strait-costs-{}", std::process::id()));
-        costs(3, || Listener::bind_to(&ServerName::Path(path.clone())).unwrap());
-        costs(2, || Listener::bind_to(&ServerName::Abstract("strait-costs".into())).unwrap());
+        costs(3, || Listener::bind_named(&ServerName::Path(path.clone())).unwrap());
+        costs(2, || Listener::bind_named(&ServerName::Abstract("strait-costs".into())).unwrap());
         // What arrives is closed on exec, too.
         let (sender, receiver) = backend::channel().unwrap();
         costs(3, || {

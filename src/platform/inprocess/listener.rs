@@ -49,7 +49,7 @@ impl contract::Listener<InProcess> for Listener {
         Ok((listener, name))
     }
 
-    fn bind_to(name: &ServerName) -> io::Result<Listener> {
+    fn bind_named(name: &ServerName) -> io::Result<Listener> {
         name.check()?;
         Listener::at(Name::Chosen(name.clone()))
     }
@@ -119,7 +119,7 @@ pub fn connect(name: &str) -> io::Result<PacketSender> {
 }
 
 /// Connects to the listener that has this name. There is always room.
-pub fn connect_to(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
+pub fn connect_named(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
     name.check()?;
     find(&Name::Chosen(name.clone()))
 }

@@ -18,7 +18,7 @@ mod spool;
 pub use crate::platform::ready::PollWaker;
 pub use attachment::Attachment;
 pub use inherit::{Bequest, inherited, spawn_with, wait_for_exit};
-pub use listener::{Listener, Peer, connect, connect_to, unique_id};
+pub use listener::{Listener, Peer, connect, connect_named, unique_id};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use packet::{PacketReceiver, PacketSender, Remainder, channel, max_kept_attachments};
 pub use permits::{PermitIssuer, PermitTaker, permits};

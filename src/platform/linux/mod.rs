@@ -8,14 +8,14 @@
 //! `Unsupported` there, or `None`.
 
 mod advice;
-mod beacon;
 mod clock;
 mod closing;
+mod event;
 mod exit;
-mod lamp;
 mod memory;
 mod peer;
 mod permits;
+mod pollable;
 mod ring_memory;
 mod semaphore;
 mod socket;
@@ -34,12 +34,12 @@ pub use thread::stack;
 pub use unique_id::unique_id;
 
 pub(super) use advice::wipe_on_fork;
-pub(super) use beacon::Beacon;
 pub(super) use closing::is_closed_at_once;
-pub(super) use lamp::{Lamp, always_lit};
+pub(super) use event::{Event, always_readable};
 pub(super) use memory::Shared;
 pub(super) use peer::is_ambiguous;
 pub(super) use permits::is_place;
+pub(super) use pollable::PollableFd;
 pub(super) use socket::{
     EXTRA_CONTROL_BYTES, HANG_UP, OTHER_DESCRIPTORS, abstract_address, cookie, enlarge_queue,
     peek_at_the_start, queued,

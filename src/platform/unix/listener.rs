@@ -76,7 +76,7 @@ impl contract::Listener<Unix> for Listener {
         Ok((listener, name))
     }
 
-    fn bind_to(name: &ServerName) -> io::Result<Listener> {
+    fn bind_named(name: &ServerName) -> io::Result<Listener> {
         Listener::try_bind_to(name).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot create the server {name}: {error}"))
         })
@@ -194,7 +194,7 @@ pub fn connect(name: &str) -> io::Result<PacketSender> {
 }
 
 /// Connects to the listener that has this name. Blocks while too many other clients connect.
-pub fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
+pub fn connect_named(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
     address_of(name, Missing::IsAnError)
         .and_then(|(address, _)| connect_at(&address, wait))
         .map(PacketSender::from)

@@ -61,7 +61,7 @@ pub use self::{
         wait_for_exit,
     },
     inherit::{Bequest, inherited, spawn_with},
-    listener::{Listener, connect, connect_to},
+    listener::{Listener, connect, connect_named},
     poller::{PollWaker, Poller, Registry},
     process::mark as fork_generation,
     socket::{PacketReceiver, PacketSender, Remainder, channel, max_kept_attachments, placeholder},

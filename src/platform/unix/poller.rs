@@ -17,7 +17,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::Unix;
-use super::flavour::Lamp;
+use super::flavour::Event;
 use super::listener::Listener;
 use super::poll::poll;
 use super::socket::PacketReceiver;
@@ -78,9 +78,9 @@ impl contract::Poller<Unix> for Poller {
     }
 
     fn waker(&self) -> io::Result<PollWaker> {
-        let lamp = Lamp::new()?;
-        register(self.poll.registry(), lamp.as_fd(), WAKE)?;
-        Ok(PollWaker(Arc::new(lamp)))
+        let event = Event::new()?;
+        register(self.poll.registry(), event.as_fd(), WAKE)?;
+        Ok(PollWaker(Arc::new(event)))
     }
 }
 
@@ -137,11 +137,11 @@ impl contract::Registry<Unix> for Registry {
 /// Interrupts the `wait` of a [`Poller`] from any thread. It is not mio's own, which can be
 /// made only once for each poller, even if making it failed.
 #[derive(Clone, Debug)]
-pub struct PollWaker(Arc<Lamp>);
+pub struct PollWaker(Arc<Event>);
 
 impl contract::PollWaker for PollWaker {
     fn wake(&self) -> io::Result<()> {
-        self.0.light()
+        self.0.set()
     }
 }
 

@@ -24,7 +24,7 @@ use rustix::net::{
 };
 
 use super::control::{self, ControlBuffer};
-use super::flavour::{self, Beacon};
+use super::flavour::{self, PollableFd};
 use super::limits;
 use super::poll::poll;
 use super::spare;
@@ -221,7 +221,7 @@ impl From<OwnedFd> for PacketSender {
 /// that were lent out.
 #[derive(Debug, Default)]
 pub struct Remainder {
-    beacon: Option<Beacon>,
+    pollable: Option<PollableFd>,
     /// The numbers that its own file descriptor had.
     numbers: Vec<OwnedFd>,
 }
@@ -229,8 +229,8 @@ pub struct Remainder {
 impl Remainder {
     /// Returns the file descriptor that is still lent out.
     pub fn lent(&self) -> Option<BorrowedFd<'_>> {
-        let beacon = self.beacon.as_ref().map(Beacon::as_fd);
-        beacon.or_else(|| self.numbers.last().map(AsFd::as_fd))
+        let pollable = self.pollable.as_ref().map(PollableFd::as_fd);
+        pollable.or_else(|| self.numbers.last().map(AsFd::as_fd))
     }
 }
 
@@ -239,9 +239,9 @@ impl Remainder {
 pub struct PacketReceiver {
     fd: OwnedFd,
     /// The file descriptor that is lent out to be polled.
-    beacon: Option<Beacon>,
+    pollable: Option<PollableFd>,
     /// Whether the socket's own file descriptor was lent out, because there was none left for a
-    /// beacon.
+    /// pollable.
     is_exposed: bool,
     /// Numbers that were lent out before, and which it could not go back to.
     numbers: Vec<OwnedFd>,
@@ -337,67 +337,67 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
     /// `false` if this fails: then the socket's own file descriptor is lent, which shows packets
     /// and nothing else. Its number stays taken for as long as the user has the receiver.
     fn lend(&mut self) -> bool {
-        if self.beacon.is_none() {
-            self.beacon = Beacon::new(self.fd.as_fd()).ok();
+        if self.pollable.is_none() {
+            self.pollable = PollableFd::new(self.fd.as_fd()).ok();
         }
-        self.is_exposed |= self.beacon.is_none();
-        self.beacon.is_some()
+        self.is_exposed |= self.pollable.is_none();
+        self.pollable.is_some()
     }
 
     fn is_lent(&self) -> bool {
-        self.beacon.is_some() || self.is_exposed
+        self.pollable.is_some() || self.is_exposed
     }
 
     fn recall(&mut self) {
-        self.beacon = None;
+        self.pollable = None;
         self.is_exposed = false;
         self.numbers = Vec::new();
     }
 
     #[inline]
     fn shows_more(&self) -> bool {
-        self.beacon.is_some()
+        self.pollable.is_some()
     }
 
     #[inline]
     fn is_showing(&self) -> bool {
-        self.beacon.as_ref().is_some_and(Beacon::is_lit)
+        self.pollable.as_ref().is_some_and(PollableFd::is_set)
     }
 
     #[inline]
     fn show(&mut self, is_there: bool, is_news: bool) {
-        if let Some(beacon) = &mut self.beacon {
-            beacon.show(self.fd.as_fd(), is_there, is_news);
+        if let Some(pollable) = &mut self.pollable {
+            pollable.show(self.fd.as_fd(), is_there, is_news);
         }
     }
 
     /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
     /// lent out must stay open under its number, but no longer keep the channel alive.
     fn take_apart(mut self) -> Result<(PacketReceiver, Remainder), (io::Error, PacketReceiver)> {
-        if let Some(beacon) = &mut self.beacon {
-            beacon.leave(self.fd.as_fd());
+        if let Some(pollable) = &mut self.pollable {
+            pollable.leave(self.fd.as_fd());
         }
         if self.is_exposed {
             let moved = (|| {
-                let stand_in = flavour::always_lit()?;
+                let stand_in = flavour::always_readable()?;
                 let moved = self.fd.try_clone()?;
                 rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
                 Ok(moved)
             })();
             match moved {
                 Ok(moved) => self.numbers.push(mem::replace(&mut self.fd, moved)),
-                // The beacon watches the socket again when it is next to show nothing.
+                // The pollable watches the socket again when it is next to show nothing.
                 Err(error) => return Err((error, self)),
             }
         }
-        let PacketReceiver { fd, beacon, numbers, .. } = self;
-        Ok((PacketReceiver::from(fd), Remainder { beacon, numbers }))
+        let PacketReceiver { fd, pollable, numbers, .. } = self;
+        Ok((PacketReceiver::from(fd), Remainder { pollable, numbers }))
     }
 
     /// Undoes `depart`: the receiver gets the number of its remains back,
     /// if there are any.
     fn restore(&mut self, remainder: Remainder) {
-        let Remainder { beacon, mut numbers } = remainder;
+        let Remainder { pollable, mut numbers } = remainder;
         while let Some(mut place) = numbers.pop() {
             match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
                 Ok(()) => {
@@ -413,7 +413,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         }
         self.numbers.append(&mut numbers);
         // It shows readiness, and watches the socket again when it is next to show nothing.
-        self.beacon = beacon;
+        self.pollable = pollable;
     }
 }
 
@@ -488,7 +488,7 @@ impl PacketReceiver {
 
     /// Returns the lent file descriptor.
     pub fn lent(&self) -> BorrowedFd<'_> {
-        self.beacon.as_ref().map_or(self.fd.as_fd(), Beacon::as_fd)
+        self.pollable.as_ref().map_or(self.fd.as_fd(), PollableFd::as_fd)
     }
 
     /// Converts the receiver into its file descriptor.
@@ -506,7 +506,7 @@ impl AsFd for PacketReceiver {
 impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
         spare::keep();
-        PacketReceiver { fd, beacon: None, is_exposed: false, numbers: Vec::new() }
+        PacketReceiver { fd, pollable: None, is_exposed: false, numbers: Vec::new() }
     }
 }
 
@@ -592,7 +592,7 @@ pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
     if let Some(fd) = placeholder.get() {
         return Ok(fd.as_fd());
     }
-    let fd = flavour::always_lit()?;
+    let fd = flavour::always_readable()?;
     Ok(placeholder.get_or_init(|| fd).as_fd())
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use super::flavour::always_lit;
+use super::flavour::always_readable;
 
 /// Only locked by `try_lock`: in a forked child, a thread of its parent may hold the lock for ever.
 static SPARE: Mutex<Option<OwnedFd>> = Mutex::new(None);
@@ -39,5 +39,5 @@ pub(in crate::platform) fn check_room() -> io::Result<()> {
 
 fn make() -> io::Result<OwnedFd> {
     // Any would do.
-    always_lit()
+    always_readable()
 }

@@ -1,9 +1,9 @@
 //! A file descriptor that a receiver lends out to be polled. It is readable when the receiver's
 //! socket is, and also while there are messages elsewhere.
 //!
-//! It is an epoll instance with two members: the socket, and a [`Lamp`]. Every packet that arrives
-//! is an edge of it, and so is every write to the lamp. Each receiver has a lamp of its own. A
-//! single lamp would be in as many epoll instances as there are receivers. Of those that have such
+//! It is an epoll instance with two members: the socket, and a [`Event`]. Every packet that arrives
+//! is an edge of it, and so is every write to the event. Each receiver has a event of its own. A
+//! single event would be in as many epoll instances as there are receivers. Of those that have such
 //! a member, the kernel allows no more than 500 in further ones.
 //!
 //! A forked child shares it, like the socket. Only one of the two may go on with the receiver, and
@@ -14,27 +14,27 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use super::lamp::Lamp;
+use super::event::Event;
 
 /// A file descriptor to be polled.
 #[derive(Debug)]
-pub(in crate::platform) struct Beacon {
+pub(in crate::platform) struct PollableFd {
     epoll: OwnedFd,
-    lamp: Lamp,
-    is_lit: bool,
+    event: Event,
+    is_set: bool,
     /// Whether the socket is a member.
     has_socket: bool,
 }
 
-impl Beacon {
+impl PollableFd {
     /// Makes one for a socket.
-    pub(in crate::platform) fn new(socket: BorrowedFd<'_>) -> io::Result<Beacon> {
+    pub(in crate::platform) fn new(socket: BorrowedFd<'_>) -> io::Result<PollableFd> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let lamp = Lamp::new()?;
-        epoll::add(&epoll, &lamp, EventData::new_u64(0), EventFlags::IN)?;
-        let mut beacon = Beacon { epoll, lamp, is_lit: false, has_socket: false };
-        beacon.watch(socket)?;
-        Ok(beacon)
+        let event = Event::new()?;
+        epoll::add(&epoll, &event, EventData::new_u64(0), EventFlags::IN)?;
+        let mut pollable = PollableFd { epoll, event, is_set: false, has_socket: false };
+        pollable.watch(socket)?;
+        Ok(pollable)
     }
 
     /// Shows whether there are messages outside of the socket. If that `is_news`, edge-triggered
@@ -48,17 +48,17 @@ impl Beacon {
     ) {
         // Better readable in vain than never.
         let is_there = is_there || !(self.has_socket || self.watch(socket).is_ok());
-        if is_there && (is_news || !self.is_lit) {
-            self.light();
-        } else if !is_there && self.is_lit {
-            self.put_out();
+        if is_there && (is_news || !self.is_set) {
+            self.set();
+        } else if !is_there && self.is_set {
+            self.clear();
         }
     }
 
     /// Returns whether it shows that there are messages outside of the socket.
     #[inline]
-    pub(in crate::platform) fn is_lit(&self) -> bool {
-        self.is_lit
+    pub(in crate::platform) fn is_set(&self) -> bool {
+        self.is_set
     }
 
     /// Watches the socket from now on.
@@ -76,22 +76,22 @@ impl Beacon {
             let _ = epoll::delete(&self.epoll, socket);
             self.has_socket = false;
         }
-        self.light();
+        self.set();
     }
 
-    fn light(&mut self) {
-        self.is_lit = true;
+    fn set(&mut self) {
+        self.is_set = true;
         // Writing to an eventfd of this process does not fail.
-        let _ = self.lamp.light();
+        let _ = self.event.set();
     }
 
-    fn put_out(&mut self) {
-        self.is_lit = false;
-        self.lamp.put_out();
+    fn clear(&mut self) {
+        self.is_set = false;
+        self.event.clear();
     }
 }
 
-impl AsFd for Beacon {
+impl AsFd for PollableFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
