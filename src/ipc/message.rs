@@ -29,16 +29,16 @@ pub struct IpcMessage {
     content: Result<Content, SerDeError>,
 }
 
-/// The numbers of endpoints, shared memories and handles in a [message](IpcMessage::carries).
+/// The numbers of endpoints, shared memories and handles in a [message](IpcMessage::entry_counts).
 ///
 /// Each one counts once, even if the value contains it several times.
 ///
 /// # Examples
 ///
-/// See [`IpcMessage::carries`].
+/// See [`IpcMessage::entry_counts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Carries {
+pub struct EntryCounts {
     /// The number of senders.
     pub senders: usize,
     /// The number of receivers.
@@ -123,23 +123,23 @@ impl IpcMessage {
     ///
     /// for event in set.select()? {
     ///     let (_, message) = event.unwrap();
-    ///     let carries = message.carries();
-    ///     assert_eq!((carries.senders, carries.receivers, carries.os_handles), (1, 0, 0));
+    ///     let counts = message.entry_counts();
+    ///     assert_eq!((counts.senders, counts.receivers, counts.os_handles), (1, 0, 0));
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn carries(&self) -> Carries {
-        let mut carries = Carries::default();
+    pub fn entry_counts(&self) -> EntryCounts {
+        let mut counts = EntryCounts::default();
         for entry in self.content.iter().flat_map(|content| &content.entries) {
             *match entry.kind() {
-                EntryKind::Sender => &mut carries.senders,
-                EntryKind::Receiver => &mut carries.receivers,
-                EntryKind::Memory => &mut carries.memories,
-                EntryKind::Handle => &mut carries.os_handles,
+                EntryKind::Sender => &mut counts.senders,
+                EntryKind::Receiver => &mut counts.receivers,
+                EntryKind::Memory => &mut counts.memories,
+                EntryKind::Handle => &mut counts.os_handles,
             } += 1;
         }
-        carries
+        counts
     }
 
     /// Decodes the message into a `T`.
@@ -195,7 +195,7 @@ impl fmt::Debug for IpcMessage {
                     Ok(text) => f.field("bytes", &text),
                     Err(_) => f.field("bytes", &shown),
                 };
-                f.field("carries", &self.carries()).finish()
+                f.field("entries", &self.entry_counts()).finish()
             }
             Err(error) => f.debug_tuple("IpcMessage").field(error).finish(),
         }

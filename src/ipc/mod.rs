@@ -36,7 +36,7 @@ pub use bytes::{
     BytesIntoIter, BytesIter, BytesTryIter, IpcBytesReceiver, IpcBytesSender, bytes_channel,
 };
 pub use channel::{IpcSender, channel};
-pub use message::{Carries, IpcMessage};
+pub use message::{EntryCounts, IpcMessage};
 pub use one_shot::IpcOneShotServer;
 pub use opaque::{OpaqueIpcReceiver, OpaqueIpcSender, OpaqueIpcSyncSender};
 pub use options::ChannelOptions;
