@@ -96,7 +96,7 @@ fn main() -> ExitCode {
 }
 
 fn many() -> Outcome<()> {
-    // As the other benches: `cargo bench` says so, and if nobody does, it is enough to see that it works.
+    // As in the other benches: only `cargo bench` asks for a measurement. Otherwise one short run shows that the bench works.
     let is_bench =
         env::args().any(|arg| arg == "--bench") && env::args().all(|arg| arg != "--test");
     let mut channels = if is_bench { CHANNELS } else { FEW };
@@ -302,7 +302,7 @@ impl Sides {
                 self.far = far;
                 Ok(elapsed)
             }
-            Report::Receiver(_) => Err("a receiver that nobody asked for".into()),
+            Report::Receiver(_) => Err("a receiver that was not asked for".into()),
         }
     }
 
@@ -320,7 +320,7 @@ impl Sides {
         }
         match self.reports.recv()? {
             Report::Done(_, far) => self.far = far,
-            Report::Receiver(_) => return Err("a receiver that nobody asked for".into()),
+            Report::Receiver(_) => return Err("a receiver that was not asked for".into()),
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ thread_local! {
 }
 
 fn count(calls: usize, bytes: isize) {
-    // A thread that is ending has no counters any more, and nobody reads them.
+    // A thread that is ending has no counters any more, and no test reads them.
     let _ = CALLS.try_with(|count| count.set(count.get() + calls));
     let live = LIVE.try_with(|live| {
         live.set(live.get() + bytes);

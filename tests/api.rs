@@ -584,8 +584,7 @@ mod errors {
         assert!(!TrySelectError::IoError(io::Error::other("x")).is_empty());
     }
 
-    /// For those who print an error and nothing else, as users of ipc-channel do, its message has its causes; `source` has
-    /// them for those who go down the chain.
+    /// The text of an error contains its causes, because users of ipc-channel print the error alone. `source` returns them, too.
     #[test]
     fn display_their_causes() {
         let error = TryRecvError::from(IpcError::from(a_serialization_error()));

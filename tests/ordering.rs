@@ -1,5 +1,4 @@
-//! The order in which messages from several rings and a socket are delivered, and the wake-ups of who waits for them: small models,
-//! explored exhaustively. What decides which message is next is no model: it is the crate's own code.
+//! The order in which messages from several rings and a socket are received, and the wake-ups of the receiver: small models, explored exhaustively. The choice of the next message is no model: it is the crate's own code.
 //! `ordering/algorithm.rs` is the algorithm, step by step; here it is shown that the steps are enough, that
 //! none of them can be left out, and what may as well be done in another way.
 //!
@@ -57,7 +56,7 @@ const BROKEN: &[(&[Change], &str)] = &[
     (&[Without(PickLeast)], "two on the socket, one ring"),
     (&[Without(ConfirmNewArrival)], "three rings"),
     (&[Without(EofNeedsEmptyB)], "end with data in a ring"),
-    // Reading less of the socket: there is more to look at after each message, and who lies reorders others.
+    // Reading less of the socket: the receiver looks at more after each message, and a false stamp reorders other senders' messages.
     (&[Instead(ReadAllOfSocket, ReadSocketUntilData)], "two on the socket, one ring"),
     (
         &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RefillLookAhead, EofNeedsEmptyB)],
@@ -125,11 +124,11 @@ const ENOUGH_AS_WELL: &[&[Change]] = &[
     // A may be less than there is: it may be old, or of one ring only. What was found while spinning will do.
     &[Instead(ScanA, ScanSomeOfA)],
     &[Instead(ScanA, NothingInA)],
-    // A message may be read from the socket before A: by who slept on it. (That there was none says nothing.)
+    // A message may be read from the socket before A: by a receiver that slept on it. (An empty socket proves nothing.)
     &[Before(ReadOneFrame, ScanA)],
     // What comes into the socket after A need not be read.
     &[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)],
-    // Not all that is in the socket need be read if it is read again after each message of it: not as long as everybody is honest.
+    // Not all that is in the socket need be read if it is read again after each message of it, as long as all stamps are honest.
     READ_UNTIL_FULL,
     LOOK_AHEAD,
     &[Instead(ReadAllOfSocket, ReadSocketAsOfA), Before(RecheckAfterLookAhead, EofNeedsEmptyB)],

@@ -118,7 +118,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // One that was waited for is not signalled again; there is nobody to tell whether this one has just ended.
+        // A child that was waited for is not signalled again. Whether it has just ended makes no difference.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -41,7 +41,7 @@ impl Usage {
 /// What all processes use together. Others than the two that are measured had better be quiet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemUsage {
-    /// Bytes of shared memory, whoever has it mapped.
+    /// Bytes of shared memory, of all processes together.
     pub(crate) shared: f64,
     /// Bytes of the kernel's own objects: sockets, open files, what is in queues.
     pub(crate) kernel: f64,

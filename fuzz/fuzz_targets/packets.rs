@@ -29,7 +29,7 @@ use uuid::Uuid;
 /// What the channel is for.
 #[derive(Debug, Serialize, Deserialize)]
 enum Value {
-    /// From who knows the secret of this run, and so cannot be the hostile one.
+    /// From the honest sender: the hostile sender does not know the secret of this run.
     Honest {
         secret: u128,
         number: u32,
@@ -169,7 +169,7 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     Objects { all, _other_ends: vec![other_stream.into(), other_packets] }
 });
 
-/// So many packets, and so many bytes of packets, wait at most: nobody may have to wait for room in this one thread.
+/// The maximum of packets, and of bytes of packets, that wait. All runs in one thread, so no send may block for want of room.
 const MAX_WAITING: usize = 60;
 const MAX_BYTES: usize = 1000;
 

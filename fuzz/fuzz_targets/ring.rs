@@ -1,6 +1,4 @@
-//! Both sides of a ring and somebody who writes to its memory, between what they do and while they do it. Nothing that is written makes
-//! either side panic, or the consumer reach beyond what it may take, map, read or keep. What nobody interfered with arrives as it
-//! was sent; and as long as nobody lies about how far the ring is or damages what is to be read, all of it does.
+//! The producer and the consumer of a ring, and a hostile process that writes to its memory, between their steps and during them. No such write makes the producer or the consumer panic, or the consumer exceed what it may take, map, read or keep. A record that was not overwritten arrives as it was sent. All records do, unless a position or an unread record was overwritten.
 //!
 //! Half of the inputs are programs for the producer of the tests, which does nothing but lie.
 
@@ -156,7 +154,7 @@ struct Sent {
     parts: Vec<Range<u64>>,
 }
 
-/// What is known of who can expect what.
+/// What the hostile process has done, and what the consumer may still expect.
 #[derive(Default)]
 struct Books {
     sent: VecDeque<Sent>,
@@ -193,7 +191,7 @@ struct World {
     words: [Cell<u64>; 3],
     bytes: RefCell<Vec<u8>>,
     books: RefCell<Books>,
-    /// Lies, and before which use of the memory they are told.
+    /// Hostile writes, and before which use of the memory they are made.
     lies: RefCell<VecDeque<(u8, Lie)>>,
     /// Where the next record is expected.
     cursor: Cell<(Place, u64)>,
@@ -204,7 +202,7 @@ struct World {
 }
 
 impl World {
-    /// Somebody uses the memory.
+    /// Called for each use of the memory: writes what is due.
     fn is_used(&self) {
         if self.lies.borrow().is_empty() {
             return;
@@ -411,7 +409,7 @@ impl Memory for FuzzMemory {
 
     fn release(&self, place: Place) {
         assert!(self.is_producer && place != Place::FIRST && place.is_valid(), "{place:?}");
-        // Whoever still reads there does not go unnoticed.
+        // Makes a later read of the released pages fail.
         let start = place.offset as usize;
         self.world.bytes.borrow_mut()[start..start + place.len as usize].fill(0xdb);
     }
@@ -519,7 +517,7 @@ impl Run {
         self.consumer.as_mut().unwrap()
     }
 
-    /// Whether nobody has lied, but where it makes no difference.
+    /// Whether no write of the hostile process has made the ring doubtful.
     fn is_honest(&self) -> bool {
         self.world.books.borrow().doubtful.is_none()
     }
@@ -612,7 +610,7 @@ impl Run {
         false
     }
 
-    /// Nobody is accused who did not lie; and what was said stays said.
+    /// Fails if an honest ring is reported as poisoned, or if a poisoned ring is not any more.
     fn checked<T>(&mut self, result: Result<T, Poisoned>) -> Option<T> {
         match result {
             Ok(it) => {
@@ -705,7 +703,7 @@ impl Run {
     }
 
     fn drain(&mut self) {
-        // A liar can say that there are more messages than anybody waits for.
+        // A false count can announce more messages than this loop waits for.
         let mut patience = 100;
         loop {
             let before = self.consumer().position();
@@ -739,7 +737,7 @@ impl Run {
 
     fn end(mut self) {
         self.drain();
-        // Nobody lies any more.
+        // From here on the memory is not overwritten.
         self.world.lies.borrow_mut().clear();
         self.drain();
         if self.is_honest() && !self.is_retired {

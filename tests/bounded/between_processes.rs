@@ -108,7 +108,7 @@ fn c2_rendezvous_succeeds_although_another_sender_accepts_and_sends_nothing() {
         let mut fds = [PollFd::new(&permits, PollFlags::IN)];
         rustix::event::poll(&mut fds, None).unwrap();
         rustix::io::read(&permits, &mut [0; 8]).unwrap();
-        // The receiver waits already, for who will not come.
+        // The receiver waits already, for a sender that does not send.
         sender.send(1).unwrap();
         assert_eq!(receiving.join().unwrap(), 1);
     }
@@ -129,13 +129,13 @@ fn c2_hoarded_permits_are_reissued_to_send() {
             assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
         }
         sending.join().unwrap();
-        // And who waits for a moment only is told so.
+        // A sender with a short timeout fails with `Full`.
         hoard(&sender);
         expect_full(sender.send_timeout(&0, Duration::from_millis(10)), "all are taken again");
     }
 }
 
-/// Also those who never wait, and so are the only ones to notice.
+/// Also if no sender ever blocks, so that `try_send` alone can notice.
 #[test]
 fn c2_hoarded_permits_are_reissued_to_try_send() {
     let _watchdog = watchdog();
@@ -186,7 +186,7 @@ fn c2_hoarded_permits_are_reissued_by_a_polling_receiver() {
     sending.join().unwrap();
 }
 
-/// Readiness is not only for who receives until there is nothing.
+/// Also by a receiver that takes one message per event.
 #[test]
 fn c8_polling_receiver_completes_every_rendezvous_one_at_a_time() {
     const MANY: u64 = 1000;

@@ -154,7 +154,7 @@ fn c2_rendezvous_send_blocks_until_a_receiver_waits() {
         assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "{what}");
         let timed_out = receiver.try_recv_timeout(Duration::from_millis(20));
         assert!(matches!(timed_out, Err(TryRecvError::Empty)), "{what}");
-        // That somebody was here a moment ago is not enough.
+        // That a receiver waited a moment ago is not enough.
         expect_full(sender.try_send(&0), what);
         let is_sent = Arc::new(AtomicBool::new(false));
         let sending = {
@@ -168,7 +168,7 @@ fn c2_rendezvous_send_blocks_until_a_receiver_waits() {
             })
         };
         thread::sleep(Duration::from_millis(30));
-        assert!(!is_sent.load(Ordering::SeqCst), "{what}: sent, and nobody has received");
+        assert!(!is_sent.load(Ordering::SeqCst), "{what}: sent before it was received");
         for number in 1..=100 {
             assert_eq!(receiver.recv().unwrap(), number, "{what}");
         }
@@ -367,7 +367,7 @@ fn c2_no_rendezvous_with_a_set_whose_select_has_returned() {
         set.add(receiver).unwrap();
         set.add(other).unwrap();
         for round in 0..5 {
-            // The set hears that somebody would come.
+            // The set gets a notification that a sender waits.
             expect_full(sender.try_send(&0), what);
             expect_full(sender.send_timeout(&0, Duration::from_millis(1)), what);
             if round % 2 == 0 {

@@ -293,7 +293,7 @@ mod types {
             all(|receiver| receiver.recv().is_err());
             all(|receiver| receiver.try_recv() == Err(mpsc::TryRecvError::Disconnected));
             all(|receiver| receiver.iter().next().is_none());
-            // It is one error for each, and those who want to know are told.
+            // An `IpcReceiver` returns one error for each.
             sender.send_ref(&value).unwrap();
             let receiver = IpcReceiver::from(receiver);
             assert_says::<T>(receiver.recv().unwrap_err(), PROBLEM);

@@ -156,7 +156,7 @@ fn sends_itself_child() {
         let itself = answers.recv().unwrap();
         let (other, _other_end) = ipc::channel().unwrap();
         let message = Recursive { itself: itself.clone(), other, content: vec![0; LARGE] };
-        // Nobody receives, so it does not return.
+        // The parent does not receive, so this blocks until the process is killed.
         itself.send(message).unwrap();
     });
 }
@@ -271,7 +271,7 @@ fn receivers_of_a_failed_send_stay_usable() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
     sender.send(1).unwrap();
-    // Because nobody is there,
+    // The send fails because the receiver was dropped,
     let (carrier, carried) = ipc::channel().unwrap();
     drop(carried);
     expect_disconnected(carrier.send_ref(&receiver));

@@ -388,7 +388,7 @@ fn a_timeout_ends_while_a_message_is_half_sent() {
     assert!(start.elapsed() >= timeout);
 }
 
-/// What is half sent by a sender that dies is nobody's message; other senders go on.
+/// If a sender is dropped in the middle of a message, the message is discarded, and other senders continue.
 #[test]
 fn incomplete_message_of_a_dropped_sender_is_discarded() {
     let _watchdog = harness::watchdog();

@@ -26,7 +26,7 @@ where
 {
     let (sender, receiver) = ipc::channel::<T>().unwrap();
     thread::scope(|scope| {
-        // A large message with handles waits for who receives it.
+        // The send of a large message with handles blocks until it is received.
         let received = scope.spawn(move || receiver.recv().unwrap());
         sender.send_ref(value).unwrap();
         received.join().unwrap()
@@ -189,7 +189,7 @@ fn endpoints_in_queued_messages_are_received() {
         drop(sender);
         assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [number as u32, 1000]);
     }
-    // What nobody receives is closed.
+    // Endpoints in messages that are not received are closed.
     let (outer, outer_receiver) = lazy::<IpcSender<u32>>();
     let (sender, receiver) = lazy::<u32>();
     outer.send(sender).unwrap();
@@ -355,7 +355,7 @@ mod unix {
         assert_eq!(IpcReceiver::<u32>::try_from(socket).unwrap().recv().unwrap(), 2);
         assert!(OwnedFd::try_from(sender).is_ok());
 
-        // Without its permits nobody could send.
+        // A socket alone would have no permits, and no sender could send.
         let options = ChannelOptions::new().lazy(true);
         let (sender, receiver) = options.sync_channel::<u32>(1).unwrap();
         let receiver = OwnedFd::try_from(receiver).unwrap_err();

@@ -147,7 +147,7 @@ fn options_move_with_the_receiver() {
     assert_refused(receiver.recv());
 }
 
-/// A receiver may come from anybody.
+/// Any peer may send a receiver.
 #[test]
 fn peer_cannot_raise_a_limit() {
     let _watchdog = harness::watchdog();
@@ -381,7 +381,7 @@ mod between_processes {
         }
     }
 
-    /// Who has not noticed yet that the order matters again keeps it as well.
+    /// A sender that has not noticed the change of the option keeps the order as well.
     #[test]
     fn causal_order_holds_from_when_it_is_asked_for() {
         let _watchdog = harness::watchdog();
@@ -476,7 +476,7 @@ mod between_processes {
                 sending.join().unwrap();
                 assert_eq!(rings(), 0);
 
-                // Also from where nobody was told before.
+                // Also on a new channel, on which no ring was refused before.
                 let (sender, receiver) = options.channel().unwrap();
                 let child = start_writer(&sender, 0, 5000);
                 drop(sender);
@@ -598,7 +598,7 @@ mod between_processes {
                     assert_eq!(answered.recv().unwrap(), number);
                 }
                 assert!(rings() >= 2);
-                // Both sides of the one way; the other way nobody waits.
+                // Both mappings of one direction; in the other direction no receiver waits.
                 while rings() > 3 {
                     thread::sleep(Duration::from_millis(10));
                 }

@@ -439,7 +439,7 @@ mod assembling {
             prop_assert_eq!(waiting(&assembly), (0, 0));
         }
 
-        /// At most so many attachments wait, whoever sends them, and those that are refused are not counted.
+        /// The attachments that wait are limited over all senders, and refused attachments are not counted.
         #[test]
         fn attachments_are_limited(
             parts in vec((0..6_u128, 0..5_usize), 1..100),

@@ -272,7 +272,7 @@ fn survives_on<T: Serialize + DeserializeOwned>(
                 let text = result.as_ref().unwrap_err().to_string();
                 assert!(text.contains(WHY), "{text}");
             }
-            // It is so for those who send, too, and the channel goes on.
+            // `send` has the same limit, and the channel stays usable.
             let (sender, receiver) = ipc::channel::<T>().unwrap();
             thread::scope(|scope| {
                 let big = thread::Builder::new().stack_size(32 << 20).spawn_scoped(scope, || {

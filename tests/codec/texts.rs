@@ -1,4 +1,4 @@
-//! Formats for people, used within messages: an endpoint in such a text would be in the message, too, where nobody looks for it.
+//! Text formats, used within messages: an endpoint in such a text would also become an entry of the message, which no decoder takes.
 
 use serde::de::value::Error as TextError;
 use serde::de::{DeserializeOwned, IntoDeserializer};

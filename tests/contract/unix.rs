@@ -128,7 +128,7 @@ fn a_descriptor_that_was_lent_out_stays() {
     assert!(!is_readable(&again));
     receiver.show(true, false);
     assert!(is_readable(&again) && receiver.is_showing());
-    // Whoever waits for changes learns of what is news, as of each packet, and is woken by nothing else.
+    // An edge-triggered epoll reports what is new, as it reports each packet, and nothing else.
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     epoll::add(&epoll, &again, EventData::new_u64(0), EventFlags::IN | EventFlags::ET).unwrap();
     let changes = || {

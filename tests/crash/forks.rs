@@ -155,7 +155,7 @@ fn a_forked_child_leaves_the_name_of_a_server_alone() {
     });
 }
 
-/// Whoever made it, and whatever its number is.
+/// Whichever process forked it, and whatever its process id is.
 #[test]
 fn a_forked_child_is_known_to_be_another_process() {
     harness::alone(harness::path_of(a_forked_child_is_known_to_be_another_process), || {

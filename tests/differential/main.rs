@@ -1,9 +1,6 @@
 //! Channels across processes do what `std::sync::mpsc` does within one: random programs are run on both and compared.
 //!
-//! A program is a sequence of steps on up to three channels, whose endpoints lie in up to three processes. A step is done when whoever
-//! did it has said so, through another channel, through a pipe or by exiting, so it comes before the next to whoever can compare. What
-//! is received is what std's channel gives, in its order; only what several threads send in one step may interleave, each in its
-//! own order. An end is an end on both, at the same step.
+//! A program is a sequence of steps on up to three channels, whose endpoints lie in up to three processes. A step is done when its process has reported so, through another channel, through a pipe or by exiting. So every process sees it before the next step. The messages received are those of std's channel, in the same order. Only the messages that several threads send in one step may interleave, each thread's in its own order. Both channels are disconnected at the same step.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -340,7 +337,7 @@ fn obedient_child() {
 
 // ---- Workers ----
 
-/// Who takes orders: a process, or a thread of this one.
+/// A worker that takes orders: a process, or a thread of this process.
 struct Worker {
     orders: IpcSender<Order>,
     reports: IpcReceiver<Report>,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is handed on: who has it sends some letters and gives it to another.
+/// What is handed on: the process that has it sends some letters and passes it to another process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Baton {
     hops: u32,
@@ -25,7 +25,7 @@ fn run(track: Track) {
         if hops == 0 {
             // The others are to end, too.
             for sender in &to {
-                // Who has ended already needs to be told no more.
+                // A process that has ended already needs no message.
                 let _ = sender.send(Baton { hops, random });
             }
             return;
@@ -60,7 +60,7 @@ fn running_child() {
     });
 }
 
-/// Whoever has the baton knows of all that was sent before, and it moves as fast as it can while the letters are received.
+/// The process with the baton knows of all letters sent before. The baton moves as fast as it can while the letters are received.
 #[test]
 fn messages_sent_by_a_relay_of_processes_arrive_in_order() {
     const HOPS: u32 = 1000;

@@ -56,7 +56,7 @@ fn c6_channel_stays_connected_while_any_process_has_a_sender() {
     assert!(received.recv().unwrap_err().is_disconnected());
 }
 
-/// Senders in messages that nobody received count, however deep they are buried.
+/// Senders in messages that were not received count, however deep they are nested.
 #[test]
 fn c6_channel_stays_connected_while_a_sender_is_in_flight() {
     let _watchdog = harness::watchdog();
@@ -118,7 +118,7 @@ fn c6_send_is_disconnected_after_the_receiver_is_dropped() {
         let item = Item { reply: Some(ipc::channel().unwrap().0), ..Item::new(0, 0) };
         assert!(items.send(item).unwrap_err().is_disconnected());
     }
-    // In a message that nobody received.
+    // In a message that was not received.
     let (items, received) = ipc::channel::<Item>().unwrap();
     let (bury, buried) = ipc::channel().unwrap();
     bury.send(Kept::Receiver(received)).unwrap();

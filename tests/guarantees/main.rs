@@ -38,7 +38,7 @@ use harness::table;
 enum Order {
     /// Send these numbers, with texts of various lengths.
     Count { to: IpcSender<Item>, from: u64, numbers: u64 },
-    /// Send one item, then do something that somebody else can know of.
+    /// Send one item, then do something that another process can observe.
     Tell { to: IpcSender<Item>, item: Item, signal: Signal },
     /// Send a text of so many bytes.
     Write { to: IpcSender<(String, Option<Handle<File>>)>, len: usize, handle: bool },
@@ -59,11 +59,11 @@ enum Order {
 enum Kept {
     Sender(IpcSender<Item>),
     Receiver(IpcReceiver<Item>),
-    /// With messages in it that nobody has received.
+    /// With messages in it that were not received.
     Undelivered(IpcReceiver<Kept>),
 }
 
-/// How somebody else learns that an item was sent.
+/// How another process learns that an item was sent.
 #[derive(Debug, Serialize, Deserialize)]
 enum Signal {
     Channel(IpcSender<()>),

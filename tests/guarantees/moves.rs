@@ -39,7 +39,7 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     let _watchdog = harness::watchdog();
     let (sender, mut receiver) = ipc::channel::<(String, Vec<Handle<UnixStream>>)>().unwrap();
     let (carrier, carried) = ipc::channel().unwrap();
-    // What is half received has to fit into one packet: nobody receives while it is sent.
+    // The incomplete message has to fit into one packet: no thread receives while it is sent.
     let text = "moved".repeat(30_000);
     let (canary, fd) = Canary::new();
     let mut body = raw::encoded(&text);

@@ -24,8 +24,7 @@ fn c3_fifo_per_sender_across_processes() {
     assert!(receiver.recv_timeout(Duration::from_secs(60)).unwrap_err().is_disconnected());
 }
 
-/// Clones, what was sent elsewhere and came back, and what was made of a descriptor are one sender to whoever uses them one after
-/// another.
+/// Clones, senders that were moved away and back, and senders made of a file descriptor are one sender, if they are used one after another.
 #[test]
 fn c3_fifo_across_all_copies_of_one_sender() {
     let _watchdog = harness::watchdog();
@@ -134,7 +133,7 @@ fn c4_busy_senders_and_others_are_in_causal_order() {
     receiving.join().unwrap();
 }
 
-/// The same without anybody receiving meanwhile: everything is in the queue before the first is received.
+/// The same while no thread receives: every message is in the queue before the first is received.
 #[test]
 fn c4_the_queue_is_in_causal_order() {
     let _watchdog = harness::watchdog();

@@ -191,7 +191,7 @@ fn c7_send_refuses_entries_that_its_channel_cannot_carry() {
     let body = table::with(&table::number(0), &[entry]);
     type Value = (u32, Option<Handle<File>>, Option<IpcReceiver<u32>>);
     let sender = send_one_of::<IpcSender<Value>>(&body, &[b.as_fd()]).unwrap();
-    // Whoever gets it next is told the same.
+    // The next receiver of it gets the same error.
     let (carrier, carried) = ipc::channel::<IpcSender<Value>>().unwrap();
     carrier.send(sender.clone()).unwrap();
     let inbox = IpcReceiver::<Value>::try_from(a).unwrap();
@@ -249,7 +249,7 @@ fn c7_a_sender_named_a_million_times_is_one() {
     });
 }
 
-/// Those that nobody takes, those before and those after an error.
+/// Attachments that the value does not take, and those before and after an error.
 #[test]
 fn c7_attachments_that_were_not_taken_are_closed() {
     let _watchdog = harness::watchdog();
@@ -268,14 +268,14 @@ fn c7_attachments_that_were_not_taken_are_closed() {
     set.add(receiver).unwrap();
     raw::send(&sender, &raw::message(253, &five), &many).unwrap();
     drop(set.select().unwrap());
-    // And those that nobody received.
+    // And the attachments of messages that were not received.
     raw::send(&sender, &raw::message(253, &five), &many).unwrap();
     drop(set);
     drop(fd);
     canary.wait_until_closed();
 }
 
-/// Where somebody claims to have stopped reading a ring.
+/// Where a peer claims to have stopped reading a ring.
 #[derive(Clone, Copy)]
 struct Stopped {
     position: u64,
@@ -378,7 +378,7 @@ pub(super) fn sealed_memory(len: u64) -> OwnedFd {
     memory_with(len, SealFlags::SHRINK | SealFlags::WRITE)
 }
 
-/// What a hostile peer offers as a ring is a ring or one error, and disturbs nobody.
+/// What a hostile peer offers as a ring is a ring or one error, and disturbs no other sender.
 #[test]
 fn c7_offer_of_invalid_ring_memory_is_one_error() {
     let _watchdog = harness::watchdog();

@@ -29,7 +29,7 @@ const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
 
 const PAGE: usize = 4096;
 
-/// A page that who touches it waits for, until this is dropped.
+/// A page that blocks each thread that touches it, until this is dropped.
 struct StuckPage {
     faults: OwnedFd,
     address: usize,
@@ -151,7 +151,7 @@ fn c7_descriptors_handed_to_the_closing_thread_are_closed() {
                 assert_eq!(receiver.recv().unwrap(), round);
                 wait_until_broken(&write);
             }
-            // Undecoded, in a set, with a message in it that nobody received, which has a descriptor of its own.
+            // Undecoded, in a set, with a message that was not received and has a file descriptor of its own.
             let mut set = IpcReceiverSet::new().unwrap();
             let (inner_sender, inner) = ipc::channel::<u32>().unwrap();
             let (canary, fd) = raw::Canary::new();

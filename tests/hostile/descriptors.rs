@@ -209,7 +209,7 @@ fn c7_memory_that_was_accepted_cannot_be_taken_away() {
     assert!(rustix::fs::ftruncate(&fd, 0).is_err());
     assert!(rustix::fs::fallocate(&fd, punch, 0, 8192).is_err());
     assert_eq!(memory.to_vec().unwrap(), [0; 8192]);
-    // What strait makes is sealed from the start, whoever has it.
+    // Memory that strait makes is sealed from the start, in every process.
     let ours = IpcSharedMemory::try_from_byte(7, 8192).unwrap();
     let (sender, receiver) = ipc::channel::<IpcSharedMemory>().unwrap();
     sender.send(ours.clone()).unwrap();
@@ -220,7 +220,7 @@ fn c7_memory_that_was_accepted_cannot_be_taken_away() {
     assert_eq!(ours[8191], 7);
 }
 
-/// They are packet sockets, so they pass; but they never hold anybody up.
+/// They are packet sockets, so they are accepted; but no call blocks on them.
 #[test]
 fn c7_packet_sockets_without_a_peer_are_disconnected() {
     let _watchdog = harness::watchdog();
@@ -291,7 +291,7 @@ fn c7_descriptor_bombs_leak_nothing() {
     });
 }
 
-/// Handles of messages that are never finished leave some for everybody else.
+/// The handles of messages that are never completed leave some for other messages.
 #[test]
 fn c7_unfinished_messages_do_not_take_all_descriptors() {
     harness::alone(harness::path_of(c7_unfinished_messages_do_not_take_all_descriptors), || {

@@ -81,8 +81,7 @@ impl Drop for Flood {
     }
 }
 
-/// Sends a number from another thread, without waiting for room: the kernel wakes who does only when three quarters of the socket's
-/// buffer are free, and those who do not wait fill it before.
+/// Sends a number from another thread, without waiting for room. The kernel wakes a waiting sender only when three quarters of the socket's buffer are free, and senders that do not wait fill it before.
 fn keep_trying(socket: impl AsFd, number: u32) -> JoinHandle<()> {
     let socket = socket.as_fd().try_clone_to_owned().unwrap();
     let message = raw::message(0, &number.to_le_bytes());
@@ -150,7 +149,7 @@ thread_local! {
     static ENCORES: RefCell<Option<(IpcSender<Encore>, usize, usize)>> = const { RefCell::new(None) };
 }
 
-/// A value that cannot be decoded. Whoever tries finds another behind it.
+/// A value that cannot be decoded. Each attempt to decode it sends another.
 #[derive(Debug)]
 struct Encore;
 
@@ -312,7 +311,7 @@ fn c7_every_member_of_a_flooded_set_is_served() {
             turns[id as usize] += 1;
         }
         assert!(turns.iter().all(|&turn| turn <= 100), "{turns:?}");
-        // Nobody is ahead by more than a turn or two.
+        // No member is ahead by more than two turns.
         let (least, most) = (received.iter().min().unwrap(), received.iter().max().unwrap());
         assert!(most - least <= 200, "{received:?}");
     }

@@ -40,7 +40,7 @@ fn packet_pair() -> (OwnedFd, OwnedFd) {
         .unwrap()
 }
 
-/// What is received if somebody writes these bytes and sends these descriptors with them.
+/// Returns what is received if a peer writes these bytes and sends these file descriptors with them.
 fn send_one_of<T>(body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<T, IpcError>
 where
     T: Serialize + for<'de> Deserialize<'de>,

@@ -141,7 +141,7 @@ fn c9_waiting_handles_do_not_keep_a_receiver_from_arriving() {
     canary.wait_until_closed();
 }
 
-/// Of a message that was refused before the move nobody hears again.
+/// A message that was refused before the move is not reported again.
 #[test]
 fn c9_messages_discarded_before_a_move_stay_discarded() {
     let _watchdog = harness::watchdog();

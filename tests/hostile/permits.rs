@@ -205,7 +205,7 @@ fn c7_descriptor_flags_of_a_peer_block_no_call() {
         sender.try_send(&number).unwrap();
         assert_eq!(receiver.recv().unwrap(), number);
     }
-    // Nor does one who keeps it open let those wait for ever who wait for a receiver that is gone.
+    // Nor does a peer that keeps it open make senders wait for ever for a receiver that was dropped.
     drop(receiver);
     assert!(matches!(sender.send(7), Err(IpcError::Disconnected)));
 }

@@ -49,7 +49,7 @@ fn c7_places_that_are_taken_by_many_rings_lose_no_honest_message() {
     drop(rings);
 }
 
-/// Whoever reads a page of a file that is not there makes it, and pays for it as long as the peer keeps the file.
+/// A read of a missing page of a file allocates it, and is charged for it as long as the peer keeps the file.
 #[test]
 fn c7_holes_of_a_ring_are_read_without_making_pages() {
     const SEGMENT: u32 = 1 << 20;

@@ -83,7 +83,7 @@ fn c7_timeouts_hold_whatever_flags_a_peer_sets() {
     check();
 }
 
-/// Nobody can send any more, so this is what `Disconnected` means; what was sent before comes first.
+/// No process can send any more, which is what `Disconnected` means; messages that were sent before come first.
 #[test]
 fn c7_a_sender_that_shuts_its_socket_down_disconnects() {
     let _watchdog = harness::watchdog();
@@ -116,7 +116,7 @@ fn c7_a_receiver_that_shuts_its_socket_down_disconnects_the_senders() {
     assert!(sender.send(big).unwrap_err().is_disconnected());
 }
 
-/// What somebody writes in the wrong direction is never read, and resets the connection when the sender leaves.
+/// A packet in the wrong direction is never read, and resets the connection when the sender is dropped.
 #[test]
 fn c7_packets_from_receiver_to_sender_change_nothing() {
     let _watchdog = harness::watchdog();
@@ -136,8 +136,7 @@ fn c7_packets_from_receiver_to_sender_change_nothing() {
     }
 }
 
-/// The kernel adds control messages on request, and anybody who has the description can request them. One of them is
-/// a descriptor.
+/// The kernel adds control messages on request, and every process that has the open file description can request them. One of them is a file descriptor.
 #[test]
 fn c7_descriptors_that_the_kernel_adds_are_closed() {
     harness::alone(harness::path_of(c7_descriptors_that_the_kernel_adds_are_closed), || {

@@ -1,4 +1,4 @@
-//! Who knows the name of a server and means no good.
+//! Hostile clients that know the name of a server.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -196,12 +196,12 @@ fn c7_name_is_accessible_to_its_owner_only_and_is_removed() {
     assert!(!Path::new(&name).parent().unwrap().exists());
 }
 
-/// Even if somebody opened the directory to the world.
+/// Even if the directory is accessible to all users.
 #[test]
 fn c7_clients_of_other_users_are_rejected() {
     let _watchdog = harness::watchdog();
     if !geteuid().is_root() {
-        // Nobody else can be played.
+        // Only root can become another user.
         return;
     }
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
@@ -286,7 +286,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     // A long one, and one that is announced to be.
     say(&[(raw::message(1, &[7; 100_000]), vec![back])]);
     say(&[(raw::first(1, 1 << 29, &[7; 50_000]), vec![]), (raw::middle(1, &[7; 50_000]), vec![])]);
-    // Memory to share, before anybody knows who it is.
+    // An offer of shared memory, before the handshake.
     let ring = raw::packet(Kind::Attach { clock_domain: 0, is_used: true }, 1, &[]);
     say(&[(ring, vec![fd.as_fd()]), (hello(1), vec![back])]);
     (clients, canary)
@@ -344,7 +344,7 @@ fn c7_server_with_hostile_clients_only_times_out() {
     assert!(start.elapsed() >= timeout);
 }
 
-/// Who is dropped because too many say nothing can come again, and whoever was told that it is heard is.
+/// A client that is dropped because too many clients are silent can connect again. A client that got the server's hello is accepted.
 #[test]
 fn c7_clients_whose_hello_was_sent_are_accepted() {
     let _watchdog = harness::watchdog();

@@ -47,7 +47,7 @@ fn c7_objects_made_without_descriptors_work_once_there_are_some() {
             ROUTER.add_typed_route(late_receiver, Box::new(|_| {}));
             drop(taken);
             raise_descriptor_limit();
-            // The route that could not be is gone, and whoever sends knows.
+            // The route that could not be added was dropped, and its sender is disconnected.
             assert!(late_sender.send(1).unwrap_err().is_disconnected());
             assert_business_as_usual();
             carrier.send_ref(&receiver).unwrap();

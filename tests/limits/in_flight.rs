@@ -1,15 +1,13 @@
-//! The kernel limits how many descriptors a user without privileges has in messages that nobody received, to as many as the
-//! process may have open.
+//! The kernel limits how many file descriptors a user without privileges has in flight, to as many as the process may have open.
 
 use super::*;
 
-/// Lets this thread be a user without privileges and with few descriptors; one that nobody else is, since all of a user's
-/// descriptors in flight count.
+/// Makes this thread a user without privileges and with few file descriptors. No other test is that user, because all of a user's file descriptors in flight count.
 fn become_unprivileged() {
     limit(Resource::Nofile, 64);
     let id = 60_000 + std::process::id() % 5000;
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    // Who may not do this has no privileges either.
+    // If this fails, the process has no privileges already.
     let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
     let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn c7_everything_works_without_proc() {
     if !rustix::process::geteuid().is_root() {
-        // Nobody else can take it away.
+        // Only root can change to a root directory without /proc.
         return;
     }
     harness::alone(harness::path_of(c7_everything_works_without_proc), || {
@@ -60,7 +60,7 @@ fn address_space() -> u64 {
     pages * 4096
 }
 
-/// Sandboxes forbid writing files this way. The kernel's answer to who tries is a signal that kills.
+/// Sandboxes forbid writing files this way. The kernel kills a process that tries, by a signal.
 #[test]
 fn c7_memory_beyond_the_limit_on_files_is_an_error() {
     harness::alone(harness::path_of(c7_memory_beyond_the_limit_on_files_is_an_error), || {

@@ -46,7 +46,7 @@ fn take_until(consumer: &mut Consumer<LoomMemory>, last: u64, bell: &mpsc::Recei
     }
 }
 
-/// Pushes, grows if there is no room, and wakes whoever has to be woken.
+/// Pushes, grows if there is no room, and wakes the consumer if it sleeps.
 fn send(producer: &mut Producer<LoomMemory>, stamp: u64, len: usize, bell: &mpsc::Sender<()>) {
     let pushed = push(producer, stamp, len).or_else(|_| {
         producer.grow(len).unwrap();

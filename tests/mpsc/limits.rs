@@ -47,7 +47,7 @@ fn send_timeout_uses_room_made_in_time() {
     }
 }
 
-/// Whoever gives up and comes again loses nothing and sends nothing twice.
+/// A sender that times out and tries again loses nothing and sends nothing twice.
 #[test]
 fn short_waits_lose_nothing() {
     let _watchdog = watchdog();

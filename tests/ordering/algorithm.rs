@@ -16,8 +16,7 @@
 //! been missed, and the record is delivered as it was found.
 //!
 //! What the lists assume, and cannot bring about themselves:
-//! - who reads the clock after a send has returned reads more than the stamps of what was published before that message was. (Of
-//!   a message of the reader's own process, only what others had put into the socket before it.) In other words: the clock does
+//! - a process that reads the clock after a send has returned reads more than the stamps of all messages published before that one. (If the message is of its own process, only of those that others had put into the socket before it.) In other words: the clock does
 //!   not stand still for as long as a signal takes from one process to another. [`Step::OutlastStamp`] is for clocks that do;
 //! - the socket is one queue: what was sent first is read first, and the end is read only when nothing else is left;
 //! - what a process has published or sent outlives it.
@@ -49,8 +48,7 @@ pub(crate) enum Step {
     RingBell,
     /// Never again touches a ring that was closed: the swap has just removed the mark. `Producer::close`, `SendState::push`.
     LeaveClosedRing,
-    /// After the bell, so that nobody in this process finds the mark gone while the bell for it is still to be rung by another who may
-    /// die. `Sender::route` returns.
+    /// After the wake-up. Otherwise a thread of this process could find the mark gone while another, which may die, has still to send the wake-up. `Sender::route` returns.
     ReleaseLock,
     /// Sends by socket what has no ring, or whose ring turned out to be closed. With the stamp that it has. `Sender::send_message`.
     SendBySocketOtherwise,
@@ -86,7 +84,7 @@ pub(crate) enum Step {
     /// Marks the tail of each ring as asleep, by compare-and-swap from the position up to which everything was received.
     /// `AttachedRings::arm`, `Consumer::arm`.
     ArmByCas,
-    /// If it fails there is something to receive, and no sleep. `Sources::wait`; `receive_in_order` for who polls; `ReceiverSet::arm`.
+    /// If it fails there is something to receive, and no sleep. `Sources::wait`; `receive_in_order` for a receiver that polls; `ReceiverSet::arm`.
     HeedFailedCas,
     /// Unless it fails because the mark is there already, left by a wait that another ring or the socket ended. `Consumer::arm`.
     MarkedIsArmed,
@@ -120,11 +118,11 @@ pub(crate) enum Step {
     /// Before anything is published. Waits until the clock has passed the stamp, and so needs no assumption about clocks. If the
     /// socket is not read to its end, it is too late after publishing: others may already be behind it there.
     OutlastStamp,
-    /// For [`Step::ReadAllOfSocket`]. Reads no more frames than were in the socket after A, so that who floods it delays nobody.
+    /// For [`Step::ReadAllOfSocket`]. Reads no more frames than were in the socket after A, so that a flood of the socket delays no other sender.
     /// `Sources::read`, which reads as many as there can be and does not count them.
     ReadAllOfSocketAsOfA,
     /// For [`Step::ReadAllOfSocket`], with [`Step::RecheckUnlessAllRead`]. Stops when enough wait: here two, which stand for as many
-    /// handles as a process can spare. Whoever lies can fill that up, and hide what honest senders have put behind it.
+    /// handles as a process can spare. A sender with false stamps can fill that up, and hide what honest senders have put behind it.
     /// `ReadAhead::may_read_more`.
     ReadSocketUntilFull,
     /// When a message of the socket was delivered, and the socket had not been read to its end: A becomes B, and on with the socket.

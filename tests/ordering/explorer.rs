@@ -25,7 +25,7 @@ pub(crate) trait Model {
 pub(crate) struct Move<Label, State> {
     pub(crate) label: Label,
     pub(crate) state: State,
-    /// Nobody may count on it: a process that dies, say. Progress must be possible without.
+    /// No progress may depend on it: for example, that a process dies.
     pub(crate) optional: bool,
 }
 

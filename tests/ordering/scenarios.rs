@@ -1,4 +1,4 @@
-//! Who sends what, in the cases in which the merge can go wrong.
+//! Scenarios in which the merge can go wrong.
 
 use super::merge::{Clock, Scenario, Send, Thread};
 
@@ -394,8 +394,7 @@ pub(crate) fn rough_clock() -> Vec<Scenario> {
     more.map(|scenario| Scenario { clock: Clock::Rough, ..scenario }).collect()
 }
 
-/// Stamps that are lies, far in the future or long past: in a ring, or in the socket. The whole algorithm keeps its promises to those
-/// who do not lie.
+/// False stamps, far in the future or long past, in a ring or in the socket. The whole algorithm keeps its guarantees for honest senders.
 pub(crate) fn liars() -> Vec<Scenario> {
     let in_ring = |name, first, second| {
         scenario(

@@ -81,7 +81,7 @@ fn large_messages_are_sent_in_both_directions_at_once() {
     end_echo((child, to_child, from_child));
 }
 
-/// Counts until nobody listens.
+/// Counts until the receiver is dropped.
 #[test]
 fn counting_child() {
     child_main(|_| {

@@ -1,4 +1,4 @@
-//! What a child inherits: one descriptor, whatever else is going on; and nobody else inherits that.
+//! What a child inherits: one file descriptor, whatever other threads do. No other process inherits it.
 
 #![allow(unsafe_code, clippy::disallowed_methods, reason = "the standard streams are closed")]
 
@@ -225,7 +225,7 @@ fn standard_streams_may_be_closed() {
     harness::alone(harness::path_of(standard_streams_may_be_closed), || {
         for count in 1..=3 {
             for number in 0..count {
-                // SAFETY: nobody uses them in between, and what is left behind is opened again below.
+                // SAFETY: no thread uses them in between, and they are opened again below.
                 drop(unsafe { OwnedFd::from_raw_fd(number) });
             }
             // What is inherited may have one of these numbers, too.
@@ -243,7 +243,7 @@ fn standard_streams_may_be_closed() {
                 let file = std::fs::File::options().read(true).write(true).open("/dev/null");
                 let file = OwnedFd::from(file.unwrap());
                 assert_eq!(file.as_raw_fd(), number);
-                // A standard stream again, which nobody owns.
+                // A standard stream again, which has no owner.
                 let _: i32 = file.into_raw_fd();
             }
         }

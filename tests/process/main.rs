@@ -1,6 +1,5 @@
-//! Processes that are started with a channel: they get it, nobody else does, and whatever they do instead is an error in time.
-//!
-//! That there are so many things to do instead makes this file as long as it is.
+//! Processes that are started with a channel: they get it, and no other process does. If they do anything else, their parent gets an error in time.
+//! This file is long because there are many such things.
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -1,4 +1,4 @@
-//! What the environment may claim, and who else may call `parent`.
+//! What the environment variable may claim, and which other processes may call `parent`.
 
 #![allow(unsafe_code, reason = "other descriptors are inherited, too")]
 
@@ -128,7 +128,7 @@ fn standard_streams_are_not_taken() {
 #[test]
 fn peer_that_sends_nothing_or_garbage_is_an_error_in_time() {
     let _watchdog = watchdog();
-    // Somebody who holds the other end and says nothing, who is gone, and who talks nonsense.
+    // A peer that holds the other endpoint and sends nothing, a peer that has ended, and a peer that sends garbage.
     let (socket, other) = pair(SocketType::SEQPACKET);
     refused(value_of(&socket, socket.as_raw_fd()), Some(&socket), "ConnectionAborted");
     drop(other);
@@ -252,14 +252,14 @@ fn the_variable_is_cleared_where_that_is_safe() {
     says_one(harness::path_of(forked_child));
 }
 
-/// Waits until nobody waits for it any more.
+/// Connects after its parent has ended, or has stopped waiting for it.
 #[test]
 fn child_that_is_too_slow() {
     child_main(|_| {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
         let error = process::parent::<(), ()>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
-        println!("nobody waits");
+        println!("the parent does not wait");
     });
 }
 
@@ -283,5 +283,5 @@ fn child_is_disconnected_when_its_parent_is_killed() {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut std::fs::File::from(output), &mut text).unwrap();
     let text = String::from_utf8_lossy(&text);
-    assert!(text.contains("nobody waits"), "{text}");
+    assert!(text.contains("the parent does not wait"), "{text}");
 }

@@ -308,7 +308,7 @@ impl Victim {
         }
     }
 
-    /// With somebody writing, there is nothing to be expected of it but that it returns.
+    /// While the memory is overwritten, all that is expected of a call is that it returns.
     pub fn runs(&mut self) {
         for choice in 0..100 {
             self.scan();
@@ -318,9 +318,9 @@ impl Victim {
         }
     }
 
-    /// With nobody writing any more, it goes on, or sleeps, or is poisoned.
+    /// Once the memory is not overwritten any more, the consumer continues, or sleeps, or is poisoned.
     fn comes_to_rest(&mut self) {
-        // There may be more messages than anybody waits for.
+        // There may be more messages than this loop takes.
         for _ in 0..100 {
             let before = self.consumer().position();
             self.scan();

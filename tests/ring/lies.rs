@@ -292,7 +292,7 @@ fn impossible_state_of_a_moved_consumer_is_refused() {
     assert!(!is_believed(&|state| state.place.offset = 0));
     assert!(
         is_believed(&|state| state.place.offset = UNIT),
-        "whoever is lied to reads what is there"
+        "the consumer reads the bytes at the false place"
     );
 }
 

@@ -76,7 +76,7 @@ fn scan_does_not_see_records_published_after_it() {
     let between = consumer.scan().unwrap();
     assert_eq!(push(&mut producer, 2, 100), UNNOTICED);
     let after = consumer.scan().unwrap();
-    // Nobody has scanned as far as this.
+    // No scan has reached this place.
     for (visible, front) in
         [(before, None), (between, Some(1)), (after, Some(1)), (u64::MAX, Some(1))]
     {
@@ -467,7 +467,7 @@ fn consumer_does_not_sleep_while_there_is_a_record() {
                     Ok(pushed) => break pushed,
                     Err(PushError::Full) if stamp % 7 == 0 => producer.grow(len(stamp)).unwrap(),
                     Err(PushError::Full) => thread::yield_now(),
-                    Err(PushError::Closed) => panic!("nobody closes it"),
+                    Err(PushError::Closed) => panic!("the consumer does not close it"),
                 }
             };
             if pushed.must_wake {

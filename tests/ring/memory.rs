@@ -13,7 +13,7 @@ use strait::internals::ring::{Memory, Place, Segment, UNIT};
 /// Pages are as long as the units of places.
 const PAGE_BYTES: usize = UNIT as usize;
 
-/// What is written over pages that were given back: whoever still reads them does not go unnoticed.
+/// What is written over pages that were given back, so that a later read of them is noticed.
 const RELEASED: u8 = 0xdb;
 
 type Page = Arc<[AtomicU8; PAGE_BYTES]>;

@@ -1,8 +1,8 @@
-//! A peer that shares memory and writes into it what it likes, whenever it likes: it loses its own messages, and nobody else does (C7).
+//! A peer that overwrites the memory it shares, with any bytes and at any time, loses its own messages and no others (C7).
 //!
 //! # Safety
 //!
-//! What is mapped here is as long as its file, which stays so, is accessed as atomic words only, and is unmapped by nobody.
+//! Each mapping here is as long as its file, whose length does not change. It is accessed as atomic words only, and is never unmapped.
 
 #![allow(unsafe_code)]
 
@@ -27,7 +27,7 @@ use crate::harness;
 use crate::harness::Child;
 use crate::harness::raw::{self, Random};
 
-/// What honest senders send, and nobody else: random bytes are not one.
+/// What honest senders send. Random bytes do not decode as a note.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     magic: [u64; 2],
@@ -175,7 +175,7 @@ fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
         // Nothing is ever published at such a place.
         words[TAIL].store(8, Ordering::Relaxed);
     }
-    // Somebody who should have been woken is.
+    // The wake-up that the receiver waits for.
     raw::send(&sender, &raw::packet(Kind::Bell, 0, &[]), &[]).unwrap();
     for _ in &rings {
         assert!(is_readable());
@@ -193,7 +193,7 @@ fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
     assert_eq!(receiver.try_recv().unwrap().number, 0);
 }
 
-/// Writes something where somebody reads.
+/// Overwrites memory that a consumer reads.
 fn scribble(words: &[AtomicU64], random: &mut Random) {
     let tail = words[TAIL].load(Ordering::Relaxed);
     let position = tail & !(SLEEPING | CLOSED | 15);
@@ -274,7 +274,7 @@ fn c7_ring_rewritten_while_it_is_read_loses_only_its_own_messages() {
                         for _ in 0..random.below(3000) {
                             scribble(words, &mut random);
                         }
-                        // It may still be read; who waits for it is woken by others only.
+                        // A consumer may still read it; only other senders wake a consumer that waits for it.
                         for word in words {
                             word.store(random.next(), Ordering::Relaxed);
                         }
@@ -382,7 +382,7 @@ fn c7_invalid_ring_memory_is_not_read() {
         attach(&notes, &twice, domain);
         exchange(&mut tally);
         assert_eq!(tally.others, others + 2);
-        // And by who has lied about that: it is the liar's.
+        // If a peer resets the state to attach it once more, only its own messages are affected.
         let again = ring_memory();
         publish(words(&again), &[7; 3]);
         attach(&notes, &again, domain);

@@ -92,7 +92,7 @@ fn start_writer(notes: IpcSender<Note>, from: u32, count: u64, plan: Plan) -> Ch
     child
 }
 
-/// Who takes notes for a while, and passes on how far it has got.
+/// A process that receives notes for a while, and passes on how many it has received.
 #[derive(Debug, Serialize, Deserialize)]
 struct Turn {
     notes: IpcReceiver<Note>,
@@ -175,7 +175,7 @@ fn c3_stopped_senders_and_a_stopped_receiver_lose_nothing() {
     taker.completed();
 }
 
-/// Nothing but a look at the socket tells who only sends, into memory, that nobody is there any more.
+/// A process that only sends, by ring, can notice that the receiver is gone only by a look at its socket.
 #[test]
 fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
     harness::alone(
@@ -301,7 +301,7 @@ fn c3_a_receiver_moves_with_its_rings_again_and_again() {
             }
         }
         assert_eq!(turn.next, [3000; 3]);
-        // All of them, as a rule; but who has little to send is soon gone.
+        // All of them, as a rule; but a writer with few notes ends soon.
         assert!(most_rings > 0);
         writers.into_iter().for_each(Child::completed);
         drop((turn, passed_on));

@@ -48,7 +48,7 @@ fn send_under(
     while received < sent {
         match receiver.recv_timeout(Duration::from_millis(1)) {
             Ok(note) => note.check(&mut received),
-            // Who sends offers its ring again.
+            // A sender offers its ring again when it sends.
             Err(TryRecvError::Empty) => {
                 let sender = sender.as_ref().unwrap();
                 sender.send(Note::new(0, sent, Plan::Small)).unwrap();
@@ -60,7 +60,7 @@ fn send_under(
     drop(sender.take());
     let mut end = receiver.recv().unwrap_err();
     if let IpcError::SerializationError(_) = end {
-        // There was no handle left for a ring, and nobody is there to say that nothing was in it. Said once.
+        // There was no handle left for a ring, and its sender has ended without reporting that the ring was empty. This is one error.
         end = receiver.recv().unwrap_err();
     }
     assert!(end.is_disconnected(), "{end:?}");
@@ -175,8 +175,7 @@ fn address_space() -> u64 {
 #[test]
 fn c7_nothing_is_lost_at_any_limit_on_address_space() {
     harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_address_space), || {
-        // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: who fails to get a small one
-        // is aborted by the standard library.
+        // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: the standard library aborts a process that cannot allocate a small one.
         send_under(|| {}, || {}, true, Plan::Small);
         let pieces: Vec<Vec<u8>> = (0..8000).map(|_| Vec::with_capacity(500)).collect();
         let _every_other: Vec<_> = pieces.into_iter().step_by(2).collect();
@@ -267,7 +266,7 @@ fn c11_rings_leave_no_handles() {
                 _ => {
                     let (carrier, carried) = ipc::channel::<IpcReceiver<Note>>().unwrap();
                     carrier.send(receiver).unwrap();
-                    // In a message that nobody receives.
+                    // In a message that is not received.
                     drop((carrier, carried, sender));
                 }
             }

@@ -104,7 +104,7 @@ fn talk(
     }
 }
 
-/// Somebody who connects, and is no client.
+/// Connects as a peer that does not follow the protocol.
 fn misbehave(name: &str, random: &mut Random) -> impl AsFd + use<> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
@@ -306,7 +306,7 @@ fn threads_lose_nothing_of_a_thousand_clients_that_crash() {
     });
 }
 
-/// A server keeps an eye on those who say nothing, and on nobody else.
+/// Clients that send no hello do not keep other clients from being accepted.
 #[test]
 fn silent_clients_keep_no_client_out() {
     harness::alone(harness::path_of(silent_clients_keep_no_client_out), serve_beside_a_crowd);

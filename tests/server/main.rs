@@ -211,7 +211,7 @@ fn clients_outlive_their_server() {
     assert_eq!(client.receiver.recv().unwrap(), 1);
     client.sender.send(2).unwrap();
     assert_eq!(receiver.recv().unwrap(), 2);
-    // Who was not accepted learns of it.
+    // A client that was not accepted is disconnected.
     assert!(unheard.recv().unwrap_err().is_disconnected());
 }
 
@@ -291,7 +291,7 @@ fn message_of_another_type_is_an_error_of_that_client() {
     assert!(matches!(client.receiver.recv(), Err(IpcError::SerializationError(_))));
 }
 
-/// Somebody who takes it for a one-shot server of that path. In the process, names of the one kind are none of the other.
+/// A client that takes it for a one-shot server of that path. In the process, names of the one kind are none of the other.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn client_without_hello_is_rejected() {

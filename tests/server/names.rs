@@ -1,4 +1,4 @@
-//! Names: who gets one, who has it, and what is left of it.
+//! Names: which server gets a name, which has it, and what is left of it in the file system.
 //!
 //! Where a socket of this process is to be a stale one, the test is alone: a child process that another one starts has a copy of it
 //! until its `exec`, and so it is not.
@@ -171,7 +171,7 @@ fn path_of_another_listener_is_in_use() {
     harness::alone(harness::path_of(path_of_another_listener_is_in_use), || {
         let directory = Directory::new();
         let path = directory.path("x");
-        // One that takes nobody.
+        // A listener without room in its backlog.
         let other = listen(&path, 0);
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let client = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
@@ -451,7 +451,7 @@ fn private_names_are_in_a_private_directory() {
     for runtime in [runtime.as_path(), &directory.path("nowhere"), Path::new("."), Path::new("")] {
         serve_privately(&temporary, Some(runtime), own_name);
     }
-    // What somebody else might have put there.
+    // A directory that another user might have made.
     fs::set_permissions(&own, Permissions::from_mode(0o770)).unwrap();
     serve_privately(&temporary, None, "refused");
     fs::remove_dir(&own).unwrap();

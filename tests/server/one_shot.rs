@@ -85,7 +85,7 @@ fn clients_that_disconnect_or_send_nothing_are_skipped() {
     let sender = IpcSender::<u8>::connect(name).unwrap();
     sender.send(1).unwrap();
     assert_eq!(server.accept().unwrap().1, 1);
-    // Once it has accepted, nobody else is heard.
+    // Once it has accepted a client, all others are disconnected.
     for sender in silent {
         assert!(sender.send(2).unwrap_err().is_disconnected());
     }

@@ -1,4 +1,4 @@
-//! Who the clients are, and who gets in.
+//! The identity of clients, and which clients are accepted.
 
 use std::cell::Cell;
 use std::fs::{self, Permissions};
@@ -83,7 +83,7 @@ fn a_process_handle_is_of_that_process() {
     assert!(!has_ended(Some(&now)));
     pidfd_send_signal(&handle, Signal::KILL).unwrap();
     assert!(has_ended(None));
-    // There is still its connection, but it is reaped and gone: nobody else is taken for it.
+    // Its connection still exists, but the process was reaped: no other process is taken for it.
     child.killed();
     assert_eq!(pidfd_send_signal(&handle, Signal::KILL), Err(Errno::SRCH));
 }
@@ -116,7 +116,7 @@ fn filter_decides_which_clients_are_accepted() {
     }
 }
 
-/// Who panics in it loses that client, and no other.
+/// A filter that panics loses that client, and no other.
 #[test]
 fn a_filter_may_panic() {
     let _watchdog = watchdog();
@@ -165,7 +165,7 @@ fn client_gets_the_process_of_the_server() {
 /// Runs `body` on a thread of another user; `None` if there is none.
 fn as_somebody_else<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
     if !geteuid().is_root() {
-        // Nobody else can be played.
+        // Only root can become another user.
         return None;
     }
     thread::scope(|scope| {
@@ -204,7 +204,7 @@ fn clients_of_other_users_need_a_filter() {
     assert_eq!(client.receiver.recv().unwrap(), 3);
 }
 
-/// Whoever comes first has an abstract name.
+/// The first process that binds an abstract name has it.
 #[test]
 fn abstract_name_of_another_user_is_not_connected_to() {
     let _watchdog = watchdog();
@@ -241,7 +241,7 @@ fn become_user(number: u32) {
     }
 }
 
-/// Has a server in a user namespace that maps one user, to `nobody`. All that are not mapped show as `nobody`, too.
+/// Runs a server in a user namespace that maps one user, to user 65534. All users that are not mapped show as user 65534, too.
 #[test]
 #[allow(unsafe_code)]
 fn user_namespace_child() {

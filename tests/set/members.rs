@@ -345,7 +345,7 @@ mod removal {
 mod fairness {
     use super::*;
 
-    /// Who is alone has not to wait for others.
+    /// A member that alone has messages does not wait for the others.
     #[test]
     fn only_busy_member_is_emptied() {
         let _watchdog = watchdog();

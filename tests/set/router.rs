@@ -50,7 +50,7 @@ fn expect_alive(router: &RouterProxy) {
     assert_eq!(next(&received), Some(42));
 }
 
-/// Waits until nobody receives any more.
+/// Waits until the receiver is dropped.
 fn expect_disconnected(sender: &IpcSender<u32>) {
     while let Ok(()) = sender.send(0) {
         thread::yield_now();
@@ -543,7 +543,7 @@ mod callbacks {
                 router.add_typed_route(
                     receiver,
                     Box::new(move |_| {
-                        let mut seen = seen.try_lock().expect("nobody else runs now");
+                        let mut seen = seen.try_lock().expect("no other callback runs now");
                         seen.insert((
                             thread::current().id(),
                             thread::current().name().map(String::from),

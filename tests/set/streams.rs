@@ -158,7 +158,7 @@ fn dropping_a_stream_disconnects_the_senders() {
     assert!(poll(&mut stream, Waker::noop()).is_pending());
     drop(stream);
     assert!(sender.send(1).unwrap_err().is_disconnected());
-    // and with messages that nobody took.
+    // and with messages that were not taken.
     let (sender, mut stream) = pair();
     for number in 0..3 {
         sender.send(number).unwrap();

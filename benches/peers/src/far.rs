@@ -76,7 +76,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         if !self.ended {
-            // It may have ended by itself; there is nobody to tell either way.
+            // The child may have ended by itself. An error makes no difference.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

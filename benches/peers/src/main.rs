@@ -3,8 +3,7 @@
 //! The peers are ipc-channel, interprocess and iceoryx2 between two processes, and std's channel between two
 //! threads. Below them are two floors: a ring between two processes that promises nothing, and `memcpy`. A ratio says how
 //! many times faster strait is (more than 1) or slower (less). Figures are medians per message, with the middle half of
-//! the samples as spread. A dash is work that this contender cannot do; its file says why. Who polls is marked: it answers
-//! at once, and takes a processor for it. All others sleep while there is nothing to do.
+//! the samples as spread. A dash is work that this contender cannot do; its file says why. A contender that polls is marked: it answers at once, and occupies a processor. All others sleep while there is nothing to do.
 //!
 //! The last column of the ratios is the share of the processors that other programs had meanwhile. A row in which that is
 //! more than a few per cent should be measured again.

@@ -84,7 +84,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Says who failed, or hung, and where.
+    /// Adds to an error which contender failed, or hung, and where.
     fn named<T>(
         &self,
         stage: &str,

@@ -1,5 +1,4 @@
-//! How much of the processors other programs had. A figure that was taken while something else ran says little, above all
-//! of those who poll, and a reader of the table cannot know.
+//! How much of the processors other programs had. A figure that was taken while other programs ran says little, above all about contenders that poll. The table does not show it.
 
 use std::fs;
 

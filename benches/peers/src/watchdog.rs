@@ -1,4 +1,4 @@
-//! Bounds every wait in the program: whoever does not report in time takes the whole run down.
+//! Bounds every wait in the program: work that does not report in time ends the whole run.
 
 use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};

@@ -27,7 +27,7 @@ fn a_sender_in_an_undelivered_packet_counts() {
     let (carrier, carrier_end) = backend::channel().unwrap();
     send_with(&carrier, b"x", Attachment::from_sender(Arc::new(sender)));
     expect_empty(&receiver);
-    // The one who sent it may leave; the packet is still on its way.
+    // The carrier's sender is dropped; the packet is still in flight.
     drop(carrier);
     expect_empty(&receiver);
     let sender = expect_one(&carrier_end, b"x").into_sender().unwrap();
@@ -137,7 +137,7 @@ fn a_sender_is_known_wherever_it_comes_from() {
         assert_eq!(known.identity(), arrived[1].identity());
         assert!(known.is_same(&arrived[1]) && arrived[1].is_same(known));
     }
-    // As far as it is known by itself and not by who has it.
+    // The identity is the channel's, and does not change when a copy is dropped.
     drop(sender);
     assert_eq!(arrived[0].identity(), arrived[1].identity());
 }

@@ -267,7 +267,7 @@ fn a_waker_interrupts_the_current_and_the_next_wait() {
     thread.join().unwrap();
 }
 
-/// More often than any queue or socket buffer has room for, with nobody waiting.
+/// Wakes more often than any queue or socket buffer has room for, while no thread waits.
 #[test]
 fn a_waker_never_blocks() {
     let _watchdog = watchdog();
@@ -278,7 +278,7 @@ fn a_waker_never_blocks() {
     }
     expect_report(&mut poller, WAKE_ID);
     drop(poller);
-    // Nobody is left to be woken; that is no reason to panic.
+    // No thread is left to be woken; `wake` must not panic.
     let _ = waker.wake();
 }
 

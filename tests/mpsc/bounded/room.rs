@@ -77,7 +77,7 @@ fn is_not_made_by_a_receive_that_timed_out() {
     assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
 }
 
-/// Whoever waits for room has not returned from `send`: what has been sent is at most what was received and what there is room for.
+/// `send` does not return before there is room: the values sent are at most those received and those that the channel has room for.
 #[test]
 fn is_waited_for() {
     let _watchdog = watchdog();

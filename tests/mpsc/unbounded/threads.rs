@@ -11,7 +11,7 @@ use super::watchdog;
 const THREADS: u32 = 8;
 const EACH: u32 = 5_000;
 
-/// Sends `EACH` numbers from each of several threads, with who sent them.
+/// Sends `EACH` numbers from each of several threads, each with the number of its thread.
 fn flood(sender: Sender<(u32, u32)>) {
     for thread in 0..THREADS {
         let sender = sender.clone();
@@ -229,7 +229,7 @@ fn use_their_ends_while_they_end() {
     }
 }
 
-/// A thread that waits keeps nobody from making and dropping ends.
+/// A blocked `recv` does not keep other threads from making and dropping endpoints.
 #[test]
 fn blocked_in_recv_delay_no_sender() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! What becomes of values: all of them, whatever they are, and of those that nobody receives.
+//! Values of every kind are received, and values that are not received are dropped.
 
 use std::thread;
 
@@ -136,7 +136,7 @@ fn that_are_ends_work_where_they_arrive() {
     let (requests, inbox) = channel::<(u32, Sender<u32>)>();
     let server = thread::spawn(move || {
         for (number, reply) in inbox {
-            // Whoever asked may not want to know any more.
+            // The client may have dropped its receiver.
             let _ = reply.send(number + 1);
         }
     });

@@ -96,7 +96,7 @@ impl Merge<'_> {
             }
             state.threads[thread].step += 1;
         }
-        // The return. If equal stamps are possible it matters that somebody can be between publishing and returning.
+        // The return. If equal stamps are possible it matters that a sender can be between publishing and returning.
         if done.is_some() && !self.ranks {
             return (done, read_clock);
         }

@@ -88,7 +88,7 @@ fn a_malformed_hello_is_one_error() {
     }
 }
 
-/// Whoever sends them without end neither keeps others from being served nor a limited wait from ending.
+/// A peer that sends them without end neither delays other senders nor prolongs a timeout.
 #[test]
 fn flood_of_hellos_delays_no_other_sender() {
     let _watchdog = watchdog();

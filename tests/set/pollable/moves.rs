@@ -85,7 +85,7 @@ fn c8_a_receiver_that_moved_keeps_its_number() {
         let number = borrowed.as_raw_fd();
         let epoll = Epoll::of(borrowed, EventFlags::ET);
         carrier.send_ref(&receiver).unwrap();
-        // Whoever waits wakes up, and learns why.
+        // A thread that waits wakes up, and gets the error.
         assert!(is_readable(borrowed));
         assert!(is_readable(&receiver));
         assert!(!receiver.try_recv().unwrap_err().is_empty());

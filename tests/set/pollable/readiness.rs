@@ -254,7 +254,7 @@ fn c8_every_endpoint_has_a_descriptor() {
     assert_eq!(receiver.recv().unwrap(), 1);
 }
 
-/// Hanging up shows at a sender, too, for those who want to know before they send.
+/// A sender's file descriptor reports the hang-up, too, before any send.
 #[test]
 fn c8_sender_is_ready_when_its_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
@@ -264,9 +264,9 @@ fn c8_sender_is_ready_when_its_receiver_is_dropped() {
     assert!(wait_for(&sender, PollFlags::empty()).contains(PollFlags::HUP));
 }
 
-/// Who replaces a descriptor of strait's breaks that receiver, and no other.
+/// A program that replaces a file descriptor of strait's breaks that receiver, and no other.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "that somebody does so is what is tested")]
+#[expect(clippy::disallowed_methods, reason = "the test replaces a descriptor of strait's")]
 fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
     harness::alone(
         harness::path_of(c8_a_member_that_can_never_be_received_from_again_is_closed),

@@ -26,7 +26,7 @@ fn c8_sets_in_level_and_edge_triggered_pollers_miss_nothing() {
     }
 }
 
-/// Whoever takes one selection per event: what one leaves over is the next event.
+/// For a program that calls `select` once per event: messages that are left over are the next event.
 #[test]
 fn c8_set_stays_readable_while_a_selection_leaves_messages() {
     let _watchdog = harness::watchdog();
@@ -47,7 +47,7 @@ fn c8_set_stays_readable_while_a_selection_leaves_messages() {
     }
 }
 
-/// Whoever first asks for the descriptor when something is left over already.
+/// For a program that asks for the file descriptor only after messages were left over.
 #[test]
 fn c8_set_with_remaining_messages_is_readable_when_registered() {
     let _watchdog = harness::watchdog();

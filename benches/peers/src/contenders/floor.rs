@@ -197,7 +197,7 @@ impl Map {
 impl Drop for Map {
     fn drop(&mut self) {
         let length = size_of::<Shared>() + CAPACITY;
-        // SAFETY: mapped with this length, and nobody borrows from it any more.
+        // SAFETY: mapped with this length, and nothing borrows from it any more.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), length) };
     }
 }

@@ -211,7 +211,7 @@ impl<W: Wait> Bytes for Iceoryx2<W> {
         }
     }
 
-    /// A copy, as everybody gets: what the subscriber borrows goes back to the publisher.
+    /// Returns a copy, as every contender does: what the subscriber borrows goes back to the publisher.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>> {
         receiver.next(|subscriber| Ok(subscriber.receive()?.map(|sample| sample.to_vec())))
     }
@@ -249,7 +249,7 @@ fn slice_source<W: Wait>(
     Ok(Source { publisher, bell: W::bell(name)? })
 }
 
-/// The listener is there as soon as there is a subscriber: whoever sees one may ring.
+/// The listener exists as soon as the subscriber does: a publisher that sees the subscriber may ring.
 fn sink<P: IceoryxSend + Debug + ?Sized, W: Wait>(
     service: Service<P>,
     name: &str,
@@ -332,7 +332,7 @@ fn publishers<P: IceoryxSend + Debug + ?Sized>(service: &Service<P>) -> usize {
     service.dynamic_config().number_of_publishers()
 }
 
-/// What is published before there is a subscriber reaches nobody.
+/// Waits for the other process's subscriber and publisher: a sample that is published before there is a subscriber is discarded.
 fn meet<U, D>(up: &Service<U>, down: &Service<D>)
 where
     U: IceoryxSend + Debug + ?Sized,
