@@ -1,8 +1,10 @@
-//! What each of ten thousand channels costs: descriptors, memory and time, on both sides, cold and hot.
+//! What each of ten thousand channels costs: descriptors, memory and time, on both sides,
+//! cold and hot.
 //!
-//! One process has all senders, another all receivers, in one set. The numbers are those of one run, divided by the number of
-//! channels, and they are taken for a tenth of the channels as well, so that what grows faster than their number shows.
-//! `cargo bench --bench many -- 1000` takes another number.
+//! One process has all senders, another all receivers, in one set. The numbers are those of one
+//! run, divided by the number of channels, and they are taken for a tenth of the channels as
+//! well, so that what grows faster than their number shows. `cargo bench --bench many -- 1000`
+//! takes another number.
 
 mod child;
 mod usage;
@@ -29,7 +31,8 @@ const FEW: usize = 20;
 /// How many messages make a channel hot if they are sent at once.
 const HEAT: usize = 64;
 
-/// How many channels are heated together: what is sent is received before the next ones' turn, and fits into their sockets.
+/// How many channels are heated together: what is sent is received before the next ones' turn,
+/// and fits into their sockets.
 const HEATED_TOGETHER: usize = 100;
 
 /// How often that is tried, since the clock decides what is hot.
@@ -96,7 +99,8 @@ fn main() -> ExitCode {
 }
 
 fn many() -> Outcome<()> {
-    // As in the other benches: only `cargo bench` asks for a measurement. Otherwise one short run shows that the bench works.
+    // As in the other benches: only `cargo bench` asks for a measurement. Otherwise one short
+    // run shows that the bench works.
     let is_bench =
         env::args().any(|arg| arg == "--bench") && env::args().all(|arg| arg != "--test");
     let mut channels = if is_bench { CHANNELS } else { FEW };
@@ -128,7 +132,8 @@ fn many() -> Outcome<()> {
 fn that_fit(channels: usize, is_hot: bool) -> usize {
     let Some(limit) = usage::max_descriptors() else { return channels };
     let room = if is_hot {
-        // Each has a ring, and there are no more rings when three quarters of the descriptors are in use.
+        // Each has a ring, and there are no more rings when three quarters of the descriptors
+        // are in use.
         (limit / 4 * 3).saturating_sub(SPARE_DESCRIPTORS) / 2
     } else {
         limit.saturating_sub(SPARE_DESCRIPTORS + MOVED_TOGETHER)
@@ -335,7 +340,8 @@ impl Sides {
         if received == messages { Ok(begun.elapsed()) } else { Err("a message twice".into()) }
     }
 
-    /// Sends so much that each channel has a ring, and returns how long the first time took the sender and the receiver.
+    /// Sends so much that each channel has a ring, and returns how long the first time took the
+    /// sender and the receiver.
     fn heat(&mut self, channels: usize) -> Outcome<(Duration, Duration)> {
         let mut first_time = None;
         for _ in 0..HEATINGS {

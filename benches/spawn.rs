@@ -1,5 +1,6 @@
-//! From the start of a process to the answer to the first message that it was sent: with a channel that it inherits, and by a
-//! one-shot server. The end of the process is not part of it.
+//! From the start of a process to the answer to the first message that it was sent: with
+//! a channel that it inherits, and by a one-shot server. The end of the process is not
+//! part of it.
 
 mod child;
 

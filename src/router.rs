@@ -322,7 +322,8 @@ impl RouterProxy {
     }
 
     fn add(&self, slot: Slot, handler: Handler) {
-        // Before the lock is taken: threads that add routes without end would keep `shutdown` from it.
+        // Before the lock is taken: threads that add routes without end would keep
+        // `shutdown` from it.
         if self.is_shut_down.load(Ordering::Acquire) {
             return;
         }
@@ -446,7 +447,8 @@ impl Router {
     }
 
     fn add_new_routes(&mut self) {
-        // No more than there are now: for those that are added meanwhile, the thread is woken again.
+        // No more than there are now: for those that are added meanwhile, the thread is
+        // woken again.
         for _ in 0..self.new_routes.len() {
             if self.is_over() {
                 return;

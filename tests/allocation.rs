@@ -1,5 +1,5 @@
-//! What messages cost in memory: nothing per message in steady state, no more than the content for what is kept, and little for
-//! what a message only announces.
+//! What messages cost in memory: nothing per message in steady state, no more than the content
+//! for what is kept, and little for what a message only announces.
 //!
 //! # Safety
 //!
@@ -176,7 +176,8 @@ mod steady_state {
             sender.send(PLAIN).unwrap();
             assert_eq!(receiver.recv_timeout(Duration::from_secs(60)).unwrap(), PLAIN);
         };
-        // The buffers of this thread come with the first message, shared memory with the first many that come quickly.
+        // The buffers of this thread come with the first message, shared memory with the first
+        // many that come quickly.
         let is_steady = || allocations(|| (0..WARM_UP).for_each(|_| turn())) == 0;
         assert!((0..100).any(|_| is_steady()));
     }
@@ -204,7 +205,8 @@ mod steady_state {
             question.send(PLAIN).unwrap();
             assert_eq!(answers.recv().unwrap(), PLAIN);
         };
-        // On a busy machine it takes longer until the channels are busy enough to share memory, which is allocated then.
+        // On a busy machine it takes longer until the channels are busy enough to share memory,
+        // which is allocated then.
         let is_steady = || allocations(|| (0..WARM_UP).for_each(|_| turn())) == 0;
         assert!((0..100).any(|_| is_steady()));
         drop(question);
@@ -233,7 +235,8 @@ mod steady_state {
         assert_eq!(allocations(|| (0..100).for_each(|_| turn())), 0);
     }
 
-    /// A large message by reference is one that is encoded in a buffer that is used again, and decoded from another.
+    /// A large message by reference is one that is encoded in a buffer that is used again, and
+    /// decoded from another.
     #[test]
     fn messages_of_any_size_allocate_nothing() {
         let _watchdog = watchdog();
@@ -338,7 +341,8 @@ mod what_is_kept {
         let (receiving, bytes) = peak(|| receiver.recv().unwrap());
         assert_eq!(bytes.len(), SIZE);
         let sending = thread.join().unwrap();
-        // The in-process backend keeps the packets themselves in memory, on the sender's account until they are received.
+        // The in-process backend keeps the packets themselves in memory, on the sender's
+        // account until they are received.
         if cfg!(all(target_os = "linux", not(feature = "force-inprocess"))) {
             assert!(sending < 1 << 20, "{sending}");
             assert!(receiving < SIZE + (1 << 20), "{receiving}");
@@ -349,8 +353,9 @@ mod what_is_kept {
 mod what_is_only_announced {
     use super::*;
 
-    /// What is reserved for elements that a message announces is in proportion to the message, or less than this: some
-    /// ten thousand elements without bytes are allowed, and serde reserves at most 1 MiB ahead.
+    /// What is reserved for elements that a message announces is in proportion to the message,
+    /// or less than this: some ten thousand elements without bytes are allowed, and serde
+    /// reserves at most 1 MiB ahead.
     const ALLOWANCE: usize = 4 << 20;
 
     #[allow(clippy::large_enum_variant, reason = "that is what it is for")]
@@ -372,8 +377,9 @@ mod what_is_only_announced {
         peak(|| drop(black_box(decode_bytes::<T>(message)))).0
     }
 
-    /// The largest that an element in a value can be in proportion to its bytes in the message: an element of a `Vec<Tree>`
-    /// that has four bytes has the size of the largest variant, and so has one in a map; vectors double.
+    /// The largest that an element in a value can be in proportion to its bytes in the message:
+    /// an element of a `Vec<Tree>` that has four bytes has the size of the largest variant, and
+    /// so has one in a map; vectors double.
     fn limit(message: &[u8]) -> usize {
         let largest = size_of::<Tree>().div_ceil(4);
         ALLOWANCE + 8 * largest * message.len()

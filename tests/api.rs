@@ -1,5 +1,5 @@
-//! The shape of the API: what users of ipc-channel name, match, bound and derive compiles as they write it, and errors say what
-//! they say there.
+//! The shape of the API: what users of ipc-channel name, match, bound and derive compiles as
+//! they write it, and errors say what they say there.
 
 mod harness;
 
@@ -584,7 +584,8 @@ mod errors {
         assert!(!TrySelectError::IoError(io::Error::other("x")).is_empty());
     }
 
-    /// The text of an error contains its causes, because users of ipc-channel print the error alone. `source` returns them, too.
+    /// The text of an error contains its causes, because users of ipc-channel print the error
+    /// alone. `source` returns them, too.
     #[test]
     fn display_their_causes() {
         let error = TryRecvError::from(IpcError::from(a_serialization_error()));

@@ -1,4 +1,5 @@
-//! Limits on what a message carries and how long it is, in every way to receive and wherever the channel is.
+//! Limits on what a message carries and how long it is, in every way to receive and wherever
+//! the channel is.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -29,8 +30,8 @@ struct Load {
     text: String,
 }
 
-/// Hundreds of descriptors are in flight at once in most of these tests, which is about what a user without privileges may have: one
-/// test at a time.
+/// Hundreds of descriptors are in flight at once in most of these tests, which is about what a
+/// user without privileges may have: one test at a time.
 fn use_descriptors() -> MutexGuard<'static, ()> {
     static IN_USE: Mutex<()> = Mutex::new(());
     IN_USE.lock().unwrap_or_else(PoisonError::into_inner)

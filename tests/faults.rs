@@ -1,9 +1,11 @@
-//! Every system call that strait makes fails once, at each place where it is made, with each errno that it may fail with although
-//! its arguments are valid: nothing hangs, nothing panics, and nothing is lost without an error.
+//! Every system call that strait makes fails once, at each place where it is made, with each
+//! errno that it may fail with although its arguments are valid: nothing hangs, nothing panics,
+//! and nothing is lost without an error.
 //!
-//! A run is one program, one system call, one errno and one place, in a process of its own. The program's sends count as sent when
-//! they returned `Ok`. What does not arrive must have been reported, to the receiver, and each error stands for one message at most. What
-//! only a sandbox says is the exception: a receiver that may not use shared memory says so once.
+//! A run is one program, one system call, one errno and one place, in a process of its own. The
+//! program's sends count as sent when they returned `Ok`. What does not arrive must have been
+//! reported, to the receiver, and each error stands for one message at most. What only a
+//! sandbox says is the exception: a receiver that may not use shared memory says so once.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -254,7 +256,8 @@ impl Outcome {
         let sent: BTreeSet<u32> = self.sent.iter().copied().collect();
         let received: BTreeSet<u32> = self.received.iter().copied().collect();
         assert_eq!(received.len(), self.received.len(), "{:?}", self.received);
-        // What could not be used once because of a sandbox, and was reported, may come with the next offer.
+        // What could not be used once because of a sandbox, and was reported, may come with the
+        // next offer.
         let is_ordered = self.received.is_sorted_by(|one, next| one < next);
         let may_be_late = IS_FORBIDDEN.load(Ordering::Relaxed) && self.errors > 0;
         assert!(is_ordered || may_be_late, "{:?}", self.received);
@@ -474,7 +477,8 @@ fn meeting() {
     client.join().unwrap();
 }
 
-/// Each message is sent when the one before it was answered, so that nothing but itself wakes its receiver, which sleeps.
+/// Each message is sent when the one before it was answered, so that nothing but itself wakes
+/// its receiver, which sleeps.
 fn answered() {
     // Nor does the receiver look by itself whether a ring is idle.
     let options = ChannelOptions::new().spin(Duration::ZERO).keep_memory(Duration::MAX);
@@ -624,8 +628,8 @@ fn of_wake_ups() {
     run_kinds("answered", answered, |kind| kind.name == "sendmsg");
 }
 
-/// What is not a call of strait's, or cannot fail with valid arguments: memory and threads of this process, time, and the end of
-/// descriptors and processes.
+/// What is not a call of strait's, or cannot fail with valid arguments: memory and threads of
+/// this process, time, and the end of descriptors and processes.
 const OTHERS: &[i64] = &[
     libc::SYS_brk,
     libc::SYS_munmap,

@@ -1,8 +1,11 @@
-//! Many processes send to one receiver, and every message whose `send` returned `Ok` is received, in its sender's order.
+//! Many processes send to one receiver, and every message whose `send` returned `Ok` is
+//! received, in its sender's order.
 //!
-//! Each sender is a process of its own, started by `exec`, and all of them exist and begin at the same time. Each counts the sends
-//! that returned `Ok`, and writes the count to a file when it is done, so not through what is tested. What a receiver gets must be
-//! exactly that. A sender that is refused for want of room stops there; one that waits for ever runs into the watchdog.
+//! Each sender is a process of its own, started by `exec`, and all of them exist and begin at
+//! the same time. Each counts the sends that returned `Ok`, and writes the count to a file
+//! when it is done, so not through what is tested. What a receiver gets must be exactly that.
+//! A sender that is refused for want of room stops there; one that waits for ever runs into
+//! the watchdog.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -30,11 +33,12 @@ use strait::mpsc;
 
 use harness::Child;
 
-/// How many processes send: more than a receiver keeps rings for, by default, and in an optimised build as many as it can be
-/// told to keep, about.
+/// How many processes send: more than a receiver keeps rings for, by default, and in an
+/// optimised build as many as it can be told to keep, about.
 const PROCESSES: u32 = if cfg!(debug_assertions) { 200 } else { 1000 };
 
-/// How many messages each of them sends: more than make a channel hot, and all of them together many times what a socket holds.
+/// How many messages each of them sends: more than make a channel hot, and all of them together
+/// many times what a socket holds.
 const MESSAGES: u32 = 100;
 
 /// ... and how many if the channel has a bound: with a small one, the processes take turns.

@@ -1,6 +1,8 @@
-//! The order in which messages from several rings and a socket are received, and the wake-ups of the receiver: small models, explored exhaustively. The choice of the next message is no model: it is the crate's own code.
-//! `ordering/algorithm.rs` is the algorithm, step by step; here it is shown that the steps are enough, that
-//! none of them can be left out, and what may as well be done in another way.
+//! The order in which messages from several rings and a socket are received, and the wake-ups
+//! of the receiver: small models, explored exhaustively. The choice of the next message is no
+//! model: it is the crate's own code. `ordering/algorithm.rs` is the algorithm, step by step;
+//! here it is shown that the steps are enough, that none of them can be left out, and what may
+//! as well be done in another way.
 //!
 //! Run with `--nocapture` to see how each change goes wrong, in the fewest moves.
 
@@ -56,7 +58,8 @@ const BROKEN: &[(&[Change], &str)] = &[
     (&[Without(PickLeast)], "two on the socket, one ring"),
     (&[Without(ConfirmNewArrival)], "three rings"),
     (&[Without(EofNeedsEmptyB)], "end with data in a ring"),
-    // Reading less of the socket: the receiver looks at more after each message, and a false stamp reorders other senders' messages.
+    // Reading less of the socket: the receiver looks at more after each message, and a false
+    // stamp reorders other senders' messages.
     (&[Instead(ReadAllOfSocket, ReadSocketUntilData)], "two on the socket, one ring"),
     (
         &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RefillLookAhead, EofNeedsEmptyB)],
@@ -121,22 +124,27 @@ const ENOUGH_AS_WELL: &[&[Change]] = &[
         Instead(SendBySocketOtherwise, SendBySocketStampedAnew),
         Before(SendBySocketStampedAnew, ReleaseLock),
     ],
-    // A may be less than there is: it may be old, or of one ring only. What was found while spinning will do.
+    // A may be less than there is: it may be old, or of one ring only. What was found while
+    // spinning will do.
     &[Instead(ScanA, ScanSomeOfA)],
     &[Instead(ScanA, NothingInA)],
-    // A message may be read from the socket before A: by a receiver that slept on it. (An empty socket proves nothing.)
+    // A message may be read from the socket before A: by a receiver that slept on it. (An empty
+    // socket proves nothing.)
     &[Before(ReadOneFrame, ScanA)],
     // What comes into the socket after A need not be read.
     &[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)],
-    // Not all that is in the socket need be read if it is read again after each message of it, as long as all stamps are honest.
+    // Not all that is in the socket need be read if it is read again after each message of it,
+    // as long as all stamps are honest.
     READ_UNTIL_FULL,
     LOOK_AHEAD,
     &[Instead(ReadAllOfSocket, ReadSocketAsOfA), Before(RecheckAfterLookAhead, EofNeedsEmptyB)],
-    // A flag beside the tail, with all fences and a swap, wakes as surely. It costs the sender a second read-modify-write.
+    // A flag beside the tail, with all fences and a swap, wakes as surely. It costs the sender
+    // a second read-modify-write.
     &[Instead(ArmByCas, ArmByFlagAndFence), Instead(RingBell, RingBellBySwapOfFlag)],
 ];
 
-/// The same of the algorithm for the order of each sender: changes of what it has in common with the other, and of what it has not.
+/// The same of the algorithm for the order of each sender: changes of what it has in common
+/// with the other, and of what it has not.
 const BROKEN_PER_SENDER: &[(&[Change], &str)] = &[
     (&[Without(TakeLock)], "two threads of one process"),
     (&[Without(StampAboveLast)], "ring and socket in turn"),
@@ -176,7 +184,8 @@ const BROKEN_PER_SENDER: &[(&[Change], &str)] = &[
     (&[Without(BlockOnSocket)], "one ring"),
 ];
 
-/// Changes after which each sender's order is kept. What is left out in them is there to save time, or for the other order.
+/// Changes after which each sender's order is kept. What is left out in them is there to save
+/// time, or for the other order.
 const ENOUGH_PER_SENDER: &[&[Change]] = &[
     // The socket may be read each time.
     &[Without(LookAhead)],
@@ -312,7 +321,8 @@ fn some_steps_may_be_taken_in_another_way() {
     }
 }
 
-/// What is known of another process must have a lesser stamp. The clock sees to that, or the sender waits for the clock.
+/// What is known of another process must have a lesser stamp. The clock sees to that, or the
+/// sender waits for the clock.
 #[test]
 fn a_clock_that_stands_still_has_to_be_waited_for() {
     let scenario = Scenario::Merge(scenarios::coarse_clock());
@@ -326,7 +336,8 @@ fn a_clock_that_stands_still_has_to_be_waited_for() {
     }
 }
 
-/// A false stamp in a ring, or in the socket, which all of it being read does not hide what honest senders have put behind it.
+/// A false stamp in a ring, or in the socket, which all of it being read does not hide what
+/// honest senders have put behind it.
 #[test]
 fn a_lie_reorders_only_what_the_liar_sends() {
     for scenario in liars() {
@@ -365,8 +376,9 @@ fn no_step_for_each_senders_order_can_be_left_out() {
     }
 }
 
-/// As long as all of the socket is read, stamps of different senders need have nothing to do with each other. If too much waits for
-/// that, they tell whether what a marked record comes after can still be in there: nothing in front of it may have a later stamp.
+/// As long as all of the socket is read, stamps of different senders need have nothing to do
+/// with each other. If too much waits for that, they tell whether what a marked record comes
+/// after can still be in there: nothing in front of it may have a later stamp.
 #[test]
 fn a_marked_record_needs_the_exact_time_if_the_socket_is_not_read_to_its_end() {
     let scenarios = || scenarios::rough_clock().into_iter().map(Scenario::Merge);

@@ -1,5 +1,5 @@
-//! Messages that neither the socket nor shared memory takes: `send` waits for a limited time, and then returns an error. What was in the
-//! message stays with the caller.
+//! Messages that neither the socket nor shared memory takes: `send` waits for a limited time,
+//! and then returns an error. What was in the message stays with the caller.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -25,7 +25,8 @@ use harness::raw;
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Written by tests that use up what this user may have in flight: without privileges, that is what all of them have.
+/// Written by tests that use up what this user may have in flight: without privileges, that is
+/// what all of them have.
 static IN_FLIGHT: RwLock<()> = RwLock::new(());
 
 /// Keeps other tests from using up what this user may have in flight.
@@ -185,8 +186,8 @@ mod with_a_full_socket {
         assert!(receiver.recv().unwrap_err().is_disconnected());
     }
 
-    /// The deadline is that of the whole message, however little of it the receiver takes at a time. A receiver that has parts of it is told
-    /// not to expect the others.
+    /// The deadline is that of the whole message, however little of it the receiver takes at a
+    /// time. A receiver that has parts of it is told not to expect the others.
     #[test]
     fn large_message_that_makes_progress_times_out_at_its_deadline() {
         let _watchdog = harness::watchdog();
@@ -212,7 +213,8 @@ mod with_a_full_socket {
         sending.join().unwrap();
     }
 
-    /// Another process that has the sender, too, can give the socket all the room that the system allows, and take it.
+    /// Another process that has the sender, too, can give the socket all the room that the
+    /// system allows, and take it.
     #[test]
     fn another_clone_of_the_sender_cannot_block_send_forever() {
         let _watchdog = harness::watchdog();
@@ -238,7 +240,8 @@ mod with_a_full_socket {
         assert_eq!(receiver.recv().unwrap(), [2; 10]);
     }
 
-    /// With a bound, `send` waits for the receiver, also where not the bound is reached but the socket is full.
+    /// With a bound, `send` waits for the receiver, also where not the bound is reached but the
+    /// socket is full.
     #[test]
     fn a_bounded_sender_waits_for_its_receiver() {
         let _watchdog = harness::watchdog();
@@ -276,8 +279,8 @@ mod with_too_many_handles_in_flight {
         });
     }
 
-    /// Makes this thread a user of its own without privileges: with at most 256 descriptors in the process, and as many in messages that
-    /// were not received.
+    /// Makes this thread a user of its own without privileges: with at most 256 descriptors in
+    /// the process, and as many in messages that were not received.
     fn become_unprivileged() {
         setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
         let id = 55_000 + std::process::id() % 5000;
@@ -287,8 +290,9 @@ mod with_too_many_handles_in_flight {
         let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
     }
 
-    /// Sends as many descriptors as this user may, and returns the sockets that they are in. They are descriptors of a file: the kernel
-    /// frees these with the sockets, and sockets that hold each other only when it next looks for such.
+    /// Sends as many descriptors as this user may, and returns the sockets that they are in.
+    /// They are descriptors of a file: the kernel frees these with the sockets, and sockets
+    /// that hold each other only when it next looks for such.
     fn use_up() -> (OwnedFd, OwnedFd) {
         let file = std::fs::File::open("/dev/null").unwrap();
         let (sender, receiver) = rustix::net::socketpair(
@@ -318,7 +322,8 @@ mod with_too_many_handles_in_flight {
     fn messages_without_handles_are_sent_at_once() {
         alone(harness::path_of(messages_without_handles_are_sent_at_once), || {
             let hoard = use_up();
-            // With an offer for each that waits for ten seconds, these take longer than the watchdog does.
+            // With an offer for each that waits for ten seconds, these take longer than the
+            // watchdog does.
             for _ in 0..20 {
                 let (sender, receiver) = ipc::channel::<u32>().unwrap();
                 let receiving = thread::spawn(move || {

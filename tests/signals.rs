@@ -1,8 +1,10 @@
-//! Signals neither shorten nor prolong nor fail any wait: thousands per second, with a handler that restarts nothing.
+//! Signals neither shorten nor prolong nor fail any wait: thousands per second, with a handler
+//! that restarts nothing.
 //!
 //! # Safety
 //!
-//! The handler does one atomic addition. A [`Storm`] signals the thread that made it, which outlives it.
+//! The handler does one atomic addition. A [`Storm`] signals the thread that made it, which
+//! outlives it.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #![allow(unsafe_code)]
@@ -28,7 +30,8 @@ const MANY: usize = 30;
 /// How long the storm rests between signals. Shorter than the shortest timeout.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// How long to wait, in ways that are easily got wrong: less than a millisecond, not a whole number of them, long.
+/// How long to wait, in ways that are easily got wrong: less than a millisecond, not a whole
+/// number of them, long.
 const TIMEOUTS: [Duration; 4] = [
     Duration::from_micros(300),
     Duration::from_micros(1900),
@@ -52,7 +55,8 @@ extern "C" fn handle(_signal: libc::c_int) {
 
 impl Storm {
     fn over_this_thread() -> Storm {
-        // SAFETY: all zeroes are a valid `sigaction`: no flags, so no SA_RESTART, and an empty mask.
+        // SAFETY: all zeroes are a valid `sigaction`: no flags, so no SA_RESTART, and an
+        // empty mask.
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
         // SAFETY: the handler is a function of the right type that is safe to run at any moment.

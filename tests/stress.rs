@@ -1,7 +1,9 @@
-//! However a receiver is used, it gets all that busy senders on another processor send, in their order.
+//! However a receiver is used, it gets all that busy senders on another processor send, in
+//! their order.
 //!
-//! Senders are processes that do nothing but send; the receiver, and the threads that it has, are on another
-//! processor than they are, so that both sides run at the same time and neither waits for its turn.
+//! Senders are processes that do nothing but send; the receiver, and the threads that it has,
+//! are on another processor than they are, so that both sides run at the same time and neither
+//! waits for its turn.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 

@@ -1,8 +1,8 @@
-//! Two processes whose pointers may have different widths: what one writes, the other reads, in rings and packets, in messages,
-//! endpoints and shared memory.
+//! Two processes whose pointers may have different widths: what one writes, the other reads, in
+//! rings and packets, in messages, endpoints and shared memory.
 //!
-//! The child is this test binary again, or the one that a variable names: `.ci/i686` builds this file for two targets, and has each
-//! of the two programs start the other.
+//! The child is this test binary again, or the one that a variable names: `.ci/i686` builds
+//! this file for two targets, and has each of the two programs start the other.
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
 mod harness;

@@ -1,5 +1,6 @@
-//! The other process of a bench: the bench's own executable, started again with a role and the name of a server. Every
-//! child is waited for, no child outlives the bench, and no bench hangs for ever.
+//! The other process of a bench: the bench's own executable, started again with a role and the
+//! name of a server. Every child is waited for, no child outlives the bench, and no bench
+//! hangs for ever.
 
 // Each bench compiles this file for itself, and not all need all of it.
 #![allow(dead_code)]
@@ -20,7 +21,8 @@ use strait::ipc::{self, IpcOneShotServer, IpcSender};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What a child does, and the name it goes by. The function is given the name of the server to connect to.
+/// What a child does, and the name it goes by. The function is given the name of the server to
+/// connect to.
 pub(crate) type Role = (&'static str, fn(&str) -> Outcome<()>);
 
 const ROLE: &str = "STRAIT_BENCH_ROLE";
@@ -75,7 +77,8 @@ fn play(roles: &[Role], role: &str) -> Outcome<()> {
 /// A child process at work. Drop all ends of its channels first: that is what ends it.
 pub(crate) struct Child {
     child: process::Child,
-    /// The child ends when this pipe does, which is also when this process dies, however that happens.
+    /// The child ends when this pipe does, which is also when this process dies, however
+    /// that happens.
     leash: Option<ChildStdin>,
 }
 
@@ -118,7 +121,8 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // A child that was waited for is not signalled again. Whether it has just ended makes no difference.
+        // A child that was waited for is not signalled again. Whether it has just ended makes
+        // no difference.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -188,7 +192,8 @@ pub(crate) fn feed_the_watchdog() {
     let _ = FOOD.lock().unwrap_or_else(PoisonError::into_inner).send(());
 }
 
-/// Raises the soft limit on descriptors to the hard one, for those with many channels. If that fails, so will they.
+/// Raises the soft limit on descriptors to the hard one, for those with many channels. If that
+/// fails, so will they.
 #[cfg(target_os = "linux")]
 fn allow_many_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

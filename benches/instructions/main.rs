@@ -1,11 +1,14 @@
-//! Instructions for each message, counted by valgrind: the same on a busy machine as on an idle one.
+//! Instructions for each message, counted by valgrind: the same on a busy machine as on
+//! an idle one.
 //!
-//! This program runs itself under callgrind, once for each figure and length, and counts only what happens within [`measured`].
-//! A figure is the difference of two lengths, so that what is done once drops out. One thread sends a batch and receives it, so
-//! that nothing depends on the order in which threads run; the kernel's instructions are not counted.
+//! This program runs itself under callgrind, once for each figure and length, and counts only
+//! what happens within [`measured`]. A figure is the difference of two lengths, so that what is
+//! done once drops out. One thread sends a batch and receives it, so that nothing depends on
+//! the order in which threads run; the kernel's instructions are not counted.
 //!
-//! `cargo bench --bench instructions` compares with what figures.txt says; `-- --check` also fails if a figure is more than
-//! [`TOLERANCE`] percent larger, and `-- --write` writes the file anew.
+//! `cargo bench --bench instructions` compares with what figures.txt says; `-- --check` also
+//! fails if a figure is more than [`TOLERANCE`] percent larger, and `-- --write` writes the
+//! file anew.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -67,7 +70,8 @@ fn encoded() -> Vec<u8> {
 /// Callgrind counts what `work` does, and nothing else: it knows this function by its name.
 #[inline(never)]
 fn measured<T>(work: impl FnOnce() -> T) -> T {
-    // What `black_box` returns keeps the call from being the last thing here, and so from becoming a jump.
+    // What `black_box` returns keeps the call from being the last thing here, and so from
+    // becoming a jump.
     black_box(work())
 }
 

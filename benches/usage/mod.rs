@@ -1,4 +1,5 @@
-//! What a process and the system use up, as the kernel counts it. What cannot be read counts as nothing.
+//! What a process and the system use up, as the kernel counts it. What cannot be read counts
+//! as nothing.
 
 use std::fs;
 

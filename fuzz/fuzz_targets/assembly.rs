@@ -1,5 +1,5 @@
-//! Any parts of any messages, and whatever else happens to an assembly: nothing comes out that did not go in, and nothing stays
-//! in that is not accounted for.
+//! Any parts of any messages, and whatever else happens to an assembly: nothing comes out that
+//! did not go in, and nothing stays in that is not accounted for.
 
 #![no_main]
 

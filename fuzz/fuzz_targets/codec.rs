@@ -1,4 +1,5 @@
-//! Any bytes as values of many types: what strait makes of them, the format's own crate makes of them, too.
+//! Any bytes as values of many types: what strait makes of them, the format's own crate makes
+//! of them, too.
 //!
 //! The first byte of the input chooses the type.
 

@@ -1,7 +1,8 @@
 //! Any bytes as a packet: it is refused, or says what a packet that is made of the same says.
 //!
-//! The first byte of the input is the number of attachments that came with it. The second says which fields are corrected, since
-//! no length that is guessed is ever right. What follows the header of a HELLO is read, too.
+//! The first byte of the input is the number of attachments that came with it. The second says
+//! which fields are corrected, since no length that is guessed is ever right. What follows the
+//! header of a HELLO is read, too.
 
 #![no_main]
 

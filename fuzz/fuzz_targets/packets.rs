@@ -1,5 +1,6 @@
-//! A hostile sender and an honest one, on one channel: the hostile one sends any packets with any descriptors, through a
-//! real socket; the honest one's messages all arrive, in order, in whatever way they are received.
+//! A hostile sender and an honest one, on one channel: the hostile one sends any packets with
+//! any descriptors, through a real socket; the honest one's messages all arrive, in order, in
+//! whatever way they are received.
 
 #![no_main]
 
@@ -57,7 +58,8 @@ struct Input {
 enum Way {
     Receiver,
     Set,
-    /// As a receiver of a channel with a bound, which the honest one keeps to and the hostile one does not.
+    /// As a receiver of a channel with a bound, which the honest one keeps to and the hostile
+    /// one does not.
     Bounded,
 }
 
@@ -169,7 +171,8 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     Objects { all, _other_ends: vec![other_stream.into(), other_packets] }
 });
 
-/// The maximum of packets, and of bytes of packets, that wait. All runs in one thread, so no send may block for want of room.
+/// The maximum of packets, and of bytes of packets, that wait. All runs in one thread, so no
+/// send may block for want of room.
 const MAX_WAITING: usize = 60;
 const MAX_BYTES: usize = 1000;
 
@@ -428,8 +431,9 @@ fuzz_target!(|input: Input| {
             }
             Step::Forged { kind, index, len, objects } => {
                 let kind = u32::from(kind % 7).to_le_bytes();
-                // An index, and in the case of memory a length, in that of a receiver nothing that moves with it, or in that of a
-                // sender into a bounded channel another index.
+                // An index, and in the case of memory a length, in that of a receiver
+                // nothing that moves with it, or in that of a sender into a bounded channel
+                // another index.
                 let memory = [&[1][..], &index.to_le_bytes(), &u64::from(len).to_le_bytes()];
                 let body = match kind[0] {
                     3 => [&kind[..], &memory.concat()].concat(),

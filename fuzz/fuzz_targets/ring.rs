@@ -1,4 +1,8 @@
-//! The producer and the consumer of a ring, and a hostile process that writes to its memory, between their steps and during them. No such write makes the producer or the consumer panic, or the consumer exceed what it may take, map, read or keep. A record that was not overwritten arrives as it was sent. All records do, unless a position or an unread record was overwritten.
+//! The producer and the consumer of a ring, and a hostile process that writes to its memory,
+//! between their steps and during them. No such write makes the producer or the consumer panic,
+//! or the consumer exceed what it may take, map, read or keep. A record that was not
+//! overwritten arrives as it was sent. All records do, unless a position or an unread record
+//! was overwritten.
 //!
 //! Half of the inputs are programs for the producer of the tests, which does nothing but lie.
 
@@ -267,7 +271,8 @@ impl World {
 
     fn lie_about_tail(&self, word: u64) {
         let mut books = self.books.borrow_mut();
-        // What was sent is before it still; what comes now may be where the consumer has been already.
+        // What was sent is before it still; what comes now may be where the consumer has
+        // been already.
         let next = books.next_to_send();
         books.doubt(next);
         self.words[TAIL].set(word);

@@ -259,8 +259,8 @@ fn crowd(sender: &IpcSyncSender<u64>, many: u64) -> Vec<thread::JoinHandle<()>> 
 #[test]
 fn set_completes_the_rendezvous_of_every_sender() {
     let _watchdog = watchdog();
-    // As many as would take longer than the watchdog waits, if all had to say again that they wait. Where Windows is emulated, each
-    // that wakes up takes long.
+    // As many as would take longer than the watchdog waits, if all had to say again that they
+    // wait. Where Windows is emulated, each that wakes up takes long.
     const MANY: u64 = if cfg!(windows) { 100 } else { 500 };
     for (what, (sender, receiver)) in channels(0) {
         let threads = crowd(&sender, MANY);
@@ -337,7 +337,8 @@ fn try_send_succeeds_with_every_way_to_receive() {
                 let (received, check) = mpsc::channel();
                 let consuming = consume(receiver, received);
                 for number in 0..2 {
-                    // Without pauses they take no time, and the other side may not even have begun to wait.
+                    // Without pauses they take no time, and the other side may not even have
+                    // begun to wait.
                     let attempts = if pause.is_zero() { usize::MAX } else { ATTEMPTS };
                     let met = (0..attempts).any(|_| {
                         thread::sleep(pause);

@@ -1,5 +1,6 @@
-//! What becomes of messages that cannot be decoded as they were meant, or where it is harder than usual: what is refused before it
-//! costs anything, what errors say, and threads that have lost their thread-locals, their stack or the permission to be random.
+//! What becomes of messages that cannot be decoded as they were meant, or where it is harder
+//! than usual: what is refused before it costs anything, what errors say, and threads that have
+//! lost their thread-locals, their stack or the permission to be random.
 
 use std::cell::RefCell;
 use std::sync::mpsc as std_mpsc;
@@ -30,7 +31,8 @@ mod receivers {
         [&kind.to_le_bytes()[..], &[0; 4], &id.to_le_bytes(), &b, &c, &len, bytes].concat()
     }
 
-    /// What is received of a receiver as a peer can write it: what it has received and not delivered is in sealed memory.
+    /// What is received of a receiver as a peer can write it: what it has received and not
+    /// delivered is in sealed memory.
     fn forged(unfinished: usize, lost: usize) -> Result<IpcReceiver<u32>, IpcError> {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         let (sender, _receiver) = ipc::channel::<u32>().unwrap();
@@ -121,7 +123,8 @@ mod thread_locals {
         let (outcome, outcomes) = std_mpsc::channel();
         let ending = thread::spawn(move || {
             KEPT.with(|kept| drop(kept.borrow_mut()));
-            // Whatever strait has for this thread comes into being later than `KEPT`, and is destroyed earlier.
+            // Whatever strait has for this thread comes into being later than `KEPT`, and is
+            // destroyed earlier.
             let (carrier, carried) = mpsc::channel::<mpsc::Sender<u8>>();
             carrier.send(mpsc::channel().0).unwrap();
             carried.recv().unwrap();
@@ -146,7 +149,8 @@ mod randomness {
 
     use crate::harness::{self, sandbox::forbid};
 
-    /// Nothing else is in the process: std asks once for each thread, and a thread that has asked does not ask again.
+    /// Nothing else is in the process: std asks once for each thread, and a thread that has
+    /// asked does not ask again.
     #[test]
     fn forbidden_getrandom_is_not_needed() {
         harness::alone(harness::path_of(forbidden_getrandom_is_not_needed), || {
@@ -193,7 +197,8 @@ mod randomness {
 mod memory {
     use super::*;
 
-    /// It was refused where it had not left the process, and `strait::mpsc` passed over the message.
+    /// It was refused where it had not left the process, and `strait::mpsc` passed over
+    /// the message.
     #[test]
     fn in_a_message_of_a_channel_in_memory_is_received() {
         let _watchdog = harness::watchdog();

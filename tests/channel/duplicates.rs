@@ -106,7 +106,8 @@ fn of_one_message_equal_the_sent_ones() {
     }
 }
 
-/// Senders that are made and dropped while their message is being made are not taken for one another.
+/// Senders that are made and dropped while their message is being made are not taken for
+/// one another.
 #[test]
 fn differ_from_senders_received_earlier() {
     use serde::ser::SerializeTuple;

@@ -94,7 +94,8 @@ fn may_be_nested() {
     expect_disconnected(outer_end.recv().map(drop));
 }
 
-/// A message may carry both ends of a channel, and the sender of the very channel that it goes through.
+/// A message may carry both ends of a channel, and the sender of the very channel that it
+/// goes through.
 #[test]
 fn may_be_circular() {
     #[derive(Debug, Serialize, Deserialize)]
@@ -120,7 +121,8 @@ fn may_be_circular() {
     expect_disconnected(receiver.recv());
 }
 
-/// A message of which the rest never comes keeps nothing open, not even the channel that it was to come through.
+/// A message of which the rest never comes keeps nothing open, not even the channel that it was
+/// to come through.
 #[test]
 fn in_a_message_cut_short_are_closed() {
     let _watchdog = watchdog();

@@ -1,5 +1,5 @@
-//! Receivers in a message that is not sent, for whatever reason: each of them comes back with everything, and no descriptor is left
-//! over.
+//! Receivers in a message that is not sent, for whatever reason: each of them comes back with
+//! everything, and no descriptor is left over.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -257,7 +257,8 @@ fn receivers_of_a_failed_send_keep_their_messages_at_every_failure() {
     );
 }
 
-/// The same without anything between: what fails changes nothing, also if nothing else is done with the receivers.
+/// The same without anything between: what fails changes nothing, also if nothing else is done
+/// with the receivers.
 #[test]
 fn receivers_of_repeated_failed_sends_lose_nothing() {
     harness::alone(harness::path_of(receivers_of_repeated_failed_sends_lose_nothing), || {

@@ -1,4 +1,5 @@
-//! Channels as one process sees them: values of all kinds, disconnection, waiting, iterating, bytes.
+//! Channels as one process sees them: values of all kinds, disconnection, waiting,
+//! iterating, bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc;
@@ -421,7 +422,8 @@ mod senders {
     fn expect_end<R>(kind: &str, receiver: R, is_closed: impl Fn() -> bool) {
         assert!(!is_closed(), "{kind}");
         drop(receiver);
-        // Where there are descriptors, a child process that another test is just starting has copies of everything until its `exec`.
+        // Where there are descriptors, a child process that another test is just starting has
+        // copies of everything until its `exec`.
         while !is_closed() {
             thread::yield_now();
         }

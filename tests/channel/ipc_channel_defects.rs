@@ -1,5 +1,6 @@
-//! One test for each defect of ipc-channel 0.23.1 that a channel on Linux could have, too; they are named after the defects. That a
-//! sender waits while the socket is full (its section 4.1) is not among them: so does this one, for now.
+//! One test for each defect of ipc-channel 0.23.1 that a channel on Linux could have, too; they
+//! are named after the defects. That a sender waits while the socket is full (its section 4.1)
+//! is not among them: so does this one, for now.
 //!
 //! # Safety
 //!
@@ -212,7 +213,8 @@ impl Serialize for Failing {
     }
 }
 
-/// The endpoint went out with the next message of the thread, whatever that was, and its channel never disconnected.
+/// The endpoint went out with the next message of the thread, whatever that was, and its
+/// channel never disconnected.
 #[test]
 fn failed_serialization_leaves_no_endpoints_behind() {
     let _watchdog = harness::watchdog();
@@ -253,7 +255,8 @@ impl<'de> Deserialize<'de> for Failing {
     }
 }
 
-/// A number out of range was a panic, and a number twice a sender that panicked when it was dropped: it is one sender. (More in `hostile`.)
+/// A number out of range was a panic, and a number twice a sender that panicked when it was
+/// dropped: it is one sender. (More in `hostile`.)
 #[test]
 fn forged_numbers_do_not_panic() {
     let _watchdog = harness::watchdog();
@@ -388,7 +391,8 @@ fn a_timeout_ends_while_a_message_is_half_sent() {
     assert!(start.elapsed() >= timeout);
 }
 
-/// If a sender is dropped in the middle of a message, the message is discarded, and other senders continue.
+/// If a sender is dropped in the middle of a message, the message is discarded, and other
+/// senders continue.
 #[test]
 fn incomplete_message_of_a_dropped_sender_is_discarded() {
     let _watchdog = harness::watchdog();
@@ -614,7 +618,8 @@ fn senders_in_flight_keep_the_channel_open() {
     }
 }
 
-/// `try_recv` that found nothing, and then the receiver is sent: a panic on Windows, where a read was in progress.
+/// `try_recv` that found nothing, and then the receiver is sent: a panic on Windows, where a
+/// read was in progress.
 #[test]
 fn a_receiver_that_found_nothing_can_be_sent() {
     let _watchdog = harness::watchdog();

@@ -1,4 +1,5 @@
-//! What a receiver decides about its channel: the order, the limits, how it waits, whether memory is shared.
+//! What a receiver decides about its channel: the order, the limits, how it waits, whether
+//! memory is shared.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -318,7 +319,8 @@ mod between_processes {
         child
     }
 
-    /// Threads that share a sender, others that have received theirs, and other processes, by ring and by socket.
+    /// Threads that share a sender, others that have received theirs, and other processes, by
+    /// ring and by socket.
     #[test]
     fn each_thread_keeps_its_own_order_in_either_ordering() {
         const COUNT: u64 = 20_000;
@@ -510,7 +512,8 @@ mod between_processes {
         );
     }
 
-    /// A receiver keeps no memory of a sender that was busy once, and the sender keeps none when it sends again.
+    /// A receiver keeps no memory of a sender that was busy once, and the sender keeps none
+    /// when it sends again.
     #[test]
     fn idle_rings_are_given_back() {
         harness::alone(harness::path_of(idle_rings_are_given_back), || {

@@ -1,4 +1,5 @@
-//! Framing and assembly with random input. What is right is defined by something simpler: a model in a few lines.
+//! Framing and assembly with random input. What is right is defined by something simpler: a
+//! model in a few lines.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -335,7 +336,8 @@ mod assembling {
     proptest! {
         #![proptest_config(settings())]
 
-        /// However the parts of several messages interleave, each message comes out whole, when its last part came in.
+        /// However the parts of several messages interleave, each message comes out whole, when
+        /// its last part came in.
         #[test]
         fn interleaved_messages_are_assembled(
             messages in vec(a_message(), 1..8),
@@ -351,7 +353,8 @@ mod assembling {
             let mut order = order;
             let mut done = 0;
             while done < queues.len() {
-                // A linear congruential generator: any order will do, if it is the same when it is tried again.
+                // A linear congruential generator: any order will do, if it is the same when it
+                // is tried again.
                 order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let chosen = (order >> 33) as usize % queues.len();
                 let Some(part) = queues[chosen].next() else { continue };
@@ -439,7 +442,8 @@ mod assembling {
             prop_assert_eq!(waiting(&assembly), (0, 0));
         }
 
-        /// The attachments that wait are limited over all senders, and refused attachments are not counted.
+        /// The attachments that wait are limited over all senders, and refused attachments are
+        /// not counted.
         #[test]
         fn attachments_are_limited(
             parts in vec((0..6_u128, 0..5_usize), 1..100),

@@ -1,4 +1,5 @@
-//! The codec with random values and random bytes, compared with the format's own crate; and how deeply values may be nested.
+//! The codec with random values and random bytes, compared with the format's own crate; and how
+//! deeply values may be nested.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -105,7 +106,8 @@ fn a_rich_value() -> impl Strategy<Value = Rich> {
     })
 }
 
-/// The format, by its own crate. The limit is on what it may allocate for what a message only announces.
+/// The format, by its own crate. The limit is on what it may allocate for what a message only
+/// announces.
 fn config() -> impl Config {
     bincode::config::standard().with_fixed_int_encoding().with_limit::<1_000_000>()
 }
@@ -158,8 +160,8 @@ where
     Ok(())
 }
 
-/// As [`check_bytes`], of a sequence that may announce what it will never read. Strait refuses that by the announcement, the
-/// format's own crate never notices.
+/// As [`check_bytes`], of a sequence that may announce what it will never read. Strait refuses
+/// that by the announcement, the format's own crate never notices.
 fn check_few(bytes: &[u8]) -> Result<(), TestCaseError> {
     let theirs = bincode::serde::decode_from_slice::<(Few, Vec<u8>), _>(bytes, config());
     if let (Ok(((_, rest), _)), Some(announced)) = (theirs, bytes.first_chunk()) {
@@ -188,7 +190,8 @@ fn check_bytes_as_everything(bytes: &[u8]) -> Result<(), TestCaseError> {
     check_bytes::<()>(bytes)
 }
 
-/// A sequence of which at most three elements are read, and the first two kept, whatever it announces.
+/// A sequence of which at most three elements are read, and the first two kept, whatever it
+/// announces.
 #[derive(Clone, Debug)]
 struct Few(Vec<u8>);
 
@@ -529,7 +532,8 @@ proptest! {
     // Each has a million elements.
     #![proptest_config(ProptestConfig { cases: 16, ..settings() })]
 
-    /// However many elements without bytes there are: as many as there may be, or a few less or more.
+    /// However many elements without bytes there are: as many as there may be, or a few
+    /// less or more.
     #[test]
     fn values_of_many_elements_are_received_or_refused_by_send(
         units in vec(0..320_000_usize, 0..4),
@@ -550,7 +554,8 @@ proptest! {
     }
 }
 
-/// Elements of which the second and the fourth may be longer than a byte, read with a look at how many are left before each.
+/// Elements of which the second and the fourth may be longer than a byte, read with a look at
+/// how many are left before each.
 struct Counted<const IS_TUPLE: bool, const IS_MIXED: bool>;
 
 impl<const IS_TUPLE: bool, const IS_MIXED: bool> Counted<IS_TUPLE, IS_MIXED> {
@@ -607,8 +612,9 @@ impl<'de, const IS_TUPLE: bool, const IS_MIXED: bool> Visitor<'de> for Counted<I
     }
 }
 
-/// What it announces and does not read is 2^48 elements: the format's own crate finds three and then twelve. This was found by
-/// [`random_small_numbers_decode_or_fail`] when it expected the same of both.
+/// What it announces and does not read is 2^48 elements: the format's own crate finds three and
+/// then twelve. This was found by [`random_small_numbers_decode_or_fail`] when it expected the
+/// same of both.
 #[test]
 fn announced_elements_that_are_not_read_are_refused() {
     let _watchdog = harness::watchdog();

@@ -165,8 +165,8 @@ fn is_limited_by_send() {
     assert_too_deep(&array(NAMED + 1), "more than 128 structs and enums");
     assert_exchanged(&bare(UNNAMED));
     assert_too_deep(&bare(UNNAMED + 1), "more than 256 sequences, maps, tuples and options");
-    // Levels are left where they end: what is side by side is not deeper than one of it, whether the one before was
-    // complete or not.
+    // Levels are left where they end: what is side by side is not deeper than one of it,
+    // whether the one before was complete or not.
     assert_exchanged(&[chain(NAMED), chain(1), chain(NAMED)]);
     assert_exchanged(&(0..10).map(|_| array(NAMED)).collect::<Vec<_>>());
     let (sender, receiver) = ipc::channel::<Vec<Chain>>().unwrap();
@@ -175,7 +175,8 @@ fn is_limited_by_send() {
     assert_eq!(receiver.recv().unwrap().len(), 1);
 }
 
-/// What is sent to exhaust a stack: `depth` times what comes before the innermost value, and what comes after.
+/// What is sent to exhaust a stack: `depth` times what comes before the innermost value, and
+/// what comes after.
 fn bomb(depth: usize, before: &[u8], innermost: &[u8], after: &[u8]) -> Vec<u8> {
     [&before.repeat(depth), innermost, &after.repeat(depth)].concat()
 }
@@ -184,8 +185,8 @@ fn number(number: u64) -> [u8; 8] {
     number.to_le_bytes()
 }
 
-/// On a thread with the usual stack: what is as deep as `depth` is decoded, sent, received and dropped, what is deeper is
-/// refused, and nothing ends the process.
+/// On a thread with the usual stack: what is as deep as `depth` is decoded, sent, received and
+/// dropped, what is deeper is refused, and nothing ends the process.
 fn survives<T: Serialize + DeserializeOwned>(depth: usize, bomb: impl Fn(usize) -> Vec<u8> + Sync) {
     thread::scope(|scope| {
         let exchanging = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || {
@@ -254,7 +255,8 @@ struct Large {
     next: Vec<Large>,
 }
 
-/// As deep as may be on a thread with little stack: what it has no room for is an error, and ends nothing.
+/// As deep as may be on a thread with little stack: what it has no room for is an error, and
+/// ends nothing.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 fn survives_on<T: Serialize + DeserializeOwned>(
     stack: usize,

@@ -1,4 +1,5 @@
-//! Text formats, used within messages: an endpoint in such a text would also become an entry of the message, which no decoder takes.
+//! Text formats, used within messages: an endpoint in such a text would also become an entry of
+//! the message, which no decoder takes.
 
 use serde::de::value::Error as TextError;
 use serde::de::{DeserializeOwned, IntoDeserializer};

@@ -103,7 +103,8 @@ fn nonblocking_mode_of_the_shared_description_changes_nothing() {
     assert!(matches!(recv(&receiver, Wait::Forever), Err(RecvError::Closed)));
 }
 
-/// An exposed descriptor keeps its number when its receiver leaves, and does not keep the channel alive.
+/// An exposed descriptor keeps its number when its receiver leaves, and does not keep the
+/// channel alive.
 #[test]
 fn a_descriptor_that_was_lent_out_stays() {
     use std::os::fd::AsRawFd;
@@ -332,8 +333,8 @@ fn signals_neither_shorten_nor_fail_a_wait() {
     });
 }
 
-/// Lets this thread be a user of its own without privileges, which the kernel limits: so many descriptors in flight as the process may
-/// have.
+/// Lets this thread be a user of its own without privileges, which the kernel limits: so many
+/// descriptors in flight as the process may have.
 fn become_unprivileged() {
     use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 
@@ -415,7 +416,8 @@ fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
     assert!(ordinary > 10, "{ordinary}");
     let past = (0..).take_while(|_| sender.send_past_limit(b"x", b"", Vec::new()).is_ok()).count();
     assert!(past > 100, "{past}");
-    // No process changes the limit of a socket that others have: that takes a lock which they can hold.
+    // No process changes the limit of a socket that others have: that takes a lock which
+    // they can hold.
     assert_eq!(limit(&sender), limit_before);
     // All of them are received, and then there is room again.
     for _ in 0..ordinary + past {
@@ -425,7 +427,8 @@ fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
     assert_eq!(fill(&sender), ordinary);
 }
 
-/// Another holder of a sender has the lock of the socket, in the middle of a `setsockopt` whose argument is never there.
+/// Another holder of a sender has the lock of the socket, in the middle of a `setsockopt` whose
+/// argument is never there.
 #[test]
 fn a_locked_socket_holds_up_no_send() {
     let _watchdog = watchdog();

@@ -1,9 +1,11 @@
-//! Forks while another thread is in the middle of a call: what it has locked there, no thread of the child will ever unlock.
+//! Forks while another thread is in the middle of a call: what it has locked there, no thread
+//! of the child will ever unlock.
 //!
 //! # Safety
 //!
-//! The allocator of this test binary is the system's. A thread can ask to be held up in one of its next allocations: it waits before the
-//! system's allocator is called, so it holds no lock of that.
+//! The allocator of this test binary is the system's. A thread can ask to be held up in one
+//! of its next allocations: it waits before the system's allocator is called, so it holds no
+//! lock of that.
 
 #![allow(unsafe_code)]
 
@@ -65,8 +67,8 @@ unsafe impl GlobalAlloc for Pausing {
     }
 }
 
-/// Has another thread run `interrupted` up to its allocation `number`, and then runs `in_child` in a forked child. Whether there are so
-/// many allocations.
+/// Has another thread run `interrupted` up to its allocation `number`, and then runs `in_child`
+/// in a forked child. Whether there are so many allocations.
 fn fork_in_allocation(
     number: usize,
     interrupted: impl FnOnce() + Send,
@@ -164,7 +166,8 @@ fn a_child_makes_streams_while_a_thread_of_its_parent_does() {
         || {
             let mut number = 1;
             loop {
-                // The first stream of a process is what locks something, so each round has one of its own.
+                // The first stream of a process is what locks something, so each round has one
+                // of its own.
                 let (mut result, mut said) = UnixStream::pair().unwrap();
                 fork(|| {
                     let is_paused = fork_in_allocation(number, stream_a_message, stream_a_message);

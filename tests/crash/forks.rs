@@ -39,7 +39,8 @@ fn a_forked_child_uses_inherited_endpoints() {
     });
 }
 
-/// A child goes on with what its parent had polled, as a daemon does; or it has just a copy, which it drops.
+/// A child goes on with what its parent had polled, as a daemon does; or it has just a copy,
+/// which it drops.
 #[test]
 fn a_forked_child_polls_an_inherited_receiver() {
     harness::alone(harness::path_of(a_forked_child_polls_an_inherited_receiver), || {

@@ -1,9 +1,10 @@
-//! Processes that are killed, stopped and forked, at any moment: what was sent is received, and nothing hangs.
+//! Processes that are killed, stopped and forked, at any moment: what was sent is received, and
+//! nothing hangs.
 //!
 //! # Safety
 //!
-//! `fork`: the child runs on the one thread that forked, and no other thread of the parent holds a lock that the child needs;
-//! it ends by `_exit`.
+//! `fork`: the child runs on the one thread that forked, and no other thread of the parent
+//! holds a lock that the child needs; it ends by `_exit`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #![allow(unsafe_code)]

@@ -1,6 +1,12 @@
-//! Channels across processes do what `std::sync::mpsc` does within one: random programs are run on both and compared.
+//! Channels across processes do what `std::sync::mpsc` does within one: random programs are run
+//! on both and compared.
 //!
-//! A program is a sequence of steps on up to three channels, whose endpoints lie in up to three processes. A step is done when its process has reported so, through another channel, through a pipe or by exiting. So every process sees it before the next step. The messages received are those of std's channel, in the same order. Only the messages that several threads send in one step may interleave, each thread's in its own order. Both channels are disconnected at the same step.
+//! A program is a sequence of steps on up to three channels, whose endpoints lie in up to three
+//! processes. A step is done when its process has reported so, through another channel, through
+//! a pipe or by exiting. So every process sees it before the next step. The messages received
+//! are those of std's channel, in the same order. Only the messages that several threads send
+//! in one step may interleave, each thread's in its own order. Both channels are disconnected
+//! at the same step.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -130,7 +136,8 @@ enum Order {
         by: Name,
         letters: Vec<Vec<Tag>>,
     },
-    /// Send one letter with these endpoints, if the socket has room: what has endpoints goes by socket, and waits if there is none.
+    /// Send one letter with these endpoints, if the socket has room: what has endpoints goes by
+    /// socket, and waits if there is none.
     Carry {
         by: Name,
         letter: Tag,

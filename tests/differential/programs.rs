@@ -219,7 +219,8 @@ impl<'a> World<'a> {
         self.take_received(name, false);
     }
 
-    /// Compares what was received. `is_early` if it was while it was being sent, so that there may have been nothing yet.
+    /// Compares what was received. `is_early` if it was while it was being sent, so that there
+    /// may have been nothing yet.
     fn take_received(&mut self, name: Name, is_early: bool) {
         let place = self.twins[&name].0;
         let Report::Received(received) = self.workers[place].reports.recv().unwrap() else {
@@ -233,7 +234,8 @@ impl<'a> World<'a> {
             if received == Received::Empty
                 && twin.receiver().at_end() == Some(Received::Disconnected)
             {
-                // A process that is just being started has copies of all descriptors, for a moment. The end comes all the same.
+                // A process that is just being started has copies of all descriptors, for a
+                // moment. The end comes all the same.
                 self.workers[place].order(Order::Receive { by: name, count: 1, how: How::Wait });
                 let end = self.workers[place].reports.recv().unwrap();
                 assert_eq!(end, Report::Received(vec![Received::Disconnected]));

@@ -1,8 +1,10 @@
-//! A relay: a receiver that is passed on from process to process, and letters that are sent to it meanwhile.
+//! A relay: a receiver that is passed on from process to process, and letters that are sent to
+//! it meanwhile.
 
 use super::*;
 
-/// What is handed on: the process that has it sends some letters and passes it to another process.
+/// What is handed on: the process that has it sends some letters and passes it to
+/// another process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Baton {
     hops: u32,
@@ -18,7 +20,8 @@ struct Track {
     letters: IpcSender<Letter>,
 }
 
-/// Sends letters while it has the baton, some with an endpoint, which go another way than those without.
+/// Sends letters while it has the baton, some with an endpoint, which go another way than
+/// those without.
 fn run(track: Track) {
     let Track { batons, to, letters, index } = track;
     for Baton { hops, random } in batons.iter() {
@@ -60,7 +63,8 @@ fn running_child() {
     });
 }
 
-/// The process with the baton knows of all letters sent before. The baton moves as fast as it can while the letters are received.
+/// The process with the baton knows of all letters sent before. The baton moves as fast as it
+/// can while the letters are received.
 #[test]
 fn messages_sent_by_a_relay_of_processes_arrive_in_order() {
     const HOPS: u32 = 1000;

@@ -25,7 +25,8 @@ pub(super) struct TwinReceiver {
     pub(super) taken: VecDeque<Token>,
     /// Whether it is in a letter.
     pub(super) is_travelling: Cell<bool>,
-    /// Set when it is dropped there, or has not received everything: a sender with a ring notices that only when it looks.
+    /// Set when it is dropped there, or has not received everything: a sender with a ring
+    /// notices that only when it looks.
     pub(super) died_unseen: Rc<Cell<bool>>,
 }
 

@@ -1,7 +1,8 @@
 //! The examples with several processes.
 //!
-//! The sandbox counts a corpus whose words are known, and must find the same whatever happens to its workers. That, and
-//! what a hostile file may do to it, makes this file as long as it is.
+//! The sandbox counts a corpus whose words are known, and must find the same whatever
+//! happens to its workers. That, and what a hostile file may do to it, makes this file as
+//! long as it is.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -90,8 +91,8 @@ impl Corpus {
         Corpus { directory, counts: HashMap::new(), files: 0, words: 0, bytes: 0 }
     }
 
-    /// Files of all sizes: empty, smaller than a packet, larger than a buffer, with more different words than a
-    /// worker keeps.
+    /// Files of all sizes: empty, smaller than a packet, larger than a buffer, with more
+    /// different words than a worker keeps.
     fn generated() -> Corpus {
         let mut corpus = Corpus::empty();
         let mut numbers = Numbers(7);
@@ -100,7 +101,8 @@ impl Corpus {
             let words = [0, 1, 100, 3000][file % 4] * (1 + file / 20);
             let mut text = String::new();
             for _ in 0..words {
-                // Small numbers are frequent, so that the order of the most frequent words is no accident.
+                // Small numbers are frequent, so that the order of the most frequent words is
+                // no accident.
                 let limit = 1 + numbers.below(400);
                 let word = numbers.below(limit);
                 corpus.add_word(&mut text, ["wört", "Word", "WORD"][word % 3], word);
@@ -148,7 +150,8 @@ impl Corpus {
         self.bytes += content.len() as u64;
     }
 
-    /// What the sandbox prints if, besides, there are so many files that are no text or can't be read.
+    /// What the sandbox prints if, besides, there are so many files that are no text or
+    /// can't be read.
     fn expected(&self, binary: u64, skipped: u64) -> String {
         let mut words: Vec<_> =
             self.counts.iter().map(|(word, count)| (-(*count as i64), word)).collect();
@@ -356,7 +359,8 @@ fn sandbox_counts_a_repeated_answer_once() {
     }
 }
 
-/// A confined worker gets at nothing. Where the kernel has nothing to confine it with, the sandbox says so.
+/// A confined worker gets at nothing. Where the kernel has nothing to confine it with, the
+/// sandbox says so.
 #[test]
 fn sandbox_workers_cannot_escape() {
     let corpus = Corpus::empty();
@@ -372,8 +376,8 @@ fn sandbox_workers_cannot_escape() {
     assert_eq!(words, ["tried"], "{}", output.stderr);
 }
 
-/// A worker has its next job before it is done with the one before. If it fails, the job that it had not begun is not
-/// held against the file.
+/// A worker has its next job before it is done with the one before. If it fails, the job that
+/// it had not begun is not held against the file.
 #[test]
 fn sandbox_gives_a_worker_a_job_ahead() {
     let mut corpus = Corpus::empty();
@@ -389,7 +393,8 @@ fn sandbox_gives_a_worker_a_job_ahead() {
     assert_eq!(replaced(&output), 1, "{}", output.stderr);
 }
 
-/// Of a file that stalls in the middle, half is shown as done, and nothing once its workers have failed.
+/// Of a file that stalls in the middle, half is shown as done, and nothing once its workers
+/// have failed.
 #[test]
 fn sandbox_shows_progress_within_a_file() {
     let corpus = Corpus::empty();

@@ -1,4 +1,5 @@
-//! C5: what was sent survives its sender. C6: disconnected when, and only when, the other endpoints are dropped.
+//! C5: what was sent survives its sender. C6: disconnected when, and only when, the other
+//! endpoints are dropped.
 
 use super::*;
 

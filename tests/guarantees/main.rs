@@ -1,5 +1,5 @@
-//! What is promised of every channel, across real processes: C1, C3 to C6, C9 and C11. C7 is in `hostile`, `limits` and `crash`,
-//! C8 in `set`.
+//! What is promised of every channel, across real processes: C1, C3 to C6, C9 and C11. C7 is in
+//! `hostile`, `limits` and `crash`, C8 in `set`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -80,7 +80,8 @@ struct Item {
 }
 
 impl Item {
-    /// Number `number` of sender `from`: small ones, some that just fit into a packet and some that do not.
+    /// Number `number` of sender `from`: small ones, some that just fit into a packet and some
+    /// that do not.
     fn new(from: u64, number: u64) -> Item {
         Item { from, number, text: Item::text(number), reply: None }
     }

@@ -73,7 +73,8 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     canary.wait_until_closed();
 }
 
-/// Again and again, while a process sends it that knows nothing of that: by socket, because of the handle.
+/// Again and again, while a process sends it that knows nothing of that: by socket, because of
+/// the handle.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     const LEN: usize = 20 << 20;
@@ -93,7 +94,8 @@ fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     assert!(receiver.recv().unwrap_err().is_disconnected());
 }
 
-/// By shared memory, which has room for all of it; the helper is stopped so that it is not all there yet.
+/// By shared memory, which has room for all of it; the helper is stopped so that it is not all
+/// there yet.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_what_is_written_to_shared_memory() {
     const LEN: usize = 8 << 20;

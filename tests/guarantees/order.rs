@@ -24,7 +24,8 @@ fn c3_fifo_per_sender_across_processes() {
     assert!(receiver.recv_timeout(Duration::from_secs(60)).unwrap_err().is_disconnected());
 }
 
-/// Clones, senders that were moved away and back, and senders made of a file descriptor are one sender, if they are used one after another.
+/// Clones, senders that were moved away and back, and senders made of a file descriptor are one
+/// sender, if they are used one after another.
 #[test]
 fn c3_fifo_across_all_copies_of_one_sender() {
     let _watchdog = harness::watchdog();
@@ -80,8 +81,9 @@ fn c4_what_was_sent_before_arrives_before() {
     receiving.join().unwrap();
 }
 
-/// Three processes whose channels are busy or not, so that what they send comes by shared memory or by socket; some with
-/// handles, which always come by socket. Each sends when it knows that the one before has sent.
+/// Three processes whose channels are busy or not, so that what they send comes by shared
+/// memory or by socket; some with handles, which always come by socket. Each sends when it
+/// knows that the one before has sent.
 #[test]
 fn c4_busy_senders_and_others_are_in_causal_order() {
     const ROUNDS: u64 = 300;
@@ -133,7 +135,8 @@ fn c4_busy_senders_and_others_are_in_causal_order() {
     receiving.join().unwrap();
 }
 
-/// The same while no thread receives: every message is in the queue before the first is received.
+/// The same while no thread receives: every message is in the queue before the first
+/// is received.
 #[test]
 fn c4_the_queue_is_in_causal_order() {
     let _watchdog = harness::watchdog();

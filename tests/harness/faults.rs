@@ -1,9 +1,11 @@
-//! System calls that fail once: the kernel asks this process what shall become of each call of a kind (seccomp's user notification).
+//! System calls that fail once: the kernel asks this process what shall become of each call of
+//! a kind (seccomp's user notification).
 //!
 //! # Safety
 //!
-//! The structures that are shared with the kernel are plain numbers and are zeroed, as it asks for. A filter is installed for the
-//! calling thread and those that it starts; the one that answers was started before, so its own calls are not asked about.
+//! The structures that are shared with the kernel are plain numbers and are zeroed, as it asks
+//! for. A filter is installed for the calling thread and those that it starts; the one that
+//! answers was started before, so its own calls are not asked about.
 
 #![allow(unsafe_code)]
 
@@ -94,7 +96,8 @@ fn install(number: Option<i64>, mut answer: impl FnMut(&Call) -> Option<Errno> +
     installed.store(filter(number), Ordering::Release);
 }
 
-/// Installs a filter that asks about calls of that number, or of all. The result is the descriptor by which it asks.
+/// Installs a filter that asks about calls of that number, or of all. The result is the
+/// descriptor by which it asks.
 fn filter(number: Option<i64>) -> RawFd {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0);
@@ -108,7 +111,8 @@ fn filter(number: Option<i64>) -> RawFd {
         }
         None => vec![ask],
     };
-    // Never freed: until the other thread has the descriptor, no call may be made that is asked about.
+    // Never freed: until the other thread has the descriptor, no call may be made that is
+    // asked about.
     let program = program.leak();
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: this option takes numbers.

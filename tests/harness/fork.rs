@@ -1,9 +1,10 @@
-//! Forked children of a test: many processes, and quickly, or because what becomes of them is what is tested.
+//! Forked children of a test: many processes, and quickly, or because what becomes of them is
+//! what is tested.
 //!
 //! # Safety
 //!
-//! `fork`: the child runs on the one thread that forked, and no other thread of the parent holds a lock that the child needs;
-//! it ends by `_exit`.
+//! `fork`: the child runs on the one thread that forked, and no other thread of the parent
+//! holds a lock that the child needs; it ends by `_exit`.
 
 #![allow(unsafe_code)]
 

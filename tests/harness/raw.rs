@@ -21,7 +21,8 @@ pub const MAX_FDS: usize = 253;
 
 /// Sends exactly these bytes and descriptors as one packet.
 ///
-/// Blocks until there is room, also among the descriptors that this user may have in flight, which other tests use at the same time.
+/// Blocks until there is room, also among the descriptors that this user may have in flight,
+/// which other tests use at the same time.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -141,8 +142,8 @@ impl Canary {
         (Canary { watched }, sent.into())
     }
 
-    /// Waits until every copy was closed. (At once is too much to ask: a child process that another test is just
-    /// starting has copies of everything until its `exec`.)
+    /// Waits until every copy was closed. (At once is too much to ask: a child process that
+    /// another test is just starting has copies of everything until its `exec`.)
     pub fn wait_until_closed(mut self) {
         assert_eq!(self.watched.read(&mut [0]).unwrap(), 0);
     }

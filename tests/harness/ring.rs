@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //!
-//! What is mapped is as long as its file, which stays so, is accessed as atomic words only, and is unmapped when it is dropped.
+//! What is mapped is as long as its file, which stays so, is accessed as atomic words only, and
+//! is unmapped when it is dropped.
 
 #![allow(unsafe_code)]
 
@@ -86,7 +87,8 @@ impl RawRing {
     }
 
     fn words(&self) -> &[AtomicU64] {
-        // SAFETY: as long as the mapping, which is aligned to a page and lives as long as `self`; any bytes are numbers.
+        // SAFETY: as long as the mapping, which is aligned to a page and lives as long as
+        // `self`; any bytes are numbers.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.mapped / 8) }
     }
 
@@ -176,7 +178,8 @@ impl RawRing {
 
 impl Drop for RawRing {
     fn drop(&mut self) {
-        // SAFETY: it is the whole mapping that was made in `map`, and nothing borrows from it any more.
+        // SAFETY: it is the whole mapping that was made in `map`, and nothing borrows from
+        // it any more.
         unsafe { rustix::mm::munmap(self.words.as_ptr().cast(), self.mapped).unwrap() };
     }
 }

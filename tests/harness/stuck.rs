@@ -1,9 +1,11 @@
-//! Memory and files of a peer that does not let the kernel go on: a page whose fault is not resolved (userfaultfd), and a file
-//! system whose server does not answer (FUSE). Both need rights; where a test may not have them, it says so and is over.
+//! Memory and files of a peer that does not let the kernel go on: a page whose fault is not
+//! resolved (userfaultfd), and a file system whose server does not answer (FUSE). Both need
+//! rights; where a test may not have them, it says so and is over.
 //!
 //! # Safety
 //!
-//! Calls without a wrapper. What is passed is a descriptor, a number, or a structure of the kernel's interface that lives for the call.
+//! Calls without a wrapper. What is passed is a descriptor, a number, or a structure of the
+//! kernel's interface that lives for the call.
 
 #![allow(unsafe_code)]
 
@@ -36,7 +38,8 @@ impl StuckPage {
     pub(crate) fn new() -> Option<StuckPage> {
         // One that waits when it is read cannot be polled.
         let flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
-        // SAFETY: nothing is registered with it but the page below, which the kernel alone accesses.
+        // SAFETY: nothing is registered with it but the page below, which the kernel
+        // alone accesses.
         let made = unsafe { rustix::mm::userfaultfd(flags) };
         let faults = match made {
             Ok(faults) => faults,
@@ -48,7 +51,8 @@ impl StuckPage {
         let fd = faults.as_raw_fd();
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping at an address of the kernel's choice. It stays: what waits for it may still use it.
+        // SAFETY: a new mapping at an address of the kernel's choice. It stays: what waits for
+        // it may still use it.
         let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
         assert_ne!(page, libc::MAP_FAILED);
         let mut api = [0xaa_u64, 0, 0];
@@ -70,7 +74,8 @@ impl StuckPage {
         self.await_fault();
     }
 
-    /// Sets a filter of a socket that is in it, in a thread that gets stuck in that, with the socket locked: it has by now.
+    /// Sets a filter of a socket that is in it, in a thread that gets stuck in that, with the
+    /// socket locked: it has by now.
     pub(crate) fn set_filter(&self, socket: BorrowedFd<'_>) {
         let (socket, address) = (socket.try_clone_to_owned().unwrap(), self.address);
         thread::spawn(move || {
@@ -104,7 +109,8 @@ pub(crate) struct StuckWriter {
 }
 
 impl StuckWriter {
-    /// Locks the file by writing to it; `None` where userfaultfd is not allowed to hold up the kernel.
+    /// Locks the file by writing to it; `None` where userfaultfd is not allowed to hold up
+    /// the kernel.
     pub(crate) fn new(file: OwnedFd) -> Option<StuckWriter> {
         let page = StuckPage::new()?;
         let address = page.address;
@@ -133,7 +139,8 @@ impl Drop for StuckWriter {
     }
 }
 
-/// A file on a file system whose server answers what is needed to open and to close it, and nothing else.
+/// A file on a file system whose server answers what is needed to open and to close it, and
+/// nothing else.
 pub(crate) struct StuckFile {
     file: File,
     directory: CString,

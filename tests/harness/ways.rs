@@ -2,7 +2,8 @@
 //!
 //! # Safety
 //!
-//! Tokio takes a receiver whose descriptor stays the same and open for as long as the receiver exists. Receivers promise that.
+//! Tokio takes a receiver whose descriptor stays the same and open for as long as the receiver
+//! exists. Receivers promise that.
 
 #![allow(unsafe_code)]
 
@@ -63,7 +64,8 @@ where
     ]
 }
 
-/// Those of [`ways`], those of pollers, and those that pass over what is only an error: for tests in which nothing is.
+/// Those of [`ways`], those of pollers, and those that pass over what is only an error: for
+/// tests in which nothing is.
 pub fn all_ways<T>() -> Vec<(&'static str, Way<T>)>
 where
     T: Serialize + DeserializeOwned + Send + 'static,

@@ -126,7 +126,8 @@ fn c7_entry_is_taken_once_and_with_its_kind() {
     canary.wait_until_closed();
 }
 
-/// Whatever is wrong with the table, the message is one error, what came with it is closed, and the channel goes on.
+/// Whatever is wrong with the table, the message is one error, what came with it is closed, and
+/// the channel goes on.
 #[test]
 fn c7_malformed_table_is_one_error() {
     let _watchdog = harness::watchdog();

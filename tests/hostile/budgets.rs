@@ -1,5 +1,5 @@
-//! What one call does for a peer has an end that the peer does not decide about: parts of messages, JUMPs, room for descriptors, and how
-//! long `send` waits for room.
+//! What one call does for a peer has an end that the peer does not decide about: parts of
+//! messages, JUMPs, room for descriptors, and how long `send` waits for room.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -28,8 +28,8 @@ use crate::harness::table;
 /// How long a fragment with one byte is in a ring.
 const FRAGMENT: u64 = 32;
 
-/// Parts of a message of 512 MiB that does not end, a byte each: as many as `fragments`. The ring leads to its start again and again, so
-/// that no sender has to write meanwhile.
+/// Parts of a message of 512 MiB that does not end, a byte each: as many as `fragments`. The
+/// ring leads to its start again and again, so that no sender has to write meanwhile.
 fn endless_message(fragments: u64) -> RawRing {
     let mut ring = RawRing::new();
     ring.write(ring::FIRST, 1, &[&(512_u64 << 20).to_le_bytes()[..], &[1; 8]].concat());
@@ -165,7 +165,8 @@ fn c1_wake_ups_do_not_prolong_a_wait() {
         limits.shared_memories = count;
         let options = ChannelOptions::new().spin(Duration::ZERO).keep_memory(Duration::MAX);
         let (sender, receiver) = options.limits(limits).bytes_channel().unwrap();
-        // The first is the first whose sender is asked for a wake-up, long before the receiver sleeps.
+        // The first is the first whose sender is asked for a wake-up, long before the
+        // receiver sleeps.
         let rings: Vec<RawRing> = (0..count).map(|_| RawRing::new()).collect();
         for ring in &rings {
             ring.offer(&sender, true);
@@ -269,7 +270,8 @@ fn c7_messages_that_are_read_ahead_leave_descriptors_for_others() {
             setrlimit(Resource::Nofile, limits).unwrap();
             let (reader, _writer) =
                 rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-            // With an idle ring in each, so that messages have to be compared with what may be in there.
+            // With an idle ring in each, so that messages have to be compared with what may
+            // be in there.
             let rings: Vec<RawRing> = (0..10).map(|_| RawRing::new()).collect();
             let channels: Vec<_> =
                 rings.iter().map(|ring| channel_with(ring, ipc::Ordering::Causal)).collect();

@@ -1,9 +1,10 @@
-//! Closing what a peer sent and the receiver has no use for: it does not wait for anything that a peer can hold up.
+//! Closing what a peer sent and the receiver has no use for: it does not wait for anything that
+//! a peer can hold up.
 //!
 //! # Safety
 //!
-//! A page is mapped and registered with `userfaultfd`; only the kernel reads from it, in a system call of this process, and it stays
-//! mapped until the process ends.
+//! A page is mapped and registered with `userfaultfd`; only the kernel reads from it, in a
+//! system call of this process, and it stays mapped until the process ends.
 
 #![allow(unsafe_code)]
 
@@ -62,7 +63,8 @@ impl StuckPage {
         Ok(StuckPage { faults, address: page as usize })
     }
 
-    /// Starts a thread that has the kernel read from the page in a call, and waits until it is there.
+    /// Starts a thread that has the kernel read from the page in a call, and waits until
+    /// it is there.
     fn hold(&self, call: impl FnOnce(*const libc::c_void) + Send + 'static) {
         let address = self.address;
         thread::spawn(move || call(address as *const libc::c_void));
@@ -101,7 +103,8 @@ fn locked_socket(page: &StuckPage) -> OwnedFd {
     socket
 }
 
-/// The end of a pipe that is read, the last copy of which is in a message, and a thread that has the pipe locked.
+/// The end of a pipe that is read, the last copy of which is in a message, and a thread that
+/// has the pipe locked.
 fn send_locked_pipe(sender: &IpcSender<u32>, number: u32, page: &StuckPage) {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
     page.hold(move |page| {
@@ -111,7 +114,8 @@ fn send_locked_pipe(sender: &IpcSender<u32>, number: u32, page: &StuckPage) {
     send_unasked(sender, number, &read);
 }
 
-/// `setsockopt` waited for the lock, uninterruptibly; and so does closing the last descriptor of a pipe.
+/// `setsockopt` waited for the lock, uninterruptibly; and so does closing the last descriptor
+/// of a pipe.
 #[test]
 fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
     harness::alone(harness::path_of(c7_closing_does_not_wait_for_locks_that_a_peer_holds), || {
@@ -126,7 +130,8 @@ fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
         let other_page = StuckPage::new().unwrap();
         send_locked_pipe(&sender, 2, &other_page);
         assert_eq!(receiver.recv().unwrap(), 2);
-        // That the threads which close are stuck keeps nothing else open, even if nothing more comes.
+        // That the threads which close are stuck keeps nothing else open, even if nothing
+        // more comes.
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         send_unasked(&sender, 3, &read);
         drop(read);
@@ -151,7 +156,8 @@ fn c7_descriptors_handed_to_the_closing_thread_are_closed() {
                 assert_eq!(receiver.recv().unwrap(), round);
                 wait_until_broken(&write);
             }
-            // Undecoded, in a set, with a message that was not received and has a file descriptor of its own.
+            // Undecoded, in a set, with a message that was not received and has a file
+            // descriptor of its own.
             let mut set = IpcReceiverSet::new().unwrap();
             let (inner_sender, inner) = ipc::channel::<u32>().unwrap();
             let (canary, fd) = raw::Canary::new();

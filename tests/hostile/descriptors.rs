@@ -1,4 +1,5 @@
-//! Descriptors of the wrong kind, memory that changes or disappears, and more descriptors than there is room for (C7).
+//! Descriptors of the wrong kind, memory that changes or disappears, and more descriptors than
+//! there is room for (C7).
 
 use std::env;
 use std::fs::{self, File};
@@ -100,7 +101,8 @@ fn c7_descriptors_of_the_wrong_kind_are_refused() {
     drop(b);
 }
 
-/// Which seals are needed depends on what the memory is received as, and what it is sent as has to be the same.
+/// Which seals are needed depends on what the memory is received as, and what it is sent as has
+/// to be the same.
 #[test]
 fn c7_memory_is_taken_only_with_the_seals_that_it_needs() {
     let _watchdog = harness::watchdog();
@@ -304,7 +306,8 @@ fn c7_unfinished_messages_do_not_take_all_descriptors() {
         for id in 0..10 {
             raw::send(&sender, &first(id), &[fd.as_fd(); 50]).unwrap();
         }
-        // Only now, because it would also limit how many descriptors a user other than root has in flight.
+        // Only now, because it would also limit how many descriptors a user other than root has
+        // in flight.
         set_descriptor_limit(400);
         sender.send(3).unwrap();
         let mut refused = 0;
@@ -358,7 +361,8 @@ fn c7_unfinished_messages_of_many_channels_leave_descriptors_for_others() {
     });
 }
 
-/// Both ends of a TCP connection over which so much was sent, and not received, that closing the first end waits for hours.
+/// Both ends of a TCP connection over which so much was sent, and not received, that closing
+/// the first end waits for hours.
 fn lingering_socket() -> (OwnedFd, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut sending = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -43,7 +43,8 @@ impl Flood {
         Flood { is_over, thread: Some(thread) }
     }
 
-    /// Of parts that never make a message and are no error, from several threads, so that there is always something to receive.
+    /// Of parts that never make a message and are no error, from several threads, so that there
+    /// is always something to receive.
     fn of_parts(socket: impl AsFd) -> [Flood; 3] {
         Flood::of_counted_parts(socket, &Arc::default())
     }
@@ -81,7 +82,9 @@ impl Drop for Flood {
     }
 }
 
-/// Sends a number from another thread, without waiting for room. The kernel wakes a waiting sender only when three quarters of the socket's buffer are free, and senders that do not wait fill it before.
+/// Sends a number from another thread, without waiting for room. The kernel wakes a waiting
+/// sender only when three quarters of the socket's buffer are free, and senders that do not
+/// wait fill it before.
 fn keep_trying(socket: impl AsFd, number: u32) -> JoinHandle<()> {
     let socket = socket.as_fd().try_clone_to_owned().unwrap();
     let message = raw::message(0, &number.to_le_bytes());
@@ -383,7 +386,8 @@ fn body_of(from: u32, number: u32) -> String {
     from.to_string().repeat([10, 100_000, 500_000][number as usize % 3])
 }
 
-/// All at once, on the same channel: what a hostile sender does to the channel does not change what others send.
+/// All at once, on the same channel: what a hostile sender does to the channel does not change
+/// what others send.
 #[test]
 fn c7_healthy_senders_are_never_disturbed() {
     let _watchdog = harness::watchdog();

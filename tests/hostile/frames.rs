@@ -225,7 +225,8 @@ fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
     }
 }
 
-/// A stamp in the future does not delay the messages behind it, however busy other senders are. The number of messages read ahead is limited, by handles among other things.
+/// A stamp in the future does not delay the messages behind it, however busy other senders are.
+/// The number of messages read ahead is limited, by handles among other things.
 #[test]
 fn c7_stamp_in_the_future_does_not_delay_other_senders() {
     let _watchdog = harness::watchdog();

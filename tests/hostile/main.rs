@@ -1,4 +1,5 @@
-//! A hostile peer can lose its own messages, and nothing else (C7): raw frames, noise, descriptors of every wrong kind.
+//! A hostile peer can lose its own messages, and nothing else (C7): raw frames, noise,
+//! descriptors of every wrong kind.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -40,7 +41,8 @@ fn packet_pair() -> (OwnedFd, OwnedFd) {
         .unwrap()
 }
 
-/// Returns what is received if a peer writes these bytes and sends these file descriptors with them.
+/// Returns what is received if a peer writes these bytes and sends these file descriptors
+/// with them.
 fn send_one_of<T>(body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<T, IpcError>
 where
     T: Serialize + for<'de> Deserialize<'de>,

@@ -64,7 +64,8 @@ fn c9_receiver_with_an_incomplete_message_can_be_moved() {
     assert_eq!(receiver.recv().unwrap(), "after");
 }
 
-/// Several receivers in one message share the budget: the message does not become too large for any.
+/// Several receivers in one message share the budget: the message does not become too
+/// large for any.
 #[test]
 fn c9_receivers_with_unfinished_messages_move_together() {
     let _watchdog = harness::watchdog();
@@ -108,7 +109,8 @@ fn c9_receiver_of_a_failed_send_keeps_its_messages() {
     let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
     drop(carried);
     assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
-    // What it would have left behind is still there: now the message is complete, though not a string.
+    // What it would have left behind is still there: now the message is complete, though
+    // not a string.
     raw::send(&sender, &raw::last(1, b"x"), &[]).unwrap();
     sender.send("after".to_string()).unwrap();
     assert_refused(receiver.recv());
@@ -121,7 +123,8 @@ fn c9_receiver_of_a_failed_send_keeps_its_messages() {
     assert_eq!(receiver.recv().unwrap(), "a text in two parts");
 }
 
-/// Handles that wait for the rest of their message are no reason to lose the receiver, and go when there is no room.
+/// Handles that wait for the rest of their message are no reason to lose the receiver, and go
+/// when there is no room.
 #[test]
 fn c9_waiting_handles_do_not_keep_a_receiver_from_arriving() {
     let _watchdog = harness::watchdog();

@@ -142,8 +142,8 @@ fn c7_announced_lengths_cost_nothing() {
     });
 }
 
-/// Parts of many messages in any order, whole messages and bad packets between them: what is complete comes when it is
-/// complete, whole.
+/// Parts of many messages in any order, whole messages and bad packets between them: what is
+/// complete comes when it is complete, whole.
 #[test]
 fn c7_parts_of_many_messages_mix_with_anything() {
     let _watchdog = harness::watchdog();

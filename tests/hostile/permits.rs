@@ -93,7 +93,8 @@ fn c7_invalid_permit_descriptor_is_refused() {
     canary.wait_until_closed();
 }
 
-/// What a file system is asked, its server need not answer. What arrived is asked nothing of that kind.
+/// What a file system is asked, its server need not answer. What arrived is asked nothing of
+/// that kind.
 #[test]
 fn c7_a_file_whose_server_does_not_answer_is_refused_at_once() {
     let _watchdog = harness::watchdog();
@@ -144,7 +145,8 @@ fn c7_forged_bounds_are_harmless() {
     }
 }
 
-/// The kernel writes to a sender's memory what that takes. If it has to wait there, it has no lock that others need.
+/// The kernel writes to a sender's memory what that takes. If it has to wait there, it has no
+/// lock that others need.
 #[test]
 fn c7_read_of_a_permit_into_faulting_memory_blocks_no_other_call() {
     let _watchdog = harness::watchdog();
@@ -205,7 +207,8 @@ fn c7_descriptor_flags_of_a_peer_block_no_call() {
         sender.try_send(&number).unwrap();
         assert_eq!(receiver.recv().unwrap(), number);
     }
-    // Nor does a peer that keeps it open make senders wait for ever for a receiver that was dropped.
+    // Nor does a peer that keeps it open make senders wait for ever for a receiver that
+    // was dropped.
     drop(receiver);
     assert!(matches!(sender.send(7), Err(IpcError::Disconnected)));
 }
@@ -265,7 +268,8 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
     }
 }
 
-/// Also if a ring has to be looked at, and though a sender has taken the only permit and sends nothing.
+/// Also if a ring has to be looked at, and though a sender has taken the only permit and
+/// sends nothing.
 #[test]
 fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
     const MOST: u32 = 1_000_000;

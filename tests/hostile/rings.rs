@@ -1,4 +1,5 @@
-//! Rings that are made, filled and locked by a peer that means harm: others' messages arrive all the same, and nothing is paid for the peer.
+//! Rings that are made, filled and locked by a peer that means harm: others' messages arrive
+//! all the same, and nothing is paid for the peer.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -49,7 +50,8 @@ fn c7_places_that_are_taken_by_many_rings_lose_no_honest_message() {
     drop(rings);
 }
 
-/// A read of a missing page of a file allocates it, and is charged for it as long as the peer keeps the file.
+/// A read of a missing page of a file allocates it, and is charged for it as long as the peer
+/// keeps the file.
 #[test]
 fn c7_holes_of_a_ring_are_read_without_making_pages() {
     const SEGMENT: u32 = 1 << 20;
@@ -185,7 +187,8 @@ fn c7_sender_continues_while_a_peer_keeps_the_lock_of_its_ring() {
     });
 }
 
-/// What those calls take may be kept by a peer for as long as it likes, also where a test cannot show it.
+/// What those calls take may be kept by a peer for as long as it likes, also where a test
+/// cannot show it.
 #[test]
 fn c7_no_call_that_locks_the_memory_of_a_ring_is_made_while_a_peer_has_it() {
     alone(

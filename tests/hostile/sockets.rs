@@ -21,7 +21,8 @@ fn with_socket<T>(receiver: IpcReceiver<T>) -> (IpcReceiver<T>, OwnedFd) {
     (IpcReceiver::try_from(socket).unwrap(), theirs)
 }
 
-/// Descriptions are shared: a peer that sent us an end, or got one from us, can change what the description is like.
+/// Descriptions are shared: a peer that sent us an end, or got one from us, can change what the
+/// description is like.
 #[test]
 fn c7_flags_that_a_peer_sets_change_nothing() {
     let _watchdog = harness::watchdog();
@@ -83,7 +84,8 @@ fn c7_timeouts_hold_whatever_flags_a_peer_sets() {
     check();
 }
 
-/// No process can send any more, which is what `Disconnected` means; messages that were sent before come first.
+/// No process can send any more, which is what `Disconnected` means; messages that were sent
+/// before come first.
 #[test]
 fn c7_a_sender_that_shuts_its_socket_down_disconnects() {
     let _watchdog = harness::watchdog();
@@ -116,7 +118,8 @@ fn c7_a_receiver_that_shuts_its_socket_down_disconnects_the_senders() {
     assert!(sender.send(big).unwrap_err().is_disconnected());
 }
 
-/// A packet in the wrong direction is never read, and resets the connection when the sender is dropped.
+/// A packet in the wrong direction is never read, and resets the connection when the sender
+/// is dropped.
 #[test]
 fn c7_packets_from_receiver_to_sender_change_nothing() {
     let _watchdog = harness::watchdog();
@@ -136,7 +139,8 @@ fn c7_packets_from_receiver_to_sender_change_nothing() {
     }
 }
 
-/// The kernel adds control messages on request, and every process that has the open file description can request them. One of them is a file descriptor.
+/// The kernel adds control messages on request, and every process that has the open file
+/// description can request them. One of them is a file descriptor.
 #[test]
 fn c7_descriptors_that_the_kernel_adds_are_closed() {
     harness::alone(harness::path_of(c7_descriptors_that_the_kernel_adds_are_closed), || {

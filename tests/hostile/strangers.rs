@@ -136,7 +136,8 @@ fn c7_first_message_of_another_type_is_an_error() {
     assert_refused(server.accept());
 }
 
-/// So is one that carries an endpoint of a channel that speaks another version: its client keeps to the protocol.
+/// So is one that carries an endpoint of a channel that speaks another version: its client
+/// keeps to the protocol.
 #[test]
 fn c7_first_message_with_a_foreign_endpoint_is_an_error() {
     let _watchdog = harness::watchdog();
@@ -232,7 +233,8 @@ fn c7_clients_of_other_users_are_rejected() {
     assert_eq!(server.accept().unwrap().1, "good");
 }
 
-/// What a client of a server says first, with so many handles: one is right, the sender for the way back.
+/// What a client of a server says first, with so many handles: one is right, the sender for
+/// the way back.
 fn hello(handles: u8) -> Vec<u8> {
     raw::hello(Dialect::OWN, handles, &raw::field(2, b"a type"))
 }
@@ -344,7 +346,8 @@ fn c7_server_with_hostile_clients_only_times_out() {
     assert!(start.elapsed() >= timeout);
 }
 
-/// A client that is dropped because too many clients are silent can connect again. A client that got the server's hello is accepted.
+/// A client that is dropped because too many clients are silent can connect again. A client
+/// that got the server's hello is accepted.
 #[test]
 fn c7_clients_whose_hello_was_sent_are_accepted() {
     let _watchdog = harness::watchdog();
@@ -360,7 +363,8 @@ fn c7_clients_whose_hello_was_sent_are_accepted() {
                     let silent: Vec<_> =
                         (0..60 + round % 10).map(|_| connect(&name).unwrap()).collect();
                     let (way_back, _) = ipc::channel::<String>().unwrap();
-                    // By hand, and so without another attempt; it may wait as long as it likes between the two.
+                    // By hand, and so without another attempt; it may wait as long as it likes
+                    // between the two.
                     if raw::send(&client, &hello(1), &[way_back.as_fd()]).is_ok() {
                         connected += 1;
                     }

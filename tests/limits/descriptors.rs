@@ -95,7 +95,8 @@ fn c7_message_with_more_handles_than_free_descriptors_is_one_error() {
                 let messages: Vec<_> = [1, 3, 253, 510].map(handles).into();
                 let taken = take_descriptors(0);
                 for (number, handles) in messages.iter().enumerate() {
-                    // The sender's copies are made before the table is full, the receiver's are not there yet.
+                    // The sender's copies are made before the table is full, the receiver's are
+                    // not there yet.
                     let fds: Vec<_> = handles.iter().map(|handle| handle.as_fd()).collect();
                     send_in_parts(&sender, number as u32, &fds);
                     sender.send((9, Vec::new())).unwrap();

@@ -1,8 +1,10 @@
-//! The kernel limits how many file descriptors a user without privileges has in flight, to as many as the process may have open.
+//! The kernel limits how many file descriptors a user without privileges has in flight, to as
+//! many as the process may have open.
 
 use super::*;
 
-/// Makes this thread a user without privileges and with few file descriptors. No other test is that user, because all of a user's file descriptors in flight count.
+/// Makes this thread a user without privileges and with few file descriptors. No other test is
+/// that user, because all of a user's file descriptors in flight count.
 fn become_unprivileged() {
     limit(Resource::Nofile, 64);
     let id = 60_000 + std::process::id() % 5000;
@@ -87,8 +89,8 @@ fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
     });
 }
 
-/// The receiver of a bounded channel may take as long as it likes. Only then do the ten seconds begin that other messages have for
-/// receiving their handles.
+/// The receiver of a bounded channel may take as long as it likes. Only then do the ten seconds
+/// begin that other messages have for receiving their handles.
 #[test]
 fn c2_a_bounded_send_waits_for_the_receiver_first_and_then_for_handles_in_flight() {
     harness::alone(
@@ -112,7 +114,8 @@ fn c2_a_bounded_send_waits_for_the_receiver_first_and_then_for_handles_in_flight
                     // Two parts, the second of which has the handle.
                     sender.send((vec![1; 100_000], vec![one.clone()]))
                 });
-                // Time passes for the receiver, and almost as much for the other receiver after that.
+                // Time passes for the receiver, and almost as much for the other receiver
+                // after that.
                 thread::sleep(Duration::from_secs(8));
                 let receiving = scope.spawn(move || receiver.recv().unwrap());
                 thread::sleep(Duration::from_secs(5));

@@ -1,5 +1,5 @@
-//! What this process may not have: descriptors, memory, system calls, /proc. Every call works or returns an error, and
-//! once there is enough again it is business as usual.
+//! What this process may not have: descriptors, memory, system calls, /proc. Every call works
+//! or returns an error, and once there is enough again it is business as usual.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -39,7 +39,8 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// Something that can be done, and its name.
 type Call = (&'static str, fn() -> Outcome);
 
-/// What can be done with strait, each with objects of its own. Wrong results panic, refusals are errors.
+/// What can be done with strait, each with objects of its own. Wrong results panic, refusals
+/// are errors.
 const CALLS: &[Call] = &[
     ("a message", || {
         let (sender, receiver) = ipc::channel::<String>()?;

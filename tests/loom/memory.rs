@@ -1,9 +1,11 @@
 //! The memory of a ring under loom.
 //!
-//! The words are loom's. The bytes are not: there are too many. Beside them are cells that are written and read when they are, and
-//! loom complains if two accesses to one of them are not ordered. There are cells for both ends of a segment, where the tests meet.
+//! The words are loom's. The bytes are not: there are too many. Beside them are cells that are
+//! written and read when they are, and loom complains if two accesses to one of them are not
+//! ordered. There are cells for both ends of a segment, where the tests meet.
 //!
-//! Loom's threads share one thread of the system, so what holds all this together need not be for several. That way it orders nothing.
+//! Loom's threads share one thread of the system, so what holds all this together need not be
+//! for several. That way it orders nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Both sides of the ring at the same time, in every order that they and the memory of a weakly ordered machine allow.
+//! Both sides of the ring at the same time, in every order that they and the memory of a weakly
+//! ordered machine allow.
 
 use loom::sync::mpsc;
 use loom::thread;

@@ -103,7 +103,8 @@ fn moved_receiver_keeps_its_bound() {
     assert!(arrived.into_iter().eq([2, 3]));
 }
 
-/// Senders that wait while the receiver is on its way go on when it has arrived, or learn that it was dropped there.
+/// Senders that wait while the receiver is on its way go on when it has arrived, or learn that
+/// it was dropped there.
 #[test]
 fn blocked_send_continues_when_the_receiver_is_moved() {
     let _watchdog = watchdog();

@@ -18,7 +18,8 @@ use crate::harness::{
     Child, alone, child, child_main, handles, handles_besides, path_of, watchdog,
 };
 
-/// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it sends is passed over.
+/// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it
+/// sends is passed over.
 pub(crate) fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
     let (server, name) = IpcOneShotServer::<Sender<T>>::new().unwrap();
     let child = child(function, &[&name]);

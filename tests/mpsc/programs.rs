@@ -1,6 +1,7 @@
 //! All short programs on one thread, on std's channels and on ours: each step sees the same.
 //!
-//! Ends also travel through other channels, where std moves a value and ours takes the ends apart and puts them together.
+//! Ends also travel through other channels, where std moves a value and ours takes the ends
+//! apart and puts them together.
 
 use crate::harness::watchdog;
 
@@ -40,7 +41,8 @@ enum Seen {
 
 macro_rules! runner {
     ($name:ident, $mpsc:path, $bound:ident => $channel:expr, $send:ident) => {
-        /// Runs a program, and at its end receives what is left; `None` if a step has no end to be done with.
+        /// Runs a program, and at its end receives what is left; `None` if a step has no end to
+        /// be done with.
         fn $name(program: &[Step], $bound: usize) -> Option<Vec<Seen>> {
             use $mpsc as mpsc;
 

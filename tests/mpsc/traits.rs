@@ -1,4 +1,5 @@
-//! What the types implement and how the functions are written: as in std, and more only where users of std's do not notice.
+//! What the types implement and how the functions are written: as in std, and more only where
+//! users of std's do not notice.
 
 use std::fmt::Debug;
 use std::iter::FusedIterator;

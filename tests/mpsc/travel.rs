@@ -76,7 +76,8 @@ fn moved_receivers_keep_their_messages() {
     assert!(arrived.into_iter().eq(10..1_010));
 }
 
-/// One that has left cannot be sent again, and does not keep what else is in the message from coming back.
+/// One that has left cannot be sent again, and does not keep what else is in the message from
+/// coming back.
 #[test]
 fn receivers_can_be_moved_once() {
     let _watchdog = watchdog();

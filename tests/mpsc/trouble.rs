@@ -117,7 +117,8 @@ fn message_of_another_type_is_skipped_and_its_endpoints_closed() {
     assert_eq!(receiver.recv(), Err(RecvError));
 }
 
-/// However many there are, none of them makes a call that does not wait take for ever, or lose what comes after them.
+/// However many there are, none of them makes a call that does not wait take for ever, or lose
+/// what comes after them.
 #[test]
 fn many_undecodable_messages_are_taken_in_steps() {
     let _watchdog = watchdog();

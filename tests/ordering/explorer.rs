@@ -1,6 +1,7 @@
-//! Visits every state that a small concurrent system can reach, breadth first, so that the first thing found wrong is also
-//! one of the shortest. Two promises are checked of every model besides its own: that nothing gets stuck, and that from everywhere
-//! the end can still be reached.
+//! Visits every state that a small concurrent system can reach, breadth first, so that the
+//! first thing found wrong is also one of the shortest. Two promises are checked of every
+//! model besides its own: that nothing gets stuck, and that from everywhere the end can still
+//! be reached.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -97,9 +98,11 @@ pub(crate) fn explore<M: Model>(model: &M) -> Result<Explored, Counterexample> {
     }
 }
 
-/// The state nearest to the start from which no end can be reached. `edges` lead from a state to one before it.
+/// The state nearest to the start from which no end can be reached. `edges` lead from a state
+/// to one before it.
 fn first_without_end(states: usize, edges: &[(u32, u32)], ends: &[u32]) -> Option<usize> {
-    // All that lead to a state stand together: those of state `n` from `starts[n]` to `starts[n + 1]`.
+    // All that lead to a state stand together: those of state `n` from `starts[n]` to
+    // `starts[n + 1]`.
     let mut starts = vec![0_u32; states + 2];
     for &(to, _) in edges {
         starts[to as usize + 2] += 1;
@@ -150,7 +153,8 @@ fn counterexample<M: Model>(
     Counterexample { wrong, trace }
 }
 
-/// All states met, in the order of meeting them. A hash leads to the first state that has it; from there the next is linked.
+/// All states met, in the order of meeting them. A hash leads to the first state that has it;
+/// from there the next is linked.
 struct Seen<State> {
     states: Vec<State>,
     parents: Vec<u32>,
@@ -190,7 +194,8 @@ impl<State: Eq + Hash> Seen<State> {
     }
 }
 
-/// Good enough for states of a fixed size, and quick without optimisation, which the standard one is not.
+/// Good enough for states of a fixed size, and quick without optimisation, which the standard
+/// one is not.
 #[derive(Default)]
 struct Mixer {
     mixed: u64,

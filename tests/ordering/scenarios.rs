@@ -309,8 +309,9 @@ pub(crate) fn coarse_clock() -> Scenario {
     }
 }
 
-/// What a receiver that keeps only the order of each sender has to get right: one sender by socket and ring in turn. Besides, all
-/// of the above, with clocks that have nothing to do with each other.
+/// What a receiver that keeps only the order of each sender has to get right: one sender by
+/// socket and ring in turn. Besides, all of the above, with clocks that have nothing to do with
+/// each other.
 pub(crate) fn per_sender() -> Vec<Scenario> {
     let own = vec![
         scenario(
@@ -387,14 +388,16 @@ fn apart(scenarios: impl Iterator<Item = Scenario>) -> Vec<Scenario> {
     scenarios.map(|scenario| Scenario { clock: Clock::Apart, ..scenario }).collect()
 }
 
-/// The same, where the socket has so much that not all of it is read, and rings are stamped by a clock that costs less.
+/// The same, where the socket has so much that not all of it is read, and rings are stamped by
+/// a clock that costs less.
 pub(crate) fn rough_clock() -> Vec<Scenario> {
     let all = per_sender().into_iter().chain(per_sender_large());
     let more = all.filter(|scenario| scenario.threads.len() == 3);
     more.map(|scenario| Scenario { clock: Clock::Rough, ..scenario }).collect()
 }
 
-/// False stamps, far in the future or long past, in a ring or in the socket. The whole algorithm keeps its guarantees for honest senders.
+/// False stamps, far in the future or long past, in a ring or in the socket. The whole
+/// algorithm keeps its guarantees for honest senders.
 pub(crate) fn liars() -> Vec<Scenario> {
     let in_ring = |name, first, second| {
         scenario(

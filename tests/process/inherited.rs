@@ -1,4 +1,5 @@
-//! What a child inherits: one file descriptor, whatever other threads do. No other process inherits it.
+//! What a child inherits: one file descriptor, whatever other threads do. No other process
+//! inherits it.
 
 #![allow(unsafe_code, clippy::disallowed_methods, reason = "the standard streams are closed")]
 
@@ -14,8 +15,8 @@ use super::*;
 use crate::connected::{echo_command, end_echo, start_echo};
 use crate::harness::OpenHandle;
 
-/// A command for a child that is told, in its only argument, what it inherits anyway: the tests may have been started with more than the
-/// standard streams.
+/// A command for a child that is told, in its only argument, what it inherits anyway: the tests
+/// may have been started with more than the standard streams.
 fn informed(function: &str) -> Command {
     let known = harness::handles().into_iter();
     let known = known.filter(|handle| handle.number > 2 && !handle.closes_on_exec);
@@ -117,7 +118,8 @@ fn child_with_or_without_channel() {
 
 #[test]
 fn a_command_can_be_used_again_with_a_channel_and_without() {
-    // Alone: what others open would get the numbers of what was inherited before, and be inherited itself.
+    // Alone: what others open would get the numbers of what was inherited before, and be
+    // inherited itself.
     harness::alone(
         harness::path_of(a_command_can_be_used_again_with_a_channel_and_without),
         || {

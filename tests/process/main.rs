@@ -1,5 +1,6 @@
-//! Processes that are started with a channel: they get it, and no other process does. If they do anything else, their parent gets an error in time.
-//! This file is long because there are many such things.
+//! Processes that are started with a channel: they get it, and no other process does. If they
+//! do anything else, their parent gets an error in time. This file is long because there are
+//! many such things.
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -18,7 +18,8 @@ use crate::connected::{echo_command, end_echo, start_echo};
 
 const VARIABLE: &str = "STRAIT_PARENT";
 
-/// Says in its first argument what kind of error it expects. Everything that it has is to stay as it is, unless that is its own.
+/// Says in its first argument what kind of error it expects. Everything that it has is to stay
+/// as it is, unless that is its own.
 #[test]
 fn child_that_is_refused() {
     child_main(|arguments| {
@@ -128,7 +129,8 @@ fn standard_streams_are_not_taken() {
 #[test]
 fn peer_that_sends_nothing_or_garbage_is_an_error_in_time() {
     let _watchdog = watchdog();
-    // A peer that holds the other endpoint and sends nothing, a peer that has ended, and a peer that sends garbage.
+    // A peer that holds the other endpoint and sends nothing, a peer that has ended, and a peer
+    // that sends garbage.
     let (socket, other) = pair(SocketType::SEQPACKET);
     refused(value_of(&socket, socket.as_raw_fd()), Some(&socket), "ConnectionAborted");
     drop(other);

@@ -1,5 +1,6 @@
-//! A producer that writes what it likes, whenever it likes. The program it follows is any sequence of bytes; most of the
-//! records it writes are almost right, so that it gets further than the first check.
+//! A producer that writes what it likes, whenever it likes. The program it follows is any
+//! sequence of bytes; most of the records it writes are almost right, so that it gets further
+//! than the first check.
 
 #![allow(dead_code, unreachable_pub, reason = "each user uses a part of it")]
 
@@ -318,7 +319,8 @@ impl Victim {
         }
     }
 
-    /// Once the memory is not overwritten any more, the consumer continues, or sleeps, or is poisoned.
+    /// Once the memory is not overwritten any more, the consumer continues, or sleeps, or
+    /// is poisoned.
     fn comes_to_rest(&mut self) {
         // There may be more messages than this loop takes.
         for _ in 0..100 {

@@ -1,5 +1,6 @@
-//! The ring in one thread, where everything that happens is known: what comes out is what went in, whatever the ring has to do for
-//! it; and whatever a peer writes into its memory, the consumer neither panics nor reads where it must not nor stands still.
+//! The ring in one thread, where everything that happens is known: what comes out is what went
+//! in, whatever the ring has to do for it; and whatever a peer writes into its memory, the
+//! consumer neither panics nor reads where it must not nor stands still.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -192,7 +193,8 @@ fn aborted_message_is_discarded() {
 #[test]
 fn a_full_ring_can_always_grow() {
     let _watchdog = watchdog();
-    // The room for a JUMP is there wherever the ring becomes full, and wherever that is in the segment.
+    // The room for a JUMP is there wherever the ring becomes full, and wherever that is in
+    // the segment.
     for lag in (0..160).step_by(32) {
         for len in [16, 17, 48, 1000, 16_384] {
             let (mut producer, mut consumer, outside) = ring();
@@ -248,7 +250,8 @@ fn a_ring_grows_as_far_as_a_record_needs() {
     assert_eq!(outside.held(), 3 * first + (1 << 20), "long enough");
     assert_eq!(push(&mut producer, 1, (1 << 20) - 48), UNNOTICED);
     assert_eq!(next(&mut consumer), Some((1, message(1, (1 << 20) - 48))));
-    // The consumer has left the second segment, so that is where the next one begins that is small enough: there is none.
+    // The consumer has left the second segment, so that is where the next one begins that is
+    // small enough: there is none.
     producer.grow((1 << 20) - 47).unwrap();
     assert_eq!(outside.held(), first + (1 << 20) + (2 << 20));
 

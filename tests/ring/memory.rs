@@ -1,5 +1,6 @@
-//! The memory of a ring as a test has it: bytes that can be read and written from outside, and that complain when either side
-//! reaches beyond a segment. Bytes are atomic, so nothing that the sides do at the same time is undefined.
+//! The memory of a ring as a test has it: bytes that can be read and written from outside, and
+//! that complain when either side reaches beyond a segment. Bytes are atomic, so nothing that
+//! the sides do at the same time is undefined.
 
 #![allow(dead_code, unreachable_pub, reason = "each user uses a part of it")]
 

@@ -1,5 +1,5 @@
-//! Channels that are used become rings, by themselves: what is promised of channels is promised of those, too, whatever happens to the
-//! processes on both sides.
+//! Channels that are used become rings, by themselves: what is promised of channels is promised
+//! of those, too, whatever happens to the processes on both sides.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 

@@ -1,5 +1,6 @@
-//! Many senders of one channel, honest ones: every message whose `send` returned `Ok` is received, in its sender's order, whatever way
-//! of receiving is used, and however little the receiver can spare for rings.
+//! Many senders of one channel, honest ones: every message whose `send` returned `Ok` is
+//! received, in its sender's order, whatever way of receiving is used, and however little the
+//! receiver can spare for rings.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +48,8 @@ fn start_counting() -> (Child, IpcSender<Job>) {
     (child, server.accept().unwrap().1)
 }
 
-/// Receives what another process sends meanwhile. It is in a ring by the time that the first is received.
+/// Receives what another process sends meanwhile. It is in a ring by the time that the first
+/// is received.
 fn count_by(way: ways::Way<u64>, jobs: &IpcSender<Job>, count: u64) {
     let (numbers, received) = ipc::channel().unwrap();
     let (progress, has_begun) = ipc::channel().unwrap();
@@ -60,7 +62,8 @@ fn count_by(way: ways::Way<u64>, jobs: &IpcSender<Job>, count: u64) {
     assert_eq!(next(), Next::Closed);
 }
 
-/// A ring is accepted while its sender goes on using it: again and again, since that takes a moment only.
+/// A ring is accepted while its sender goes on using it: again and again, since that takes a
+/// moment only.
 #[test]
 fn c5_no_way_of_receiving_loses_messages_of_a_busy_process() {
     let _watchdog = harness::watchdog();
@@ -122,7 +125,8 @@ fn c5_processes_that_report_one_after_the_other_lose_nothing() {
     });
 }
 
-/// Starts so many processes at once, each of which sends so many large messages and then waits until all is received.
+/// Starts so many processes at once, each of which sends so many large messages and then waits
+/// until all is received.
 fn send_from_many(
     sender: IpcSender<(u32, u32, Vec<u8>)>,
     senders: u32,
@@ -212,7 +216,8 @@ fn c5_a_ring_that_is_accepted_is_not_refused_before() {
     watcher.join().unwrap();
 }
 
-/// The kernel can find that nothing is there, and then that all senders are gone, though what they sent came in between.
+/// The kernel can find that nothing is there, and then that all senders are gone, though what
+/// they sent came in between.
 #[test]
 fn c5_disconnection_is_not_reported_as_malformed_message() {
     const CHANNELS: usize = 100;
@@ -249,7 +254,8 @@ fn c5_disconnection_is_not_reported_as_malformed_message() {
     sending.join().unwrap();
 }
 
-/// As from a sender in another time namespace, which has what is in the future here and what is not in one socket.
+/// As from a sender in another time namespace, which has what is in the future here and what is
+/// not in one socket.
 #[test]
 fn c2_messages_of_a_sender_whose_clock_is_ahead_stay_in_order() {
     const SECOND: u64 = 1_000_000_000;

@@ -1,8 +1,10 @@
-//! A peer that overwrites the memory it shares, with any bytes and at any time, loses its own messages and no others (C7).
+//! A peer that overwrites the memory it shares, with any bytes and at any time, loses its own
+//! messages and no others (C7).
 //!
 //! # Safety
 //!
-//! Each mapping here is as long as its file, whose length does not change. It is accessed as atomic words only, and is never unmapped.
+//! Each mapping here is as long as its file, whose length does not change. It is accessed as
+//! atomic words only, and is never unmapped.
 
 #![allow(unsafe_code)]
 
@@ -274,7 +276,8 @@ fn c7_ring_rewritten_while_it_is_read_loses_only_its_own_messages() {
                         for _ in 0..random.below(3000) {
                             scribble(words, &mut random);
                         }
-                        // A consumer may still read it; only other senders wake a consumer that waits for it.
+                        // A consumer may still read it; only other senders wake a consumer that
+                        // waits for it.
                         for word in words {
                             word.store(random.next(), Ordering::Relaxed);
                         }
@@ -382,7 +385,8 @@ fn c7_invalid_ring_memory_is_not_read() {
         attach(&notes, &twice, domain);
         exchange(&mut tally);
         assert_eq!(tally.others, others + 2);
-        // If a peer resets the state to attach it once more, only its own messages are affected.
+        // If a peer resets the state to attach it once more, only its own messages
+        // are affected.
         let again = ring_memory();
         publish(words(&again), &[7; 3]);
         attach(&notes, &again, domain);

@@ -175,7 +175,8 @@ fn c3_stopped_senders_and_a_stopped_receiver_lose_nothing() {
     taker.completed();
 }
 
-/// A process that only sends, by ring, can notice that the receiver is gone only by a look at its socket.
+/// A process that only sends, by ring, can notice that the receiver is gone only by a look at
+/// its socket.
 #[test]
 fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
     harness::alone(

@@ -1,4 +1,5 @@
-//! C7, C11: descriptors, address space and system calls that a process may not have; and what is left of rings.
+//! C7, C11: descriptors, address space and system calls that a process may not have; and what
+//! is left of rings.
 
 use super::*;
 
@@ -8,8 +9,9 @@ fn limit(resource: Resource, limit: u64) {
     rustix::process::setrlimit(resource, limits).unwrap();
 }
 
-/// Sends under a limit, and receives when it is lifted: whatever was said to be sent, one message of which is of the plan `one`. How many
-/// errors there were, and whether there was a ring.
+/// Sends under a limit, and receives when it is lifted: whatever was said to be sent, one
+/// message of which is of the plan `one`. How many errors there were, and whether there
+/// was a ring.
 fn send_under(
     limit_it: impl FnOnce(),
     lift_it: impl FnOnce(),
@@ -60,7 +62,8 @@ fn send_under(
     drop(sender.take());
     let mut end = receiver.recv().unwrap_err();
     if let IpcError::SerializationError(_) = end {
-        // There was no handle left for a ring, and its sender has ended without reporting that the ring was empty. This is one error.
+        // There was no handle left for a ring, and its sender has ended without reporting that
+        // the ring was empty. This is one error.
         end = receiver.recv().unwrap_err();
     }
     assert!(end.is_disconnected(), "{end:?}");
@@ -175,7 +178,8 @@ fn address_space() -> u64 {
 #[test]
 fn c7_nothing_is_lost_at_any_limit_on_address_space() {
     harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_address_space), || {
-        // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: the standard library aborts a process that cannot allocate a small one.
+        // Buffers are made, and stay. There are small pieces of memory, which cannot become
+        // large ones: the standard library aborts a process that cannot allocate a small one.
         send_under(|| {}, || {}, true, Plan::Small);
         let pieces: Vec<Vec<u8>> = (0..8000).map(|_| Vec::with_capacity(500)).collect();
         let _every_other: Vec<_> = pieces.into_iter().step_by(2).collect();

@@ -1,5 +1,5 @@
-//! Processes that may not do what rings are usually made and read with: sandboxes, limits, and kernels with larger pages. Whatever was sent
-//! is received, in order and without an error.
+//! Processes that may not do what rings are usually made and read with: sandboxes, limits, and
+//! kernels with larger pages. Whatever was sent is received, in order and without an error.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
@@ -32,7 +32,8 @@ fn receive(receiver: &IpcReceiver<Note>, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Receives on a thread that may not make these system calls: what was sent before, and what is sent meanwhile.
+/// Receives on a thread that may not make these system calls: what was sent before, and what is
+/// sent meanwhile.
 fn receive_without(calls: &[i64], errno: Errno) {
     let (sender, receiver) = ipc::channel::<Note>().unwrap();
     send(&sender, 0..3000);
@@ -201,8 +202,9 @@ fn with_unfinished(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     (sender, receiver)
 }
 
-/// Without memory that could go beside the message, what they have received goes into it: 1 MiB of all of them, and what peers have left
-/// unfinished beyond that is lost. The message is not longer than its receiver expects.
+/// Without memory that could go beside the message, what they have received goes into it: 1 MiB
+/// of all of them, and what peers have left unfinished beyond that is lost. The message is not
+/// longer than its receiver expects.
 #[test]
 fn c9_receivers_move_together_where_no_memory_can_be_made() {
     harness::alone(

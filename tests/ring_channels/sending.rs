@@ -60,7 +60,8 @@ fn c1_processes_that_send_much_before_they_receive_do_not_deadlock() {
     child.completed();
 }
 
-/// Whatever has filled the socket, and by how much: the last that it takes may be larger than the room for it.
+/// Whatever has filled the socket, and by how much: the last that it takes may be larger than
+/// the room for it.
 #[test]
 fn c1_messages_of_all_sizes_do_not_wait() {
     let _watchdog = harness::watchdog();

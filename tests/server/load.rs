@@ -1,7 +1,8 @@
 //! A thousand clients that come, talk, leave and crash at random.
 //!
-//! A client process writes to its standard output, line by line, what it has been told was sent; that survives it. It is killed when it
-//! has written a random line. What it wrote must have been received, in order and without gaps, and no trace of it may be left.
+//! A client process writes to its standard output, line by line, what it has been told was
+//! sent; that survives it. It is killed when it has written a random line. What it wrote must
+//! have been received, in order and without gaps, and no trace of it may be left.
 
 use std::collections::HashMap;
 use std::fs;

@@ -49,8 +49,8 @@ fn connect(name: &str) -> (IpcSender<u32>, IpcReceiver<u32>) {
     ipc::connect(name).unwrap()
 }
 
-/// Sends until there is no receiver any more. At once is too much to ask: a child process that another test is just starting has
-/// copies of everything until its `exec`.
+/// Sends until there is no receiver any more. At once is too much to ask: a child process that
+/// another test is just starting has copies of everything until its `exec`.
 #[track_caller]
 fn wait_until_disconnected(sender: &IpcSender<u32>) {
     loop {
@@ -291,7 +291,8 @@ fn message_of_another_type_is_an_error_of_that_client() {
     assert!(matches!(client.receiver.recv(), Err(IpcError::SerializationError(_))));
 }
 
-/// A client that takes it for a one-shot server of that path. In the process, names of the one kind are none of the other.
+/// A client that takes it for a one-shot server of that path. In the process, names of the one
+/// kind are none of the other.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn client_without_hello_is_rejected() {
@@ -311,7 +312,8 @@ mod in_a_set {
 
     type Client = IpcConnection<u32, u32>;
 
-    /// Selects until the server of that id has so many clients; everything else is a number of a receiver.
+    /// Selects until the server of that id has so many clients; everything else is a number of
+    /// a receiver.
     fn serve(
         set: &mut IpcReceiverSet,
         server: u64,

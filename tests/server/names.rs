@@ -1,7 +1,7 @@
 //! Names: which server gets a name, which has it, and what is left of it in the file system.
 //!
-//! Where a socket of this process is to be a stale one, the test is alone: a child process that another one starts has a copy of it
-//! until its `exec`, and so it is not.
+//! Where a socket of this process is to be a stale one, the test is alone: a child process that
+//! another one starts has a copy of it until its `exec`, and so it is not.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -420,7 +420,8 @@ fn private_child() {
     });
 }
 
-/// Has a private name served with these directories for temporary files and for what runs. It must end up in `expected`.
+/// Has a private name served with these directories for temporary files and for what runs. It
+/// must end up in `expected`.
 fn serve_privately(temporary: &Path, runtime: Option<&Path>, expected: &str) {
     let function = harness::path_of(private_child);
     let mut command = harness::command(function, &[expected]);
@@ -446,7 +447,8 @@ fn private_names_are_in_a_private_directory() {
     // The second time it is there.
     serve_privately(&temporary, None, own_name);
     serve_privately(&temporary, Some(&runtime), runtime_name);
-    // A runtime directory that is not this user's alone, or not there, or means something else elsewhere, is none.
+    // A runtime directory that is not this user's alone, or not there, or means something else
+    // elsewhere, is none.
     fs::set_permissions(&runtime, Permissions::from_mode(0o750)).unwrap();
     for runtime in [runtime.as_path(), &directory.path("nowhere"), Path::new("."), Path::new("")] {
         serve_privately(&temporary, Some(runtime), own_name);

@@ -83,7 +83,8 @@ fn a_process_handle_is_of_that_process() {
     assert!(!has_ended(Some(&now)));
     pidfd_send_signal(&handle, Signal::KILL).unwrap();
     assert!(has_ended(None));
-    // Its connection still exists, but the process was reaped: no other process is taken for it.
+    // Its connection still exists, but the process was reaped: no other process is
+    // taken for it.
     child.killed();
     assert_eq!(pidfd_send_signal(&handle, Signal::KILL), Err(Errno::SRCH));
 }
@@ -241,7 +242,8 @@ fn become_user(number: u32) {
     }
 }
 
-/// Runs a server in a user namespace that maps one user, to user 65534. All users that are not mapped show as user 65534, too.
+/// Runs a server in a user namespace that maps one user, to user 65534. All users that are not
+/// mapped show as user 65534, too.
 #[test]
 #[allow(unsafe_code)]
 fn user_namespace_child() {

@@ -362,7 +362,8 @@ mod fairness {
         assert!(numbers.eq(0..200));
     }
 
-    /// A member that is flooded keeps neither the others nor a deadline waiting, and what one selection returns is limited.
+    /// A member that is flooded keeps neither the others nor a deadline waiting, and what one
+    /// selection returns is limited.
     #[test]
     fn a_flood_is_served_in_turns() {
         let _watchdog = watchdog();

@@ -14,7 +14,8 @@ use crate::harness::{self, watchdog_without_children as watchdog};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A route whose callback passes everything on, errors as `None`. The second receiver is disconnected when the callback is dropped.
+/// A route whose callback passes everything on, errors as `None`. The second receiver is
+/// disconnected when the callback is dropped.
 fn passing_on(
     router: &RouterProxy,
     receiver: IpcReceiver<u32>,

@@ -175,7 +175,8 @@ fn a_stream_that_is_not_polled_takes_nothing() {
     let (sender, mut stream) = pair();
     assert!(poll(&mut stream, Waker::noop()).is_pending());
     let (carrier, carried) = ipc::channel::<IpcSender<u32>>().unwrap();
-    // The sender in this message is closed with it, if the message is still in the channel when the stream goes.
+    // The sender in this message is closed with it, if the message is still in the channel when
+    // the stream goes.
     let mut carried = carried.to_stream();
     let mut context = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut carried).poll_next(&mut context).is_pending());

@@ -1,5 +1,5 @@
-//! What a crate must offer to be measured, cut into small traits: a crate implements those it can, and takes part in
-//! the rows that need no more.
+//! What a crate must offer to be measured, cut into small traits: a crate implements those it
+//! can, and takes part in the rows that need no more.
 
 use std::error::Error;
 
@@ -26,7 +26,8 @@ pub type Start<'a> = &'a mut dyn FnMut(&str) -> Outcome<()>;
 pub trait Contender: 'static {
     const NAME: &'static str;
     const HOME: Home;
-    /// Whether a side that waits keeps its processor busy. Such a far side is stopped while others are measured.
+    /// Whether a side that waits keeps its processor busy. Such a far side is stopped while
+    /// others are measured.
     const POLLS: bool = false;
 }
 
@@ -84,7 +85,8 @@ pub trait Sets<T>: Fresh<T> {
 
     fn add(set: &mut Self::Set, receiver: Receiver<Self, T>) -> Outcome<()>;
 
-    /// Waits until something happens, passes every decoded message to `each`, and returns how many members closed.
+    /// Waits until something happens, passes every decoded message to `each`, and returns how
+    /// many members closed.
     fn select(set: &mut Self::Set, each: impl FnMut(T) -> Outcome<()>) -> Outcome<usize>;
 }
 

@@ -10,7 +10,8 @@ use crate::processor;
 use crate::row::Row;
 use crate::work::Work;
 
-/// The first argument of a far process. Row, contender and name follow, and the processor when there is one for it.
+/// The first argument of a far process. Row, contender and name follow, and the processor when
+/// there is one for it.
 pub const FLAG: &str = "--far-side";
 
 pub enum Far {
@@ -60,7 +61,8 @@ impl Far {
 /// A child process that is killed, unless it was seen to end.
 pub struct Guarded {
     child: Child,
-    /// The child ends when this pipe does, which is also when this process dies, however that happens.
+    /// The child ends when this pipe does, which is also when this process dies, however
+    /// that happens.
     _leash: Option<ChildStdin>,
     ended: bool,
 }

@@ -1,4 +1,5 @@
-//! How much of the processors other programs had. A figure that was taken while other programs ran says little, above all about contenders that poll. The table does not show it.
+//! How much of the processors other programs had. A figure that was taken while other programs
+//! ran says little, above all about contenders that poll. The table does not show it.
 
 use std::fs;
 
@@ -21,11 +22,13 @@ impl Clock {
     }
 
     fn parse(system: &str, own: &str) -> Option<Self> {
-        // user, nice, system, idle, iowait, irq, softirq, and what another machine took. Guests are part of user.
+        // user, nice, system, idle, iowait, irq, softirq, and what another machine took. Guests
+        // are part of user.
         let system = numbers(system.lines().next()?.strip_prefix("cpu ")?, 8)?;
         let passed = system.iter().sum();
-        // The name of the program comes in parentheses and may contain any of them. After it and the state, user and
-        // system time of this process, and of its children, are the 11th to the 14th.
+        // The name of the program comes in parentheses and may contain any of them. After it
+        // and the state, user and system time of this process, and of its children, are the
+        // 11th to the 14th.
         let (_, after_name) = own.rsplit_once(')')?;
         let own = numbers(after_name.trim_start().split_once(' ')?.1, 14)?;
         Some(Self { passed, busy: passed - system[3] - system[4], own: own[10..].iter().sum() })

@@ -17,7 +17,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Prints the head. `rows` are the names of the rows to come, `contenders` all that take part in any of them.
+    /// Prints the head. `rows` are the names of the rows to come, `contenders` all that take
+    /// part in any of them.
     pub fn begin<'a>(rows: impl Iterator<Item = &'a str>, contenders: &[&'static str]) -> Self {
         let title = format!("{}, times as fast", Strait::NAME);
         let first = rows.map(str::len).max().unwrap_or(0).max(title.len());

@@ -170,7 +170,8 @@ fn chosen_ones_belong_to_one_at_a_time() {
         let (receiver, _) = listener.accept(soon()).unwrap();
         expect(&receiver, b"x");
         drop((receiver, listener));
-        // Not at once: a child process that another test starts has copies of everything until its `exec`.
+        // Not at once: a child process that another test starts has copies of everything until
+        // its `exec`.
         let gone = eventually(|| backend::connect_to(&name, Wait::Never).err());
         assert_eq!(gone.kind(), missing.kind(), "{gone}");
         let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new(), Wait::Never).err());

@@ -103,7 +103,8 @@ fn of_concurrent_senders_do_not_mix() {
     expect_closed(&receiver);
 }
 
-/// Two senders, a duplicate of each other and in different threads, that tell each other when they have sent.
+/// Two senders, a duplicate of each other and in different threads, that tell each other when
+/// they have sent.
 #[test]
 fn arrive_in_the_order_that_their_senders_know_of() {
     const ROUNDS: u32 = 500;
@@ -185,7 +186,8 @@ fn keep_the_order_of_their_attachments() {
     }
 }
 
-/// Sends packets of 1000 bytes until there is no room. A backend that always has some gets a few thousand.
+/// Sends packets of 1000 bytes until there is no room. A backend that always has some gets a
+/// few thousand.
 fn fill(sender: &PacketSender) -> (usize, bool) {
     for sent in 0..5000 {
         match sender.send(&[0; 1000], b"", Vec::new(), Wait::Never) {

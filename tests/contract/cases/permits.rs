@@ -125,7 +125,8 @@ fn who_waits_learns_of_permits_and_of_the_end() {
             issuer.issue(1);
         });
     }
-    // A backend need not say of the place that there will be none, because the channel ends with it.
+    // A backend need not say of the place that there will be none, because the channel
+    // ends with it.
     let is_over = |taker: &PermitTaker| match taker.take().unwrap() {
         Permit::Closed => true,
         Permit::None => sender.is_closed(),

@@ -112,7 +112,8 @@ fn a_panic_drops_the_ends_of_its_thread() {
     assert!(unwinding.join().is_err());
 }
 
-/// A blocked `send` does not keep other threads from making and dropping endpoints, or from using other channels.
+/// A blocked `send` does not keep other threads from making and dropping endpoints, or from
+/// using other channels.
 #[test]
 fn blocked_send_does_not_delay_other_senders() {
     let _watchdog = watchdog();

@@ -77,7 +77,8 @@ fn is_not_made_by_a_receive_that_timed_out() {
     assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
 }
 
-/// `send` does not return before there is room: the values sent are at most those received and those that the channel has room for.
+/// `send` does not return before there is room: the values sent are at most those received and
+/// those that the channel has room for.
 #[test]
 fn is_waited_for() {
     let _watchdog = watchdog();

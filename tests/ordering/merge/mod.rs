@@ -1,12 +1,17 @@
-//! Senders in several processes, their rings, the socket that they share, and one receiver that merges all of it. A [`Scenario`] says which messages each sender may send, and when; an [`Algorithm`] is the steps that they execute. The receiver is the merge of the crate: a state of the model has
-//! its state, and a move executes it up to its next look at a ring or the socket. The doorbell and sleep are in `wake`; here the
-//! receiver polls.
+//! Senders in several processes, their rings, the socket that they share, and one receiver that
+//! merges all of it. A [`Scenario`] says which messages each sender may send, and when; an
+//! [`Algorithm`] is the steps that they execute. The receiver is the merge of the crate: a
+//! state of the model has its state, and a move executes it up to its next look at a ring or
+//! the socket. The doorbell and sleep are in `wake`; here the receiver polls.
 //!
-//! Every load of a tail, every publication and every call of the kernel is a move of its own. What no other process can observe is done along with the move before or after it, so that it constrains most: a call is as late as it can be, and a return as early.
+//! Every load of a tail, every publication and every call of the kernel is a move of its own.
+//! What no other process can observe is done along with the move before or after it, so that it
+//! constrains most: a call is as late as it can be, and a return as early.
 //!
-//! The promise: a message is delivered once, after all of which the send had returned when its own was called, and before
-//! the receiver says that it is disconnected, if its send has returned. Where the algorithm is for the order of each sender, only what
-//! was sent by the same process has to come before it.
+//! The promise: a message is delivered once, after all of which the send had returned when its
+//! own was called, and before the receiver says that it is disconnected, if its send has
+//! returned. Where the algorithm is for the order of each sender, only what was sent by the
+//! same process has to come before it.
 
 mod label;
 mod receiving;
@@ -70,7 +75,8 @@ impl<'a> Merge<'a> {
         let honest = honest.map(|(index, message)| Set::from(message.send.lie.is_none()) << index);
         let processes = scenario.threads.iter().map(|thread| thread.process + 1).max().unwrap_or(0);
         assert!(messages.len() <= MESSAGES && processes <= ACTORS);
-        // Between reading the clock and raising the stamp no other thread of the process does so: no stamp is raised.
+        // Between reading the clock and raising the stamp no other thread of the process does
+        // so: no stamp is raised.
         let are_readings = algorithm.sends_with(Step::TakeLock, Step::Stamp);
         let honest = honest.sum();
         let ranks = scenario.clock == Clock::Distinct
@@ -116,7 +122,8 @@ impl Model for Merge<'_> {
 }
 
 impl Merge<'_> {
-    /// A process that has nothing more to send lets go of the channel; one that may die does so at any time.
+    /// A process that has nothing more to send lets go of the channel; one that may die does so
+    /// at any time.
     fn process_moves(&self, state: &State, process: usize, moves: &mut Vec<Move<Label, State>>) {
         if state.processes[process].gone {
             return;

@@ -27,7 +27,8 @@ pub(crate) struct Send {
     pub(crate) ring: Option<usize>,
     /// Begins only when these sends have returned: the number of the thread, and of the send in it.
     pub(crate) after: &'static [(usize, usize)],
-    /// The stamp, if the sender does not read the clock for it. There are no guarantees for such a sender.
+    /// The stamp, if the sender does not read the clock for it. There are no guarantees for
+    /// such a sender.
     pub(crate) lie: Option<u8>,
     /// There is no room for it in the ring.
     pub(crate) too_large: bool,
@@ -38,12 +39,16 @@ pub(crate) struct Send {
 pub(crate) enum Clock {
     /// As `Ties`, and no two are equal.
     Distinct,
-    /// They may be equal. But a process that reads the clock after a send has returned reads more than the stamps of all messages published before that one. If the process has sent the message itself, this is assumed only of messages that others put into the socket before it.
+    /// They may be equal. But a process that reads the clock after a send has returned reads
+    /// more than the stamps of all messages published before that one. If the process has sent
+    /// the message itself, this is assumed only of messages that others put into the socket
+    /// before it.
     Ties,
     /// They may be equal.
     Coarse,
     /// In two processes, nothing. In one, none is less than those before.
     Apart,
-    /// As `Ties` for records with the mark, if that is known when the clock is read. For all else it may be behind, but never ahead.
+    /// As `Ties` for records with the mark, if that is known when the clock is read. For all
+    /// else it may be behind, but never ahead.
     Rough,
 }

@@ -59,8 +59,8 @@ impl Merge<'_> {
         }
     }
 
-    /// Executes steps up to and with the first that others can see, and what is left if none is. Returns that step, if anything could
-    /// be done, and whether the clock was read.
+    /// Executes steps up to and with the first that others can see, and what is left if none
+    /// is. Returns that step, if anything could be done, and whether the clock was read.
     fn send_on(
         &self,
         state: &mut State,
@@ -96,7 +96,8 @@ impl Merge<'_> {
             }
             state.threads[thread].step += 1;
         }
-        // The return. If equal stamps are possible it matters that a sender can be between publishing and returning.
+        // The return. If equal stamps are possible it matters that a sender can be between
+        // publishing and returning.
         if done.is_some() && !self.ranks {
             return (done, read_clock);
         }

@@ -1,5 +1,6 @@
-//! The socket and the rings of the model, as the merge of the crate reads them. What is changed of the algorithm's receiving steps is
-//! changed here: the merge calls its sources in one order, and they look in the order of the list.
+//! The socket and the rings of the model, as the merge of the crate reads them. What is changed
+//! of the algorithm's receiving steps is changed here: the merge calls its sources in one
+//! order, and they look in the order of the list.
 
 use strait::internals::merge::{
     Front, PacketSource, Progress, QueueState, Read, RingSource, Stamped,
@@ -30,7 +31,8 @@ impl Stamped for Frame {
     }
 }
 
-/// The receiver is told that there are no senders any more, although there may be something in rings.
+/// The receiver is told that there are no senders any more, although there may be
+/// something in rings.
 #[derive(Debug)]
 pub(super) struct EndedEarly;
 
@@ -94,7 +96,8 @@ impl<'a> Sources<'a> {
         self.model.algorithm.receive.get(self.state.receiver.step as usize).copied()
     }
 
-    /// Looks at one ring, in the steps that come before the socket is read, or after that. `true` if none of them is left.
+    /// Looks at one ring, in the steps that come before the socket is read, or after that.
+    /// `true` if none of them is left.
     fn scan_on(&mut self) -> bool {
         while let Some(step) = self.next_step() {
             let pass = self.state.receiver.pass;
@@ -213,12 +216,14 @@ impl<'a> Sources<'a> {
         Frame { message, stamp: self.key(message, place) }
     }
 
-    /// The stamp that a message is picked by in a place: twice what it has, and more unless the place is to be picked.
+    /// The stamp that a message is picked by in a place: twice what it has, and more unless the
+    /// place is to be picked.
     fn key(&self, message: u8, place: usize) -> u64 {
         2 * u64::from(self.stamp(message)) + u64::from(place != self.picks)
     }
 
-    /// If the least is not picked, all are the same. What was never written will be found out when it is delivered.
+    /// If the least is not picked, all are the same. What was never written will be found out
+    /// when it is delivered.
     fn stamp(&self, message: u8) -> u8 {
         let stamp = self.state.stamps.get(message as usize).copied();
         stamp.filter(|_| self.has(Step::PickLeast)).unwrap_or(0)

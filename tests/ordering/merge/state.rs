@@ -1,4 +1,5 @@
-//! All that senders, rings, socket and receiver remember: as small as can be, and what does not matter any more is the same everywhere.
+//! All that senders, rings, socket and receiver remember: as small as can be, and what does not
+//! matter any more is the same everywhere.
 
 use strait::internals::merge::{Merge, MergeState};
 use strait::ipc::Ordering;
@@ -250,7 +251,8 @@ impl State {
         }
     }
 
-    /// Of stamps below `next`, which the clock exceeds at its next reading, forgets all but those of messages.
+    /// Of stamps below `next`, which the clock exceeds at its next reading, forgets all but
+    /// those of messages.
     pub(super) fn forget_stamps_below(
         &mut self,
         next: u8,

@@ -98,7 +98,8 @@ impl Wake<'_> {
         let index = state.receiver.ring as usize;
         let part = state.receiver.part;
         let RingState { tail, asleep, head, .. } = state.rings[index];
-        // Whether the ring is armed, as far as the receiver is concerned. None: there is another part to come.
+        // Whether the ring is armed, as far as the receiver is concerned. None: there is
+        // another part to come.
         let armed = match (step, part) {
             (Step::ArmByCas, _) => {
                 let marked = asleep && self.algorithm.has(Step::MarkedIsArmed);

@@ -7,7 +7,8 @@ pub(crate) struct Scenario {
     pub(crate) threads: Vec<Thread>,
     /// How many frames the socket has room for.
     pub(crate) room: usize,
-    /// A process that sends nothing keeps the channel open. Otherwise each process drops its sender when it has nothing more to send.
+    /// A process that sends nothing keeps the channel open. Otherwise each process drops its
+    /// sender when it has nothing more to send.
     pub(crate) held_open: bool,
     /// The processes that may die at any time.
     pub(crate) mortal: &'static [usize],

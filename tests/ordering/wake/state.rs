@@ -1,4 +1,5 @@
-//! All that senders, rings, socket and receiver remember, and the stores that are on their way to memory.
+//! All that senders, rings, socket and receiver remember, and the stores that are on their way
+//! to memory.
 
 pub(super) const MESSAGES: usize = 8;
 pub(super) const ACTORS: usize = 3;

@@ -1,4 +1,5 @@
-//! Parents and children: of this build, and such as speak another version of the protocol or have another codec.
+//! Parents and children: of this build, and such as speak another version of the protocol or
+//! have another codec.
 
 #![allow(
     unsafe_code,

@@ -1,4 +1,5 @@
-//! What else may come through a channel whose ends have met: HELLOs at any time, and packets of other versions and codecs.
+//! What else may come through a channel whose ends have met: HELLOs at any time, and packets of
+//! other versions and codecs.
 
 use std::os::fd::AsFd;
 use std::thread;

@@ -18,7 +18,8 @@ use strait::ipc::{
 use crate::harness::raw::{self, field};
 use crate::harness::watchdog;
 
-/// Peers that this process does not understand, with the fields of their HELLOs, and how errors name them.
+/// Peers that this process does not understand, with the fields of their HELLOs, and how errors
+/// name them.
 pub(super) fn foreigners() -> Vec<(Dialect, Vec<u8>, &'static str)> {
     let dialect = |version, codec| Dialect { version, codec };
     vec![

@@ -1,5 +1,6 @@
-//! What two processes tell each other when they meet: which types their messages have, and whether they understand each other.
-//! Here between threads and over every backend; the other files play peers that speak something else.
+//! What two processes tell each other when they meet: which types their messages have, and
+//! whether they understand each other. Here between threads and over every backend; the other
+//! files play peers that speak something else.
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod children;

@@ -1,8 +1,10 @@
-//! One descriptor per receiver that any poller can wait on (C8): epoll in both modes, mio, tokio; sets, too.
+//! One descriptor per receiver that any poller can wait on (C8): epoll in both modes, mio,
+//! tokio; sets, too.
 //!
 //! # Safety
 //!
-//! tokio wants it promised that a descriptor stays open under its number for as long as the receiver is owned.
+//! tokio wants it promised that a descriptor stays open under its number for as long as the
+//! receiver is owned.
 
 #![allow(unsafe_code)]
 
@@ -39,8 +41,8 @@ fn state(fd: impl AsFd) -> PollFlags {
     fds[0].revents()
 }
 
-/// Waits until `poll` has something to say. What is dropped here is not always gone at once: a child process that another
-/// test is just starting has copies of everything until its `exec`.
+/// Waits until `poll` has something to say. What is dropped here is not always gone at once: a
+/// child process that another test is just starting has copies of everything until its `exec`.
 fn wait_for(fd: impl AsFd, events: PollFlags) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), events)];
     rustix::event::poll(&mut fds, None).unwrap();

@@ -74,8 +74,8 @@ fn is_open(number: RawFd) -> bool {
     harness::handles().iter().any(|handle| handle.number == number)
 }
 
-/// A number that was lent out belongs to the receiver for as long as the user has it, even when there is nothing in it any more:
-/// nothing else may appear under it.
+/// A number that was lent out belongs to the receiver for as long as the user has it, even when
+/// there is nothing in it any more: nothing else may appear under it.
 #[test]
 fn c8_a_receiver_that_moved_keeps_its_number() {
     harness::alone(harness::path_of(c8_a_receiver_that_moved_keeps_its_number), || {
@@ -148,7 +148,8 @@ fn c8_receiver_that_was_never_polled_leaves_no_descriptor() {
     );
 }
 
-/// A registration of what was lent out stays where it was made: it neither reports the new owner's messages, nor is it in the way.
+/// A registration of what was lent out stays where it was made: it neither reports the new
+/// owner's messages, nor is it in the way.
 #[test]
 fn c8_a_receiver_that_moves_need_not_be_taken_out_of_pollers() {
     let _watchdog = harness::watchdog();

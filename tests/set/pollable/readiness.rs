@@ -274,7 +274,8 @@ fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
             let (broken, receiver) = ipc::channel::<u32>().unwrap();
             let (good, other) = ipc::channel::<u32>().unwrap();
             let descriptor = OwnedFd::try_from(receiver).unwrap();
-            // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
+            // epoll knows the socket, so it goes on reporting it for as long as there is a
+            // descriptor of it.
             let socket = descriptor.try_clone().unwrap();
             let number = descriptor.as_raw_fd();
             let receiver = IpcReceiver::<u32>::try_from(descriptor).unwrap();

@@ -39,7 +39,8 @@ fn c8_messages_in_a_ring_are_readable_in_a_level_triggered_poller() {
     );
 }
 
-/// With handles by socket, without by shared memory: what is read of one to find its place among the others shows as well.
+/// With handles by socket, without by shared memory: what is read of one to find its place
+/// among the others shows as well.
 #[test]
 fn c8_messages_read_ahead_are_readable_in_a_level_triggered_poller() {
     let _watchdog = harness::watchdog();
@@ -79,8 +80,8 @@ fn bursts_child() {
 
 const BURSTS: u64 = 20_000;
 
-/// One message for each time that a poller says there is one, which goes to sleep in between: it must neither sleep when there is one,
-/// nor be woken again and again when there is none.
+/// One message for each time that a poller says there is one, which goes to sleep in between:
+/// it must neither sleep when there is one, nor be woken again and again when there is none.
 #[test]
 fn c8_one_message_per_event_of_a_level_triggered_poller() {
     let _watchdog = harness::watchdog();

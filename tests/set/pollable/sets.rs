@@ -26,7 +26,8 @@ fn c8_sets_in_level_and_edge_triggered_pollers_miss_nothing() {
     }
 }
 
-/// For a program that calls `select` once per event: messages that are left over are the next event.
+/// For a program that calls `select` once per event: messages that are left over are the
+/// next event.
 #[test]
 fn c8_set_stays_readable_while_a_selection_leaves_messages() {
     let _watchdog = harness::watchdog();

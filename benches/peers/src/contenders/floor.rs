@@ -1,15 +1,18 @@
-//! The floor: two processes, a ring in shared memory each way, and nothing else. No order between rings, no wake-up, no
-//! check of anything that the other side wrote, no serialisation, no second sender. What strait adds to this is the price
-//! of what it promises. Both sides poll; it has no part in rows in which an end travels, is made, or is one of many.
+//! The floor: two processes, a ring in shared memory each way, and nothing else. No order
+//! between rings, no wake-up, no check of anything that the other side wrote, no serialisation,
+//! no second sender. What strait adds to this is the price of what it promises. Both sides
+//! poll; it has no part in rows in which an end travels, is made, or is one of many.
 //!
-//! One writer and one reader share a stream of bytes. Each keeps its own position and a copy of the other's. The writer
-//! publishes every piece, so that copying in and copying out overlap; the reader gives room back in larger steps.
+//! One writer and one reader share a stream of bytes. Each keeps its own position and a copy of
+//! the other's. The writer publishes every piece, so that copying in and copying out overlap;
+//! the reader gives room back in larger steps.
 //!
 //! # Safety
 //!
-//! A [`Map`] is mapped as long as it lives, and large enough for [`Shared`] and the bytes behind it. The writer writes
-//! between `tail` and `head + CAPACITY`, the reader reads between `head` and `tail`, and each moves its own bound after
-//! it has copied: no byte is written while it is read. The other process runs the same code; it is trusted.
+//! A [`Map`] is mapped as long as it lives, and large enough for [`Shared`] and the bytes
+//! behind it. The writer writes between `tail` and `head + CAPACITY`, the reader reads between
+//! `head` and `tail`, and each moves its own bound after it has copied: no byte is written
+//! while it is read. The other process runs the same code; it is trusted.
 #![allow(unsafe_code)]
 
 use std::hint;
@@ -140,7 +143,8 @@ fn join(name: &str) -> Outcome<(Writer, Reader)> {
     Ok((Writer::new(&down)?, Reader::new(&up)?))
 }
 
-/// Enough for a writer not to wait for the reader's every step, and small enough to stay in the cache.
+/// Enough for a writer not to wait for the reader's every step, and small enough to stay in
+/// the cache.
 const CAPACITY: usize = 256 * 1024;
 /// How much is copied before it is published.
 const PIECE: usize = 16 * 1024;
@@ -313,8 +317,9 @@ impl Reader {
         true
     }
 
-    /// A reader that keeps up with its writer gets messages one by one, and for each of them the line of the cache that
-    /// says how many there are goes to and fro. So in a stream it rests a little and finds several.
+    /// A reader that keeps up with its writer gets messages one by one, and for each of them
+    /// the line of the cache that says how many there are goes to and fro. So in a stream it
+    /// rests a little and finds several.
     #[cold]
     fn wait(&mut self) -> bool {
         let shared = self.map.shared();

@@ -1,11 +1,13 @@
-//! iceoryx2: services of one publisher and one subscriber, made not to lose anything. What is sent is the image of a
-//! value in memory, or a slice.
+//! iceoryx2: services of one publisher and one subscriber, made not to lose anything. What is
+//! sent is the image of a value in memory, or a slice.
 //!
-//! A subscriber cannot sleep, but next to each service there can be one of events, and their listener can. So there are
-//! two contenders: one polls and leaves out events, the other notifies after each message as a user would.
+//! A subscriber cannot sleep, but next to each service there can be one of events, and their
+//! listener can. So there are two contenders: one polls and leaves out events, the other
+//! notifies after each message as a user would.
 //!
-//! They take part in no row in which an end travels or which has a set: its ports stay in their process, and what can
-//! be waited on are events, not values. `Vec<u8>` is not an image; as slices, bytes have their own rows.
+//! They take part in no row in which an end travels or which has a set: its ports stay in their
+//! process, and what can be waited on are events, not values. `Vec<u8>` is not an image; as
+//! slices, bytes have their own rows.
 
 use std::cell::LazyCell;
 use std::fmt::Debug;
@@ -52,7 +54,8 @@ pub trait Wait: Sized + 'static {
 
     fn new(name: &str) -> Outcome<Self>;
 
-    /// Passes some time, at the end of which something may have come. Says whether the sender may have gone.
+    /// Passes some time, at the end of which something may have come. Says whether the sender
+    /// may have gone.
     fn wait(&mut self) -> Outcome<bool>;
 }
 
@@ -211,7 +214,8 @@ impl<W: Wait> Bytes for Iceoryx2<W> {
         }
     }
 
-    /// Returns a copy, as every contender does: what the subscriber borrows goes back to the publisher.
+    /// Returns a copy, as every contender does: what the subscriber borrows goes back to the
+    /// publisher.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>> {
         receiver.next(|subscriber| Ok(subscriber.receive()?.map(|sample| sample.to_vec())))
     }
@@ -249,7 +253,8 @@ fn slice_source<W: Wait>(
     Ok(Source { publisher, bell: W::bell(name)? })
 }
 
-/// The listener exists as soon as the subscriber does: a publisher that sees the subscriber may ring.
+/// The listener exists as soon as the subscriber does: a publisher that sees the
+/// subscriber may ring.
 fn sink<P: IceoryxSend + Debug + ?Sized, W: Wait>(
     service: Service<P>,
     name: &str,
@@ -332,7 +337,8 @@ fn publishers<P: IceoryxSend + Debug + ?Sized>(service: &Service<P>) -> usize {
     service.dynamic_config().number_of_publishers()
 }
 
-/// Waits for the other process's subscriber and publisher: a sample that is published before there is a subscriber is discarded.
+/// Waits for the other process's subscriber and publisher: a sample that is published before
+/// there is a subscriber is discarded.
 fn meet<U, D>(up: &Service<U>, down: &Service<D>)
 where
     U: IceoryxSend + Debug + ?Sized,

@@ -1,5 +1,6 @@
-//! interprocess: local sockets, which carry bytes. A connection is one channel; a message is its length and then its
-//! bytes, and a value becomes bytes through serde and bincode. That is what a user would write.
+//! interprocess: local sockets, which carry bytes. A connection is one channel; a message is
+//! its length and then its bytes, and a value becomes bytes through serde and bincode. That is
+//! what a user would write.
 //!
 //! It takes part in no row in which an end travels or many are waited on: it can do neither.
 

@@ -7,8 +7,8 @@ use std::thread;
 pub struct Polling(u32);
 
 impl Polling {
-    /// Passes a moment. Says once in a while that it is time to see whether the other side is still there; and then gives
-    /// up the processor, which the other side may need.
+    /// Passes a moment. Says once in a while that it is time to see whether the other side is
+    /// still there; and then gives up the processor, which the other side may need.
     pub fn pause(&mut self) -> bool {
         self.0 = self.0.wrapping_add(1);
         let long = self.0.is_multiple_of(1024);

@@ -1,7 +1,9 @@
-//! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against. And `strait::mpsc`, which has its API,
-//! between two threads. Both also with a bound, so that they hold no more than so many messages; with none, each is handed over.
+//! `std::sync::mpsc` between two threads: the speed that a channel between processes is
+//! measured against. And `strait::mpsc`, which has its API, between two threads. Both also with
+//! a bound, so that they hold no more than so many messages; with none, each is handed over.
 //!
-//! A typed value is moved by std and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
+//! A typed value is moved by std and not copied, however large what it owns. There is no set:
+//! std cannot wait on many receivers.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -34,7 +36,8 @@ fn collect<E: 'static>(name: &str) -> Outcome<E> {
     Ok(*ends.ok_or("nothing waits under this name")?)
 }
 
-/// std's channels and strait's have one API. `$channel` makes one, with a bound of `$N` if there is one.
+/// std's channels and strait's have one API. `$channel` makes one, with a bound of `$N` if
+/// there is one.
 macro_rules! mpsc_api {
     ($contender:ident $(<$N:ident>)?, $name:literal, $module:ident, $Sender:ident, $channel:ident) => {
         pub struct $contender $(<const $N: usize>)?;
@@ -113,8 +116,9 @@ impl Bytes for Threads {
     }
 }
 
-/// Lets an end of a std channel be part of a message type that has to satisfy serde. std's channels move values without
-/// serialising them, so neither method runs. strait's ends need none of it, and stay in their thread as std's do.
+/// Lets an end of a std channel be part of a message type that has to satisfy serde. std's
+/// channels move values without serialising them, so neither method runs. strait's ends need
+/// none of it, and stay in their thread as std's do.
 pub struct Inside<T>(T);
 
 impl<T> Serialize for Inside<T> {

@@ -1,4 +1,5 @@
-//! The rows of the table. A row is a piece of work written once, against the traits of [`contender`](crate::contender).
+//! The rows of the table. A row is a piece of work written once, against the traits of
+//! [`contender`](crate::contender).
 
 mod cold;
 pub mod copy;
@@ -54,7 +55,8 @@ macro_rules! row {
     }};
 }
 
-/// Every row, in the order of the table. The file of a contender says why it is missing in a row.
+/// Every row, in the order of the table. The file of a contender says why it is
+/// missing in a row.
 pub fn rows() -> Vec<Row> {
     use record::{Record, Small};
 

@@ -9,7 +9,8 @@ use crate::contender::{Channel, Fresh, Link, Outcome, Receiver, Sender, Sets, St
 use crate::work::Work;
 use crate::work::record::{Small, Value};
 
-/// The far side selects, the near side sends. A round is one message to each active member, and one answer.
+/// The far side selects, the near side sends. A round is one message to each active member, and
+/// one answer.
 #[derive(Clone, Copy)]
 pub struct Across {
     pub members: usize,
