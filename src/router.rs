@@ -216,7 +216,9 @@ impl RouterProxy {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let (sender, receiver) = ipc::bytes_channel()?;
     /// let (length, lengths) = mpsc::channel();
-    /// let measure = move |bytes: Result<Vec<u8>, _>| drop(length.send(bytes.map(|bytes| bytes.len())));
+    /// let measure = move |bytes: Result<Vec<u8>, _>| {
+    ///     drop(length.send(bytes.map(|bytes| bytes.len())));
+    /// };
     /// ROUTER.add_bytes_route(receiver, Box::new(measure));
     /// sender.send(b"four")?;
     /// assert_eq!(lengths.recv()??, 4);

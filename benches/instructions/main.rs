@@ -294,7 +294,8 @@ fn committed() -> Outcome<Figures> {
 fn write(figures: &Figures) -> Outcome<()> {
     let compiler = Command::new("rustc").arg("--version").output()?.stdout;
     let mut text = String::from(
-        "# Instructions for each message of 60 bytes. `cargo bench --bench instructions -- --write` writes this.\n",
+        "# Instructions for each message of 60 bytes. \
+         `cargo bench --bench instructions -- --write` writes this.\n",
     );
     writeln!(text, "# {}", String::from_utf8(compiler)?.trim())?;
     for (name, figure) in figures {
@@ -321,7 +322,8 @@ fn compare(figures: &Figures) -> Outcome<bool> {
     }
     if !is_good {
         println!(
-            "More than {TOLERANCE} % more. If that is worth it: `cargo bench --bench instructions -- --write`."
+            "More than {TOLERANCE} % more. If that is worth it: \
+             `cargo bench --bench instructions -- --write`."
         );
     }
     Ok(is_good)

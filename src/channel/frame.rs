@@ -178,7 +178,8 @@ impl fmt::Display for Malformed {
             Malformed::Foreign(Dialect { version, codec }) => {
                 return write!(
                     f,
-                    "a packet has protocol version {version} and codec {codec} instead of {VERSION} and {CODEC}"
+                    "a packet has protocol version {version} and codec {codec} instead of \
+                     {VERSION} and {CODEC}"
                 );
             }
             Malformed::Kind(kind) => return write!(f, "a packet has the unknown kind {kind}"),

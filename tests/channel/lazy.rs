@@ -372,7 +372,10 @@ mod unix {
                 sender.send(1).unwrap();
                 let (bounded, bounded_receiver) =
                     ChannelOptions::new().lazy(true).sync_channel::<u32>(1).unwrap();
-                let is_unsupported = |error: IpcError| matches!(error, IpcError::Io(error) if error.kind() == io::ErrorKind::Unsupported);
+                let is_unsupported = |error: IpcError| match error {
+                    IpcError::Io(error) => error.kind() == io::ErrorKind::Unsupported,
+                    _ => false,
+                };
                 fork(|| {
                     assert!(is_unsupported(sender.send(2).unwrap_err()));
                     assert!(is_unsupported(sender.clone().send(2).unwrap_err()));

@@ -65,7 +65,8 @@ mod framing {
             attachments in 0..3_u8,
             body in vec(any::<u8>(), 0..2),
         ) {
-            for (kind, needs) in [(Kind::Bell, 0), (Kind::Attach { clock_domain, is_used: true }, 1)] {
+            let attach = Kind::Attach { clock_domain, is_used: true };
+            for (kind, needs) in [(Kind::Bell, 0), (attach, 1)] {
                 let head = Head::new(kind, attachments, body.len() as u32);
                 let parsed = parse(&[head.as_bytes(), &body].concat(), attachments.into());
                 let is_right = body.is_empty() && attachments == needs;
@@ -102,7 +103,10 @@ mod framing {
             match bit / 8 {
                 // What every HELLO has is the same in every version.
                 0 | 2 => match (kind, result) {
-                    (Kind::Hello { dialect }, Ok(Frame { kind: Kind::Hello { dialect: other }, .. })) => {
+                    (
+                        Kind::Hello { dialect },
+                        Ok(Frame { kind: Kind::Hello { dialect: other }, .. }),
+                    ) => {
                         prop_assert!(other != dialect);
                     }
                     (_, result) => prop_assert!(matches!(result, Err(Malformed::Foreign(_)))),
@@ -343,7 +347,8 @@ mod assembling {
             messages in vec(a_message(), 1..8),
             order: u64,
         ) {
-            let expected: Vec<Whole> = messages.iter().map(|(message, _)| message.clone()).collect();
+            let expected: Vec<Whole> =
+                messages.iter().map(|(message, _)| message.clone()).collect();
             let mut queues: Vec<_> = messages
                 .into_iter()
                 .zip(0..)
@@ -411,7 +416,8 @@ mod assembling {
             messages in vec(a_message(), 1..5),
             moves in vec(0..10_usize, 1..5),
         ) {
-            let expected: Vec<Whole> = messages.iter().map(|(message, _)| message.clone()).collect();
+            let expected: Vec<Whole> =
+                messages.iter().map(|(message, _)| message.clone()).collect();
             let mut queues: Vec<_> = messages
                 .into_iter()
                 .zip(0..)

@@ -474,7 +474,8 @@ proptest! {
         let octets: Vec<Octet> = bytes.iter().copied().map(Octet).collect();
         let pieces: Vec<[u8; 3]> = bytes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect();
         let flags: Vec<bool> = bytes.iter().map(|byte| byte % 2 == 1).collect();
-        let value = (bytes.clone(), 1_u16, bytes.into_boxed_slice(), queue, signed, octets, pieces, flags, 2_u64);
+        let boxed = bytes.clone().into_boxed_slice();
+        let value = (bytes, 1_u16, boxed, queue, signed, octets, pieces, flags, 2_u64);
         let sent = encode(&value).unwrap();
         prop_assert!(decode_bytes::<BytesInEverything>(&sent).unwrap() == value);
         check(&value)?;
@@ -514,7 +515,8 @@ proptest! {
     fn elements_without_bytes_are_limited(count: u64) {
         let message = count.to_le_bytes();
         let result = decode_bytes::<Vec<()>>(&message);
-        prop_assert_eq!(result.map(|v| v.len() as u64).ok(), (count <= UNITS as u64 + 8).then_some(count));
+        let expected = (count <= UNITS as u64 + 8).then_some(count);
+        prop_assert_eq!(result.map(|v| v.len() as u64).ok(), expected);
         let _ = decode_bytes::<Vec<Vec<()>>>(&message);
         let _ = decode_bytes::<BTreeSet<()>>(&message);
         let _ = decode_bytes::<Vec<[(); 32]>>(&message);

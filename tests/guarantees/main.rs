@@ -43,7 +43,7 @@ enum Order {
     /// Send a text of so many bytes.
     Write { to: IpcSender<(String, Option<Handle<File>>)>, len: usize, handle: bool },
     /// Receive so many items, check that they count on from `first`, and pass the receiver on.
-    Take { items: IpcReceiver<Item>, first: u64, count: u64, pass_on: IpcSender<IpcReceiver<Item>> },
+    Take { items: IpcReceiver<Item>, first: u64, count: u64, next: IpcSender<IpcReceiver<Item>> },
     /// Keep it.
     Keep(Kept),
     /// Drop what was kept, and say so.
@@ -129,11 +129,11 @@ fn obedient_child() {
                     let handle = handle.then(|| File::open("/dev/null").unwrap().into());
                     to.send((long_text(len), handle)).unwrap();
                 }
-                Order::Take { items, first, count, pass_on } => {
+                Order::Take { items, first, count, next } => {
                     for number in first..first + count {
                         items.recv().unwrap().check(number);
                     }
-                    pass_on.send(items).unwrap();
+                    next.send(items).unwrap();
                 }
                 Order::Keep(what) => kept.push(what),
                 Order::Drop(done) => {

@@ -13,9 +13,9 @@ fn c9_a_receiver_moves_between_processes_mid_stream() {
     let mut random = Random::new(9);
     let mut expected = 0;
     for round in 0..20 {
-        let (pass_on, passed_on) = ipc::channel().unwrap();
+        let (next, passed_on) = ipc::channel().unwrap();
         let count = random.below(60) as u64;
-        let order = Order::Take { items: received, first: expected, count, pass_on };
+        let order = Order::Take { items: received, first: expected, count, next };
         takers[round % 2].order(order);
         received = passed_on.recv().unwrap();
         expected += count;
@@ -150,8 +150,8 @@ fn c9_pending_messages_move_with_their_receiver() {
         items.send(Item::new(0, number)).unwrap();
     }
     let helper = Helper::start();
-    let (pass_on, passed_on) = ipc::channel().unwrap();
-    helper.order(Order::Take { items: received, first: 0, count: 4, pass_on });
+    let (next, passed_on) = ipc::channel().unwrap();
+    helper.order(Order::Take { items: received, first: 0, count: 4, next });
     let received = passed_on.recv().unwrap();
     drop(items);
     for number in 4..10 {
@@ -176,9 +176,9 @@ fn c9_receiver_removed_from_a_set_can_be_moved() {
     }
     let received = set.remove(id).unwrap().to::<Item>();
     assert!(set.remove(id).is_none());
-    let (pass_on, passed_on) = ipc::channel().unwrap();
+    let (next, passed_on) = ipc::channel().unwrap();
     let helper = Helper::start();
-    helper.order(Order::Take { items: received, first: 5, count: 5, pass_on });
+    helper.order(Order::Take { items: received, first: 5, count: 5, next });
     drop(items);
     assert!(passed_on.recv().unwrap().recv().unwrap_err().is_disconnected());
 }

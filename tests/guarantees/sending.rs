@@ -20,10 +20,10 @@ fn c1_processes_that_send_before_they_receive_do_not_deadlock() {
     let _watchdog = harness::watchdog();
     let (to_helper, from_here) = ipc::channel::<Item>().unwrap();
     let (to_here, from_helper) = ipc::channel::<Item>().unwrap();
-    let (pass_on, passed_on) = ipc::channel().unwrap();
+    let (next, passed_on) = ipc::channel().unwrap();
     let helper = Helper::start();
     helper.order(Order::Count { to: to_here, from: 1, numbers: 5000 });
-    helper.order(Order::Take { items: from_here, first: 0, count: 5000, pass_on });
+    helper.order(Order::Take { items: from_here, first: 0, count: 5000, next });
     for number in 0..5000 {
         to_helper.send(Item::new(0, number)).unwrap();
     }

@@ -149,7 +149,8 @@ fn c7_a_call_beside_a_ring_takes_a_bounded_amount_of_parts() {
 
 thread_local! {
     /// Where an [`Encore`] comes from, how many were tried, and how many packets come before each.
-    static ENCORES: RefCell<Option<(IpcSender<Encore>, usize, usize)>> = const { RefCell::new(None) };
+    static ENCORES: RefCell<Option<(IpcSender<Encore>, usize, usize)>> =
+        const { RefCell::new(None) };
 }
 
 /// A value that cannot be decoded. Each attempt to decode it sends another.

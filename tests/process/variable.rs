@@ -277,7 +277,10 @@ fn child_is_disconnected_when_its_parent_is_killed() {
         command.stdout(theirs.as_fd().try_clone_to_owned().unwrap());
         let starting = command.start_with_channel::<(), ()>().unwrap();
         // Not dropped, which would kill it: this process just ends.
-        std::thread_local!(static KEPT: std::cell::RefCell<Vec<Box<dyn std::any::Any>>> = const { std::cell::RefCell::new(Vec::new()) });
+        std::thread_local! {
+            static KEPT: std::cell::RefCell<Vec<Box<dyn std::any::Any>>> =
+                const { std::cell::RefCell::new(Vec::new()) };
+        }
         KEPT.with_borrow_mut(|kept| kept.push(Box::new(starting)));
     })
     .completed();

@@ -43,12 +43,21 @@ enum Step {
 }
 
 fn a_len() -> impl Strategy<Value = usize> {
-    prop_oneof![5 => 0..100_usize, 2 => 0..5000_usize, 2 => 30_000..66_000_usize, 1 => 0..150_000_usize]
+    prop_oneof![
+        5 => 0..100_usize,
+        2 => 0..5000_usize,
+        2 => 30_000..66_000_usize,
+        1 => 0..150_000_usize,
+    ]
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
     let pieces = prop_oneof![Just(Vec::new()), vec(1..40_usize, 1..30), vec(1..40_000_usize, 1..5)];
-    let when_full = prop_oneof![3 => Just(WhenFull::Grow), 3 => Just(WhenFull::Wait), 1 => Just(WhenFull::GiveUp)];
+    let when_full = prop_oneof![
+        3 => Just(WhenFull::Grow),
+        3 => Just(WhenFull::Wait),
+        1 => Just(WhenFull::GiveUp),
+    ];
     let send = (a_len(), pieces, when_full).prop_map(|(len, pieces, when_full)| Step::Send {
         len,
         pieces,

@@ -13,7 +13,7 @@
 //! meanwhile. A row in which that is more than a few per cent should be measured again.
 //!
 //! ```text
-//! cargo run --release [-- [--smoke] [--rows TEXT] [--contenders TEXT] [--samples COUNT] [--pinned]]
+//! cargo run --release -- [--smoke] [--rows TEXT] [--contenders TEXT] [--samples COUNT] [--pinned]
 //! ```
 
 mod contender;

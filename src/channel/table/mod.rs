@@ -131,7 +131,8 @@ impl fmt::Display for TableError {
                 "the endpoint table of a message does not match the handles of the message"
             }
             TableError::TooMany => {
-                "a message exceeds the limits: it has too many endpoints, shared memories and handles"
+                "a message exceeds the limits: \
+                 it has too many endpoints, shared memories and handles"
             }
             TableError::TooManyOf(kind) => {
                 return write!(

@@ -39,7 +39,8 @@ fn collect<E: 'static>(name: &str) -> Outcome<E> {
 /// std's channels and strait's have one API. `$channel` makes one, with a bound of `$N` if
 /// there is one.
 macro_rules! mpsc_api {
-    ($contender:ident $(<$N:ident>)?, $name:literal, $module:ident, $Sender:ident, $channel:ident) => {
+    ($contender:ident $(<$N:ident>)?, $name:literal,
+     $module:ident, $Sender:ident, $channel:ident) => {
         pub struct $contender $(<const $N: usize>)?;
 
         impl $(<const $N: usize>)? Contender for $contender $(<$N>)? {
