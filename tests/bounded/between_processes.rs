@@ -12,7 +12,7 @@ use harness::{child, child_main, raw};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Connects to its parent and gets what that has for it.
+/// Connects to the parent process and receives a value from it.
 fn from_parent<T>(name: &str) -> T
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
@@ -22,7 +22,7 @@ where
     receiver.recv().unwrap()
 }
 
-/// Starts a child that runs `function`, and gives it something.
+/// Starts a child that runs `function`, and sends it a value.
 fn with_child<T>(function: &str, value: T) -> harness::Child
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
@@ -82,7 +82,7 @@ fn c2_messages_of_other_processes_count_towards_the_bound() {
     assert_eq!(receiver.try_iter().count(), 10);
 }
 
-/// What a sender takes permits from.
+/// Returns the file descriptor that a sender takes permits from.
 fn permits_of(sender: &IpcSyncSender<u64>) -> OwnedFd {
     let (carrier, carried) = ipc::channel::<IpcSyncSender<u64>>().unwrap();
     carrier.send_ref(sender).unwrap();
@@ -204,7 +204,7 @@ fn c8_polling_receiver_completes_every_rendezvous_one_at_a_time() {
         }
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // What was shown too often has come to an end.
+    // Readiness without a message stops.
     while rustix::event::poll(
         &mut [PollFd::new(&receiver, PollFlags::IN)],
         Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),

@@ -1,4 +1,4 @@
-//! Channels that stay in the memory of a process until one of their ends leaves it.
+//! Lazy channels: they stay in memory until one of their endpoints leaves the process.
 
 use std::thread;
 use std::time::Duration;
@@ -138,7 +138,7 @@ fn receive_timeouts_are_kept() {
     drop(sending.join().unwrap());
 }
 
-/// How the receiver gets to messages that it has not taken when the channel leaves the process.
+/// How the receiver receives messages that were queued when the channel was promoted.
 #[test]
 fn c9_messages_before_promotion_precede_those_after_it() {
     let _watchdog = watchdog();
@@ -387,7 +387,7 @@ mod unix {
                     assert!(carrier.send_ref(&receiver).is_err());
                     assert!(receiver.iter().next().is_none());
                     drop((sender.clone(), bounded.clone()));
-                    // Those that it makes itself are its own.
+                    // Channels that the child makes itself are usable.
                     let (own, own_receiver) = lazy::<u32>();
                     own.send(5).unwrap();
                     assert_eq!(own_receiver.recv().unwrap(), 5);
