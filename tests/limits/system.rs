@@ -36,7 +36,7 @@ fn c7_allocation_beyond_the_address_space_is_an_error() {
         assert!(IpcSharedMemory::try_from_byte(1, 1 << 62).is_err());
         sender.send(large.clone()).unwrap();
         assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
-        // A peer can send more than there is room for.
+        // A peer can send more than this process has memory for.
         let sending = thread::spawn(move || {
             let part = vec![7; 100_000];
             raw::send(&bytes_sender, &raw::first(1, 600_000_000, &part), &[]).unwrap();
@@ -83,7 +83,7 @@ fn c7_every_call_works_or_fails_for_every_system_call_that_a_sandbox_forbids() {
             assert_business_as_usual();
             let handles = || {
                 let mut handles = harness::handles();
-                // Where std gets random numbers from when it has to; it keeps it.
+                // std opens /dev/urandom if it has to, and keeps it open.
                 handles.retain(|handle| handle.what != "/dev/urandom");
                 handles
             };

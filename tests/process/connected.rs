@@ -16,12 +16,12 @@ use strait::{IpcError, TryRecvError};
 
 use super::*;
 
-/// Sends back what it gets.
+/// Sends each message back.
 #[test]
 fn echo_child() {
     child_main(|_| {
         let (to_parent, from_parent) = match process::parent::<Vec<u8>, Vec<u8>>() {
-            // Some parents lose their patience, and are about to kill it.
+            // Some parents stop waiting, and kill it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return,
             channels => channels.unwrap(),
         };
@@ -41,7 +41,7 @@ pub(super) fn echo_command() -> Command {
     harness::command(harness::path_of(echo_child), &[])
 }
 
-/// Ends it, and checks that both sides of its death are seen.
+/// Kills it, and checks that its channel and its exit status show that.
 pub(super) fn end_echo((mut child, to_child, from_child): Echo) {
     to_child.send(b"last".to_vec()).unwrap();
     drop(to_child);
@@ -130,7 +130,7 @@ fn child_killed_while_it_starts_blocks_no_call() {
         let starting = command.start_with_channel::<Vec<u8>, Vec<u8>>().unwrap();
         let id = Pid::from_raw(starting.id().try_into().unwrap()).unwrap();
         let killing = thread::spawn(move || {
-            // From at once to twice as long as it takes to start.
+            // Delays from zero to twice the time that it takes to start.
             while begun.elapsed() < usual * round / 20 {
                 std::hint::spin_loop();
             }
@@ -221,7 +221,7 @@ fn a_process_that_starts_can_be_awaited() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     assert!(error.to_string().contains("exit status: 1"), "{error}");
 
-    // One that is not wanted any more is gone.
+    // A child that was dropped while it started was killed.
     let (starting, _end_of_input) = start_one_that_takes_its_time();
     let id = starting.id();
     let mut connecting = starting.into_future();
@@ -303,7 +303,7 @@ fn child_dropped_while_it_starts_has_ended_after_the_drop() {
     assert!(!exists(id));
 }
 
-/// Goes on in a process of its own when it has a parent no more, as daemons do.
+/// Continues in a forked process of its own when its parent has ended, as daemons do.
 #[test]
 fn daemon_child() {
     child_main(|_| {

@@ -32,7 +32,7 @@ fn start_child_with_input() -> Child {
 fn wait_timeout_returns_while_the_process_runs() {
     let _watchdog = watchdog();
     let mut child = start_child_with_input();
-    // While the input is open it does not end.
+    // The child runs while its input is open.
     let input = child.stdin.take();
     for short in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(30)] {
         assert_eq!(child.wait_timeout(short).unwrap(), None);

@@ -18,8 +18,8 @@ use crate::connected::{echo_command, end_echo, start_echo};
 
 const VARIABLE: &str = "STRAIT_PARENT";
 
-/// Says in its first argument what kind of error it expects. Everything that it has is to stay
-/// as it is, unless that is its own.
+/// Its first argument is the kind of error that it expects. Its handles must not change, except
+/// those that it opens itself.
 #[test]
 fn child_that_is_refused() {
     child_main(|arguments| {
@@ -28,7 +28,7 @@ fn child_that_is_refused() {
         assert_eq!(format!("{:?}", error.kind()), arguments[0], "{error}");
         if arguments[0] == "NotFound" {
             assert_eq!(harness::handles(), before);
-            // Nothing was used up.
+            // The handles are unchanged.
             let error = process::parent::<(), ()>().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         } else {
@@ -55,7 +55,7 @@ fn refused(value: impl AsRef<OsStr>, heir: Option<&OwnedFd>, kind: &str) {
     harness::start(harness::path_of(child_that_is_refused), &mut command).completed();
 }
 
-/// What the variable would be for this descriptor.
+/// The value of the variable for this file descriptor.
 fn value_of(fd: &OwnedFd, number: i32) -> String {
     let about = rustix::fs::fstat(fd).unwrap();
     let cookie = sockopt::socket_cookie(fd).unwrap_or(0);
@@ -101,7 +101,7 @@ fn variable_with_another_kind_of_descriptor_is_refused() {
         refused(value_of(&socket, socket.as_raw_fd()), Some(&socket), "NotFound");
     }
     let (socket, other) = pair(SocketType::SEQPACKET);
-    // Another number, another socket, and the same one by another name.
+    // Another number, another socket, and another number of the same socket.
     refused(value_of(&socket, socket.as_raw_fd() + 1), Some(&socket), "NotFound");
     refused(value_of(&other, socket.as_raw_fd()), Some(&socket), "NotFound");
     let number = socket.as_raw_fd();
@@ -189,7 +189,7 @@ fn a_process_has_its_channel_once() {
     }
 }
 
-/// Has the variable in its environment, and not what it names.
+/// Has the variable in its environment, but not the file descriptor that it names.
 #[test]
 fn child_with_children() {
     child_main(|_| {
@@ -210,7 +210,7 @@ fn a_childs_children_do_not_have_its_channel() {
     says_one(harness::path_of(child_with_children));
 }
 
-/// Lets its own child have the channel, and then asks for it.
+/// Lets its own child take the channel, and then calls `parent`.
 #[test]
 fn child_that_comes_too_late() {
     child_main(|_| {
@@ -233,7 +233,7 @@ fn first_process_that_asks_gets_the_channel() {
     says_one(harness::path_of(child_that_comes_too_late));
 }
 
-/// In a process that has one thread, as most have when they begin.
+/// In a process with one thread, as most have when they begin.
 #[test]
 fn forked_child() {
     child_main(|_| {
@@ -270,7 +270,7 @@ fn child_is_disconnected_when_its_parent_is_killed() {
     let _watchdog = watchdog();
     let (input, ours) = pair(SocketType::STREAM);
     let (output, theirs) = pair(SocketType::STREAM);
-    // Forked: the process that starts it dies before it asks.
+    // Forked: the process that starts it ends before it calls `parent`.
     harness::fork::fork(|| {
         let mut command = harness::command(harness::path_of(child_that_is_too_slow), &[]);
         command.stdin(input.as_fd().try_clone_to_owned().unwrap());

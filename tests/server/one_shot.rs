@@ -1,4 +1,4 @@
-//! One-shot servers: the first connection between two processes, here between two threads.
+//! One-shot servers, between two threads.
 
 use std::io;
 use std::thread;

@@ -22,12 +22,12 @@ use super::harness::fork::fork;
 use super::harness::{self, watchdog};
 use super::{connect, fresh_name, server, wait_until_disconnected};
 
-/// Connects, says its number and waits to be told to end.
+/// Connects, sends its process id, and waits until it is told to end.
 #[test]
 fn client_child() {
     harness::child_main(|arguments| {
         let (sender, receiver) = connect(&arguments[0]);
-        // It may have been turned out by now.
+        // It may have been rejected by now.
         let _ = sender.send(process::id());
         assert!(receiver.recv().is_err());
     });
@@ -43,7 +43,7 @@ fn accept_returns_the_process_of_the_client() {
     assert_eq!(peer.pid, child.id());
     assert_eq!(peer.pid, client.receiver.recv().unwrap());
     assert_eq!((peer.uid, peer.gid), (geteuid().as_raw(), getgid().as_raw()));
-    // It is a client's also in a set, and in a message.
+    // The peer is known also in a set, and in a message.
     let mut set = IpcReceiverSet::new().unwrap();
     set.add_server(server).unwrap();
     let another = harness::child(harness::path_of(client_child), &[&name]);
@@ -54,7 +54,7 @@ fn accept_returns_the_process_of_the_client() {
     carrier.send_ref(&in_set).unwrap();
     assert_eq!(in_set.peer().unwrap_err().kind(), io::ErrorKind::InvalidInput);
     assert_eq!(carried.recv().unwrap().peer().unwrap().pid, another.id());
-    // Nothing of it is left: the child ends.
+    // All handles of it are closed: the child ends.
     drop((client, in_set));
     child.completed();
     another.completed();
@@ -173,7 +173,7 @@ fn as_somebody_else<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
         let thread = scope.spawn(|| {
             let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
             rustix::thread::set_thread_res_gid(gid, gid, gid).ok()?;
-            // It may be that there is no such user in this user namespace.
+            // There may be no such user in this user namespace.
             rustix::thread::set_thread_res_uid(uid, uid, uid).ok()?;
             Some(body())
         });
@@ -262,7 +262,7 @@ fn user_namespace_child() {
                 return;
             }
             assert_eq!(geteuid().as_raw(), 65534);
-            // What only this user can reach is as anywhere.
+            // Names that only this user can reach work as usual.
             let mut private = IpcServer::<u32, u32>::bind("private").unwrap();
             let _client = ipc::connect::<u32, u32>("private").unwrap();
             let client = private.accept().unwrap();
@@ -291,7 +291,7 @@ fn user_namespace_child() {
                 Ok((_sender, receiver)) => {
                     receiver.recv().is_err_and(|error| error.is_disconnected())
                 }
-                // It was turned away before it could say anything.
+                // It was rejected before it could send.
                 Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
             };
             answered.write_all(&[refused.into()]).unwrap();
@@ -317,12 +317,12 @@ fn overflow_user_in_a_user_namespace_is_not_the_same_user() {
     fs::remove_dir_all(&temporary).unwrap();
 }
 
-/// Outside of user namespaces it is a user like others.
+/// Outside of user namespaces, the overflow user is an ordinary user.
 #[test]
 fn processes_of_user_nobody_are_of_the_same_user() {
     let _watchdog = watchdog();
     if !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295") {
-        // This is one of those.
+        // This process is in such a namespace.
         return;
     }
     let name = ServerName::Abstract(fresh_name());
@@ -332,6 +332,6 @@ fn processes_of_user_nobody_are_of_the_same_user() {
         sender.send(1).unwrap();
         server.accept().unwrap().receiver.recv().unwrap()
     });
-    // Only root can play it.
+    // Only root can become that user.
     assert!(served.is_none_or(|number| number == 1));
 }

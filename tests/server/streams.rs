@@ -52,7 +52,7 @@ fn clients_that_connected_before_are_yielded_and_a_dropped_future_loses_none() {
     });
 }
 
-/// There is always another client: each is followed by the next.
+/// There is always another client: each connects when the one before was accepted.
 #[test]
 fn a_stream_of_a_crowd_of_clients_lets_other_tasks_run() {
     const CLIENTS: usize = 1000;

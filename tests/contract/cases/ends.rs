@@ -1,4 +1,4 @@
-//! What is left when one side is gone.
+//! What remains when the sender or the receiver is dropped.
 
 use super::*;
 use strait::internals::contract::{
@@ -65,7 +65,7 @@ fn a_blocked_receiver_learns_that_the_last_sender_left() {
 fn a_dead_receiver_is_closed_and_the_attachments_come_back() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
-    // Something unread makes a difference to some operating systems.
+    // An unread packet makes a difference on some operating systems.
     send(&sender, b"never received");
     drop(receiver);
     let (precious_sender, precious) = backend::channel().unwrap();
@@ -121,7 +121,8 @@ fn a_sender_is_known_wherever_it_comes_from() {
     let sender = Arc::new(sender);
     assert_eq!(sender.identity(), sender.identity());
     if sender.identity().is_none() {
-        // An emulated kernel may not tell. Where it does, `duplicates` counts what that is worth.
+        // An emulated kernel may have no identities. Where there are some, `duplicates` counts
+        // the handles that they save.
         return;
     }
     assert_ne!(sender.identity(), other.identity());

@@ -43,7 +43,7 @@ fn that_cannot_be_had_is_an_error() {
     }
 }
 
-/// And keeps it when the sender has dropped the memory.
+/// Also after the sender has dropped the memory.
 #[test]
 fn arrives_with_its_content() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! Names lead to channels.
+//! Listeners, and connections by name.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -119,7 +119,7 @@ fn are_all_different() {
     assert_eq!(names.len(), listeners.len());
 }
 
-/// A name of each kind, which nothing else has.
+/// An unused name of each kind.
 fn chosen_names() -> [ServerName; 3] {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ fn chosen_names() -> [ServerName; 3] {
     [ServerName::Private(name.clone()), ServerName::Path(path), ServerName::Abstract(name)]
 }
 
-/// Tries until there is something.
+/// Repeats the call until it returns a value.
 fn eventually<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
     loop {
         if let Some(result) = attempt() {
@@ -164,7 +164,7 @@ fn chosen_ones_belong_to_one_at_a_time() {
             let error = Listener::bind_to(&name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
         }
-        // It was not disturbed.
+        // The listener still works.
         let waiting = backend::connect_to(&name, Wait::Forever).unwrap();
         send(&waiting, b"x");
         let (receiver, _) = listener.accept(soon()).unwrap();
@@ -208,7 +208,8 @@ fn a_handle_can_be_put_by_and_given_up() {
     }
 }
 
-/// Whatever a sender is told, it is true.
+/// A sender whose connection was closed gets an error, and no packet that it reports as
+/// sent is lost.
 #[test]
 fn who_is_refused_knows() {
     let _watchdog = watchdog();

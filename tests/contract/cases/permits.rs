@@ -1,4 +1,5 @@
-//! Permits: taken once each, issued without waiting, and an end to waiting.
+//! Permits: each is taken once, `issue` does not block, and waits end when the issuer
+//! is dropped.
 
 use super::*;
 use backend::{PermitIssuer, PermitTaker, permits};
@@ -21,7 +22,7 @@ fn take(taker: &PermitTaker, count: usize) {
     }
 }
 
-/// A sender to wait with, whose receiver is alive as long as the second is.
+/// Returns a sender to wait with, and its receiver, which keeps the channel connected.
 fn channel() -> (PacketSender, PacketReceiver) {
     backend::channel().unwrap()
 }
@@ -51,7 +52,7 @@ fn there_is_room_for_as_many_as_was_said() {
         let (taker, issuer) = permits(most).unwrap();
         assert!(issuer.capacity() >= most, "{most}");
         assert_eq!(issuer.unclaimed(), Some(most));
-        // Whatever was taken before.
+        // However many were taken before.
         for taken in [1, 7, 4095, 4097] {
             let taken = taken.min(most);
             take(&taker, taken);
@@ -125,8 +126,8 @@ fn who_waits_learns_of_permits_and_of_the_end() {
             issuer.issue(1);
         });
     }
-    // A backend need not say of the place that there will be none, because the channel
-    // ends with it.
+    // A backend need not report that no more permits will be issued, because the channel is
+    // disconnected at the same time.
     let is_over = |taker: &PermitTaker| match taker.take().unwrap() {
         Permit::Closed => true,
         Permit::None => sender.is_closed(),
@@ -143,7 +144,7 @@ fn who_waits_learns_of_permits_and_of_the_end() {
         }
         drop((receiver, issuer));
     });
-    // That is something to be taken note of, so that it is not taken for a full channel.
+    // This is an error, so that it is not taken for a full channel.
     assert!(taker.is_any() || sender.is_closed());
     assert!(is_over(&taker));
 }

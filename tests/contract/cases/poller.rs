@@ -24,7 +24,7 @@ fn reports_what_becomes_ready() {
         send(&sender, b"x");
         expect_report(&mut poller, 7);
         expect(&receiver, b"x");
-        // Only now is it certain to be reported again.
+        // Only after this is another report certain.
         expect_empty(&receiver);
     }
     drop(sender);
@@ -74,7 +74,7 @@ fn appends_what_it_reports() {
     assert_eq!((ready[0], ready[1]), (77, 3));
 }
 
-/// Packets that come while the receiver is being emptied are not forgotten.
+/// Packets that arrive while the receiver is being emptied are reported.
 #[test]
 fn loses_no_packet_between_empty_and_wait() {
     const PACKETS: u32 = 20_000;
@@ -111,10 +111,10 @@ fn loses_no_packet_between_empty_and_wait() {
     thread.join().unwrap();
 }
 
-/// However many there are, and however fast they become ready again.
+/// However many receivers there are, and however fast they become ready again.
 #[test]
 fn reports_a_bounded_number_at_once() {
-    // For the descriptors of so many.
+    // Room for the file descriptors of so many receivers.
     alone_in(module_path!(), "reports_a_bounded_number_at_once", report_a_bounded_number_at_once);
 }
 
@@ -147,7 +147,7 @@ fn report_the_ready_ones_of_many() {
     for (id, (_, receiver)) in (0..).zip(&channels) {
         poller.add(receiver, id).unwrap();
     }
-    // Whatever is reported without reason, it is reported once.
+    // A spurious report comes at most once.
     let mut ready = VecDeque::new();
     loop {
         ready.clear();
@@ -310,7 +310,7 @@ fn reports_another_poller() {
         expect_report(&mut inner, 3);
         expect(&receiver, b"x");
         expect_empty(&receiver);
-        // Only when it has found nothing it is certain to be reported again.
+        // A report is certain only after an empty `try_recv`.
         loop {
             ready.clear();
             inner.wait(Wait::Never, &mut ready).unwrap();
@@ -337,7 +337,7 @@ fn reports_another_poller() {
     registry.remove_poller(&inner).unwrap();
 }
 
-/// What comes while the inner one is being looked at is not forgotten.
+/// Packets that arrive while the inner poller is being served are reported.
 #[test]
 fn loses_no_packet_behind_another_poller() {
     const PACKETS: u32 = 20_000;
