@@ -31,10 +31,10 @@ const WIDTH: &str = "STRAIT_TEST_WIDTH";
 /// So many messages make a channel hot, and more of them fill several segments of its ring.
 const MANY: u64 = 20_000;
 
-/// More than a packet has room for, and more than a ring begins with.
+/// More than a packet and the first segment of a ring have room for.
 const LARGE: usize = 3_000_000;
 
-/// Of all widths, and with what a compiler aligns differently.
+/// Fields of all widths, and of types that compilers align differently.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Mixed {
     byte: u8,
@@ -83,22 +83,23 @@ impl Small {
 /// What the child is to do.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    /// Say how many bits a pointer has.
+    /// Report the number of bits of a pointer.
     Width,
     Echo(Mixed),
-    /// Receive so many small messages and large ones, and say whether that was by ring.
+    /// Receive so many small messages and large ones, and report whether they came by ring.
     Receive(IpcReceiver<Small>, u64, IpcReceiver<Vec<u8>>),
-    /// Send as many, and say whether that was by ring.
+    /// Send as many, and report whether they were sent by ring.
     Send(IpcSender<Small>, u64, IpcSender<Vec<u8>>),
     /// Send so many, waiting for permits.
     SendBounded(IpcSyncSender<u64>, u64),
-    /// Receive from a channel with a bound until its end, and say how many there were.
+    /// Receive from a bounded channel until it is disconnected, and report the number
+    /// of messages.
     ReceiveBounded(IpcReceiver<u64>),
-    /// Give these back, read and written.
+    /// Send these back, after reading and writing.
     Memory(IpcSharedMemory, SharedMemoryReader, SharedMemoryWriter),
     /// Write into it.
     File(Handle<File>),
-    /// Take so many messages, and give the receiver back with the others.
+    /// Receive so many messages, and send the receiver back with the others.
     TakeSome(IpcReceiver<Small>, u64),
     /// Send something to the one-shot server of that name.
     OneShot(String),
@@ -106,7 +107,7 @@ enum Order {
     Client(String),
 }
 
-/// What the child says.
+/// A report of the child.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
     Width(u32),
@@ -244,7 +245,7 @@ impl Other {
     }
 }
 
-/// The other program is the one that it is meant to be.
+/// Checks that the other program has the expected width.
 #[test]
 fn the_child_has_the_width_that_it_should() {
     let _watchdog = watchdog();
@@ -294,13 +295,13 @@ fn what_a_child_sends_by_ring_is_received() {
     });
 }
 
-/// With its ring, and with what is in there.
+/// Moves with its ring and the messages in it.
 #[test]
 fn a_receiver_moves_to_a_child_and_back() {
     let _watchdog = watchdog();
     let other = Other::start();
     let (sender, receiver) = ipc::channel().unwrap();
-    // It is hot, and has messages, when it leaves.
+    // It has a ring and messages when it is moved.
     for number in 0..1000 {
         sender.send(Small::new(number)).unwrap();
         assert_eq!(receiver.recv().unwrap(), Small::new(number));

@@ -43,7 +43,8 @@ fn scenario<const N: usize>(
     }
 }
 
-/// The whole algorithm keeps its promises in all of these, and in the large ones.
+/// Small scenarios. The whole algorithm keeps its guarantees in all of these, and in the
+/// large ones.
 pub(crate) fn small() -> Vec<Scenario> {
     vec![
         scenario("socket only", &[], [thread(0, [socket(), socket()]), thread(1, [socket()])]),
@@ -267,7 +268,7 @@ pub(crate) fn large() -> Vec<Scenario> {
     ]
 }
 
-/// The same, with so many sends that it takes long without optimisation.
+/// The same, with so many sends that they take long without optimisation.
 pub(crate) fn huge() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -309,9 +310,8 @@ pub(crate) fn coarse_clock() -> Scenario {
     }
 }
 
-/// What a receiver that keeps only the order of each sender has to get right: one sender by
-/// socket and ring in turn. Besides, all of the above, with clocks that have nothing to do with
-/// each other.
+/// Scenarios for a receiver that keeps only the order of each sender: one sender uses socket
+/// and ring in turn. Besides, all of the above, with clocks without any relation.
 pub(crate) fn per_sender() -> Vec<Scenario> {
     let own = vec![
         scenario(
@@ -388,8 +388,8 @@ fn apart(scenarios: impl Iterator<Item = Scenario>) -> Vec<Scenario> {
     scenarios.map(|scenario| Scenario { clock: Clock::Apart, ..scenario }).collect()
 }
 
-/// The same, where the socket has so much that not all of it is read, and rings are stamped by
-/// a clock that costs less.
+/// The same, with so many messages in the socket that not all of them are read, and with a
+/// cheaper clock for rings.
 pub(crate) fn rough_clock() -> Vec<Scenario> {
     let all = per_sender().into_iter().chain(per_sender_large());
     let more = all.filter(|scenario| scenario.threads.len() == 3);

@@ -1,4 +1,4 @@
-//! What a producer can get wrong, one by one and all at once.
+//! Errors of a producer, one by one and all at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,14 +26,14 @@ const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 const JUMP: u8 = 5;
 
-/// A ring whose producer is us.
+/// A ring whose producer is the test.
 fn ring() -> (Consumer<TestMemory>, TestMemory) {
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();
     (Consumer::new(memory, LIMITS).unwrap(), peer)
 }
 
-/// Writes records of a kind with a body each, and says that they are there.
+/// Writes and publishes records of a kind, with a body each.
 fn write(peer: &TestMemory, records: &[(u8, &[u8])]) -> u64 {
     let mut position = 0;
     for (kind, body) in records {
@@ -56,7 +56,7 @@ fn jump(offset: u64, len: u32) -> Vec<u8> {
     [&offset.to_le_bytes()[..], &len.to_le_bytes(), &[0; 4]].concat()
 }
 
-/// What the consumer makes of it.
+/// The result of the consumer.
 #[track_caller]
 fn verdict(records: &[(u8, &[u8])]) -> Result<Option<u64>, Why> {
     let (mut consumer, peer) = ring();
@@ -154,7 +154,7 @@ fn impossible_tail_poisons_the_ring() {
     let (mut consumer, peer) = ring();
     peer.set_tail(MAX_UNREAD | SLEEPING);
     assert_eq!(consumer.scan(), Ok(MAX_UNREAD));
-    // More than there can be memory for: to read it would take for ever.
+    // More than any memory has: reading it would never end.
     let (mut consumer, peer) = ring();
     peer.set_tail(MAX_UNREAD + 16);
     assert_eq!(consumer.scan(), Err(Poisoned(Why::Tail)));
@@ -179,7 +179,7 @@ fn records_are_read_once() {
     let visible = write(&peer, &[(MESSAGE, b"content")]);
     assert_eq!(consumer.scan(), Ok(visible));
     assert_eq!(consumer.front(visible), Ok(Some(7)));
-    // Another length, kind and stamp, after they were checked.
+    // Changes length, kind and stamp after they were checked.
     peer.scribble(UNIT, &[0xff; 16]);
     assert_eq!(consumer.front(visible), Ok(Some(7)));
     let mut out = Vec::new();
@@ -191,7 +191,7 @@ fn records_are_read_once() {
 fn a_flood_of_jumps_is_followed_in_steps() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
-    // It leads to itself.
+    // The JUMP leads to itself.
     write(&peer, &[(JUMP, &jump(UNIT, FIRST_LEN))]);
     peer.set_tail(32 * 10);
     let visible = consumer.scan().unwrap();
@@ -322,7 +322,7 @@ fn a_peer_may_write_while_we_read() {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                // Headers that may be right, at the start, where each consumer begins.
+                // Headers that may be valid, at the start, where each consumer begins.
                 let header = [(random >> 8) as u8, 0, 0, 0, (random >> 16) as u8 % 7, 0, 0, 0];
                 peer.scribble(UNIT + (random >> 24) % 128 * 16, &header);
                 peer.set_tail((random >> 32) % 256 * 16);

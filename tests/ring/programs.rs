@@ -1,4 +1,4 @@
-//! Random programs of both sides. What is right is defined by a queue.
+//! Random programs of producer and consumer, compared with a queue.
 
 use std::collections::VecDeque;
 
@@ -80,7 +80,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// More JUMPs and bytes than any of these programs makes.
+/// Limits above the JUMPs and bytes of all these programs.
 const LIMITS: ConsumerLimits =
     ConsumerLimits { max_message: 1 << 30, max_jumps: 10_000, max_bytes: u64::MAX };
 
@@ -89,10 +89,10 @@ const MOST_MEMORY: u64 = 4 << 20;
 
 struct Run {
     producer: Producer<TestMemory>,
-    /// Always there, but while it moves.
+    /// `None` only while it is moved.
     consumer: Option<Consumer<TestMemory>>,
     outside: TestMemory,
-    /// Stamp, bytes, and up to where they are in the ring.
+    /// Stamp, bytes, and the position of their end in the ring.
     sent: VecDeque<(u64, Vec<u8>, u64)>,
     last_stamp: u64,
     scans: Vec<u64>,
@@ -211,7 +211,7 @@ impl Run {
                 WhenFull::Grow | WhenFull::Wait => {
                     let is_drained = self.producer.is_empty();
                     self.drain();
-                    // There are records that no empty segment has room for.
+                    // Some records are longer than an empty segment.
                     if is_drained {
                         self.grow(need);
                     }
@@ -275,7 +275,7 @@ impl Run {
     fn end(mut self) {
         self.drain();
         assert_eq!(self.sent.len(), 0);
-        // Once to go back to the first segment, once to see that the consumer did.
+        // Once to go back to the first segment, once to notice that the consumer did.
         self.settle();
         self.drain();
         self.settle();

@@ -34,7 +34,7 @@ pub(crate) struct Send {
     pub(crate) too_large: bool,
 }
 
-/// What two readings of the clock have to do with each other.
+/// The relation of two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// As `Ties`, and no two are equal.

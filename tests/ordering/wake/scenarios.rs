@@ -26,7 +26,7 @@ pub(crate) enum By {
     Socket,
 }
 
-/// The whole algorithm keeps its promises in all of these.
+/// The scenarios. The whole algorithm keeps its guarantees in all of them.
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let thread = |process, sends: &[By]| Thread { process, sends: sends.to_vec() };
     let scenario = |name, threads: Vec<Thread>| Scenario {
