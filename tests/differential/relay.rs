@@ -11,7 +11,7 @@ struct Baton {
     random: u64,
 }
 
-/// Everything that a runner needs.
+/// The endpoints of a process of the relay.
 #[derive(Debug, Serialize, Deserialize)]
 struct Track {
     index: usize,
@@ -20,13 +20,13 @@ struct Track {
     letters: IpcSender<Letter>,
 }
 
-/// Sends letters while it has the baton, some with an endpoint, which go another way than
-/// those without.
+/// Sends letters while it has the baton, some with an endpoint, which are sent by socket
+/// instead of ring.
 fn run(track: Track) {
     let Track { batons, to, letters, index } = track;
     for Baton { hops, random } in batons.iter() {
         if hops == 0 {
-            // The others are to end, too.
+            // Tells the other processes to end, too.
             for sender in &to {
                 // A process that has ended already needs no message.
                 let _ = sender.send(Baton { hops, random });

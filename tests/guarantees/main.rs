@@ -1,4 +1,4 @@
-//! What is promised of every channel, across real processes: C1, C3 to C6, C9 and C11. C7 is in
+//! The guarantees of every channel, between real processes: C1, C3 to C6, C9 and C11. C7 is in
 //! `hostile`, `limits` and `crash`, C8 in `set`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
@@ -33,7 +33,7 @@ use harness::Child;
 use harness::raw::{self, Canary, Random};
 use harness::table;
 
-/// What a child process is to do. It does one thing after another, until it is to exit.
+/// An order for a child process. It executes orders in sequence, until it is to exit.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     /// Send these numbers, with texts of various lengths.
@@ -46,9 +46,9 @@ enum Order {
     Take { items: IpcReceiver<Item>, first: u64, count: u64, next: IpcSender<IpcReceiver<Item>> },
     /// Keep it.
     Keep(Kept),
-    /// Drop what was kept, and say so.
+    /// Drop what was kept, and report it.
     Drop(IpcSender<()>),
-    /// Exit without any further ado.
+    /// Exit without dropping anything.
     Exit,
     /// The same by SIGABRT.
     Abort,
@@ -165,7 +165,7 @@ impl Helper {
         self.orders.send(order).unwrap();
     }
 
-    /// Does something while it does nothing.
+    /// Runs `body` while the child is stopped.
     fn while_stopped(&self, then: impl FnOnce()) {
         let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
         kill_process(pid, rustix::process::Signal::STOP).unwrap();

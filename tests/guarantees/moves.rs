@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A stream of items goes on while its receiver goes from process to process.
+/// Items are sent without a pause while their receiver is moved from process to process.
 #[test]
 fn c9_a_receiver_moves_between_processes_mid_stream() {
     let _watchdog = harness::watchdog();
@@ -31,7 +31,7 @@ fn c9_a_receiver_moves_between_processes_mid_stream() {
     assert!(received.recv().unwrap_err().is_disconnected());
 }
 
-/// With a large message half received, handles included, and more behind it.
+/// A large message with handles is incomplete, and other messages are behind it.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     use strait::internals::frame::{Kind, Position};
@@ -73,8 +73,8 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     canary.wait_until_closed();
 }
 
-/// Again and again, while a process sends it that knows nothing of that: by socket, because of
-/// the handle.
+/// The receiver is moved again and again while a process sends it a message, by socket because
+/// of the handle.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     const LEN: usize = 20 << 20;
@@ -84,7 +84,8 @@ fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     let helper = Helper::start();
     helper.order(Order::Write { to: sender, len: LEN, handle: true });
     for _ in 0..20 {
-        // What is there is taken while nothing is added to it, so it cannot be all.
+        // The helper is stopped while the parts in the socket are received, so the message
+        // cannot be complete.
         wait_until_readable(&receiver);
         helper.while_stopped(|| assert!(receiver.try_recv().unwrap_err().is_empty()));
         receiver = moved(receiver);
@@ -94,15 +95,15 @@ fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     assert!(receiver.recv().unwrap_err().is_disconnected());
 }
 
-/// By shared memory, which has room for all of it; the helper is stopped so that it is not all
-/// there yet.
+/// The message is sent by shared memory, which has room for all of it. The helper is stopped,
+/// so that not all of it is there yet.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_what_is_written_to_shared_memory() {
     const LEN: usize = 8 << 20;
 
     let _watchdog = harness::watchdog();
     let mut moves = 0;
-    // Until it was stopped in the middle often enough. It need not be in the first rounds.
+    // Until the helper was stopped in the middle often enough, which may take some rounds.
     while moves < 10 {
         let (sender, mut receiver) = ipc::channel().unwrap();
         let helper = Helper::start();
@@ -129,13 +130,14 @@ fn wait_until_readable(fd: &impl AsFd) {
     rustix::event::poll(&mut fds, None).unwrap();
 }
 
-/// The receiver after a way through a channel.
+/// Moves the receiver through a channel.
 fn moved<T>(receiver: IpcReceiver<T>) -> IpcReceiver<T>
 where
     T: Serialize + for<'de> Deserialize<'de> + Send + 'static,
 {
     let (carrier, carried) = ipc::channel().unwrap();
-    // From another thread: what goes along is more than there is room for before it is received.
+    // From another thread: the messages that are moved along need more room than there is
+    // before they are received.
     let moving = thread::spawn(move || carrier.send(receiver).unwrap());
     let receiver = carried.recv().unwrap();
     moving.join().unwrap();
@@ -160,7 +162,7 @@ fn c9_pending_messages_move_with_their_receiver() {
     assert!(received.recv().unwrap_err().is_disconnected());
 }
 
-/// Out of a set, too, with all that the set had not delivered.
+/// Also out of a set, with all messages that the set had not returned.
 #[test]
 fn c9_receiver_removed_from_a_set_can_be_moved() {
     let _watchdog = harness::watchdog();

@@ -1,4 +1,4 @@
-//! C1: sending does not wait for the receiver.
+//! C1: `send` does not wait for the receiver.
 
 use super::*;
 
@@ -35,8 +35,8 @@ fn c1_processes_that_send_before_they_receive_do_not_deadlock() {
     assert!(from_helper.recv().unwrap_err().is_disconnected());
 }
 
-/// What cannot go by socket, because other senders have filled what they may of it, goes
-/// another way, and is in order all the same.
+/// A message that the socket has no room for, because other senders have used their share, is
+/// sent by ring, and in order.
 #[test]
 fn c1_send_does_not_block_on_a_full_socket() {
     let _watchdog = harness::watchdog();

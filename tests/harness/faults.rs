@@ -1,11 +1,11 @@
-//! System calls that fail once: the kernel asks this process what shall become of each call of
-//! a kind (seccomp's user notification).
+//! System calls that fail once: the kernel asks this process for the result of each call of a
+//! kind (seccomp's user notification).
 //!
 //! # Safety
 //!
 //! The structures that are shared with the kernel are plain numbers and are zeroed, as it asks
-//! for. A filter is installed for the calling thread and those that it starts; the one that
-//! answers was started before, so its own calls are not asked about.
+//! for. A filter is installed for the calling thread and those that it starts. The thread that
+//! answers was started before, so its own calls are not filtered.
 
 #![allow(unsafe_code)]
 
@@ -21,12 +21,12 @@ use rustix::io::Errno;
 /// A system call, as the kernel shows it: its number and arguments.
 pub type Call = libc::seccomp_data;
 
-/// A kind of calls, and how one may fail although its arguments are valid.
+/// A kind of calls, and the errnos with which one may fail although its arguments are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     pub name: &'static str,
     pub number: i64,
-    /// Which calls of that number are meant.
+    /// Selects among the calls of that number.
     pub is_meant: fn(&Call) -> bool,
     pub errnos: &'static [Errno],
 }
@@ -38,7 +38,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Lets the call at `place`, counted from 0, fail: of this thread, and those that it starts.
+    /// Makes the call at `place`, counted from 0, fail: of this thread, and those that
+    /// it starts.
     pub fn inject(kind: Kind, errno: Errno, place: usize) -> Faults {
         let happened = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&happened);
@@ -87,12 +88,13 @@ fn install(number: Option<i64>, mut answer: impl FnMut(&Call) -> Option<Errno> +
                 fd => break unsafe { OwnedFd::from_raw_fd(fd) },
             }
         };
-        // The end comes with the process.
+        // The thread ends with the process.
         while let Some(request) = next(&listener) {
             reply(&listener, request.id, answer(&request.data));
         }
     });
-    // Handing it on must not need a call: there is no answer until it is there.
+    // Handing the descriptor on must not need a system call, because no call is
+    // answered before.
     installed.store(filter(number), Ordering::Release);
 }
 

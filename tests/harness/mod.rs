@@ -67,8 +67,8 @@ const ARGUMENTS: &str = "STRAIT_TEST_ARGUMENTS";
 
 const SEPARATOR: char = '\u{1f}';
 
-/// With what a child exits whose function returned. Not 0, which is how libtest exits when no
-/// test has the name asked for.
+/// The exit status of a child whose function returned. Not 0, with which libtest exits when no
+/// test has the given name.
 pub(crate) const COMPLETED: i32 = 90;
 
 /// Ends the process unless it is dropped in time: a hang becomes a failure that names the test.
@@ -77,13 +77,13 @@ pub(crate) struct Watchdog {
     _alive: Sender<()>,
 }
 
-/// Watches over a test for as long as is reasonable for any.
+/// Starts a watchdog with the default timeout.
 #[track_caller]
 pub(crate) fn watchdog() -> Watchdog {
     watchdog_for(PATIENCE)
 }
 
-/// Read while no child process may be started, written while one is.
+/// Locked for reading while no child process may be started, and for writing while one is.
 static STARTING: RwLock<()> = RwLock::new(());
 
 /// As [`watchdog`], of a test that expects at once what follows from a drop. Until its `exec`,
@@ -94,13 +94,13 @@ pub(crate) fn watchdog_without_children() -> (Watchdog, RwLockReadGuard<'static,
     (watchdog(), STARTING.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// While it exists, no test runs that must not see copies of its descriptors. [`start`] has it;
-/// other ways to start a child process need it in binaries that have such tests.
+/// While it exists, no test runs that must not see copies of its file descriptors. [`start`]
+/// has it; other ways to start a child process need it in binaries that have such tests.
 pub(crate) fn starting() -> RwLockWriteGuard<'static, ()> {
     STARTING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Watches over a test that may take `patience`.
+/// Starts a watchdog with the timeout `patience`.
 #[track_caller]
 pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
     // Tests beside this one need descriptors, too.
@@ -159,7 +159,7 @@ pub(crate) fn command_of(program: &Path, function: &str, arguments: &[&str]) -> 
         .env(CHILD, function)
         .env(ARGUMENTS, arguments.join(&SEPARATOR.to_string()))
         .stdin(Stdio::null())
-        // It would mix libtest's lines into ours; what a test has to say in its defence goes to
+        // It would mix libtest's lines into ours; messages of a failed test go to
         // standard error.
         .stdout(Stdio::null());
     command

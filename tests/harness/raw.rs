@@ -1,4 +1,4 @@
-//! A peer that speaks the protocol by hand, or something else.
+//! A raw peer: packets of the protocol, or any others, written by hand.
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -27,7 +27,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match send_with(&socket, bytes, fds, SendFlags::NOSIGNAL) {
-            // The kernel does not report when that changes.
+            // The kernel does not report when file descriptors in flight are received.
             Err(error)
                 if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error())
                     && Instant::now() < deadline =>
@@ -44,7 +44,7 @@ pub fn try_send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::
     send_with(socket, bytes, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
-/// Whether there is room for what may wait: an honest sender sends nothing else.
+/// Whether there is room for packets that may wait: an honest sender sends no others.
 pub fn is_writable(socket: impl AsFd) -> bool {
     let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec::default())).unwrap();
@@ -92,7 +92,7 @@ pub fn message(attachments: u8, body: &[u8]) -> Vec<u8> {
     packet(Kind::Message, attachments, body)
 }
 
-/// What a process says of itself that speaks this.
+/// The HELLO of a process with this dialect.
 pub fn hello(dialect: Dialect, attachments: u8, fields: &[u8]) -> Vec<u8> {
     packet(Kind::Hello { dialect }, attachments, fields)
 }

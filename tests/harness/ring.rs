@@ -1,4 +1,4 @@
-//! The memory of a ring as a peer has it that writes by hand.
+//! The memory of a ring, as a raw peer maps and writes it.
 //!
 //! # Safety
 //!
@@ -29,7 +29,7 @@ pub const MIDDLE: u8 = 3;
 pub const LAST: u8 = 4;
 pub const JUMP: u8 = 5;
 
-/// What the receiver makes of a ring.
+/// The states that the receiver gives a ring.
 pub const ACCEPTED: u64 = 1;
 
 const TAIL: usize = 0;
@@ -71,7 +71,7 @@ impl RawRing {
         RawRing::map(file, mapped).unwrap()
     }
 
-    /// What a sender has made and sent.
+    /// Maps the memory that a sender has made and sent.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl RawRing {
         self.words()[at as usize / 8].store(word, Ordering::Relaxed);
     }
 
-    /// Leads on to another place.
+    /// Writes a JUMP to another place.
     pub fn jump(&mut self, place: Place) {
         let body = [&place.offset.to_le_bytes()[..], &place.len.to_le_bytes(), &[0; 4]].concat();
         self.write(JUMP, 0, &body);
@@ -145,12 +145,12 @@ impl RawRing {
         self.base = self.tail;
     }
 
-    /// Says that all is there that was written.
+    /// Publishes all that was written.
     pub fn publish(&self) {
         self.words()[TAIL].swap(self.tail, Ordering::AcqRel);
     }
 
-    /// Says that so many bytes are there.
+    /// Publishes up to this position, whatever was written.
     pub fn publish_up_to(&self, position: u64) {
         self.words()[TAIL].swap(position, Ordering::AcqRel);
     }
@@ -160,7 +160,7 @@ impl RawRing {
         self.tail
     }
 
-    /// The position up to which it is consumed, as its receiver says.
+    /// The position up to which the receiver has consumed it.
     pub fn head(&self) -> &AtomicU64 {
         &self.words()[HEAD]
     }
@@ -170,7 +170,7 @@ impl RawRing {
         &self.words()[TAIL]
     }
 
-    /// What its receiver makes of it.
+    /// The state that the receiver has given it.
     pub fn state(&self) -> &AtomicU64 {
         &self.words()[STATE]
     }

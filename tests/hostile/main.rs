@@ -25,7 +25,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use strait::ipc::{self, IpcError};
 
-/// A message that is only an error.
+/// Checks that a message is one error.
 #[track_caller]
 fn assert_refused<T>(received: Result<T, IpcError>) {
     match received {
@@ -35,7 +35,7 @@ fn assert_refused<T>(received: Result<T, IpcError>) {
     }
 }
 
-/// Both ends of what a channel is made of.
+/// A pair of sockets, as a channel has them.
 fn packet_pair() -> (OwnedFd, OwnedFd) {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .unwrap()
