@@ -12,7 +12,7 @@ use crate::harness::{self, watchdog};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// What a set has returned so far.
+/// The results of a set so far.
 #[derive(Default)]
 struct Log {
     values: HashMap<u64, Vec<u32>>,
@@ -36,7 +36,7 @@ impl Log {
         }
     }
 
-    /// Everything until the set is empty.
+    /// Selects until the set is empty.
     fn of(set: &mut IpcReceiverSet) -> Log {
         let mut log = Log::default();
         while !set.is_empty() {
@@ -218,7 +218,7 @@ fn messages_keep_their_endpoints_until_they_are_taken() {
     message.to::<IpcSender<u32>>().unwrap().send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
     assert!(receiver.recv().unwrap_err().is_disconnected());
-    // One that is dropped closes them.
+    // A message that is dropped closes its endpoints.
     let (sender, receiver) = ipc::channel().unwrap();
     carrier.send(sender).unwrap();
     drop(set.select().unwrap());
@@ -276,7 +276,7 @@ mod removal {
         assert!(set.remove(1).is_none());
     }
 
-    /// What the operating system had already reported of it does not come up again.
+    /// Events of the member that the operating system had already reported are not returned.
     #[test]
     fn in_the_middle_of_a_flood_loses_nothing() {
         const COUNT: u32 = 5000;
@@ -362,8 +362,8 @@ mod fairness {
         assert!(numbers.eq(0..200));
     }
 
-    /// A member that is flooded keeps neither the others nor a deadline waiting, and what one
-    /// selection returns is limited.
+    /// A flooded member delays neither the others nor a deadline, and the results of one
+    /// selection are limited.
     #[test]
     fn a_flood_is_served_in_turns() {
         let _watchdog = watchdog();
@@ -424,7 +424,7 @@ mod fairness {
     }
 }
 
-/// Many members, of which few have something.
+/// Many members, of which few have messages.
 #[test]
 fn a_thousand_members() {
     harness::alone(harness::path_of(a_thousand_members), || {
@@ -441,14 +441,14 @@ fn a_thousand_members() {
     });
 }
 
-/// Also what its receiver has taken from the operating system already, to put it in order.
+/// Also messages that the receiver has read ahead, to put them in order.
 #[test]
 fn messages_before_add_are_selected() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
     let (reply, _replies) = ipc::channel().unwrap();
-    // With handles among them: on Linux they come in two ways. So few that the socket has room for
-    // those that are not received, if there is no ring on a slow machine.
+    // Some messages have handles: on Linux they are sent by socket, the others by ring. They
+    // are so few that the socket has room for all, if there is no ring on a slow machine.
     for number in 0..400 {
         sender.send((number, (number % 3 == 0).then(|| reply.clone()))).unwrap();
         if number % 2 == 0 {

@@ -1,4 +1,4 @@
-//! Routers: what callbacks are given, and that whatever a callback does stays its own affair.
+//! Routers: the messages that callbacks get, and that no callback affects other routes.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ fn passing_on(
         receiver,
         Box::new(move |value| {
             let _alive = &alive;
-            // The test may have seen enough.
+            // The test may have dropped its receiver.
             let _ = values.send(value.ok());
         }),
     );
@@ -42,7 +42,7 @@ fn expect_dropped(is_over: &Receiver<()>) {
     assert_eq!(result, Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
-/// That a router still routes.
+/// Checks that a router still routes.
 #[track_caller]
 fn expect_alive(router: &RouterProxy) {
     let (sender, receiver) = ipc::channel().unwrap();
@@ -111,7 +111,7 @@ mod routes {
             sender.send(number).unwrap();
         }
         assert_eq!(next(&received), 0);
-        // The callback is gone, and with it what it owned.
+        // The callback was dropped, with all that it owned.
         let over = received.recv_timeout(LONG);
         assert_eq!(over, Err(mpsc::RecvTimeoutError::Disconnected));
         sender.send(3).unwrap();
@@ -340,7 +340,7 @@ mod shutdown {
         expect_dropped(&is_over);
     }
 
-    /// All at once, from everywhere.
+    /// All calls at once, from several threads.
     #[test]
     fn is_safe_beside_concurrent_calls() {
         let _watchdog = watchdog();
@@ -359,7 +359,7 @@ mod shutdown {
                             if number == 0 {
                                 router.shutdown();
                             }
-                            // The value or the end, and no hang.
+                            // The value or disconnection, and no hang.
                             let _ = received.recv();
                         }
                     })
@@ -568,7 +568,7 @@ mod callbacks {
         assert_eq!(names, [Some("router-proxy")]);
     }
 
-    /// One route is flooded; the others have their turn.
+    /// One route is flooded; the others are called, too.
     #[test]
     fn of_quiet_routes_are_called_during_a_flood() {
         let _watchdog = watchdog();

@@ -117,7 +117,7 @@ fn a_pending_stream_wakes_its_task() {
     }
 }
 
-/// A stream that moves to another task wakes that one.
+/// A stream that is moved to another task wakes that task.
 #[test]
 fn the_last_task_that_polled_is_woken() {
     let _watchdog = watchdog();
@@ -168,7 +168,7 @@ fn dropping_a_stream_disconnects_the_senders() {
     assert!(sender.send(1).unwrap_err().is_disconnected());
 }
 
-/// Messages wait in the channel, not in a queue behind it.
+/// Messages stay in the channel, not in another queue.
 #[test]
 fn a_stream_that_is_not_polled_takes_nothing() {
     let _watchdog = watchdog();
@@ -308,7 +308,7 @@ fn two_tasks_on_two_threads() {
     thread.join().unwrap();
 }
 
-/// A runtime whose waker panics harms only itself.
+/// A waker that panics affects only its own stream.
 #[test]
 fn a_waker_that_panics_stops_no_other_stream() {
     struct Panics(mpsc::Sender<()>);
@@ -346,7 +346,7 @@ fn a_thousand_streams() {
                 }
             }
         });
-        // One task for all of them.
+        // One task polls all of them.
         let mut waiting: Vec<_> = streams
             .into_iter()
             .zip(0..)

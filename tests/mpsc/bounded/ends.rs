@@ -87,7 +87,7 @@ fn blocked_recv_is_disconnected_when_the_senders_are_dropped() {
     }
 }
 
-/// An end within a value is as alive as the value.
+/// An endpoint within a value lives as long as the value.
 #[test]
 fn queued_values_are_dropped_with_the_receiver() {
     let _watchdog = watchdog();

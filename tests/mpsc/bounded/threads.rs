@@ -1,4 +1,4 @@
-//! Many threads, and many messages, with little room.
+//! Many threads and many messages in bounded channels.
 
 use std::thread;
 

@@ -75,7 +75,7 @@ fn empty_is_not_disconnected() {
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
 }
 
-/// Each state is reached in a thread, and seen after it was told of.
+/// Each state is reached in another thread, and observed after a notification.
 #[test]
 fn states_are_seen_across_threads() {
     let _watchdog = watchdog();
@@ -109,7 +109,7 @@ fn blocked_recv_is_disconnected_when_the_senders_are_dropped() {
     let waiting = thread::spawn(move || receiver.recv());
     drop(sender);
     assert_eq!(waiting.join().unwrap(), Err(RecvError));
-    // However many there were, and in whatever order they go.
+    // However many values were queued, and in whatever order the senders are dropped.
     let (sender, receiver) = channel::<u8>();
     let waiting = thread::spawn(move || receiver.recv_timeout(LONG));
     let threads: Vec<_> = (0..8)

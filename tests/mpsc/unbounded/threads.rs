@@ -127,7 +127,7 @@ fn pass_a_message_around() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// Each message is sent by another thread, and received by another.
+/// Each message is sent and received by another pair of threads.
 #[test]
 fn hand_on_both_ends() {
     let _watchdog = watchdog();
@@ -188,7 +188,7 @@ fn share_one_receiver() {
     assert!(all.into_iter().eq(0..2_000));
 }
 
-/// What is thread-local may be gone already, of the channel's, too.
+/// Thread-locals, the channel's included, may have been destroyed already.
 #[test]
 fn use_their_ends_while_they_end() {
     struct AtExit {
@@ -215,7 +215,7 @@ fn use_their_ends_while_they_end() {
             if is_used_before {
                 receiver.recv().unwrap();
             }
-            // Registered before what the channel itself has for this thread, or after.
+            // Registered before the channel's own thread-locals, or after.
             ENDS.set(Some(AtExit { sender, receiver }));
         });
         for number in 1..=4 {

@@ -58,7 +58,7 @@ fn may_be_of_any_shape() {
     assert_eq!(receiver.recv(), Ok(value));
 }
 
-/// An end within a value is as alive as the value.
+/// An endpoint within a value lives as long as the value.
 #[test]
 fn queued_are_dropped_with_the_receiver() {
     let _watchdog = watchdog();
@@ -99,7 +99,7 @@ fn of_a_channel_without_ends_are_dropped() {
     }
 }
 
-/// One channel in another, several deep: what drops the outermost drops them all.
+/// Channels queued in channels, several levels deep: dropping the outermost drops them all.
 #[test]
 fn may_be_channels_with_channels_in_them() {
     let _watchdog = watchdog();

@@ -65,7 +65,7 @@ fn c8_set_with_remaining_messages_is_readable_when_registered() {
     }
 }
 
-/// More than one selection returns.
+/// More messages than one selection returns.
 fn fill(set: &mut IpcReceiverSet) -> Vec<IpcSender<u64>> {
     let member = |_| {
         let (sender, receiver) = ipc::channel::<u64>().unwrap();
@@ -99,7 +99,7 @@ fn c8_an_idle_set_is_not_readable() {
     sender.send(1).unwrap();
     assert!(is_readable(&set));
     assert_eq!(count(&mut set), 1);
-    // It may say once too often that there is something, but not for ever.
+    // It may be readable once without a reason, but not for ever.
     while is_readable(&set) {
         assert_eq!(count(&mut set), 0);
     }
@@ -109,7 +109,7 @@ fn c8_an_idle_set_is_not_readable() {
     assert_eq!(receiver.to::<u64>().recv().unwrap(), 2);
 }
 
-/// A handle received from a channel can be whatever a poller wants.
+/// A received handle can be a file descriptor for a poller.
 #[test]
 fn c8_a_descriptor_can_itself_be_sent() {
     let _watchdog = harness::watchdog();
