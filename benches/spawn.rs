@@ -59,7 +59,7 @@ fn measure(bencher: &mut Bencher<'_>, start: fn() -> Outcome<Started>) {
             return Err("the answer to another question".into());
         }
         let time = begun.elapsed();
-        // Without it the child would be ended, and is about to end well.
+        // Otherwise the drop would kill the child, which is about to end.
         let _leash = child.stdin.take();
         let status = child.wait()?;
         if status.success() { Ok(time) } else { Err(format!("the child: {status}").into()) }

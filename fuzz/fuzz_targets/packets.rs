@@ -1,6 +1,6 @@
 //! A hostile sender and an honest one, on one channel: the hostile one sends any packets with
-//! any descriptors, through a real socket; the honest one's messages all arrive, in order, in
-//! whatever way they are received.
+//! any file descriptors, through a real socket. All messages of the honest one are received, in
+//! order, by every way to receive.
 
 #![no_main]
 
@@ -27,7 +27,7 @@ use strait::ipc::{
 use strait::{IpcError, TryRecvError};
 use uuid::Uuid;
 
-/// What the channel is for.
+/// The message type of the channel.
 #[derive(Debug, Serialize, Deserialize)]
 enum Value {
     /// From the honest sender: the hostile sender does not know the secret of this run.
@@ -58,16 +58,16 @@ struct Input {
 enum Way {
     Receiver,
     Set,
-    /// As a receiver of a channel with a bound, which the honest one keeps to and the hostile
+    /// As the receiver of a bounded channel. The honest sender keeps the bound, the hostile
     /// one does not.
     Bounded,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    /// A packet that is not even a frame, most of the time.
+    /// Random bytes, which are seldom a frame.
     Noise { bytes: Vec<u8>, objects: Vec<Object> },
-    /// A frame that is right, except for what it says of itself.
+    /// A frame with one false field.
     Frame {
         kind: Any,
         wrong_count: Option<u8>,
@@ -75,13 +75,13 @@ enum Step {
         body: Vec<u8>,
         objects: Vec<Object>,
     },
-    /// A value with attachments that may not be there, or be something else.
+    /// A value with attachments that may be missing, or of another kind.
     Forged { kind: u8, index: u32, len: u16, objects: Vec<Object> },
-    /// A message of the honest one, in one piece or in parts of that size.
+    /// A message of the honest sender, in one piece or in parts of that size.
     Honest { len: u8, with_memory: bool, part: Option<u8> },
-    /// Some of what is there is received.
+    /// Receives some of the queued messages.
     Receive { count: u8 },
-    /// The receiver moves.
+    /// Moves the receiver.
     Move,
 }
 
@@ -99,7 +99,7 @@ enum Any {
     Hello { version: Option<u8>, codec: Option<u8> },
 }
 
-/// What a descriptor can be.
+/// The kinds of file descriptors.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Object {
     SealedMemory,
@@ -120,7 +120,7 @@ enum Object {
     Itself,
 }
 
-/// As many as there are kinds; what is sent is a duplicate.
+/// One object of each kind; duplicates of them are sent.
 struct Objects {
     all: Vec<OwnedFd>,
     _other_ends: Vec<OwnedFd>,
@@ -176,7 +176,7 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
 const MAX_WAITING: usize = 60;
 const MAX_BYTES: usize = 1000;
 
-/// So many parts of the hostile one's are never more than strait keeps.
+/// The maximum of steps. So many parts of the hostile sender are below strait's limit.
 const MAX_STEPS: usize = 300;
 const MAX_OBJECTS: usize = 2;
 
@@ -234,7 +234,7 @@ impl Channel {
         }
     }
 
-    /// Sends a packet as the hostile one.
+    /// Sends a packet as the hostile sender.
     fn attack(&mut self, packet: &[u8], objects: &[Object]) {
         let fds: Vec<BorrowedFd<'_>> = objects
             .iter()
@@ -284,7 +284,8 @@ impl Channel {
         self.sent += 1;
         match part {
             Some(part) if !with_memory => {
-                // What the sender makes of a message that does not fit into a packet.
+                // The parts in which the sender sends a message that does not fit
+                // into a packet.
                 let config = bincode::config::standard().with_fixed_int_encoding();
                 let bytes = bincode::serde::encode_to_vec(&value, config).unwrap();
                 let id = Uuid::new_v4().as_u128();
@@ -304,7 +305,7 @@ impl Channel {
                     rustix::net::send(&self.hostile, &packet, SendFlags::NOSIGNAL).unwrap();
                     position = Position::Middle;
                     self.waiting += 1;
-                    // In the middle of the message, as it happens.
+                    // Possibly in the middle of the message.
                     self.make_room();
                 }
             }
@@ -320,7 +321,8 @@ impl Channel {
         }
     }
 
-    /// Receives what can be received at once, or one message of it. Whether there was any.
+    /// Receives all messages that can be received at once, or one of them. Returns whether
+    /// there was any.
     fn receive(&mut self) -> bool {
         if let Some(receiver) = &self.receiver {
             return match receiver.try_recv() {
@@ -349,7 +351,7 @@ impl Channel {
         true
     }
 
-    /// Does with a value what its receiver would do.
+    /// Uses a value as its receiver would.
     fn look_at(&mut self, value: Value) {
         match value {
             Value::Honest { secret, number, content, memory } => {
@@ -459,7 +461,8 @@ fuzz_target!(|input: Input| {
     }
     while channel.receive() {}
     assert_eq!(channel.received, channel.sent);
-    // Whatever else the hostile one left behind, the end is the end; unless it left a sender.
+    // The channel is disconnected, whatever the hostile sender has left, unless it
+    // left a sender.
     let Channel { receiver, mut set, honest, hostile, holds_itself, .. } = channel;
     drop((honest, hostile));
     if holds_itself {

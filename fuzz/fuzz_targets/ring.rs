@@ -4,7 +4,7 @@
 //! overwritten arrives as it was sent. All records do, unless a position or an unread record
 //! was overwritten.
 //!
-//! Half of the inputs are programs for the producer of the tests, which does nothing but lie.
+//! Half of the inputs are programs for the hostile producer of the tests.
 
 #![no_main]
 
@@ -53,7 +53,7 @@ enum Step {
     Take {
         into: u8,
     },
-    /// Takes what there is.
+    /// Takes all messages.
     Drain,
     Arm,
     Disarm,
@@ -98,7 +98,7 @@ enum Lie {
     Tail {
         word: u64,
     },
-    /// Almost right.
+    /// An almost valid record.
     TailBy {
         records: i8,
         bits: u8,
@@ -116,12 +116,12 @@ enum Lie {
         at: u32,
         bytes: [u8; 4],
     },
-    /// In what was written last.
+    /// In the bytes that were written last.
     Damage {
         back: u16,
         byte: u8,
     },
-    /// A record where the next one is expected, as of what was written last.
+    /// A record in the place of the next one, after the last write.
     Record {
         kind: u8,
         len: u16,
@@ -143,7 +143,7 @@ const LIMITS: ConsumerLimits =
 /// How much memory there is at most.
 const MOST: u64 = 1 << 20;
 
-/// What one step may read: fragments, one more that exceeds the limit, and headers.
+/// The maximum that one step may read: fragments, one more that exceeds the limit, and headers.
 const MOST_READ: u64 = LIMITS.max_bytes + 2 * LIMITS.max_message as u64;
 
 const TAIL: usize = 0;
@@ -154,7 +154,7 @@ const STATE: usize = 2;
 struct Sent {
     stamp: u64,
     body: Vec<u8>,
-    /// Where it is, with what leads to it.
+    /// Its places in the memory, with the records before it.
     parts: Vec<Range<u64>>,
 }
 
@@ -165,7 +165,7 @@ struct Books {
     taken: u64,
     /// What the producer has written since.
     writing: Vec<Range<u64>>,
-    /// From this message on nothing is certain.
+    /// From this message on, no content is guaranteed.
     doubtful: Option<u64>,
 }
 
@@ -254,7 +254,7 @@ impl World {
                 self.record(kind, len, stamp, &body, publishes);
             }
             Lie::Jump { unit, log, publishes } => {
-                // Where there is memory, more often than not.
+                // Mostly where there is memory.
                 let unit = if unit < 128 { unit % 16 } else { unit };
                 let len = (UNIT as u32 / 2) << (log % 8);
                 let place = Place { offset: UNIT * u64::from(unit), len };
@@ -271,8 +271,8 @@ impl World {
 
     fn lie_about_tail(&self, word: u64) {
         let mut books = self.books.borrow_mut();
-        // What was sent is before it still; what comes now may be where the consumer has
-        // been already.
+        // Sent messages are still before it; the next ones may be at places that the consumer
+        // has passed.
         let next = books.next_to_send();
         books.doubt(next);
         self.words[TAIL].set(word);
@@ -280,7 +280,7 @@ impl World {
 
     fn lie_about_head(&self, word: u64) {
         let mut books = self.books.borrow_mut();
-        // The producer may write over what is still to be read.
+        // The producer may overwrite unread records.
         let next = books.taken;
         books.doubt(next);
         self.words[HEAD].set(word);
@@ -359,7 +359,7 @@ impl Word for FuzzWord {
     }
 }
 
-/// One side's memory.
+/// The memory of the producer or of the consumer.
 struct FuzzMemory {
     world: Rc<World>,
     words: [FuzzWord; 3],
@@ -420,7 +420,7 @@ impl Memory for FuzzMemory {
     }
 }
 
-/// Part of it.
+/// A segment of it.
 struct FuzzSegment {
     world: Rc<World>,
     place: Place,
@@ -459,7 +459,7 @@ impl Segment for FuzzSegment {
     fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
         let range = self.range(at, len);
         self.world.reads.set(self.world.reads.get() + len as u64);
-        // Much can happen while many bytes are read.
+        // Several writes can happen while many bytes are read.
         let middle = range.start + len / 2;
         for part in [range.start..middle, middle..range.end] {
             self.world.is_used();
@@ -481,7 +481,7 @@ fn message(stamp: u64, len: usize) -> Vec<u8> {
 struct Run {
     world: Rc<World>,
     producer: Producer<FuzzMemory>,
-    /// Always there, but while it moves.
+    /// `None` only while it is moved.
     consumer: Option<Consumer<FuzzMemory>>,
     scans: Vec<u64>,
     front: Option<u64>,
@@ -686,7 +686,7 @@ impl Run {
     fn arm(&mut self) {
         let is_armed = self.consumer().arm();
         if is_armed && self.is_honest() {
-            // Not even if it had no honest reason to.
+            // Also if there was no need for it.
             assert!(self.front.is_none(), "it sleeps while there is something");
         }
         self.sleeps |= is_armed && !self.is_retired;
@@ -702,7 +702,7 @@ impl Run {
         self.world.maps.set(0);
         self.sleeps = false;
         self.front = None;
-        // What a poisoned one has left, another would go on with.
+        // A moved consumer would continue with the state of a poisoned one.
         self.is_poisoned = false;
         self.consumer = Some(Consumer::from_parts(memory, state, LIMITS).unwrap());
     }

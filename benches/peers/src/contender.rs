@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Anything that may travel in a typed message.
+/// Any value of a typed message.
 pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for T {}
@@ -33,14 +33,15 @@ pub trait Contender: 'static {
 
 /// Channels of values of one type. A crate implements it for the types it can carry.
 ///
-/// The ends are `&mut`, and what is sent is a value: the least that every crate can do with.
+/// The endpoints are `&mut`, and a message is a value: the smallest interface that every
+/// crate has.
 pub trait Channel<T>: Contender {
     type Sender;
     type Receiver;
 
     fn send(sender: &mut Self::Sender, value: T) -> Outcome<()>;
 
-    /// `None` when every sender is gone.
+    /// `None` when all senders have been dropped.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>>;
 }
 
@@ -68,7 +69,7 @@ pub trait Bytes: Contender {
 
     fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()>;
 
-    /// `None` when every sender is gone.
+    /// `None` when all senders have been dropped.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>>;
 }
 
@@ -96,6 +97,6 @@ pub trait Meets: Contender {
 
     fn server() -> Outcome<Self::Server>;
 
-    /// Has one more client come, and each side receive a message from the other.
+    /// Connects one more client; server and client receive a message from each other.
     fn meet(server: &mut Self::Server) -> Outcome<()>;
 }

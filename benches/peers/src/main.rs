@@ -2,9 +2,9 @@
 //! one of times.
 //!
 //! The peers are ipc-channel, interprocess and iceoryx2 between two processes, and std's
-//! channel between two threads. Below them are two floors: a ring between two processes that
-//! promises nothing, and `memcpy`. A ratio says how many times faster strait is (more than 1)
-//! or slower (less). Figures are medians per message, with the middle half of the samples as
+//! channel between two threads. Below them are two floors: a ring between two processes without
+//! guarantees, and `memcpy`. A ratio says how many times faster strait is (more than 1) or
+//! slower (less). Figures are medians per message, with the middle half of the samples as
 //! spread. A dash is work that this contender cannot do; its file says why. A contender that
 //! polls is marked: it answers at once, and occupies a processor. All others sleep while there
 //! is nothing to do.
@@ -71,7 +71,7 @@ fn run() -> Outcome<()> {
             contenders.push(entry.contender);
         }
     }
-    // Far more than the slowest stage takes: only a hang lasts as long.
+    // Far longer than the slowest stage: only a hang lasts as long.
     let watchdog = Watchdog::start(Duration::from_secs(120))?;
     if options.pinned {
         processor::split()?;

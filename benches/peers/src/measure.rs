@@ -1,7 +1,7 @@
 //! Takes turns: in each turn every contender does one short sample, and the order is reversed
-//! from turn to turn. So what disturbs the machine disturbs all, and the ratio of two samples
-//! of one turn says more than either figure. Every few turns both sides are set up anew, since
-//! a process keeps the luck it started with: its processor, its memory layout.
+//! from turn to turn. So other load affects all contenders, and the ratio of two samples of one
+//! turn is more reliable than either figure. Every few turns both processes are started anew,
+//! because a process keeps its processor and its memory layout.
 
 use std::time::Duration;
 

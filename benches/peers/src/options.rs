@@ -1,4 +1,4 @@
-//! What a user can ask for.
+//! The command line.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// `None` where the system does not say.
+    /// `None` where the system has no such counts.
     pub fn read() -> Option<Self> {
         Self::parse(
             &fs::read_to_string("/proc/stat").ok()?,
@@ -22,8 +22,7 @@ impl Clock {
     }
 
     fn parse(system: &str, own: &str) -> Option<Self> {
-        // user, nice, system, idle, iowait, irq, softirq, and what another machine took. Guests
-        // are part of user.
+        // user, nice, system, idle, iowait, irq, softirq, and steal. Guests are part of user.
         let system = numbers(system.lines().next()?.strip_prefix("cpu ")?, 8)?;
         let passed = system.iter().sum();
         // The name of the program comes in parentheses and may contain any of them. After it

@@ -31,7 +31,7 @@ impl Watchdog {
     }
 
     pub fn begin(&self, stage: String) {
-        // Fails only when the watchdog has gone, and it goes with the program.
+        // Fails only when the watchdog has ended, which ends with the program.
         let _ = self.0.send(stage);
     }
 }

@@ -1,12 +1,12 @@
-//! iceoryx2: services of one publisher and one subscriber, made not to lose anything. What is
-//! sent is the image of a value in memory, or a slice.
+//! iceoryx2: services of one publisher and one subscriber, configured to lose nothing. A
+//! message is the image of a value in memory, or a slice.
 //!
 //! A subscriber cannot sleep, but next to each service there can be one of events, and their
 //! listener can. So there are two contenders: one polls and leaves out events, the other
 //! notifies after each message as a user would.
 //!
-//! They take part in no row in which an end travels or which has a set: its ports stay in their
-//! process, and what can be waited on are events, not values. `Vec<u8>` is not an image; as
+//! They are missing in rows in which an endpoint is moved, and in those with sets: ports cannot
+//! leave their process, and a wait is for events, not values. `Vec<u8>` is not an image; as
 //! slices, bytes have their own rows.
 
 use std::cell::LazyCell;
@@ -40,7 +40,7 @@ impl<W: Wait> Contender for Iceoryx2<W> {
     const POLLS: bool = W::POLLS;
 }
 
-/// What a receiver does until there is something to receive, and what a sender does for it.
+/// How a receiver waits for a message, and how a sender notifies it.
 pub trait Wait: Sized + 'static {
     const NAME: &'static str;
     const POLLS: bool;
@@ -54,8 +54,7 @@ pub trait Wait: Sized + 'static {
 
     fn new(name: &str) -> Outcome<Self>;
 
-    /// Passes some time, at the end of which something may have come. Says whether the sender
-    /// may have gone.
+    /// Waits for some time or a notification. Returns whether the sender may have ended.
     fn wait(&mut self) -> Outcome<bool>;
 }
 
@@ -117,7 +116,7 @@ const WIDE: usize = 4 * 1024 * 1024;
 type Service<P> = PortFactory<ipc::Service, P, ()>;
 
 pub struct Source<P: IceoryxSend + Debug + ?Sized + 'static, W: Wait> {
-    // Goes before the bell, which announces that.
+    // It is dropped before the notifier, which reports that.
     publisher: Publisher<ipc::Service, P, ()>,
     bell: W::Bell,
 }
@@ -129,7 +128,7 @@ pub struct Sink<P: IceoryxSend + Debug + ?Sized + 'static, W> {
 }
 
 impl<P: IceoryxSend + Debug + ?Sized, W: Wait> Sink<P, W> {
-    /// `None` when the publisher is gone, and what it has sent has been received.
+    /// `None` when the publisher has ended, and all its messages have been received.
     fn next<R>(
         &mut self,
         receive: impl Fn(&Subscriber<ipc::Service, P, ()>) -> Outcome<Option<R>>,
@@ -142,7 +141,7 @@ impl<P: IceoryxSend + Debug + ?Sized, W: Wait> Sink<P, W> {
             if closed {
                 return Ok(None);
             }
-            // What came before the end is still to be received.
+            // Messages before the end are still to be received.
             closed = self.wait.wait()? && publishers(&self.service) == 0;
         }
     }

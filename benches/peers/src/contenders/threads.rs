@@ -18,7 +18,7 @@ use crate::contender::{
     Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Payload, Receiver, Sender, Start,
 };
 
-/// The ends that the far thread will ask for, by name.
+/// The endpoints that the far thread takes, by name.
 static WAITING: LazyLock<Mutex<HashMap<String, Box<dyn Any + Send>>>> =
     LazyLock::new(Mutex::default);
 
@@ -106,7 +106,7 @@ impl Bytes for Threads {
         collect(name)
     }
 
-    /// Copies, as the others must: a thread that keeps its buffer has to.
+    /// Copies, as other contenders do: a thread that keeps its buffer has to.
     fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()> {
         sender.send(bytes.to_vec())?;
         Ok(())
@@ -118,8 +118,8 @@ impl Bytes for Threads {
 }
 
 /// Lets an end of a std channel be part of a message type that has to satisfy serde. std's
-/// channels move values without serialising them, so neither method runs. strait's ends need
-/// none of it, and stay in their thread as std's do.
+/// channels move values without serialising them, so neither method runs. strait's endpoints do
+/// not need this, and stay in their thread as std's do.
 pub struct Inside<T>(T);
 
 impl<T> Serialize for Inside<T> {

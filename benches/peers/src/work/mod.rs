@@ -24,7 +24,7 @@ use crate::row::Row;
 
 /// One piece of work, done by two sides that are connected through the contender `C`.
 pub trait Work<C: Contender>: Copy + Send + Sync + 'static {
-    /// What the near side keeps between samples.
+    /// The state of the near side between samples.
     type Near;
 
     /// Sets up the near side. Work that needs no other process or thread ignores `start`.

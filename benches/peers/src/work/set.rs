@@ -17,7 +17,7 @@ pub struct Across {
     pub active: usize,
 }
 
-/// What the far side sends: first its members, then an answer per round.
+/// The messages of the far side: first its members, then an answer per round.
 #[derive(Serialize, Deserialize)]
 pub enum Down<S> {
     Member(S),
