@@ -91,7 +91,7 @@ mod steady_state {
     use super::*;
 
     #[test]
-    fn a_command_that_is_used_again_does_not_grow() {
+    fn reused_command_does_not_grow() {
         use std::process::Command;
 
         use strait::process::ChannelCommand;
@@ -252,7 +252,7 @@ mod steady_state {
 
     /// Decoding allocates what `T` itself owns, once.
     #[test]
-    fn a_value_costs_what_it_owns() {
+    fn decoded_value_allocates_what_it_owns() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<(Vec<u8>, String)>().unwrap();
         let value = (vec![1; 1000], "x".repeat(1000));
@@ -266,7 +266,7 @@ mod steady_state {
 
     /// Clones of shared memory allocate nothing.
     #[test]
-    fn clones_of_memory_cost_nothing() {
+    fn clones_of_memory_allocate_nothing() {
         let memory = IpcSharedMemory::from_byte(1, 100_000);
         let cost = allocations(|| (0..100).for_each(|_| drop(black_box(memory.clone()))));
         assert_eq!(cost, 0);

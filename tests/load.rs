@@ -242,24 +242,24 @@ fn tiny() -> Limits {
 }
 
 #[test]
-fn nothing_is_lost_that_is_received_while_it_is_sent() {
-    load(harness::path_of(nothing_is_lost_that_is_received_while_it_is_sent), || {
+fn no_message_is_lost_if_received_meanwhile() {
+    load(harness::path_of(no_message_is_lost_if_received_meanwhile), || {
         let (sender, receiver) = ipc::channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
     });
 }
 
 #[test]
-fn nothing_is_lost_of_senders_that_have_ended() {
-    load(harness::path_of(nothing_is_lost_of_senders_that_have_ended), || {
+fn no_message_of_ended_senders_is_lost() {
+    load(harness::path_of(no_message_of_ended_senders_is_lost), || {
         let (sender, receiver) = ipc::channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), true);
     });
 }
 
 #[test]
-fn nothing_is_lost_with_few_rings() {
-    load(harness::path_of(nothing_is_lost_with_few_rings), || {
+fn no_message_is_lost_with_few_rings() {
+    load(harness::path_of(no_message_is_lost_with_few_rings), || {
         for is_late in [false, true] {
             let (sender, receiver) = ChannelOptions::new().limits(tiny()).channel().unwrap();
             receive_all(&receiver, Senders::start(Sender::Ipc(sender)), is_late);
@@ -268,16 +268,16 @@ fn nothing_is_lost_with_few_rings() {
 }
 
 #[test]
-fn nothing_is_lost_without_shared_memory() {
-    load(harness::path_of(nothing_is_lost_without_shared_memory), || {
+fn no_message_is_lost_without_shared_memory() {
+    load(harness::path_of(no_message_is_lost_without_shared_memory), || {
         let (sender, receiver) = ChannelOptions::new().shared_memory(false).channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
     });
 }
 
 #[test]
-fn nothing_is_lost_of_bounded_channels() {
-    load(harness::path_of(nothing_is_lost_of_bounded_channels), || {
+fn no_message_of_bounded_channels_is_lost() {
+    load(harness::path_of(no_message_of_bounded_channels_is_lost), || {
         for bound in [1, 1000] {
             let (sender, receiver) = ipc::sync_channel(bound).unwrap();
             receive_all(&receiver, Senders::start(Sender::Bounded(sender)), false);
@@ -289,8 +289,8 @@ fn nothing_is_lost_of_bounded_channels() {
 }
 
 #[test]
-fn nothing_is_lost_of_channels_like_those_of_std() {
-    load(harness::path_of(nothing_is_lost_of_channels_like_those_of_std), || {
+fn no_message_of_mpsc_channels_is_lost() {
+    load(harness::path_of(no_message_of_mpsc_channels_is_lost), || {
         for is_bounded in [false, true] {
             let (sender, receiver) = if is_bounded {
                 let (sender, receiver) = mpsc::sync_channel(100);
@@ -309,8 +309,8 @@ fn nothing_is_lost_of_channels_like_those_of_std() {
 
 /// Messages for which there is no file descriptor are received when there is one.
 #[test]
-fn nothing_is_lost_while_there_are_no_descriptors() {
-    load(harness::path_of(nothing_is_lost_while_there_are_no_descriptors), || {
+fn no_message_is_lost_while_there_are_no_descriptors() {
+    load(harness::path_of(no_message_is_lost_while_there_are_no_descriptors), || {
         let (sender, receiver) = ipc::channel().unwrap();
         let senders = Senders::start(Sender::Ipc(sender));
         let sent = senders.end();
@@ -351,8 +351,8 @@ fn take_descriptors() -> Vec<OwnedFd> {
 
 /// All processes run on one processor.
 #[test]
-fn nothing_is_lost_on_one_processor() {
-    load(harness::path_of(nothing_is_lost_on_one_processor), || {
+fn no_message_is_lost_on_one_processor() {
+    load(harness::path_of(no_message_is_lost_on_one_processor), || {
         let all = sched_getaffinity(None).unwrap();
         let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
         let mut one = CpuSet::new();

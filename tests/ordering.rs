@@ -285,7 +285,7 @@ fn if_optimised<T>(scenarios: impl Iterator<Item = T>) -> impl Iterator<Item = T
 }
 
 #[test]
-fn the_whole_algorithm_keeps_all_promises() {
+fn whole_algorithm_keeps_all_guarantees() {
     for scenario in small().chain(large()).chain(if_optimised(huge())) {
         scenario.goes_well(&Algorithm::whole());
     }
@@ -324,7 +324,7 @@ fn some_steps_may_be_taken_in_another_way() {
 /// A message that a sender knows of must have a lesser stamp than the sender's next one. The
 /// clock ensures that, or the sender waits for the clock.
 #[test]
-fn a_clock_that_stands_still_has_to_be_waited_for() {
+fn clock_that_stands_still_breaks_the_order_unless_senders_wait() {
     let scenario = Scenario::Merge(scenarios::coarse_clock());
     scenario.goes_wrong(&Algorithm::whole());
     scenario.goes_well(&changed(&[Before(OutlastStamp, AnnounceRing)]));
@@ -339,7 +339,7 @@ fn a_clock_that_stands_still_has_to_be_waited_for() {
 /// A false stamp in a ring or in the socket reorders only its sender's messages: all of the
 /// socket is read, so it hides no honest message behind it.
 #[test]
-fn a_lie_reorders_only_what_the_liar_sends() {
+fn false_stamp_reorders_only_its_senders_messages() {
     for scenario in liars() {
         scenario.goes_well(&Algorithm::whole());
     }

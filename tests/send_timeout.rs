@@ -168,7 +168,7 @@ mod with_a_full_socket {
     }
 
     #[test]
-    fn a_large_message_is_given_up_in_the_middle() {
+    fn large_message_is_aborted_at_its_timeout() {
         let _watchdog = harness::watchdog();
         let (sender, receiver) = without_memory::<Vec<u8>>();
         let large = vec![1; 10 << 20];
@@ -243,7 +243,7 @@ mod with_a_full_socket {
     /// In a bounded channel, `send` waits for the receiver, also if the socket is full before
     /// the bound is reached.
     #[test]
-    fn a_bounded_sender_waits_for_its_receiver() {
+    fn bounded_send_waits_for_its_receiver() {
         let _watchdog = harness::watchdog();
         let options = ChannelOptions::new().shared_memory(false);
         let (sender, receiver) = options.sync_channel::<Vec<u8>>(1000).unwrap();

@@ -143,7 +143,7 @@ fn receive_all(small: &IpcReceiver<Small>, count: u64, large: &IpcReceiver<Vec<u
 }
 
 #[test]
-fn obedient_child() {
+fn order_child() {
     child_main(|_| {
         let (to_parent, from_parent) = process::parent::<Report, Order>().unwrap();
         loop {
@@ -222,7 +222,7 @@ struct Other {
 impl Other {
     fn start() -> Other {
         let program = env::var_os(PROGRAM).map_or_else(|| env::current_exe().unwrap(), Into::into);
-        let mut command = harness::command_of(&program, harness::path_of(obedient_child), &[]);
+        let mut command = harness::command_of(&program, harness::path_of(order_child), &[]);
         let (child, orders, reports) = command.spawn_with_channel().unwrap();
         Other { child, orders, reports }
     }
@@ -247,7 +247,7 @@ impl Other {
 
 /// Checks that the other program has the expected width.
 #[test]
-fn the_child_has_the_width_that_it_should() {
+fn child_has_the_expected_width() {
     let _watchdog = watchdog();
     let other = Other::start();
     other.order(Order::Width);
@@ -268,8 +268,8 @@ fn values_are_the_same_on_both_sides() {
 }
 
 #[test]
-fn what_is_sent_by_ring_is_received() {
-    harness::alone(harness::path_of(what_is_sent_by_ring_is_received), || {
+fn messages_by_ring_are_received() {
+    harness::alone(harness::path_of(messages_by_ring_are_received), || {
         let other = Other::start();
         let (small, from_us) = ipc::channel().unwrap();
         let (large, large_from_us) = ipc::channel().unwrap();
@@ -282,8 +282,8 @@ fn what_is_sent_by_ring_is_received() {
 }
 
 #[test]
-fn what_a_child_sends_by_ring_is_received() {
-    harness::alone(harness::path_of(what_a_child_sends_by_ring_is_received), || {
+fn messages_of_a_child_by_ring_are_received() {
+    harness::alone(harness::path_of(messages_of_a_child_by_ring_are_received), || {
         let other = Other::start();
         let (to_us, small) = ipc::channel().unwrap();
         let (large_to_us, large) = ipc::channel().unwrap();
@@ -319,7 +319,7 @@ fn a_receiver_moves_to_a_child_and_back() {
 }
 
 #[test]
-fn a_bound_holds_between_the_two() {
+fn bound_holds_between_two_widths() {
     let _watchdog = watchdog();
     for bound in [0, 1, 100] {
         let other = Other::start();

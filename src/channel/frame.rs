@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_frames_are_parsed_back() {
         let id = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
         let first = Position::First { bytes: 1 << 40, attachments: 300 };
         for kind in [
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_message_is_read() {
+    fn frames_without_message_are_parsed_back() {
         let attach = |is_used| Kind::Attach { clock_domain: 0x0102_0304_0506_0708, is_used };
         for (kind, attachments) in
             [(attach(false), 1), (attach(true), 1), (Kind::Bell, 0), (Kind::Want, 0)]
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn every_lie_is_noticed() {
+    fn malformed_frames_are_refused() {
         let good = packet(Kind::Message, 1, b"body");
         assert_eq!(parse_all(&good[..15], 1), Err(Malformed::Short));
         assert_eq!(parse_all(&[], 0), Err(Malformed::Short));

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_vain_becomes_rare() {
+    fn spinning_without_success_becomes_rare() {
         let mut spin = Spin::new(1000);
         let first = looks(&mut spin);
         assert!(first < 12, "{first}");
@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_given_no_time_does_not_look() {
+    fn zero_spin_time_never_spins() {
         let mut spin = Spin::new(1000);
         spin.limit(0);
         assert_eq!(looks(&mut spin), 0);
     }
 
     #[test]
-    fn what_is_worth_while_is_done_again() {
+    fn spinning_with_success_is_repeated() {
         if !is_worthwhile() {
             return;
         }

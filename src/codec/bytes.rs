@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_sequences_are_not_collected() {
         assert!(Lent(Some(b"bytes")).deserialize_seq(VecVisitor(1)).is_err());
         assert!(lent::<Vec<i8>>().is_none());
         assert!(lent::<Vec<bool>>().is_none());

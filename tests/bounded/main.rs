@@ -219,7 +219,7 @@ fn try_send_succeeds_while_a_receiver_waits() {
 }
 
 #[test]
-fn a_set_takes_from_bounded_channels() {
+fn set_receives_from_bounded_channels() {
     let _watchdog = watchdog();
     for bound in [0, 1, 3] {
         let mut set = IpcReceiverSet::new().unwrap();

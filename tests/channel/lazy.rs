@@ -345,7 +345,7 @@ mod unix {
     }
 
     #[test]
-    fn a_socket_can_be_taken_out_unless_something_is_left() {
+    fn socket_can_be_taken_out_unless_messages_are_queued() {
         let (sender, receiver) = lazy::<u32>();
         sender.send(1).unwrap();
         let receiver = OwnedFd::try_from(receiver).unwrap_err();

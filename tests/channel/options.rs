@@ -385,7 +385,7 @@ mod between_processes {
 
     /// A sender that has not noticed the change of the option keeps the order as well.
     #[test]
-    fn causal_order_holds_from_when_it_is_asked_for() {
+    fn causal_order_holds_once_it_is_requested() {
         let _watchdog = harness::watchdog();
         let options = ChannelOptions::new().ordering(Ordering::PerSender);
         let (sender, receiver) = options.channel::<Numbered>().unwrap();

@@ -106,7 +106,7 @@ fn nonblocking_mode_of_the_shared_description_changes_nothing() {
 /// An exposed file descriptor keeps its number when its receiver is moved, and does not keep
 /// the channel connected.
 #[test]
-fn a_descriptor_that_was_lent_out_stays() {
+fn exposed_descriptor_keeps_its_number() {
     use std::os::fd::AsRawFd;
 
     let _watchdog = watchdog();
@@ -434,7 +434,7 @@ fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
 /// Another holder of a sender has the lock of the socket, in the middle of a `setsockopt` whose
 /// argument is never there.
 #[test]
-fn a_locked_socket_holds_up_no_send() {
+fn locked_socket_blocks_no_send() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let Some(page) = crate::harness::stuck::StuckPage::new() else { return };

@@ -329,7 +329,7 @@ fn has_room(sender: &IpcSender<Letter>) -> bool {
 }
 
 #[test]
-fn obedient_child() {
+fn order_child() {
     harness::child_main(|arguments| {
         let (order_sender, orders) = ipc::channel().unwrap();
         let (reports, report_receiver) = ipc::channel().unwrap();
@@ -368,7 +368,7 @@ impl Worker {
             return Worker { orders, reports, pipe: None, body: Body::Thread(thread) };
         }
         let (server, name) = IpcOneShotServer::<Ends>::new().unwrap();
-        let process = harness::child(harness::path_of(obedient_child), &[&name]);
+        let process = harness::child(harness::path_of(order_child), &[&name]);
         let (_, (orders, reports)) = server.accept().unwrap();
         Worker { orders, reports, pipe: None, body: Body::Process(process) }
     }

@@ -62,8 +62,8 @@ fn c11_a_busy_channel_has_one_handle_more_for_each_end() {
 }
 
 #[test]
-fn c11_what_was_received_is_one_handle_per_endpoint() {
-    harness::alone(harness::path_of(c11_what_was_received_is_one_handle_per_endpoint), || {
+fn c11_received_endpoints_have_one_handle_each() {
+    harness::alone(harness::path_of(c11_received_endpoints_have_one_handle_each), || {
         let (sender, receiver) = ipc::channel::<(IpcSender<u32>, IpcReceiver<u32>)>().unwrap();
         let before = harness::handles();
         sender.send(ipc::channel().unwrap()).unwrap();

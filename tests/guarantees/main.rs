@@ -104,7 +104,7 @@ impl Item {
 }
 
 #[test]
-fn obedient_child() {
+fn order_child() {
     harness::child_main(|arguments| {
         let (order_sender, orders) = ipc::channel::<Order>().unwrap();
         let boot = IpcSender::connect(arguments[0].clone()).unwrap();
@@ -156,7 +156,7 @@ struct Helper {
 impl Helper {
     fn start() -> Helper {
         let (server, name) = IpcOneShotServer::new().unwrap();
-        let process = harness::child(harness::path_of(obedient_child), &[&name]);
+        let process = harness::child(harness::path_of(order_child), &[&name]);
         let (_, orders) = server.accept().unwrap();
         Helper { process, orders }
     }

@@ -98,7 +98,7 @@ fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
 /// The message is sent by shared memory, which has room for all of it. The helper is stopped,
 /// so that not all of it is there yet.
 #[test]
-fn c9_a_receiver_moves_in_the_middle_of_what_is_written_to_shared_memory() {
+fn c9_receiver_moves_in_the_middle_of_a_message_in_shared_memory() {
     const LEN: usize = 8 << 20;
 
     let _watchdog = harness::watchdog();

@@ -47,7 +47,7 @@ fn c3_fifo_across_all_copies_of_one_sender() {
 
 /// One process sends, another is notified and then sends, too.
 #[test]
-fn c4_what_was_sent_before_arrives_before() {
+fn c4_message_sent_earlier_arrives_earlier() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     let receiving = thread::spawn(move || {

@@ -91,7 +91,7 @@ fn c1_a_call_that_does_not_wait_leaves_parts_for_the_next() {
 }
 
 #[test]
-fn c7_parts_of_a_message_do_not_keep_what_came_by_socket() {
+fn c7_parts_of_a_message_do_not_delay_messages_by_socket() {
     let _watchdog = harness::watchdog();
     for ordering in ORDERINGS {
         let ring = endless_message(80_000_000);

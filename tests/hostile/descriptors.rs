@@ -265,8 +265,8 @@ fn c7_packet_sockets_without_a_peer_are_disconnected() {
 }
 
 #[test]
-fn c7_descriptor_bombs_leak_nothing() {
-    harness::alone(harness::path_of(c7_descriptor_bombs_leak_nothing), || {
+fn c7_floods_of_descriptors_leak_nothing() {
+    harness::alone(harness::path_of(c7_floods_of_descriptors_leak_nothing), || {
         let (_canary, fd) = Canary::new();
         let many = vec![fd.as_fd(); raw::MAX_FDS];
         let seven = table::with_handles(&table::number(7), many.len());

@@ -390,7 +390,7 @@ fn body_of(from: u32, number: u32) -> String {
 /// All attacks at once, on one channel: a hostile sender does not change messages of
 /// other senders.
 #[test]
-fn c7_healthy_senders_are_never_disturbed() {
+fn c7_honest_senders_are_never_disturbed() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<Letter>() {
         let (sender, receiver) = ipc::channel::<Letter>().unwrap();

@@ -147,7 +147,7 @@ fn c7_an_empty_packet_while_the_sender_lives_is_not_the_end() {
 }
 
 #[test]
-fn c7_packets_longer_than_any_of_ours_are_one_error() {
+fn c7_packets_beyond_the_maximum_length_are_one_error() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
@@ -172,7 +172,7 @@ fn c7_packets_longer_than_any_of_ours_are_one_error() {
 }
 
 #[test]
-fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
+fn c7_random_bytes_are_errors_and_disturb_no_honest_sender() {
     let _watchdog = harness::watchdog();
     // A socket holds a hundred packets or two.
     let is_room = harness::room_for_handles_in_flight() > 300 * raw::MAX_FDS;

@@ -75,7 +75,7 @@ fn c7_aborted_message_leaves_nothing() {
 
 /// A message that was discarded or refused is one error, not one for each of its parts.
 #[test]
-fn c7_a_message_refused_for_want_of_room_is_one_error() {
+fn c7_message_refused_for_lack_of_room_is_one_error() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let others = limits::MAX_UNFINISHED_MESSAGES as u128;
@@ -286,7 +286,7 @@ enum Nested {
 }
 
 #[test]
-fn c7_bombs_of_nesting_and_of_nothing_are_refused() {
+fn c7_excessive_nesting_and_empty_elements_are_refused() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<Nested>().unwrap();
     let bomb: Vec<u8> = 1_u32.to_le_bytes().repeat(40_000);

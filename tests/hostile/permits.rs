@@ -215,7 +215,7 @@ fn c7_descriptor_flags_of_a_peer_block_no_call() {
 
 /// At whatever moment the sender adds them.
 #[test]
-fn c7_a_sender_that_keeps_the_permits_at_their_most_does_not_stop_the_receiver() {
+fn c7_sender_that_keeps_permits_at_the_maximum_does_not_stop_the_receiver() {
     const MESSAGES: u32 = 20_000;
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::sync_channel::<u32>(1).unwrap();

@@ -116,7 +116,7 @@ fn c7_one_shot_server_receives_a_large_first_message() {
 }
 
 #[test]
-fn c7_one_shot_server_with_hostile_clients_only_times_out() {
+fn c7_one_shot_server_with_only_hostile_clients_times_out() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let clients = misbehave(&name);
@@ -208,7 +208,7 @@ fn c7_clients_of_other_users_are_rejected() {
     }
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let directory = Path::new(&name).parent().unwrap();
-    let as_somebody_else = |name: String| {
+    let as_another_user = |name: String| {
         thread::spawn(move || {
             let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;
@@ -220,7 +220,7 @@ fn c7_clients_of_other_users_are_rejected() {
         .join()
         .unwrap()
     };
-    let refused = as_somebody_else(name.clone()).unwrap_err();
+    let refused = as_another_user(name.clone()).unwrap_err();
     if refused == rustix::io::Errno::INVAL {
         // There is no such user in this user namespace.
         return;
@@ -228,7 +228,7 @@ fn c7_clients_of_other_users_are_rejected() {
     assert_eq!(refused, rustix::io::Errno::ACCESS);
     fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(&name, Permissions::from_mode(0o777)).unwrap();
-    let _stranger = as_somebody_else(name.clone()).unwrap();
+    let _stranger = as_another_user(name.clone()).unwrap();
     let client = connect(&name).unwrap();
     raw::send(&client, &raw::message(0, &encoded("good")), &[]).unwrap();
     assert_eq!(server.accept().unwrap().1, "good");
@@ -337,7 +337,7 @@ fn c7_invalid_reply_channel_disturbs_no_other_client() {
 }
 
 #[test]
-fn c7_server_with_hostile_clients_only_times_out() {
+fn c7_server_with_only_hostile_clients_times_out() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
     let _others = (misbehave(&name), greet_badly(&name));

@@ -86,7 +86,7 @@ fn a_record_that_is_seen_has_its_bytes() {
 }
 
 #[test]
-fn asking_and_not_asking_to_be_woken_hides_nothing() {
+fn arming_and_disarming_hides_no_record() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         let sender = thread::spawn(move || push(&mut producer, 1, 20).unwrap());
@@ -117,7 +117,7 @@ fn a_fragment_that_is_seen_has_its_bytes() {
 }
 
 #[test]
-fn room_is_used_again_only_when_it_was_read() {
+fn room_is_reused_only_after_it_was_read() {
     for in_fragments in [false, true] {
         in_every_order(move || {
             let (mut producer, mut consumer) = ring();
@@ -205,7 +205,7 @@ fn segment_is_given_back_only_after_it_was_read() {
 }
 
 #[test]
-fn growing_leaves_alone_what_is_still_read() {
+fn growing_does_not_overwrite_unread_records() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         producer.grow(0).unwrap();

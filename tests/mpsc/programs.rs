@@ -114,13 +114,13 @@ fn compare(steps: usize, bound: usize, on_std: Runner, on_strait: Runner) {
 }
 
 #[test]
-fn every_short_program_sees_what_it_sees_on_std() {
+fn every_short_program_has_the_outcomes_of_std() {
     let _watchdog = watchdog();
     compare(STEPS, 0, on_std, on_strait);
 }
 
 #[test]
-fn every_short_program_with_a_bound_sees_what_it_sees_on_std() {
+fn every_short_program_with_a_bound_has_the_outcomes_of_std() {
     let _watchdog = watchdog();
     for bound in 0..3 {
         compare(STEPS - 1, bound, bounded_on_std, bounded_on_strait);

@@ -193,7 +193,7 @@ impl Serialize for Logged {
 }
 
 #[test]
-fn a_value_may_send_while_it_is_sent() {
+fn value_can_send_while_it_is_encoded() {
     let _watchdog = watchdog();
     let (log, logged) = mpsc::channel();
     LOG.set(Some(log));
@@ -210,7 +210,7 @@ fn a_value_may_send_while_it_is_sent() {
 
 /// The value that was sent and the one that was received are two, and each is dropped once.
 #[test]
-fn values_are_dropped_where_they_are() {
+fn sent_and_received_values_are_dropped_once() {
     thread_local! {
         static DROPPED: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
     }

@@ -84,8 +84,8 @@ fn a_program_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn nothing_is_left_of_processes_that_did_not_start() {
-    harness::alone(harness::path_of(nothing_is_left_of_processes_that_did_not_start), || {
+fn processes_that_did_not_start_leave_no_handles() {
+    harness::alone(harness::path_of(processes_that_did_not_start_leave_no_handles), || {
         let mut echo = echo_command();
         end_echo(start_echo(&mut echo));
         let before = harness::handles();
@@ -113,13 +113,13 @@ fn nothing_is_left_of_processes_that_did_not_start() {
 }
 
 #[test]
-fn without_descriptors_nothing_starts_and_nothing_is_left() {
+fn without_descriptors_no_process_starts_and_no_handle_is_left() {
     use std::fs::File;
 
     use rustix::process::{Resource, Rlimit, setrlimit};
 
     harness::alone(
-        harness::path_of(without_descriptors_nothing_starts_and_nothing_is_left),
+        harness::path_of(without_descriptors_no_process_starts_and_no_handle_is_left),
         || {
             let mut echo = echo_command();
             end_echo(start_echo(&mut echo));

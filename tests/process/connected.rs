@@ -92,7 +92,7 @@ fn counting_child() {
 }
 
 #[test]
-fn a_killed_child_shows_on_the_channel_and_by_its_status() {
+fn killed_child_disconnects_and_has_an_exit_status() {
     let _watchdog = watchdog();
     let mut command = harness::command(harness::path_of(counting_child), &[]);
     for round in 0..20_u64 {
@@ -152,7 +152,7 @@ fn child_killed_while_it_starts_blocks_no_call() {
 
 /// Calls `parent` only when its input ends.
 #[test]
-fn child_that_takes_its_time() {
+fn slow_child() {
     child_main(|_| {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
         let (to_parent, _from_parent) = process::parent::<u32, ()>().unwrap();
@@ -162,7 +162,7 @@ fn child_that_takes_its_time() {
 
 fn start_one_that_takes_its_time() -> (Starting<(), u32>, OwnedFd) {
     let (input, end_of_input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let mut command = harness::command(harness::path_of(child_that_takes_its_time), &[]);
+    let mut command = harness::command(harness::path_of(slow_child), &[]);
     (command.stdin(input).start_with_channel().unwrap(), end_of_input)
 }
 

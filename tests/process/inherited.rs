@@ -197,7 +197,7 @@ fn the_environment_may_be_empty_otherwise() {
 }
 
 #[test]
-fn a_program_in_between_passes_it_on() {
+fn intermediate_program_passes_the_channel_on() {
     let _watchdog = watchdog();
     let given = echo_command();
     let mut command = Command::new("/bin/sh");

@@ -172,7 +172,7 @@ fn child_that_asks_from_two_threads() {
     });
 }
 
-fn says_one(function: &str) {
+fn expect_one(function: &str) {
     let starting = harness::command(function, &[]).start_with_channel::<(), u8>().unwrap();
     let (mut child, _to_child, from_child) = starting.connect(LONG).unwrap();
     assert_eq!(from_child.recv().unwrap(), 1);
@@ -183,9 +183,9 @@ fn says_one(function: &str) {
 #[test]
 fn a_process_has_its_channel_once() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(child_that_asks_twice));
+    expect_one(harness::path_of(child_that_asks_twice));
     for _ in 0..30 {
-        says_one(harness::path_of(child_that_asks_from_two_threads));
+        expect_one(harness::path_of(child_that_asks_from_two_threads));
     }
 }
 
@@ -207,21 +207,21 @@ fn child_with_children() {
 #[test]
 fn a_childs_children_do_not_have_its_channel() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(child_with_children));
+    expect_one(harness::path_of(child_with_children));
 }
 
 /// Lets its own child take the channel, and then calls `parent`.
 #[test]
 fn child_that_comes_too_late() {
     child_main(|_| {
-        harness::child(harness::path_of(child_that_says_one), &[]).completed();
+        harness::child(harness::path_of(child_that_sends_one), &[]).completed();
         let error = process::parent::<u8, ()>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
     });
 }
 
 #[test]
-fn child_that_says_one() {
+fn child_that_sends_one() {
     child_main(|_| {
         process::parent::<u8, ()>().unwrap().0.send(1).unwrap();
     });
@@ -230,7 +230,7 @@ fn child_that_says_one() {
 #[test]
 fn first_process_that_asks_gets_the_channel() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(child_that_comes_too_late));
+    expect_one(harness::path_of(child_that_comes_too_late));
 }
 
 /// In a process with one thread, as most have when they begin.
@@ -251,12 +251,12 @@ fn forked_child() {
 #[test]
 fn the_variable_is_cleared_where_that_is_safe() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(forked_child));
+    expect_one(harness::path_of(forked_child));
 }
 
 /// Connects after its parent has ended, or has stopped waiting for it.
 #[test]
-fn child_that_is_too_slow() {
+fn late_child() {
     child_main(|_| {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
         let error = process::parent::<(), ()>().unwrap_err();
@@ -272,7 +272,7 @@ fn child_is_disconnected_when_its_parent_is_killed() {
     let (output, theirs) = pair(SocketType::STREAM);
     // Forked: the process that starts it ends before it calls `parent`.
     harness::fork::fork(|| {
-        let mut command = harness::command(harness::path_of(child_that_is_too_slow), &[]);
+        let mut command = harness::command(harness::path_of(late_child), &[]);
         command.stdin(input.as_fd().try_clone_to_owned().unwrap());
         command.stdout(theirs.as_fd().try_clone_to_owned().unwrap());
         let starting = command.start_with_channel::<(), ()>().unwrap();

@@ -238,7 +238,7 @@ fn an_honest_message_is_taken_in_one_step() {
 }
 
 #[test]
-fn nothing_is_reserved_for_what_is_only_announced() {
+fn announced_lengths_reserve_no_memory() {
     let _watchdog = watchdog();
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();
@@ -310,7 +310,7 @@ proptest! {
 }
 
 #[test]
-fn a_peer_may_write_while_we_read() {
+fn memory_may_be_written_while_it_is_read() {
     let _watchdog = watchdog();
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();

@@ -290,7 +290,7 @@ fn unused_segments_are_given_back() {
 }
 
 #[test]
-fn a_consumer_that_always_lags_behind_does_not_make_the_memory_longer_for_ever() {
+fn lagging_consumer_does_not_make_the_memory_grow_for_ever() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     let mut expected = 0;
@@ -331,7 +331,7 @@ fn sleeping_consumer_is_woken_once() {
 }
 
 #[test]
-fn a_jump_does_not_swallow_a_wake_up() {
+fn jump_loses_no_wake_up() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, _) = ring();
     assert!(consumer.arm());
@@ -374,7 +374,7 @@ fn push_after_the_end_publishes_nothing() {
 }
 
 #[test]
-fn a_ring_that_was_retired_need_not_grow_to_find_out() {
+fn retirement_is_noticed_without_growing() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     while push(&mut producer, 1, 1000).is_ok() {}
@@ -408,7 +408,7 @@ fn producer_sees_the_state_that_the_consumer_sets() {
 }
 
 #[test]
-fn a_head_that_cannot_be_is_ignored() {
+fn impossible_head_is_ignored() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     for stamp in 0..100 {
@@ -432,7 +432,7 @@ fn a_head_that_cannot_be_is_ignored() {
 }
 
 #[test]
-fn a_ring_that_gets_no_memory_stays_as_it_is() {
+fn ring_that_cannot_grow_is_unchanged() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     producer.grow(0).unwrap();

@@ -111,8 +111,8 @@ where
 }
 
 #[test]
-fn c5_processes_that_report_one_after_the_other_lose_nothing() {
-    let name = harness::path_of(c5_processes_that_report_one_after_the_other_lose_nothing);
+fn c5_processes_that_send_in_turn_lose_no_message() {
+    let name = harness::path_of(c5_processes_that_send_in_turn_lose_no_message);
     harness::alone(name, || {
         let (sender, receiver) = ipc::channel().unwrap();
         for from in 0..200 {

@@ -230,8 +230,8 @@ fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
 }
 
 #[test]
-fn c3_a_forked_sender_and_its_parent_go_on_side_by_side() {
-    harness::alone(harness::path_of(c3_a_forked_sender_and_its_parent_go_on_side_by_side), || {
+fn c3_forked_sender_and_its_parent_keep_their_orders() {
+    harness::alone(harness::path_of(c3_forked_sender_and_its_parent_keep_their_orders), || {
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
         let mut sender = Some(sender);
         let receiving = fork(|| {

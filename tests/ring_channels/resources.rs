@@ -88,8 +88,8 @@ fn take_descriptors(spare: usize) -> Vec<OwnedFd> {
 }
 
 #[test]
-fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
-    harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_descriptors), || {
+fn c7_no_message_is_lost_at_any_limit_on_descriptors() {
+    harness::alone(harness::path_of(c7_no_message_is_lost_at_any_limit_on_descriptors), || {
         let before = harness::handles();
         let mut had_ring = [false; 2];
         for spare in 0..8 {
@@ -177,8 +177,8 @@ fn address_space() -> u64 {
 }
 
 #[test]
-fn c7_nothing_is_lost_at_any_limit_on_address_space() {
-    harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_address_space), || {
+fn c7_no_message_is_lost_at_any_limit_on_address_space() {
+    harness::alone(harness::path_of(c7_no_message_is_lost_at_any_limit_on_address_space), || {
         // Allocates buffers, which are kept. There are small pieces of memory, which cannot
         // become large ones: the standard library aborts a process that cannot allocate a
         // small one.
@@ -221,9 +221,9 @@ fn send_without(call: i64, plan: Plan) {
 }
 
 #[test]
-fn c7_without_memory_to_share_the_socket_carries_everything() {
+fn c7_without_shared_memory_all_messages_are_sent_by_socket() {
     harness::alone(
-        harness::path_of(c7_without_memory_to_share_the_socket_carries_everything),
+        harness::path_of(c7_without_shared_memory_all_messages_are_sent_by_socket),
         || {
             send_without(libc::SYS_memfd_create, Plan::Small);
             send_without(libc::SYS_memfd_create, Plan::Mixed);
@@ -234,8 +234,8 @@ fn c7_without_memory_to_share_the_socket_carries_everything() {
 }
 
 #[test]
-fn c7_without_mappings_the_socket_carries_everything() {
-    harness::alone(harness::path_of(c7_without_mappings_the_socket_carries_everything), || {
+fn c7_without_mappings_all_messages_are_sent_by_socket() {
+    harness::alone(harness::path_of(c7_without_mappings_all_messages_are_sent_by_socket), || {
         send_without(libc::SYS_mmap, Plan::Small);
     });
 }

@@ -311,8 +311,8 @@ fn threads_lose_nothing_of_a_thousand_clients_that_crash() {
 
 /// Clients that send no hello do not keep other clients from being accepted.
 #[test]
-fn silent_clients_keep_no_client_out() {
-    harness::alone(harness::path_of(silent_clients_keep_no_client_out), serve_beside_a_crowd);
+fn silent_clients_delay_no_other_client() {
+    harness::alone(harness::path_of(silent_clients_delay_no_other_client), serve_beside_a_crowd);
 }
 
 fn serve_beside_a_crowd() {

@@ -146,7 +146,7 @@ fn the_name_of_a_server_that_was_killed_is_taken_over() {
 
 /// The check whether it lives does not affect the server.
 #[test]
-fn a_server_that_lives_is_never_taken_over() {
+fn name_of_a_living_server_is_never_taken_over() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -214,18 +214,15 @@ fn a_socket_that_is_bound_and_does_not_listen_yet_is_in_use() {
 }
 
 #[test]
-fn a_server_of_another_program_that_is_asked_for_gets_no_client() {
-    harness::alone(
-        harness::path_of(a_server_of_another_program_that_is_asked_for_gets_no_client),
-        || {
-            let directory = Directory::new();
-            let path = directory.path("x");
-            let other = listen(&path, 5);
-            rustix::io::ioctl_fionbio(&other, true).unwrap();
-            assert_refused(&path, io::ErrorKind::AddrInUse);
-            assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
-        },
-    );
+fn check_of_a_name_does_not_connect_to_its_listener() {
+    harness::alone(harness::path_of(check_of_a_name_does_not_connect_to_its_listener), || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        let other = listen(&path, 5);
+        rustix::io::ioctl_fionbio(&other, true).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
+    });
 }
 
 #[test]
@@ -470,7 +467,7 @@ fn private_names_are_in_a_private_directory() {
 
 /// Another user has created the directory of this user's private names.
 #[test]
-fn private_names_cannot_be_kept_from_a_user() {
+fn another_user_cannot_block_private_names() {
     let _watchdog = watchdog();
     if !geteuid().is_root() {
         // Only root can become another user.

@@ -119,7 +119,7 @@ fn filter_decides_which_clients_are_accepted() {
 
 /// A filter that panics loses that client, and no other.
 #[test]
-fn a_filter_may_panic() {
+fn filter_that_panics_rejects_only_its_client() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let visits = Cell::new(0);
@@ -164,7 +164,7 @@ fn client_gets_the_process_of_the_server() {
 }
 
 /// Runs `body` on a thread of another user; `None` if there is none.
-fn as_somebody_else<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
+fn as_another_user<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
     if !geteuid().is_root() {
         // Only root can become another user.
         return None;
@@ -188,7 +188,7 @@ fn clients_of_other_users_need_a_filter() {
     let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
     let connect = || ipc::connect::<u32, u32>(path.as_path()).unwrap();
-    let Some((sender, receiver)) = as_somebody_else(connect) else { return };
+    let Some((sender, receiver)) = as_another_user(connect) else { return };
     let own = connect();
     own.0.send(2).unwrap();
     let client = server.accept().unwrap();
@@ -197,7 +197,7 @@ fn clients_of_other_users_need_a_filter() {
     wait_until_disconnected(&sender);
 
     server.set_filter(|peer| peer.uid == 65534);
-    let (sender, _receiver) = as_somebody_else(connect).unwrap();
+    let (sender, _receiver) = as_another_user(connect).unwrap();
     sender.send(3).unwrap();
     let client = server.accept().unwrap();
     let peer = client.peer().unwrap();
@@ -219,7 +219,7 @@ fn abstract_name_of_another_user_is_not_connected_to() {
         rustix::net::listen(&socket, 10).unwrap();
         socket
     };
-    let Some(squatter) = as_somebody_else(squat) else { return };
+    let Some(squatter) = as_another_user(squat) else { return };
     let name = ServerName::Abstract(name);
     let error = IpcServer::<u32, u32>::bind(&name).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
@@ -319,14 +319,14 @@ fn overflow_user_in_a_user_namespace_is_not_the_same_user() {
 
 /// Outside of user namespaces, the overflow user is an ordinary user.
 #[test]
-fn processes_of_user_nobody_are_of_the_same_user() {
+fn processes_of_the_overflow_user_are_of_the_same_user() {
     let _watchdog = watchdog();
     if !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295") {
         // This process is in such a namespace.
         return;
     }
     let name = ServerName::Abstract(fresh_name());
-    let served = as_somebody_else(|| {
+    let served = as_another_user(|| {
         let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();
         let (sender, _receiver) = ipc::connect::<u32, u32>(&name).unwrap();
         sender.send(1).unwrap();

@@ -133,7 +133,7 @@ fn members_of_all_types_share_a_set() {
 }
 
 #[test]
-fn select_waits_for_the_first_thing_to_happen() {
+fn select_blocks_until_the_first_event() {
     let _watchdog = watchdog();
     let (mut set, members) = set_of(3);
     let (waiting, is_waiting) = mpsc::channel();
@@ -176,7 +176,7 @@ fn try_select_returns_results_or_empty() {
 }
 
 #[test]
-fn large_messages_are_put_together() {
+fn large_messages_are_assembled() {
     let _watchdog = watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let threads: Vec<_> = (0..4_u8)
@@ -320,7 +320,7 @@ mod removal {
     }
 
     #[test]
-    fn of_a_half_received_message_keeps_the_half() {
+    fn of_an_incomplete_message_keeps_its_parts() {
         let _watchdog = watchdog();
         let mut set = IpcReceiverSet::new().unwrap();
         let (sender, receiver) = ipc::channel::<Vec<u8>>().unwrap();

@@ -198,7 +198,7 @@ fn a_stream_of_a_moved_receiver_ends() {
 }
 
 #[test]
-fn large_messages_are_put_together() {
+fn large_messages_are_assembled() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel().unwrap();
     let thread = thread::spawn(move || {

@@ -150,13 +150,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_lies_between_two_when_the_count_is_even() {
+    fn median_of_an_even_count_lies_between_two() {
         let summary = Summary::of([4.0, 1.0, 3.0, 2.0]);
         assert_eq!(summary, Some(Summary { low: 1.75, median: 2.5, high: 3.25 }));
     }
 
     #[test]
-    fn nothing_has_no_summary() {
+    fn no_figures_have_no_summary() {
         assert_eq!(Summary::of([]), None);
     }
 }

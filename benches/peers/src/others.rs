@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_had_is_what_neither_idled_nor_was_our_own() {
+    fn time_of_others_is_neither_idle_nor_own() {
         let read = |cpu: &str, own: &str| Clock::parse(cpu, own).expect("in the form of proc(5)");
         let before = read(
             "cpu  100 0 100 700 50 0 0 50 9 9\ncpu0 1 2 3\n",
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_without_these_counts_is_silent() {
+    fn system_without_these_counts_has_no_clock() {
         assert!(Clock::parse("", "").is_none());
         assert!(Clock::parse("cpu  1 2 3\n", "7 (a) S 1").is_none());
     }

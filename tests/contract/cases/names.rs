@@ -51,7 +51,7 @@ fn a_connection_carries_attachments() {
 }
 
 #[test]
-fn a_client_that_left_is_heard_to_the_end() {
+fn packets_of_a_disconnected_client_are_received() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     let client = backend::connect(&name).unwrap();
@@ -63,7 +63,7 @@ fn a_client_that_left_is_heard_to_the_end() {
 }
 
 #[test]
-fn accept_waits_as_it_is_told() {
+fn accept_waits_until_its_deadline() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     assert!(matches!(listener.accept(Wait::Never), Err(RecvError::Empty)));
@@ -101,7 +101,7 @@ fn impossible_ones_are_an_error() {
 }
 
 #[test]
-fn disappear_with_their_listener() {
+fn are_removed_with_their_listener() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     let waiting = backend::connect(&name).unwrap();
@@ -139,7 +139,7 @@ fn eventually<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
 }
 
 #[test]
-fn chosen_ones_lead_to_who_has_them() {
+fn chosen_ones_connect_to_their_listener() {
     let _watchdog = watchdog();
     for name in chosen_names() {
         let listener = Listener::bind_to(&name).unwrap();
@@ -155,7 +155,7 @@ fn chosen_ones_lead_to_who_has_them() {
 }
 
 #[test]
-fn chosen_ones_belong_to_one_at_a_time() {
+fn chosen_ones_have_one_listener_at_a_time() {
     let _watchdog = watchdog();
     for name in chosen_names() {
         let missing = backend::connect_to(&name, Wait::Never).unwrap_err();
@@ -181,7 +181,7 @@ fn chosen_ones_belong_to_one_at_a_time() {
 }
 
 #[test]
-fn chosen_ones_are_looked_at() {
+fn chosen_ones_are_validated() {
     let _watchdog = watchdog();
     let names = ["", "..", "a/b", "a b"].map(|name| ServerName::Private(name.to_string()));
     for name in [&names[..], &[ServerName::Path("/".into()), ServerName::Abstract("".into())]] {
@@ -195,7 +195,7 @@ fn chosen_ones_are_looked_at() {
 }
 
 #[test]
-fn a_handle_can_be_put_by_and_given_up() {
+fn handle_can_be_reserved_and_released() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     for _ in 0..3 {
@@ -211,7 +211,7 @@ fn a_handle_can_be_put_by_and_given_up() {
 /// A sender whose connection was closed gets an error, and no packet that it reports as
 /// sent is lost.
 #[test]
-fn who_is_refused_knows() {
+fn send_into_a_refused_channel_is_closed() {
     let _watchdog = watchdog();
     for _ in 0..200 {
         let (sender, receiver) = backend::channel().unwrap();

@@ -42,7 +42,7 @@ fn are_head_and_body_in_one() {
 
 /// The head is filled first, then the body, then the rest.
 #[test]
-fn land_where_there_is_room() {
+fn fill_the_buffers_in_order() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     for size in [1, 9, 10, 11, 500, 60_000, 200_000] {
@@ -105,7 +105,7 @@ fn of_concurrent_senders_do_not_mix() {
 
 /// Two senders, duplicates in different threads, that notify each other after each send.
 #[test]
-fn arrive_in_the_order_that_their_senders_know_of() {
+fn arrive_in_causal_order() {
     const ROUNDS: u32 = 500;
 
     let _watchdog = watchdog();
@@ -158,7 +158,7 @@ fn survive_their_sender() {
 }
 
 #[test]
-fn add_their_attachments_to_those_there_are() {
+fn append_their_attachments() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let most = MAX_PACKET_ATTACHMENTS.min(253);

@@ -46,7 +46,7 @@ fn each_is_taken_once() {
 }
 
 #[test]
-fn there_is_room_for_as_many_as_was_said() {
+fn there_is_room_for_the_announced_number() {
     let _watchdog = watchdog();
     for most in [0, 1, 100, 4096, 5000, 500_000] {
         let (taker, issuer) = permits(most).unwrap();
@@ -63,7 +63,7 @@ fn there_is_room_for_as_many_as_was_said() {
 }
 
 #[test]
-fn what_is_not_issued_at_once_is_issued_later() {
+fn permits_beyond_the_room_are_issued_later() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     let mut left = 10_000;
@@ -109,7 +109,7 @@ fn several_threads_take_and_issue() {
 }
 
 #[test]
-fn who_waits_learns_of_permits_and_of_the_end() {
+fn waiting_sender_is_woken_by_permits_and_by_the_end() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     let (sender, receiver) = channel();
@@ -170,7 +170,7 @@ fn permits_that_are_issued_at_once_wake_one_sender_each() {
 }
 
 #[test]
-fn both_sides_travel() {
+fn issuer_and_taker_can_be_moved() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     assert_eq!(issuer.issue(3), 0);
@@ -192,7 +192,7 @@ fn both_sides_travel() {
 }
 
 #[test]
-fn an_issuer_that_nobody_takes_from_goes_on() {
+fn issuer_without_taker_does_not_block() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     drop(taker);

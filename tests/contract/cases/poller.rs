@@ -47,7 +47,7 @@ fn reports_what_was_ready_before_it_was_added() {
 }
 
 #[test]
-fn waits_as_it_is_told() {
+fn waits_until_its_deadline() {
     let _watchdog = watchdog();
     let mut poller = Poller::new().unwrap();
     let mut ready = VecDeque::new();
@@ -176,7 +176,7 @@ fn report_the_ready_ones_of_many() {
 }
 
 #[test]
-fn forgets_what_is_removed() {
+fn reports_no_removed_receiver() {
     let _watchdog = watchdog();
     let mut poller = Poller::new().unwrap();
     let waker = poller.waker().unwrap();

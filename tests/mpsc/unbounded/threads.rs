@@ -231,7 +231,7 @@ fn use_their_ends_while_they_end() {
 
 /// A blocked `recv` does not keep other threads from making and dropping endpoints.
 #[test]
-fn blocked_in_recv_delay_no_sender() {
+fn blocked_in_recv_do_not_delay_senders() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     let is_received = AtomicBool::new(false);

@@ -118,7 +118,7 @@ fn may_be_channels_with_channels_in_them() {
 }
 
 #[test]
-fn that_cannot_be_sent_come_back_whole() {
+fn that_cannot_be_sent_come_back_unchanged() {
     let _watchdog = watchdog();
     let (outer, inbox) = channel::<(Sender<u8>, Receiver<u8>)>();
     let (sender, receiver) = channel();
@@ -131,7 +131,7 @@ fn that_cannot_be_sent_come_back_whole() {
 }
 
 #[test]
-fn that_are_ends_work_where_they_arrive() {
+fn that_are_endpoints_work_after_they_are_received() {
     let _watchdog = watchdog();
     let (requests, inbox) = channel::<(u32, Sender<u32>)>();
     let server = thread::spawn(move || {

@@ -53,7 +53,7 @@ fn parent_and_child_name_the_type_that_the_other_sends() {
 
 /// Its argument says which dialect its parent has.
 #[test]
-fn child_of_a_foreigner() {
+fn child_of_another_dialect() {
     child_main(|arguments| {
         let (_, _, name) = &foreigners()[arguments[0].parse::<usize>().unwrap()];
         let error = process::parent::<u8, bool>().unwrap_err();
@@ -83,7 +83,7 @@ fn start_heir(function: &str, arguments: &[&str], inherited: &OwnedFd) -> harnes
 }
 
 #[test]
-fn a_child_names_both_dialects_and_tells_its_parent_its_own() {
+fn child_names_both_dialects_and_sends_its_own() {
     let _watchdog = watchdog();
     for (index, (dialect, fields, _)) in foreigners().into_iter().enumerate() {
         let (first, inherited) = pair();
@@ -93,7 +93,7 @@ fn a_child_names_both_dialects_and_tells_its_parent_its_own() {
         let handles = [from_parent.as_fd(), to_parent.as_fd(), call.as_fd()];
         raw::send(&first, &raw::hello(dialect, 3, &fields), &handles).unwrap();
         let index = index.to_string();
-        let child = start_heir(harness::path_of(child_of_a_foreigner), &[&index], &inherited);
+        let child = start_heir(harness::path_of(child_of_another_dialect), &[&index], &inherited);
         drop((from_parent, to_parent, call));
         let (hello, handles) = receive_hello(&called);
         assert_eq!(hello.sent.as_deref(), Some("u8"));
@@ -155,7 +155,7 @@ fn a_parent_that_awaits_its_child_names_both_dialects() {
 
 /// Its argument is the kind of error that it expects.
 #[test]
-fn child_of_a_liar() {
+fn child_that_expects_an_error() {
     child_main(|arguments| {
         let error = process::parent::<u8, bool>().unwrap_err();
         assert_eq!(format!("{:?}", error.kind()), arguments[0], "{error}");
@@ -182,6 +182,6 @@ fn child_whose_parent_sends_garbage_gets_an_error() {
     ] {
         let (first, inherited) = pair();
         raw::send(&first, &packet, &handles).unwrap();
-        start_heir(harness::path_of(child_of_a_liar), &[kind], &inherited).completed();
+        start_heir(harness::path_of(child_that_expects_an_error), &[kind], &inherited).completed();
     }
 }

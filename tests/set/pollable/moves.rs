@@ -235,7 +235,7 @@ fn c8_a_receiver_that_was_polled_becomes_a_member_and_back() {
 
 /// The parts of an incomplete message are moved along, and are not readiness.
 #[test]
-fn c8_a_half_received_message_is_not_readable() {
+fn c8_incomplete_message_is_not_readable() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::bytes_channel().unwrap();
     let epoll = Epoll::of(&receiver, EventFlags::ET);

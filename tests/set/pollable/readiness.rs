@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn c8_readable_is_when_there_is_something_to_receive() {
+fn c8_receiver_is_readable_while_it_has_a_message() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     assert!(!is_readable(&receiver));

@@ -145,7 +145,7 @@ fn c8_another_process_in_an_edge_triggered_poller() {
 
 /// Blocking calls in between do not change the readiness of the file descriptor.
 #[test]
-fn c8_calls_that_wait_leave_the_descriptor_right() {
+fn c8_blocking_calls_keep_readiness_correct() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u64>().unwrap();
     heat(&sender, &receiver);
