@@ -65,16 +65,16 @@ const BROKEN: &[(&[Change], &str)] = &[
         &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RefillLookAhead, EofNeedsEmptyB)],
         "two on the socket, one ring",
     ),
-    (LOOK_AHEAD, "a lie in the socket"),
+    (LOOK_AHEAD, "a false stamp in the socket"),
     (
         &[
             Instead(ReadAllOfSocket, ReadSocketAndClock),
             Before(RecheckAfterLookAhead, EofNeedsEmptyB),
         ],
-        "a lie in the socket",
+        "a false stamp in the socket",
     ),
     (&[Instead(ReadAllOfSocket, ReadSocketUntilFull)], "two on the socket with more, one ring"),
-    (READ_UNTIL_FULL, "two lies in the socket"),
+    (READ_UNTIL_FULL, "two false stamps in the socket"),
     // Retiring a ring.
     (&[Without(CloseByFetchOr)], "ring retired"),
     (&[Instead(CloseByFetchOr, CloseByLoadThenStore)], "ring retired"),
@@ -262,8 +262,8 @@ fn large() -> impl Iterator<Item = Scenario> {
     scenarios::large().into_iter().map(Scenario::Merge)
 }
 
-fn liars() -> impl Iterator<Item = Scenario> {
-    scenarios::liars().into_iter().map(Scenario::Merge)
+fn false_stamps() -> impl Iterator<Item = Scenario> {
+    scenarios::false_stamps().into_iter().map(Scenario::Merge)
 }
 
 fn huge() -> impl Iterator<Item = Scenario> {
@@ -297,7 +297,7 @@ fn no_step_can_be_left_out() {
     for &(changes, name) in BROKEN {
         println!("\n{}", described(changes));
         let scenario =
-            small().chain(large()).chain(liars()).find(|scenario| scenario.name() == name);
+            small().chain(large()).chain(false_stamps()).find(|scenario| scenario.name() == name);
         scenario.unwrap_or_else(|| panic!("no scenario: {name}")).goes_wrong(&changed(changes));
     }
 }
@@ -340,10 +340,10 @@ fn clock_that_stands_still_breaks_the_order_unless_senders_wait() {
 /// socket is read, so it hides no honest message behind it.
 #[test]
 fn false_stamp_reorders_only_its_senders_messages() {
-    for scenario in liars() {
+    for scenario in false_stamps() {
         scenario.goes_well(&Algorithm::whole());
     }
-    for scenario in if_optimised(liars()) {
+    for scenario in if_optimised(false_stamps()) {
         scenario.goes_well(&changed(&[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)]));
     }
 }
@@ -353,7 +353,7 @@ fn each_senders_order_is_kept_without_reading_the_socket_each_time() {
     for scenario in per_sender().chain(if_optimised(per_sender_large())) {
         scenario.goes_well(&Algorithm::per_sender());
     }
-    for scenario in liars() {
+    for scenario in false_stamps() {
         scenario.goes_well(&Algorithm::per_sender());
     }
     for &changes in ENOUGH_PER_SENDER {

@@ -8,6 +8,7 @@ mod harness;
 
 mod attachments;
 mod budgets;
+mod clients;
 mod closing;
 mod descriptors;
 mod floods;
@@ -17,7 +18,6 @@ mod parts;
 mod permits;
 mod rings;
 mod sockets;
-mod strangers;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 

@@ -7,11 +7,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod failures;
 mod limits;
+mod moves;
 mod programs;
 mod traits;
-mod travel;
-mod trouble;
 mod with_std;
 mod with_strait;
 

@@ -7,7 +7,7 @@ fn thread<const N: usize>(process: usize, sends: [Send; N]) -> Thread {
 }
 
 fn socket() -> Send {
-    Send { ring: None, after: &[], lie: None, too_large: false }
+    Send { ring: None, after: &[], false_stamp: None, too_large: false }
 }
 
 fn ring(ring: usize) -> Send {
@@ -19,8 +19,8 @@ impl Send {
         Self { after, ..self }
     }
 
-    fn lie(self, stamp: u8) -> Self {
-        Self { lie: Some(stamp), ..self }
+    fn false_stamp(self, stamp: u8) -> Self {
+        Self { false_stamp: Some(stamp), ..self }
     }
 
     fn too_large(self) -> Self {
@@ -398,25 +398,32 @@ pub(crate) fn rough_clock() -> Vec<Scenario> {
 
 /// False stamps, far in the future or long past, in a ring or in the socket. The whole
 /// algorithm keeps its guarantees for honest senders.
-pub(crate) fn liars() -> Vec<Scenario> {
+pub(crate) fn false_stamps() -> Vec<Scenario> {
     let in_ring = |name, first, second| {
         scenario(
             name,
             &[0, 1],
             [
-                thread(0, [ring(0).lie(first), ring(0).lie(second)]),
+                thread(0, [ring(0).false_stamp(first), ring(0).false_stamp(second)]),
                 thread(1, [ring(1)]),
                 thread(2, [socket()]),
             ],
         )
     };
-    let in_socket =
-        |name, liar| scenario(name, &[0], [thread(0, [ring(0)]), thread(1, [socket()]), liar]);
+    let in_socket = |name, hostile| {
+        scenario(name, &[0], [thread(0, [ring(0)]), thread(1, [socket()]), hostile])
+    };
     vec![
-        in_ring("lies in a ring: late", 100, 1),
-        in_ring("lies in a ring: early", 1, 100),
-        in_socket("a lie in the socket", thread(2, [socket().lie(100)])),
-        in_socket("two lies in the socket", thread(2, [socket().lie(100), socket().lie(101)])),
-        in_socket("lies in the socket: early", thread(2, [socket().lie(100), socket().lie(1)])),
+        in_ring("false stamps in a ring: late", 100, 1),
+        in_ring("false stamps in a ring: early", 1, 100),
+        in_socket("a false stamp in the socket", thread(2, [socket().false_stamp(100)])),
+        in_socket(
+            "two false stamps in the socket",
+            thread(2, [socket().false_stamp(100), socket().false_stamp(101)]),
+        ),
+        in_socket(
+            "false stamps in the socket: early",
+            thread(2, [socket().false_stamp(100), socket().false_stamp(1)]),
+        ),
     ]
 }

@@ -5,7 +5,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
-mod lies;
+mod malformed;
 mod memory;
 mod programs;
 

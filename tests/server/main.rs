@@ -299,12 +299,12 @@ fn client_without_hello_is_rejected() {
     let _watchdog = watchdog();
     let path = std::env::temp_dir().join(fresh_name());
     let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
-    let stranger = IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
-    stranger.send(1).unwrap();
+    let other = IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
+    other.send(1).unwrap();
     let (sender, _receiver) = ipc::connect::<u32, u32>(path).unwrap();
     sender.send(2).unwrap();
     assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), 2);
-    wait_until_disconnected(&stranger);
+    wait_until_disconnected(&other);
 }
 
 mod in_a_set {

@@ -1,7 +1,7 @@
 //! Cases of bounded channels, bound 0 included. `mpsc` is the module under test.
 
 mod ends;
-mod meetings;
+mod rendezvous;
 mod room;
 mod threads;
 

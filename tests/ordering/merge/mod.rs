@@ -66,13 +66,14 @@ impl<'a> Merge<'a> {
                 let ordered = sends.iter().enumerate().map(|(index, &(other, _, sent))| {
                     let is_of_sender = scenario.threads[other].process == process;
                     let is_ordered = is_of_sender || !algorithm.is_per_sender;
-                    Set::from(is_ordered && sent.lie.is_none()) << index
+                    Set::from(is_ordered && sent.false_stamp.is_none()) << index
                 });
                 Message { thread, number, send: send.clone(), after, ordered: ordered.sum() }
             })
             .collect();
         let honest = messages.iter().enumerate();
-        let honest = honest.map(|(index, message)| Set::from(message.send.lie.is_none()) << index);
+        let honest =
+            honest.map(|(index, message)| Set::from(message.send.false_stamp.is_none()) << index);
         let processes = scenario.threads.iter().map(|thread| thread.process + 1).max().unwrap_or(0);
         assert!(messages.len() <= MESSAGES && processes <= ACTORS);
         // Between reading the clock and raising the stamp no other thread of the process does
@@ -81,7 +82,7 @@ impl<'a> Merge<'a> {
         let honest = honest.sum();
         let ranks = scenario.clock == Clock::Distinct
             && are_readings
-            && messages.iter().all(|message| message.send.lie.is_none());
+            && messages.iter().all(|message| message.send.false_stamp.is_none());
         Self { scenario, algorithm, messages, honest, processes, ranks }
     }
 }

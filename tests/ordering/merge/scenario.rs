@@ -29,7 +29,7 @@ pub(crate) struct Send {
     pub(crate) after: &'static [(usize, usize)],
     /// The stamp, if the sender does not read the clock for it. There are no guarantees for
     /// such a sender.
-    pub(crate) lie: Option<u8>,
+    pub(crate) false_stamp: Option<u8>,
     /// There is no room for it in the ring.
     pub(crate) too_large: bool,
 }

@@ -187,14 +187,14 @@ impl Merge<'_> {
             }
             Step::Stamp => {
                 *read_clock = true;
-                state.stamps[message] = match self.messages[message].send.lie {
-                    Some(lie) => lie,
+                state.stamps[message] = match self.messages[message].send.false_stamp {
+                    Some(stamp) => stamp,
                     None => self.read_clock(state, process, message, tick),
                 };
                 return Done::Seen;
             }
             Step::StampAboveLast => {
-                if self.messages[message].send.lie.is_none() {
+                if self.messages[message].send.false_stamp.is_none() {
                     raise_above_last(state, process, message);
                 }
             }

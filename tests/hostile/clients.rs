@@ -214,7 +214,7 @@ fn c7_clients_of_other_users_are_rejected() {
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;
             rustix::thread::set_thread_res_uid(uid, uid, uid)?;
             let socket = connect(&name)?;
-            raw::send(&socket, &raw::message(0, &encoded("stranger")), &[]).unwrap();
+            raw::send(&socket, &raw::message(0, &encoded("other user")), &[]).unwrap();
             Ok::<_, rustix::io::Errno>(socket)
         })
         .join()
@@ -228,7 +228,7 @@ fn c7_clients_of_other_users_are_rejected() {
     assert_eq!(refused, rustix::io::Errno::ACCESS);
     fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(&name, Permissions::from_mode(0o777)).unwrap();
-    let _stranger = as_another_user(name.clone()).unwrap();
+    let _client = as_another_user(name.clone()).unwrap();
     let client = connect(&name).unwrap();
     raw::send(&client, &raw::message(0, &encoded("good")), &[]).unwrap();
     assert_eq!(server.accept().unwrap().1, "good");
@@ -244,7 +244,7 @@ fn hello(handles: u8) -> Vec<u8> {
 fn server_of_many() -> (IpcServer<String, String>, String) {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
-    let name = format!("strait-strangers-{}-{number}", process::id());
+    let name = format!("strait-clients-{}-{number}", process::id());
     let path = env::temp_dir().join(name).into_os_string().into_string().unwrap();
     (IpcServer::bind(Path::new(&path)).unwrap(), path)
 }
@@ -299,7 +299,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
 fn c7_server_accepts_its_clients_among_hostile_ones() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
-    let (strangers, canary) = misbehave(&name);
+    let (clients, canary) = misbehave(&name);
     let (bad_clients, bad_canary) = greet_badly(&name);
     let (sender, receiver) = ipc::connect::<String, String>(Path::new(&name)).unwrap();
     sender.send("good".to_string()).unwrap();
@@ -311,7 +311,7 @@ fn c7_server_accepts_its_clients_among_hostile_ones() {
     assert!(server.try_accept().unwrap_err().is_empty());
     canary.wait_until_closed();
     bad_canary.wait_until_closed();
-    drop((strangers, bad_clients));
+    drop((clients, bad_clients));
 }
 
 /// An invalid reply channel affects only its own client.
