@@ -2,8 +2,8 @@
 //! processes, cold and hot.
 //!
 //! One process has all senders, another all receivers, in one set. The numbers are those of one
-//! run, divided by the number of channels, and they are taken for a tenth of the channels as
-//! well, so that costs that grow faster than the number of channels are visible.
+//! run, divided by the number of channels. They are measured for a tenth of the channels as
+//! well, to show costs that grow faster than the number of channels.
 //! `cargo bench --bench many -- 1000` uses another number.
 
 mod child;

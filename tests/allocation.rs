@@ -1,5 +1,5 @@
-//! The memory that messages cost: nothing per message in steady state, no more than its content
-//! for a message that is kept, and little for lengths that a message only announces.
+//! The memory that messages cost: nothing per message in steady state, and no more than its
+//! content for a message that is kept. Lengths that a message only announces cost little.
 //!
 //! # Safety
 //!
@@ -377,9 +377,9 @@ mod what_is_only_announced {
         peak(|| drop(black_box(decode_bytes::<T>(message)))).0
     }
 
-    /// The largest that an element in a value can be in proportion to its bytes in the message:
-    /// an element of a `Vec<Tree>` that has four bytes has the size of the largest variant, and
-    /// so has one in a map; vectors double.
+    /// The maximum size of an element in a value, in proportion to its bytes in the message. An
+    /// element of a `Vec<Tree>` that has four bytes has the size of the largest variant, and so
+    /// has one in a map; vectors double.
     fn limit(message: &[u8]) -> usize {
         let largest = size_of::<Tree>().div_ceil(4);
         ALLOWANCE + 8 * largest * message.len()

@@ -1,6 +1,6 @@
-//! Every system call that strait makes fails once, at each place where it is made, with each
-//! errno that it may fail with although its arguments are valid: no call hangs or panics, and
-//! no message is lost without an error.
+//! Every system call that strait makes fails once, at each place, with each errno that
+//! is possible with valid arguments. No call hangs or panics, and no message is lost
+//! without an error.
 //!
 //! A run is one program, one system call, one errno and one place, in a process of its own.
 //! The program's sends count as sent when they returned `Ok`. A message that does not arrive

@@ -433,9 +433,8 @@ fuzz_target!(|input: Input| {
             }
             Step::Forged { kind, index, len, objects } => {
                 let kind = u32::from(kind % 7).to_le_bytes();
-                // An index, and in the case of memory a length, in that of a receiver
-                // nothing that moves with it, or in that of a sender into a bounded channel
-                // another index.
+                // An index. Memory has a length, too, a sender of a bounded channel another
+                // index, and a receiver moves nothing along.
                 let memory = [&[1][..], &index.to_le_bytes(), &u64::from(len).to_le_bytes()];
                 let body = match kind[0] {
                     3 => [&kind[..], &memory.concat()].concat(),

@@ -260,7 +260,8 @@ impl<G: Greeting> Lobby<G> {
             Err(RecvError::Lost(_)) if G::HAS_HANDLE => {
                 self.silent.remove(&id);
             }
-            // It keeps to the protocol, but cannot be understood, and cannot be told.
+            // The client keeps to the protocol, but has another version or codec, and no
+            // channel to report that to it.
             Err(
                 error @ RecvError::Lost(
                     Problem::Foreign(_) | Problem::Table(TableError::Foreign(_)),

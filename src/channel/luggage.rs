@@ -98,9 +98,9 @@ impl Room {
         Ok(())
     }
 
-    /// Writes a spool: into the table if it is short, else beside the message, or into the table
-    /// after all if that fails. In that case, incomplete messages that there is no room for are
-    /// left behind.
+    /// Writes a spool: into the table if it is short, else beside the message, or into the
+    /// table after all if that fails. In that case, incomplete messages without room are
+    /// not moved.
     fn write_spool(
         &mut self,
         contents: &mut Contents<Attachment>,

@@ -8,8 +8,9 @@ use std::{hint, thread};
 
 use crate::platform::{self, Wait};
 
-/// How many nanoseconds a receiver spins: longer than a wake-up takes, which is some 30 us. If both
-/// peers sleep, and neither spins until the other is awake and has answered, they go on like that.
+/// How many nanoseconds a receiver spins: longer than a wake-up takes, which is some 30 us. If
+/// both peers sleep, and neither spins until the other is awake and has answered, both continue
+/// to sleep in every round trip.
 pub(super) const SPIN_NANOS: u64 = 50_000;
 
 /// How often spinning may be in vain in a row before there is a pause.

@@ -607,7 +607,7 @@ mod tests {
         }
     }
 
-    /// Whatever a peer writes, each attachment is in one place or closed, and nothing else happens.
+    /// Whatever a peer writes, each attachment is in one entry or closed.
     #[test]
     fn table_with_a_changed_byte_is_refused_or_complete() {
         let (body, attachments) = written(entries());
