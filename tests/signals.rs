@@ -149,7 +149,7 @@ fn timeouts_are_never_early() {
 }
 
 #[test]
-fn timeouts_are_right_while_a_large_message_is_half_received() {
+fn timeouts_are_kept_while_a_large_message_is_incomplete() {
     let _watchdog = harness::watchdog();
     let _storm = Storm::over_this_thread();
     let (sender, receiver) = ipc::bytes_channel().unwrap();

@@ -381,7 +381,7 @@ fn memory_that_is_not_sealed_is_refused() {
 
 /// The call blocked beyond its timeout.
 #[test]
-fn a_timeout_ends_while_a_message_is_half_sent() {
+fn timeout_is_kept_while_a_message_is_incomplete() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     raw::send(&sender, &raw::first(1, 1_000_000, &[7; 1000]), &[]).unwrap();

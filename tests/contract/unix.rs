@@ -55,7 +55,7 @@ fn an_oversized_packet_is_reported_and_not_an_error() {
 }
 
 #[test]
-fn an_empty_packet_is_not_the_end() {
+fn empty_packet_is_not_disconnection() {
     let _watchdog = watchdog();
     let (receiver, peer) = receiver_and_peer();
     for _ in 0..2 {

@@ -4,7 +4,7 @@ use super::*;
 
 /// Items are sent without a pause while their receiver is moved from process to process.
 #[test]
-fn c9_a_receiver_moves_between_processes_mid_stream() {
+fn c9_receiver_moves_between_processes_while_messages_are_sent() {
     let _watchdog = harness::watchdog();
     let (items, mut received) = ipc::channel::<Item>().unwrap();
     let sender = Helper::start();

@@ -103,7 +103,7 @@ fn c7_a_bad_packet_is_one_error_and_its_handles_are_closed() {
 }
 
 #[test]
-fn c7_an_empty_packet_is_not_the_end() {
+fn c7_empty_packet_is_not_disconnection() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
@@ -132,7 +132,7 @@ fn c7_an_empty_packet_is_not_the_end() {
 }
 
 #[test]
-fn c7_an_empty_packet_while_the_sender_lives_is_not_the_end() {
+fn c7_empty_packet_of_a_living_sender_is_not_disconnection() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();

@@ -212,7 +212,7 @@ fn a_childs_children_do_not_have_its_channel() {
 
 /// Lets its own child take the channel, and then calls `parent`.
 #[test]
-fn child_that_comes_too_late() {
+fn child_whose_channel_was_taken() {
     child_main(|_| {
         harness::child(harness::path_of(child_that_sends_one), &[]).completed();
         let error = process::parent::<u8, ()>().unwrap_err();
@@ -230,7 +230,7 @@ fn child_that_sends_one() {
 #[test]
 fn first_process_that_asks_gets_the_channel() {
     let _watchdog = watchdog();
-    expect_one(harness::path_of(child_that_comes_too_late));
+    expect_one(harness::path_of(child_whose_channel_was_taken));
 }
 
 /// In a process with one thread, as most have when they begin.

@@ -188,7 +188,7 @@ fn records_are_read_once() {
 }
 
 #[test]
-fn a_flood_of_jumps_is_followed_in_steps() {
+fn flood_of_jumps_is_followed_in_steps() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     // The JUMP leads to itself.
@@ -203,7 +203,7 @@ fn a_flood_of_jumps_is_followed_in_steps() {
 }
 
 #[test]
-fn a_flood_of_beginnings_is_taken_in_steps() {
+fn flood_of_first_fragments_is_taken_in_steps() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     let begun = first(100, b"a");

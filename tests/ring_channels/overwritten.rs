@@ -157,7 +157,7 @@ fn publish(words: &[AtomicU64], body: &[u64]) {
 
 /// Each is an error of its own, and the receiver is readable until it has returned it.
 #[test]
-fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
+fn c7_rings_poisoned_at_once_are_one_error_each() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<Note>().unwrap();
     let lent = receiver.as_fd();

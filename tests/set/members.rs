@@ -77,7 +77,7 @@ fn ids_count_from_zero_and_are_never_used_again() {
 }
 
 #[test]
-fn every_message_comes_in_order_and_every_closing_once() {
+fn messages_are_returned_in_order_and_each_disconnection_once() {
     let _watchdog = watchdog();
     let (mut set, members) = set_of(10);
     let thread = thread::spawn(move || {
@@ -365,7 +365,7 @@ mod fairness {
     /// A flooded member delays neither the others nor a deadline, and the results of one
     /// selection are limited.
     #[test]
-    fn a_flood_is_served_in_turns() {
+    fn flooded_member_does_not_delay_others() {
         let _watchdog = watchdog();
         let mut set = IpcReceiverSet::new().unwrap();
         let (flood, flooded) = ipc::channel::<u32>().unwrap();

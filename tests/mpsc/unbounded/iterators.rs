@@ -73,7 +73,7 @@ fn that_do_not_block_can_be_continued() {
 
 /// Requests and answers, each received as far as they are queued.
 #[test]
-fn that_do_not_wait_take_turns() {
+fn that_do_not_block_can_alternate() {
     let _watchdog = watchdog();
     let (requests, inbox) = channel();
     let (answers, answer) = channel();
