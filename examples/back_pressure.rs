@@ -18,7 +18,7 @@ const BOUND: usize = 4;
 type Ends = (Receiver<u64>, Receiver<()>, Sender<u64>);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+    if !strait::process::is_supported() {
         return Err("channels do not leave the process on this platform".into());
     }
     if env::args().nth(1).is_some_and(|argument| argument == WORKER) {

@@ -16,7 +16,7 @@ struct Hello {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+    if !process::is_supported() {
         return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {

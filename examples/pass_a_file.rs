@@ -13,7 +13,7 @@ use strait::handle::Handle;
 use strait::process::{self, ChannelCommand};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+    if !process::is_supported() {
         return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {

@@ -23,7 +23,7 @@ struct Tickets(Vec<u32>);
 const CLIENTS: usize = 3;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+    if !strait::process::is_supported() {
         return Err("channels do not leave the process on this platform".into());
     }
     match env::args().nth(1) {

@@ -31,7 +31,7 @@ fn sum_up((numbers, sums): Ends) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+    if !strait::process::is_supported() {
         return Err("channels do not leave the process on this platform".into());
     }
     if env::args().nth(1).is_some_and(|argument| argument == WORKER) {

@@ -14,7 +14,7 @@
 //! use strait::process::{self, ChannelCommand};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! # if !process::is_supported() {
 //! #     return Ok(());
 //! # }
 //! if std::env::args().nth(1).is_none() {
@@ -212,7 +212,7 @@
 //! | `recv`, `iter` | a message arrives, or the channel is disconnected | | a stream with the feature `async`, or a descriptor of [`os`] and `try_recv` |
 //! | `recv_timeout`, `try_recv_timeout` | the same | the timeout | the same |
 //! | `send`, unbounded | does not block, with [two exceptions](ipc::IpcSender#blocking): messages with handles, and channels without shared memory | [10 s](ipc::SEND_TIMEOUT), then an error | `try_send`, and sleeping or yielding while the channel is full |
-//! | `send`, bounded | there is room | | the same |
+//! | `send`, bounded | there is room | [10 s](ipc::SEND_TIMEOUT), then an error, while this user has too many handles in flight; else no limit | the same |
 //! | `send_timeout`, `send_deadline` | as `send` | the timeout | the same |
 //! | `select` of a receiver set | a member has something | | a stream for each receiver, or the descriptor of the set and `try_select` |
 //! | `try_select_timeout` | the same | the timeout | the same |
@@ -319,36 +319,45 @@
 //!
 //! # Platforms
 //!
-//! | platform | channels | handles in messages | shared memory |
-//! |---|---|---|---|
-//! | Linux | between processes | file descriptors | sealed memfds |
-//! | other Unixes, macOS, Windows, wasm | within the process | within the process | within the process |
+//! | platform | channels | handles in messages | shared memory | names |
+//! |---|---|---|---|---|
+//! | Linux | between processes | file descriptors | sealed memfds | private, paths, abstract |
+//! | other Unixes, macOS, Windows, wasm | within the process | within the process | within the process | within the process |
 //!
 //! On Linux channels are Unix sockets (`SOCK_SEQPACKET`), and shared memory where they are busy.
 //! Processes are started with channels only on Linux so far.
 //!
 //! # What is guaranteed
 //!
-//! `docs/guarantees.md` in the repository defines the guarantees by number, with their caveats.
+//! [`guarantees`] defines the guarantees by number, with their caveats.
 //!
-//! - **Order.** Messages of one sender arrive in the order in which they were sent. If one `send`
+//! - **Order** (C3, C4). Messages of one sender arrive in the order in which they were sent. If one `send`
 //!   returned before another was called, its message arrives first. This holds for all senders of
 //!   the channel, in all processes.
-//! - **Durability.** A message whose `send` returned `Ok` is received even if its sender is
+//! - **Durability** (C5). A message whose `send` returned `Ok` is received even if its sender is
 //!   killed.
-//! - **Isolation.** Nothing that a peer sends makes this process panic, hang, leak or crash. A
+//! - **Disconnection** (C6). `recv` returns `Disconnected` when all senders in all processes have
+//!   been dropped and all messages have been received. `send` returns it when the receiver has been
+//!   dropped.
+//! - **Isolation** (C7). Nothing that a peer sends makes this process panic, hang, leak or crash. A
 //!   message that is malformed or of another type is one error, and the channel continues to
 //!   work. A sender that stops in the middle of a large message delays no other sender. A silent
 //!   peer can make calls block as [listed above](#what-may-block).
 //! - The bytes of an [`IpcSharedMemory`](ipc::IpcSharedMemory) do not change while they are
 //!   borrowed, whatever any process does.
-//! - **No waiting to send.** `send` into an unbounded channel does not block on the receiver.
+//! - **No waiting to send** (C1). `send` into an unbounded channel does not block on the receiver.
 //!   Messages that the receiver has not taken stay in memory of the sender, which grows as that
 //!   of std's channel does. Where that is not possible, `send` returns within [ten
 //!   seconds](ipc::SEND_TIMEOUT); see below.
-//! - **Bounds.** With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait to be
+//! - **Bounds** (C2). With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait to be
 //!   received, from all processes together. Each message takes a permit. Senders that die, or take
 //!   a permit and do not send, delay the other senders for about a second at most.
+//! - **Moving** (C9). Every endpoint can be sent to another process while the channel is in use. A
+//!   receiver takes along what it has not delivered.
+//! - **Polling** (C8). A receiver, or a receiver set, is one file descriptor for `poll` and `epoll`:
+//!   see [`os`].
+//! - **Low cost** (C10, C11). A busy channel costs no system call and no allocation per message, an
+//!   idle one no thread and no processor time: see [Costs](#costs).
 //! - **Fairness.** A receiver set serves its members in turn, however much some of them send. It
 //!   keeps its deadline under a flood.
 //! - **Servers.** A name belongs to one server at a time, and the name of a killed server to the
@@ -425,6 +434,8 @@ mod typed;
 
 #[cfg(feature = "async")]
 pub mod asynch;
+#[doc = include_str!("../docs/guarantees.md")]
+pub mod guarantees {}
 pub mod handle;
 pub mod ipc;
 pub mod mpsc;

@@ -45,7 +45,7 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn Error>> {
-//! #   if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! #   if !strait::process::is_supported() {
 //! #       return Ok(());
 //! #   }
 //!     if env::args().nth(1).as_deref() == Some("worker") {
@@ -148,7 +148,7 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn Error>> {
-//! #   if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! #   if !strait::process::is_supported() {
 //! #       return Ok(());
 //! #   }
 //!     if env::args().nth(1).as_deref() == Some("worker") {
@@ -213,7 +213,7 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn Error>> {
-//! #   if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! #   if !strait::process::is_supported() {
 //! #       return Ok(());
 //! #   }
 //!     if env::args().nth(1).as_deref() == Some("service") {
@@ -262,7 +262,7 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn Error>> {
-//! #   if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! #   if !strait::process::is_supported() {
 //! #       return Ok(());
 //! #   }
 //!     if env::args().nth(1).as_deref() == Some("worker") {

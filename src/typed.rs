@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::buffers;
 use crate::channel::frame::Malformed;
-use crate::channel::rendezvous::OneShotServer;
+use crate::channel::one_shot::OneShotServer;
 use crate::channel::table::{Entry, TableError};
 use crate::channel::{
     Message, Problem, Purpose, Receiver, RecvError, SendFailure, Sender, Slot, limits,
@@ -150,10 +150,10 @@ pub(crate) fn receive_now<R>(
 pub(crate) fn accept<T: DeserializeOwned>(
     server: OneShotServer,
     wait: Wait,
-    may_enter: impl FnMut(&Peer) -> bool,
+    filter: impl FnMut(&Peer) -> bool,
 ) -> Result<(Receiver, T), TryRecvError> {
     buffers::with_receive_buffer(|buffer| {
-        let (receiver, message) = server.accept(buffer, wait, may_enter)?;
+        let (receiver, message) = server.accept(buffer, wait, filter)?;
         let value = decode(message, buffer)
             .map_err(|error| IpcError::from(error.sent_as(receiver.sent_type())))?;
         Ok((receiver, value))
@@ -175,7 +175,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
 pub(crate) struct Skipped {
     messages: u64,
     /// What the receiver had counted after the first of them.
-    in_vain_before: Option<u64>,
+    packets_before: Option<u64>,
 }
 
 impl Skipped {
@@ -185,10 +185,13 @@ impl Skipped {
     pub(crate) fn is_enough_after(&mut self, slot: &Slot) -> bool {
         self.messages += 1;
         // The receiver was moved meanwhile.
-        let Ok(in_vain) = slot.with(|receiver| receiver.in_vain()) else { return true };
-        let before = *self.in_vain_before.get_or_insert(in_vain);
+        let Ok(packets_without_message) = slot.with(|receiver| receiver.packets_without_message())
+        else {
+            return true;
+        };
+        let before = *self.packets_before.get_or_insert(packets_without_message);
         // A message that was discarded is among these packets, one that cannot be decoded is not.
-        let packets = in_vain.saturating_sub(before) + 1;
+        let packets = packets_without_message.saturating_sub(before) + 1;
         self.messages.max(packets) >= limits::MAX_PASSED_OVER
     }
 }
@@ -236,7 +239,7 @@ impl From<SendError> for TrySendError {
 impl From<RecvError> for TryRecvError {
     fn from(error: RecvError) -> TryRecvError {
         TryRecvError::IpcError(match error {
-            RecvError::Empty | RecvError::Unfinished => return TryRecvError::Empty,
+            RecvError::Empty | RecvError::BudgetSpent => return TryRecvError::Empty,
             RecvError::Disconnected => IpcError::Disconnected,
             RecvError::Lost(problem) => IpcError::SerializationError(problem.into()),
             RecvError::Io(error) | RecvError::Broken(error) => IpcError::Io(error),

@@ -268,7 +268,7 @@ fn message_with_handles_of_the_maximum_length_is_received() {
     for (bytes, handles) in sizes.into_iter().chain([(in_packets, 1), (in_packets - 20, 1)]) {
         let mut limits = Limits::default();
         limits.message_bytes = 8 + bytes + 8 + 4 * handles;
-        limits.unfinished_bytes = limits.message_bytes;
+        limits.incomplete_bytes = limits.message_bytes;
         for receivers in [0, 1] {
             limits.message_receivers = receivers;
             let options = ChannelOptions::new().limits(limits);

@@ -317,8 +317,8 @@ fn send_waits_for_room() {
 fn endpoints_and_memory_are_sent_and_received() {
     let _watchdog = harness::watchdog();
     let _storm = Storm::over_this_thread();
-    type Parcel = (Vec<IpcSender<usize>>, IpcSharedMemory);
-    let (sender, receiver) = ipc::channel::<Parcel>().unwrap();
+    type ReturnSlot = (Vec<IpcSender<usize>>, IpcSharedMemory);
+    let (sender, receiver) = ipc::channel::<ReturnSlot>().unwrap();
     let (number_sender, numbers) = ipc::channel().unwrap();
     let receiving = thread::spawn(move || {
         let _storm = Storm::over_this_thread();

@@ -43,7 +43,7 @@ pub(crate) fn main(roles: &[Role], benches: fn(&mut Criterion)) -> ExitCode {
 
 /// The `main` of every bench: plays the role asked for, or does `work`.
 pub(crate) fn run(roles: &[Role], work: impl FnOnce() -> ExitCode) -> ExitCode {
-    if !cfg!(target_os = "linux") || cfg!(feature = "force-inprocess") {
+    if !strait::process::is_supported() {
         eprintln!("not measured: this backend does not reach other processes");
         return ExitCode::SUCCESS;
     }

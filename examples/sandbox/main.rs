@@ -121,7 +121,7 @@ fn print(
 
 /// Counts the words, and returns the exit status.
 fn count(paths: &[PathBuf], settings: Settings) -> Result<u8, Box<dyn Error>> {
-    if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+    if !strait::process::is_supported() {
         return Err(
             "channels do not leave the process on this platform, so there can be no workers".into(),
         );

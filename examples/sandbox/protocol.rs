@@ -23,8 +23,8 @@ pub(crate) fn from_worker() -> ChannelOptions {
     let mut limits = Limits::default();
     limits.message_bytes = MAX_MESSAGE_BYTES;
     limits.message_handles = 0;
-    limits.unfinished_bytes = MAX_MESSAGE_BYTES;
-    limits.unfinished_messages = 1;
+    limits.incomplete_bytes = MAX_MESSAGE_BYTES;
+    limits.incomplete_messages = 1;
     limits.shared_memories = 1;
     ChannelOptions::new().limits(limits)
 }

@@ -99,7 +99,7 @@ fuzz_target!(|input: Input| {
                 bytes.extend(vec![id; body.into()]);
                 let position = if is_last { Position::Last } else { Position::Middle };
                 let attachments = tokens(attachments);
-                (id, assembly.add_landed(id.into(), position, bytes, attachments, limit))
+                (id, assembly.add_in_place(id.into(), position, bytes, attachments, limit))
             }
             Event::LendInVain { id } => {
                 let id = u128::from(id % IDS);
@@ -119,7 +119,7 @@ fuzz_target!(|input: Input| {
             Event::Move => {
                 let mut elsewhere = Assembly::new(&WAITING);
                 let contents = assembly.into_contents();
-                contents.unfinished.into_iter().for_each(|open| elsewhere.resume(open, limit));
+                contents.incomplete.into_iter().for_each(|open| elsewhere.resume(open, limit));
                 contents.lost.into_iter().for_each(|lost| elsewhere.remember(lost));
                 assembly = elsewhere;
                 continue;

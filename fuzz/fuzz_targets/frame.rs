@@ -47,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let body = match kind {
-        Kind::Attach { .. } => &[],
+        Kind::RingOffer { .. } => &[],
         _ => &packet[head_len..],
     };
     let head = Head::new(kind, attachments, body.len() as u32).stamped(stamp);
@@ -56,8 +56,8 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(frame::parse(&again, again.len(), attachments.into()), result);
     // They are equal, except for fields without a meaning.
     let meaning = match kind {
-        Kind::Message | Kind::Bell | Kind::Want | Kind::Hello { .. } => 0,
-        Kind::Attach { .. } => 8,
+        Kind::Message | Kind::WakeUp | Kind::PermitRequest | Kind::Hello { .. } => 0,
+        Kind::RingOffer { .. } => 8,
         Kind::Part { position: Position::First { .. }, .. } => 28,
         Kind::Part { .. } | Kind::Abort { .. } => 16,
     };

@@ -93,9 +93,9 @@ enum Any {
     Middle { id: u8 },
     Last { id: u8 },
     Abort { id: u8 },
-    Bell,
-    Want,
-    Attach { elsewhere: bool },
+    WakeUp,
+    PermitRequest,
+    RingOffer { elsewhere: bool },
     Hello { version: Option<u8>, codec: Option<u8> },
 }
 
@@ -192,7 +192,7 @@ struct Channel {
     secret: u128,
     sent: u32,
     received: u32,
-    /// Whether a sender of this channel may be in an unfinished message in this channel.
+    /// Whether a sender of this channel may be in an incomplete message in this channel.
     holds_itself: bool,
 }
 
@@ -406,17 +406,17 @@ impl From<Any> for Kind {
             Any::Middle { id } => part(id, Position::Middle),
             Any::Last { id } => part(id, Position::Last),
             Any::Abort { id } => Kind::Abort { id: id.into() },
-            Any::Bell => Kind::Bell,
-            Any::Want => Kind::Want,
+            Any::WakeUp => Kind::WakeUp,
+            Any::PermitRequest => Kind::PermitRequest,
             Any::Hello { version, codec } => {
                 let (version, codec) = (version.unwrap_or(VERSION), codec.unwrap_or(CODEC));
                 Kind::Hello { dialect: Dialect { version, codec } }
             }
-            Any::Attach { elsewhere } => {
+            Any::RingOffer { elsewhere } => {
                 let here = strait::internals::clock_domain().unwrap();
-                Kind::Attach {
+                Kind::RingOffer {
                     clock_domain: if elsewhere { !here } else { here },
-                    is_used: elsewhere,
+                    has_messages: elsewhere,
                 }
             }
         }

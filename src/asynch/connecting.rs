@@ -10,6 +10,8 @@ use super::messages::Messages;
 use crate::channel::Purpose;
 use crate::error::IpcError;
 use crate::ipc::{IpcReceiver, IpcSender};
+use crate::platform::contract::Bequest as _;
+use crate::platform::{self, Wait};
 use crate::process::{self, Child, Starting};
 use crate::typed;
 
@@ -34,6 +36,7 @@ pub struct Connecting<ToChild, FromChild> {
     called: Messages,
     /// `None` after the future was ready.
     ends: Option<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>,
+    bequest: platform::Bequest,
     outcome: Option<Result<(), IpcError>>,
 }
 
@@ -59,9 +62,9 @@ impl<ToChild, FromChild> IntoFuture for Starting<ToChild, FromChild> {
     /// # }
     /// ```
     fn into_future(self) -> Connecting<ToChild, FromChild> {
-        let Starting { child, to_child, from_child, called, outcome } = self;
+        let Starting { child, to_child, from_child, called, bequest, outcome } = self;
         let called = Messages::of(called.into_slot());
-        Connecting { called, ends: Some((child, to_child, from_child)), outcome }
+        Connecting { called, ends: Some((child, to_child, from_child)), bequest, outcome }
     }
 }
 
@@ -69,6 +72,13 @@ impl<ToChild, FromChild> Future for Connecting<ToChild, FromChild> {
     type Output = io::Result<(Child, IpcSender<ToChild>, IpcReceiver<FromChild>)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.outcome.is_none() {
+            if let Some((child, ..)) = &mut this.ends {
+                let handed_over = this.bequest.hand_over(child.as_std(), Wait::Never);
+                this.outcome = handed_over.err().map(|error| Err(error.into()));
+            }
+        }
         let outcome = match self.outcome.take() {
             Some(outcome) => outcome,
             None => match self.called.poll_next(cx, Purpose::Look, typed::decode::<()>) {

@@ -72,7 +72,7 @@ impl Source {
         match typed::receive_now(&mut watch.source, purpose, take) {
             Ok(item) => Poll::Ready(Some(item)),
             Err(RecvError::Empty) => Poll::Pending,
-            Err(RecvError::Unfinished) => {
+            Err(RecvError::BudgetSpent) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

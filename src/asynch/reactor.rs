@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::channel::{Receiver, Server};
 use crate::platform::contract::{Poller as _, Registry as _};
-use crate::platform::{PerProcess, Poller, Registry, Wait, process_mark};
+use crate::platform::{PerProcess, Poller, Registry, Wait, fork_generation};
 
 /// The time for which the thread sleeps when the operating system fails to report events.
 const REST: Duration = Duration::from_millis(10);
@@ -80,7 +80,7 @@ impl<S: Watch> Drop for Watched<S> {
     fn drop(&mut self) {
         // In a forked child the registry is still the parent's, and a thread that does not exist
         // here may hold the lock.
-        if self.reactor.process != process_mark() {
+        if self.reactor.process != fork_generation() {
             return;
         }
         let _ = self.source.leave(&self.reactor.registry);
@@ -138,7 +138,7 @@ impl Tasks {
 impl Reactor {
     fn of_this_process() -> io::Result<Arc<Reactor>> {
         static REACTOR: PerProcess<Mutex<Option<Arc<Reactor>>>> =
-            PerProcess::of_nobody(Mutex::new(None));
+            PerProcess::of_no_process(Mutex::new(None));
 
         let mut current = lock(REACTOR.get());
         if let Some(reactor) = &*current {
@@ -154,7 +154,7 @@ impl Reactor {
         let reactor = Arc::new(Reactor {
             registry: poller.registry()?,
             tasks: Mutex::default(),
-            process: process_mark(),
+            process: fork_generation(),
         });
         let watched = Arc::clone(&reactor);
         thread::Builder::new()

@@ -148,7 +148,7 @@ impl Source {
             Err(RecvError::Lost(problem)) => {
                 Poll::Ready(Some(Err(IpcError::SerializationError(problem.into()))))
             }
-            Err(RecvError::Unfinished | RecvError::Disconnected) => {
+            Err(RecvError::BudgetSpent | RecvError::Disconnected) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

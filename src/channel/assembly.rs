@@ -56,7 +56,7 @@ pub type Whole<A> = (Vec<u8>, Vec<A>);
 #[derive(Debug)]
 pub struct Contents<A> {
     /// Messages that can still be completed.
-    pub unfinished: Vec<Unfinished<A>>,
+    pub incomplete: Vec<Incomplete<A>>,
     /// Messages that cannot, so that their further parts are recognised.
     pub lost: Vec<Lost>,
 }
@@ -72,7 +72,7 @@ pub struct Lost {
 
 /// A message of which parts are missing.
 #[derive(PartialEq, Eq)]
-pub struct Unfinished<A> {
+pub struct Incomplete<A> {
     /// The id of the message.
     pub id: u128,
     /// Its announced number of bytes.
@@ -86,7 +86,7 @@ pub struct Unfinished<A> {
 }
 
 struct Entry<A> {
-    message: Unfinished<A>,
+    message: Incomplete<A>,
     /// How many of its bytes are accounted for.
     bytes: usize,
     fate: Fate,
@@ -143,9 +143,9 @@ impl<A> fmt::Debug for Assembly<A> {
     }
 }
 
-impl<A> fmt::Debug for Unfinished<A> {
+impl<A> fmt::Debug for Incomplete<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unfinished")
+        f.debug_struct("Incomplete")
             .field("bytes", &self.bytes.len())
             .field("of_bytes", &self.total_bytes)
             .field("attachments", &self.attachments.len())
@@ -214,7 +214,7 @@ impl<A> Assembly<A> {
 
     /// Lends the bytes of a message, so that its next part is received in its place. The caller
     /// gives them back with [`give_back`](Assembly::give_back) or
-    /// [`add_landed`](Assembly::add_landed).
+    /// [`add_in_place`](Assembly::add_in_place).
     pub fn lend(&mut self, id: u128) -> Option<Vec<u8>> {
         let usual = self.usual();
         let entry = self.messages.get_mut(&id).filter(|entry| entry.fate == Fate::Open)?;
@@ -242,7 +242,7 @@ impl<A> Assembly<A> {
     /// # Errors
     ///
     /// The errors of [`add`](Assembly::add).
-    pub fn add_landed(
+    pub fn add_in_place(
         &mut self,
         id: u128,
         position: Position,
@@ -294,7 +294,7 @@ impl<A> Assembly<A> {
         id: u128,
         is_last: bool,
         attachments: Vec<A>,
-        append: impl FnOnce(&mut Unfinished<A>),
+        append: impl FnOnce(&mut Incomplete<A>),
     ) -> Result<Option<Whole<A>>, Malformed> {
         if is_last {
             let mut message = self.remove(id).ok_or(Malformed::Unknown)?;
@@ -347,10 +347,10 @@ impl<A> Assembly<A> {
 
     /// Takes all messages out, so that they can be added to another assembly.
     pub fn into_contents(mut self) -> Contents<A> {
-        let mut contents = Contents { unfinished: Vec::new(), lost: Vec::new() };
+        let mut contents = Contents { incomplete: Vec::new(), lost: Vec::new() };
         for (id, entry) in std::mem::take(&mut self.messages) {
             match entry.fate {
-                Fate::Open => contents.unfinished.push(entry.message),
+                Fate::Open => contents.incomplete.push(entry.message),
                 fate => contents.lost.push(Lost { id, is_told: fate == Fate::Lost }),
             }
         }
@@ -366,7 +366,7 @@ impl<A> Assembly<A> {
 
     /// Adds a message of which another assembly has parts. It is discarded if it exceeds the limits
     /// or contradicts itself.
-    pub fn resume(&mut self, message: Unfinished<A>, max_attachments: usize) {
+    pub fn resume(&mut self, message: Incomplete<A>, max_attachments: usize) {
         let id = message.id;
         if self.begin(id, message.total_bytes, message.total_attachments).is_err() {
             return;
@@ -401,7 +401,7 @@ impl<A> Assembly<A> {
             self.lose(id, false);
             return Err(Malformed::Part);
         }
-        let message = Unfinished {
+        let message = Incomplete {
             id,
             total_bytes,
             total_attachments,
@@ -432,7 +432,7 @@ impl<A> Assembly<A> {
 
     /// Makes a place for one more message, by discarding an idle one.
     fn make_place(&mut self) -> bool {
-        let most = self.limits.unfinished_messages;
+        let most = self.limits.incomplete_messages;
         if self.messages.len() >= 2 * most {
             let over = self.first_of(Class::Over, None);
             over.and_then(|place| self.remove(place.id));
@@ -451,7 +451,7 @@ impl<A> Assembly<A> {
     ) -> bool {
         let total_attachments =
             self.messages.get(&id).map_or(0, |entry| entry.message.total_attachments);
-        let most_bytes = self.limits.max_unfinished_bytes(total_attachments as usize);
+        let most_bytes = self.limits.max_incomplete_bytes(total_attachments as usize);
         loop {
             let too_many_bytes = self.bytes + bytes > most_bytes;
             let waiting = self.waiting.load(Ordering::Relaxed);
@@ -509,7 +509,7 @@ impl<A> Assembly<A> {
         }
     }
 
-    fn remove(&mut self, id: u128) -> Option<Unfinished<A>> {
+    fn remove(&mut self, id: u128) -> Option<Incomplete<A>> {
         let entry = self.messages.remove(&id)?;
         self.order.remove(&entry.place());
         self.open -= usize::from(entry.fate == Fate::Open);
@@ -520,7 +520,7 @@ impl<A> Assembly<A> {
     }
 }
 
-impl<A> Unfinished<A> {
+impl<A> Incomplete<A> {
     /// Returns whether the message would be complete with so many more bytes and attachments;
     /// `None` if that would be too much.
     fn fits(&self, bytes: usize, attachments: usize) -> Option<bool> {
@@ -549,7 +549,7 @@ impl<A> Unfinished<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::limits::{MAX_MESSAGE_BYTES, MAX_UNFINISHED_MESSAGES};
+    use crate::channel::limits::{MAX_INCOMPLETE_MESSAGES, MAX_MESSAGE_BYTES};
 
     const NO_LIMIT: usize = usize::MAX;
 
@@ -627,11 +627,11 @@ mod tests {
         here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT).unwrap();
         here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT).unwrap_err();
         assert_eq!(waiting.load(Ordering::Relaxed), 1);
-        let Contents { mut unfinished, lost } = here.into_contents();
+        let Contents { mut incomplete, lost } = here.into_contents();
         assert_eq!(waiting.load(Ordering::Relaxed), 0);
         assert_eq!(lost, [Lost { id: 2, is_told: true }]);
         let mut there = Assembly::new(waiting);
-        there.resume(unfinished.remove(0), NO_LIMIT);
+        there.resume(incomplete.remove(0), NO_LIMIT);
         there.remember(lost[0]);
         there.remember(Lost { id: 3, is_told: false });
         let whole = there.add(1, Position::Last, b"cd", vec![], NO_LIMIT);
@@ -652,9 +652,9 @@ mod tests {
         here.add(1, first(4, 2), b"ab", vec!['a', 'b'], NO_LIMIT).unwrap();
         here.add(2, first(2, 1), b"a", vec!['c'], NO_LIMIT).unwrap();
         let mut contents = here.into_contents();
-        contents.unfinished.sort_by_key(|message| message.id);
+        contents.incomplete.sort_by_key(|message| message.id);
         let mut there = Assembly::new(waiting);
-        contents.unfinished.into_iter().for_each(|message| there.resume(message, 2));
+        contents.incomplete.into_iter().for_each(|message| there.resume(message, 2));
         assert_eq!(waiting.load(Ordering::Relaxed), 2);
         assert_eq!(there.add(2, Position::Last, b"b", vec![], 2), Err(Malformed::Quota));
         let whole = there.add(1, Position::Last, b"cd", vec![], 2);
@@ -694,7 +694,7 @@ mod tests {
     #[test]
     fn next_message_to_discard_is_first_in_order() {
         let mut assembly = Assembly::new(own_counter!());
-        assembly.limit(Limits { unfinished_messages: 8, unfinished_bytes: 60, ..Limits::LARGEST });
+        assembly.limit(Limits { incomplete_messages: 8, incomplete_bytes: 60, ..Limits::LARGEST });
         let mut ids = 0..;
         for round in 0..2000_u32 {
             // Steps without a common divisor with each other, so that all combinations come.
@@ -723,7 +723,7 @@ mod tests {
     #[test]
     fn oldest_discarded_message_is_forgotten_first() {
         let mut assembly = Assembly::<char>::new(own_counter!());
-        let most = 2 * MAX_UNFINISHED_MESSAGES as u128;
+        let most = 2 * MAX_INCOMPLETE_MESSAGES as u128;
         for id in 0..100_000 {
             assembly.remember(Lost { id, is_told: true });
         }
@@ -735,7 +735,7 @@ mod tests {
     #[test]
     fn number_of_incomplete_messages_is_limited() {
         let mut assembly = Assembly::<char>::new(own_counter!());
-        for id in 0..MAX_UNFINISHED_MESSAGES as u128 {
+        for id in 0..MAX_INCOMPLETE_MESSAGES as u128 {
             assembly.add(id, first(9, 0), b"", vec![], NO_LIMIT).unwrap();
         }
         // However slow this machine is, none of them has been silent for long.
@@ -745,6 +745,6 @@ mod tests {
             assert_eq!(refused, Err(Malformed::Quota));
             assert_eq!(assembly.add(id, Position::Middle, b"x", vec![], NO_LIMIT), Ok(None));
         }
-        assert!(assembly.messages.len() <= 2 * MAX_UNFINISHED_MESSAGES);
+        assert!(assembly.messages.len() <= 2 * MAX_INCOMPLETE_MESSAGES);
     }
 }

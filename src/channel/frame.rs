@@ -10,9 +10,9 @@
 //!   MIDDLE   and a further part
 //!   LAST     and the part that makes it complete
 //!   ABORT    and nothing: the sender stopped sending it
-//! ATTACH     clock domain u64, whether there are messages in it u64, and the memory of a ring
-//! BELL       nothing: there is something in a ring
-//! WANT       nothing: a sender waits for a permit
+//! OFFER      clock domain u64, whether there are messages in it u64, and the memory of a ring
+//! WAKE_UP    nothing: there is something in a ring
+//! PERMIT     nothing: a sender waits for a permit
 //! HELLO      the handshake (`hello`): fields, and sometimes channel endpoints
 //! ```
 //!
@@ -48,13 +48,13 @@ const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 const ABORT: u8 = 5;
-const ATTACH: u8 = 6;
-const BELL: u8 = 7;
-const WANT: u8 = 8;
+const OFFER: u8 = 6;
+const WAKE_UP: u8 = 7;
+const PERMIT: u8 = 8;
 const HELLO: u8 = 9;
 
-/// The length of what follows the header of an ATTACH.
-const ATTACH_BYTES: usize = 16;
+/// The length of what follows the header of an OFFER.
+const OFFER_BYTES: usize = 16;
 
 /// The protocol version and codec of a process. Processes in which they differ cannot communicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +93,16 @@ pub enum Kind {
         id: u128,
     },
     /// The sender has a ring, whose memory is attached.
-    Attach {
+    RingOffer {
         /// The domain of processes that read the same clock as the sender.
         clock_domain: u64,
         /// Messages are written to the ring, whether it is read or not.
-        is_used: bool,
+        has_messages: bool,
     },
     /// A wake-up: there is something in a ring.
-    Bell,
+    WakeUp,
     /// A sender waits for a permit.
-    Want,
+    PermitRequest,
     /// A process introduces itself.
     Hello {
         /// Its version and codec.
@@ -140,8 +140,9 @@ pub struct Frame {
 /// Returns whether a packet that begins with `start` announces a ring with messages in it. Without
 /// the ring's memory, these messages are lost.
 pub fn announces_messages(start: &[u8]) -> bool {
-    let is_used = start.get(HEADER_BYTES + 8..HEADER_BYTES + 16);
-    start[..start.len().min(3)] == [VERSION, ATTACH, CODEC] && is_used == Some(&1_u64.to_le_bytes())
+    let has_messages = start.get(HEADER_BYTES + 8..HEADER_BYTES + 16);
+    start[..start.len().min(3)] == [VERSION, OFFER, CODEC]
+        && has_messages == Some(&1_u64.to_le_bytes())
 }
 
 /// Why a packet is not valid.
@@ -220,14 +221,14 @@ impl Head {
         let mut head = Head { bytes: [0; MAX_HEAD_BYTES], len: HEADER_BYTES };
         let (code, id, bytes, total) = match kind {
             Kind::Message => return Head::of_message(attachments, body_len),
-            Kind::Bell => (BELL, None, 0, 0),
-            Kind::Want => (WANT, None, 0, 0),
+            Kind::WakeUp => (WAKE_UP, None, 0, 0),
+            Kind::PermitRequest => (PERMIT, None, 0, 0),
             Kind::Hello { dialect } => return Head::of_hello(dialect, attachments, body_len),
-            Kind::Attach { clock_domain, is_used } => {
-                head.len += ATTACH_BYTES;
+            Kind::RingOffer { clock_domain, has_messages } => {
+                head.len += OFFER_BYTES;
                 head.bytes[16..24].copy_from_slice(&clock_domain.to_le_bytes());
-                head.bytes[24..32].copy_from_slice(&u64::from(is_used).to_le_bytes());
-                (ATTACH, None, 0, 0)
+                head.bytes[24..32].copy_from_slice(&u64::from(has_messages).to_le_bytes());
+                (OFFER, None, 0, 0)
             }
             Kind::Abort { id } => (ABORT, Some(id), 0, 0),
             Kind::Part { id, position } => match position {
@@ -294,18 +295,18 @@ pub fn parse(start: &[u8], len: usize, attachments: usize) -> Result<Frame, Malf
     let whole = |kind| Ok(Frame { kind, stamp, head_len: HEADER_BYTES });
     match code {
         MESSAGE => return whole(Kind::Message),
-        BELL | WANT if len > HEADER_BYTES => return Err(Malformed::Length),
-        BELL | WANT if attachments > 0 => return Err(Malformed::Attachments),
-        BELL => return whole(Kind::Bell),
-        WANT => return whole(Kind::Want),
-        ATTACH if len != HEADER_BYTES + ATTACH_BYTES => return Err(Malformed::Length),
-        ATTACH if attachments != 1 => return Err(Malformed::Attachments),
-        ATTACH => {
+        WAKE_UP | PERMIT if len > HEADER_BYTES => return Err(Malformed::Length),
+        WAKE_UP | PERMIT if attachments > 0 => return Err(Malformed::Attachments),
+        WAKE_UP => return whole(Kind::WakeUp),
+        PERMIT => return whole(Kind::PermitRequest),
+        OFFER if len != HEADER_BYTES + OFFER_BYTES => return Err(Malformed::Length),
+        OFFER if attachments != 1 => return Err(Malformed::Attachments),
+        OFFER => {
             let (domain, rest) = rest.split_first_chunk().ok_or(Malformed::Short)?;
-            let is_used = rest.first_chunk::<8>().ok_or(Malformed::Short)?;
-            return whole(Kind::Attach {
+            let has_messages = rest.first_chunk::<8>().ok_or(Malformed::Short)?;
+            return whole(Kind::RingOffer {
                 clock_domain: u64::from_le_bytes(*domain),
-                is_used: *is_used != [0; 8],
+                has_messages: *has_messages != [0; 8],
             });
         }
         FIRST..=ABORT => {}
@@ -373,9 +374,9 @@ mod tests {
 
     #[test]
     fn frames_without_message_are_parsed_back() {
-        let attach = |is_used| Kind::Attach { clock_domain: 0x0102_0304_0506_0708, is_used };
+        let attach = |has_messages| Kind::RingOffer { clock_domain: 0x0102_0304_0506_0708, has_messages };
         for (kind, attachments) in
-            [(attach(false), 1), (attach(true), 1), (Kind::Bell, 0), (Kind::Want, 0)]
+            [(attach(false), 1), (attach(true), 1), (Kind::WakeUp, 0), (Kind::PermitRequest, 0)]
         {
             let bytes = packet(kind, attachments, b"");
             assert_eq!(parse_all(&bytes, attachments.into()).unwrap().kind, kind);
@@ -393,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_ring_of_another_codec_is_not_announced() {
-        let mut attach = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"");
+        let mut attach = packet(Kind::RingOffer { clock_domain: 1, has_messages: true }, 1, b"");
         assert!(announces_messages(&attach));
         attach[2] += 1;
         assert!(!announces_messages(&attach));
@@ -428,13 +429,13 @@ mod tests {
             other[1] = code;
             assert_eq!(parse_all(&other, 1), Err(Malformed::Kind(code)));
         }
-        let attach = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"");
+        let attach = packet(Kind::RingOffer { clock_domain: 1, has_messages: true }, 1, b"");
         assert_eq!(parse_all(&attach, 0), Err(Malformed::Attachments));
-        let two = packet(Kind::Attach { clock_domain: 1, is_used: true }, 2, b"");
+        let two = packet(Kind::RingOffer { clock_domain: 1, has_messages: true }, 2, b"");
         assert_eq!(parse_all(&two, 2), Err(Malformed::Attachments));
-        let longer = packet(Kind::Attach { clock_domain: 1, is_used: true }, 1, b"x");
+        let longer = packet(Kind::RingOffer { clock_domain: 1, has_messages: true }, 1, b"x");
         assert_eq!(parse_all(&longer, 1), Err(Malformed::Length));
-        for kind in [Kind::Bell, Kind::Want] {
+        for kind in [Kind::WakeUp, Kind::PermitRequest] {
             assert_eq!(parse_all(&packet(kind, 0, b"x"), 0), Err(Malformed::Length));
             assert_eq!(parse_all(&packet(kind, 1, b""), 1), Err(Malformed::Attachments));
         }

@@ -27,10 +27,10 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of bytes of incomplete messages that one receiver keeps: of those from the
 /// socket, and as many of those from shared memory.
-pub const MAX_UNFINISHED_BYTES: usize = MAX_MESSAGE_BYTES;
+pub const MAX_INCOMPLETE_BYTES: usize = MAX_MESSAGE_BYTES;
 
 /// The maximum number of incomplete messages that one receiver keeps.
-pub const MAX_UNFINISHED_MESSAGES: usize = 1024;
+pub const MAX_INCOMPLETE_MESSAGES: usize = 1024;
 
 /// The default number of sending processes whose shared memory one receiver reads.
 pub const DEFAULT_SHARED_MEMORIES: usize = 64;
@@ -68,7 +68,7 @@ pub struct Limits {
     /// [`MAX_MESSAGE_BYTES`].
     ///
     /// A message's table of its endpoints, shared memories and handles does not count, here and in
-    /// [`unfinished_bytes`](Limits::unfinished_bytes). It has up to 24 bytes for each handle and 8
+    /// [`incomplete_bytes`](Limits::incomplete_bytes). It has up to 24 bytes for each handle and 8
     /// more; or, unless [`message_receivers`](Limits::message_receivers) is 0, up to 2 KiB for each
     /// handle and 1 MiB more.
     pub message_bytes: usize,
@@ -103,10 +103,10 @@ pub struct Limits {
     /// longest, if that is at least one second. Otherwise it discards the new message, or makes a
     /// sender that uses shared memory fall back to the socket. A message longer than this is
     /// discarded, unless it arrives in one piece.
-    pub unfinished_bytes: usize,
+    pub incomplete_bytes: usize,
     /// The maximum number of incomplete messages from the socket that the receiver keeps. By
     /// default and at most 1024.
-    pub unfinished_messages: usize,
+    pub incomplete_messages: usize,
     /// The maximum number of sending processes that the receiver shares memory with at a time. By
     /// default 64, at most 1024; 0 has the effect of
     /// [`shared_memory(false)`](crate::ipc::ChannelOptions::shared_memory).
@@ -131,8 +131,8 @@ impl Limits {
         message_receivers: MAX_MESSAGE_ATTACHMENTS,
         message_memories: MAX_MESSAGE_ATTACHMENTS,
         message_os_handles: MAX_MESSAGE_ATTACHMENTS,
-        unfinished_bytes: MAX_UNFINISHED_BYTES,
-        unfinished_messages: MAX_UNFINISHED_MESSAGES,
+        incomplete_bytes: MAX_INCOMPLETE_BYTES,
+        incomplete_messages: MAX_INCOMPLETE_MESSAGES,
         shared_memories: MAX_SHARED_MEMORIES,
     };
 
@@ -149,8 +149,8 @@ impl Limits {
             message_receivers,
             message_memories,
             message_os_handles,
-            unfinished_bytes,
-            unfinished_messages,
+            incomplete_bytes,
+            incomplete_messages,
             shared_memories,
         } = self;
         [
@@ -160,8 +160,8 @@ impl Limits {
             message_receivers,
             message_memories,
             message_os_handles,
-            unfinished_bytes,
-            unfinished_messages,
+            incomplete_bytes,
+            incomplete_messages,
             shared_memories,
         ]
     }
@@ -188,8 +188,8 @@ impl Limits {
     /// The maximum number of bytes in incomplete messages, including their [tables](super::table),
     /// while a message with this many attachments arrives. Its table must not keep out a message of
     /// the maximum length.
-    pub(crate) fn max_unfinished_bytes(&self, attachments: usize) -> usize {
-        self.with_table(self.unfinished_bytes, attachments)
+    pub(crate) fn max_incomplete_bytes(&self, attachments: usize) -> usize {
+        self.with_table(self.incomplete_bytes, attachments)
     }
 
     /// `bytes`, plus the maximum size of the table of a message with this many attachments.
@@ -234,10 +234,11 @@ pub(crate) const MAX_DRAINED_BYTES: usize = 256 << 20;
 /// receivers in it.
 pub(crate) const MAX_MOVED_ATTACHMENTS: usize = 64;
 
-/// The maximum number of handles in a message: 65,536.
+/// The maximum number of attachments in a message: 65,536.
 ///
-/// Endpoints and shared memories count as the handles that they consist of: file descriptors on
-/// Unix.
+/// An attachment is one object of the operating system, a file descriptor on Unix. Endpoints and
+/// shared memories count as the attachments that they consist of: the sender of a bounded channel
+/// is two. [`Limits::message_handles`] counts such a sender once.
 ///
 /// # Examples
 ///

@@ -106,7 +106,7 @@ pub(crate) enum RecvError {
     Empty,
     /// No message arrived, but packets did, and there may be more. The caller decides whether to
     /// continue.
-    Unfinished,
+    BudgetSpent,
     /// No message will ever arrive.
     Disconnected,
     /// A message arrived and was discarded. The channel goes on.

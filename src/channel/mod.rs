@@ -3,26 +3,25 @@
 //! A message consists of bytes and attachments. The core turns messages into packets and back
 //! ([`frame`], [`assembly`]). It limits what a peer may cost this process ([`limits`]), decides
 //! which receiver is served next ([`set`]), and moves receivers ([`slot`]). It connects processes
-//! ([`hello`], [`rendezvous`], [`server`]). It knows neither the type of a message nor the
+//! ([`hello`], [`one_shot`], [`server`]). It knows neither the type of a message nor the
 //! operating system.
 //!
-//! The path of a message: [`Sender::send`](send::Sender::send) puts a header before the bytes and
-//! passes the packet to the backend. A message that is large or has many attachments becomes
-//! several packets. [`Receiver::receive`](receive::Receiver::receive) takes packets from the
-//! backend, checks them, and returns a message once it is complete.
+//! The path of a message: [`Sender::send`](send::Sender::send) takes a permit if the channel is
+//! bounded. It puts the message into the queue in memory, into the ring or, as one packet or
+//! several, into the socket. [`Receiver::receive`](receive::Receiver::receive) takes it from there:
+//! the next message of all rings and the socket, checked and complete.
 
 pub mod assembly;
+mod backlog;
 pub mod frame;
 pub mod hello;
 pub mod limits;
-mod lobby;
-pub(crate) mod luggage;
 mod memory;
 pub(crate) mod message;
+pub(crate) mod one_shot;
 pub(crate) mod options;
 pub(crate) mod permits;
 pub(crate) mod receive;
-pub(crate) mod rendezvous;
 pub mod ring;
 mod ring_memory;
 pub(crate) mod send;
@@ -32,15 +31,16 @@ pub(crate) mod slot;
 mod spin;
 pub(crate) mod spool;
 pub(crate) mod table;
+pub(crate) mod transfer;
 
-pub(crate) use luggage::{Luggage, Room, Unfinished};
 pub(crate) use message::{Message, Problem, Purpose, RecvError};
 pub(crate) use options::Options;
 pub(crate) use receive::Receiver;
 pub(crate) use send::{SendFailure, Sender};
 pub(crate) use server::Server;
 pub(crate) use set::{Event, ReceiverSet};
-pub(crate) use slot::{Departure, Parcel, Slot};
+pub(crate) use slot::{ReturnSlot, Slot, TakenApart};
+pub(crate) use transfer::{Incomplete, Room, TransferState};
 
 use std::io;
 use std::sync::Arc;

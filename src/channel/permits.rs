@@ -26,7 +26,7 @@ use crate::platform::{
 
 /// After how long a waiting sender notifies the receiver, and after how long a sender that has
 /// taken an offered permit is no longer expected.
-pub(super) const STARVED: Duration = Duration::from_millis(100);
+pub(super) const STARVATION_TIME: Duration = Duration::from_millis(100);
 
 /// How often a waiting sender repeats the notification at least, if nothing changes.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ const OUTSIDE: Duration = Duration::from_millis(20);
 const STALE: Duration = Duration::from_millis(50);
 
 /// How long a receiver that does not block otherwise blocks for senders that have notified it.
-pub(super) const MEETING: Duration = Duration::from_millis(10);
+pub(super) const RENDEZVOUS_WAIT: Duration = Duration::from_millis(10);
 
 /// How long it does not, after such a wait timed out; twice as long after the next, and so on, ...
 const MIN_DISTRUST: Duration = Duration::from_millis(50);
@@ -52,7 +52,7 @@ const MIN_DISTRUST: Duration = Duration::from_millis(50);
 const MAX_DISTRUST: Duration = Duration::from_secs(1);
 
 /// How long after a sender has sent, or has notified the receiver, another is expected.
-const FREQUENTED: Duration = Duration::from_secs(10);
+const SENDER_EXPECTED_FOR: Duration = Duration::from_secs(10);
 
 /// After how many messages the receiver checks whether missing permits were used after all.
 /// Checking takes longer than issuing a permit.
@@ -74,7 +74,7 @@ pub(crate) struct Permits {
     is_crowded: AtomicBool,
     /// Since when non-blocking senders have found no permit, or when they last notified the
     /// receiver; zero if there was one.
-    in_vain: AtomicU64,
+    no_permit_since: AtomicU64,
 }
 
 /// Issues the permits of a bounded channel, for its receiver.
@@ -90,29 +90,29 @@ pub(crate) struct Issuer {
     /// The number of delivered messages.
     delivered: u64,
     /// When a sender first notified the receiver, and how many messages had been delivered then.
-    starved: Option<(Instant, u64)>,
+    starving_since: Option<(Instant, u64)>,
     /// When a rendezvous permit was offered, if one is.
-    invited: Option<Instant>,
+    offered_at: Option<Instant>,
     /// Whether a sender has notified the receiver since then.
     is_wanted: bool,
     /// When a sender last sent a message, or notified the receiver, ...
-    visited: Option<Instant>,
+    last_sender: Option<Instant>,
     /// ... and whether it was a notification.
-    is_awaited: bool,
-    manner: Manner,
+    was_notified: bool,
+    offer_mode: OfferMode,
     trust: Trust,
 }
 
 /// How a rendezvous receiver meets waiting senders when it is called without blocking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum OfferMode {
     /// It blocks for a moment.
     #[default]
-    Waits,
+    WhileBlocked,
     /// It is called again when something arrives. Until then, a permit stays offered.
-    Stands,
+    UntilWithdrawn,
     /// A receiver set offers the permit, for as long as it blocks.
-    IsHosted,
+    BySet,
 }
 
 /// Decides whether it is worth blocking for senders that have said that they wait.
@@ -135,7 +135,7 @@ pub(crate) struct MovedIssuer<A = Attachment> {
 
 /// A permit to send a message.
 #[derive(Debug)]
-pub(super) struct Leave<'a> {
+pub(super) struct TakenPermit<'a> {
     permits: &'a Permits,
     since: Option<Instant>,
 }
@@ -150,8 +150,8 @@ pub(super) fn permits(bound: usize, used: usize) -> io::Result<(Permits, Issuer)
 
 impl Permits {
     fn new(taker: Arc<PermitTaker>, is_rendezvous: bool) -> Permits {
-        let (spare, in_vain) = (PerProcess::default(), AtomicU64::new(0));
-        Permits { taker, is_rendezvous, spare, is_crowded: AtomicBool::new(false), in_vain }
+        let (spare, no_permit_since) = (PerProcess::default(), AtomicU64::new(0));
+        Permits { taker, is_rendezvous, spare, is_crowded: AtomicBool::new(false), no_permit_since }
     }
 
     /// Converts an attachment that was received.
@@ -183,29 +183,37 @@ impl Permits {
     pub(super) fn is_any(&self, packets: &PacketSender) -> bool {
         let is_any = self.spare.get().load(Ordering::Relaxed) > 0 || self.taker.is_any();
         if is_any {
-            self.in_vain.store(0, Ordering::Relaxed);
+            self.no_permit_since.store(0, Ordering::Relaxed);
             return true;
         }
-        let (now, since) = (platform::now(), self.in_vain.load(Ordering::Relaxed));
-        let is_due = since == 0 || u128::from(now.saturating_sub(since)) >= STARVED.as_nanos();
+        let (now, since) = (platform::now(), self.no_permit_since.load(Ordering::Relaxed));
+        let is_due =
+            since == 0 || u128::from(now.saturating_sub(since)) >= STARVATION_TIME.as_nanos();
         let (known, new) = (Ordering::Relaxed, Ordering::Relaxed);
         let is_first = since == 0 && !self.is_rendezvous;
-        if is_due && self.in_vain.compare_exchange(since, now, known, new).is_ok() && !is_first {
-            tell(packets);
+        if is_due
+            && self.no_permit_since.compare_exchange(since, now, known, new).is_ok()
+            && !is_first
+        {
+            notify(packets);
         }
         false
     }
 
     /// Takes a permit, blocking until there is one, as `wait` says.
-    pub(super) fn take(&self, packets: &PacketSender, wait: Wait) -> Result<Leave<'_>, SendError> {
+    pub(super) fn take(
+        &self,
+        packets: &PacketSender,
+        wait: Wait,
+    ) -> Result<TakenPermit<'_>, SendError> {
         let less = |spare: usize| spare.checked_sub(1);
-        let mut pause = if self.is_rendezvous { Duration::ZERO } else { STARVED };
+        let mut pause = if self.is_rendezvous { Duration::ZERO } else { STARVATION_TIME };
         let mut until_told = None;
         let mut waited_since = None;
         loop {
             // Includes permits that another thread gives back meanwhile.
             if self.spare.get().fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
-                return Ok(Leave { permits: self, since: None });
+                return Ok(TakenPermit { permits: self, since: None });
             }
             // Read before the permit is taken, so that the permit is not older than it looks.
             let since = self.is_rendezvous.then(Instant::now);
@@ -214,7 +222,7 @@ impl Permits {
                     if let Some(waited) = waited_since.as_ref().map(Instant::elapsed) {
                         self.is_crowded.store(waited >= CROWDED, Ordering::Relaxed);
                     }
-                    return Ok(Leave { permits: self, since });
+                    return Ok(TakenPermit { permits: self, since });
                 }
                 Permit::Closed => return Err(SendError::Closed),
                 Permit::None if packets.is_closed() => return Err(SendError::Closed),
@@ -225,13 +233,13 @@ impl Permits {
             let mut is_in_queue = waited_since.is_some() || self.is_crowded.load(Ordering::Relaxed);
             let waited_since = *waited_since.get_or_insert_with(Instant::now);
             if until.is_over() {
-                tell(packets);
-                pause = (2 * pause).clamp(STARVED, MAX_PAUSE);
+                notify(packets);
+                pause = (2 * pause).clamp(STARVATION_TIME, MAX_PAUSE);
                 until = Wait::at_most(pause);
                 until_told = Some(until);
                 // A process that is woken by each permit and takes none cannot keep this one from
                 // what the receiver issues now.
-                if waited_since.elapsed() >= STARVED {
+                if waited_since.elapsed() >= STARVATION_TIME {
                     is_in_queue = false;
                     until = Wait::at_most(OUTSIDE);
                 }
@@ -243,13 +251,13 @@ impl Permits {
 }
 
 /// Notifies the receiver that a sender waits for a permit.
-fn tell(packets: &PacketSender) {
-    let head = Head::new(Kind::Want, 0, 0);
+fn notify(packets: &PacketSender) {
+    let head = Head::new(Kind::PermitRequest, 0, 0);
     // If there is no room for the notification, the receiver has something to receive before it.
     let _ = packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
 }
 
-impl Leave<'_> {
+impl TakenPermit<'_> {
     /// Returns whether the receiver may have stopped waiting for the message of this permit.
     pub(super) fn is_stale(&self) -> bool {
         self.since.is_some_and(|since| since.elapsed() > STALE)
@@ -271,12 +279,12 @@ impl Issuer {
             owed: 0,
             surplus,
             delivered: 0,
-            starved: None,
-            invited: None,
+            starving_since: None,
+            offered_at: None,
             is_wanted: false,
-            visited: None,
-            is_awaited: false,
-            manner: Manner::default(),
+            last_sender: None,
+            was_notified: false,
+            offer_mode: OfferMode::default(),
             trust: Trust::default(),
         }
     }
@@ -320,14 +328,14 @@ impl Issuer {
 
     /// Notes that there is nothing to deliver while a sender waits for a permit, and issues missing
     /// permits if that has lasted.
-    pub(super) fn starves(&mut self) {
+    pub(super) fn note_starvation(&mut self) {
         let now = Instant::now();
-        let since_then = self.starved.filter(|&(_, delivered)| delivered == self.delivered);
-        let (since, _) = *self.starved.insert(since_then.unwrap_or((now, self.delivered)));
-        if now - since < STARVED {
+        let since_then = self.starving_since.filter(|&(_, delivered)| delivered == self.delivered);
+        let (since, _) = *self.starving_since.insert(since_then.unwrap_or((now, self.delivered)));
+        if now - since < STARVATION_TIME {
             return;
         }
-        self.starved = None;
+        self.starving_since = None;
         if self.issuer.unclaimed() == Some(0) {
             self.surplus = self.surplus.saturating_add(self.bound);
             self.owed = self.issuer.issue(self.bound);
@@ -335,14 +343,14 @@ impl Issuer {
     }
 
     /// Returns how it meets waiting senders in a non-blocking call.
-    pub(super) fn manner(&self) -> Manner {
-        self.manner
+    pub(super) fn offer_mode(&self) -> OfferMode {
+        self.offer_mode
     }
 
     /// Sets how it meets waiting senders in a non-blocking call.
-    pub(super) fn set_manner(&mut self, manner: Manner) {
-        self.uninvite();
-        self.manner = manner;
+    pub(super) fn set_offer_mode(&mut self, offer_mode: OfferMode) {
+        self.withdraw_permit();
+        self.offer_mode = offer_mode;
     }
 
     /// Returns whether to block for waiting senders in a non-blocking call.
@@ -351,30 +359,31 @@ impl Issuer {
     }
 
     /// Notes that a sender has sent a message, or has notified the receiver.
-    pub(super) fn note_visit(&mut self, is_wanted: bool) {
+    pub(super) fn note_sender(&mut self, is_wanted: bool) {
         self.is_wanted |= is_wanted;
-        self.is_awaited = is_wanted;
-        self.visited = Some(Instant::now());
+        self.was_notified = is_wanted;
+        self.last_sender = Some(Instant::now());
         if !is_wanted {
             self.trust.note(true);
         }
     }
 
     /// Returns whether a sender may arrive in the near future.
-    pub(super) fn is_frequented(&self) -> bool {
-        self.visited.is_some_and(|at| at.elapsed() < FREQUENTED)
+    pub(super) fn expects_sender(&self) -> bool {
+        self.last_sender.is_some_and(|at| at.elapsed() < SENDER_EXPECTED_FOR)
     }
 
     /// Returns whether a sender probably sends as soon as it may.
-    pub(super) fn has_guests(&self) -> bool {
-        let is_probable = self.is_awaited || self.visited.is_some_and(|at| at.elapsed() < STARVED);
+    pub(super) fn has_waiting_senders(&self) -> bool {
+        let is_probable =
+            self.was_notified || self.last_sender.is_some_and(|at| at.elapsed() < STARVATION_TIME);
         is_probable && self.trust.is_given()
     }
 
     /// Stops expecting senders. Those that did not send when they could have will notify the
     /// receiver again.
-    pub(super) fn give_up_guests(&mut self) {
-        self.is_awaited = false;
+    pub(super) fn stop_expecting_senders(&mut self) {
+        self.was_notified = false;
         self.trust.note(false);
     }
 
@@ -382,26 +391,26 @@ impl Issuer {
     ///
     /// If one is offered already, and another sender notifies the receiver all the same, that
     /// permit was taken. If that was long ago, the sender has found it stale or has died.
-    pub(super) fn invite(&mut self) {
-        match self.invited {
-            Some(at) if !self.is_wanted || at.elapsed() < STARVED => return,
+    pub(super) fn offer_permit(&mut self) {
+        match self.offered_at {
+            Some(at) if !self.is_wanted || at.elapsed() < STARVATION_TIME => return,
             Some(_) => drop(self.issuer.take_back()),
             None => {}
         }
         self.is_wanted = false;
         self.issuer.issue(1);
-        self.invited = Some(Instant::now());
+        self.offered_at = Some(Instant::now());
     }
 
     /// Takes the offered permit back. Returns whether a sender has taken it, and so is about to
     /// send.
-    pub(super) fn uninvite(&mut self) -> bool {
-        self.invited.take().is_some() && !self.issuer.take_back()
+    pub(super) fn withdraw_permit(&mut self) -> bool {
+        self.offered_at.take().is_some() && !self.issuer.take_back()
     }
 
     /// Takes the issuer apart so that it can move to another process.
-    pub(super) fn depart(mut self) -> MovedIssuer {
-        self.uninvite();
+    pub(super) fn take_apart(mut self) -> MovedIssuer {
+        self.withdraw_permit();
         MovedIssuer {
             attachments: Attachment::from_issuer(self.issuer),
             bound: self.bound as u64,
@@ -410,7 +419,7 @@ impl Issuer {
     }
 
     /// Puts an issuer together from its parts.
-    pub(super) fn arrive(moved: MovedIssuer) -> io::Result<Issuer> {
+    pub(super) fn put_together(moved: MovedIssuer) -> io::Result<Issuer> {
         let issuer = Attachment::into_issuer(moved.attachments)?;
         let bound = usize::try_from(moved.bound).unwrap_or(usize::MAX).min(issuer.capacity());
         let surplus = usize::try_from(moved.surplus).unwrap_or(usize::MAX);

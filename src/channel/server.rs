@@ -10,9 +10,9 @@ use std::fmt;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use super::backlog::{Backlog, WithHandle};
 use super::channel;
 use super::hello::Introduction;
-use super::lobby::{Lobby, WithHandle};
 use super::message::RecvError;
 use super::options::Options;
 use super::receive::Receiver;
@@ -37,7 +37,7 @@ type Filter = Box<dyn FnMut(&Peer) -> bool + Send>;
 /// A server for many clients.
 pub(crate) struct Server {
     name: ServerName,
-    lobby: Lobby<WithHandle>,
+    backlog: Backlog<WithHandle>,
     /// The content of the HELLO that clients are sent.
     introduction: Introduction,
     /// A mutex so that the server is `Sync`; never contended.
@@ -47,14 +47,14 @@ pub(crate) struct Server {
 impl Server {
     /// Binds the name. Only processes of this user and of root may connect.
     pub(crate) fn bind(name: ServerName, introduction: Introduction) -> io::Result<Server> {
-        let listener = Listener::bind_to(&name)?;
-        let lobby = Lobby::new(listener)?;
+        let listener = Listener::bind_named(&name)?;
+        let backlog = Backlog::new(listener)?;
         // No other user can enter the directory of private names.
         let is_admitted = match &name {
             ServerName::Private(_) => Peer::shows_as_same_user,
             ServerName::Path(_) | ServerName::Abstract(_) => Peer::is_same_user,
         };
-        Ok(Server { name, lobby, introduction, filter: Mutex::new(Box::new(is_admitted)) })
+        Ok(Server { name, backlog, introduction, filter: Mutex::new(Box::new(is_admitted)) })
     }
 
     /// Returns its name.
@@ -71,7 +71,7 @@ impl Server {
     /// Returns a poller that is ready when a client connects or sends something:
     /// [`step`](Server::step) may find a client.
     pub(crate) fn poller(&self) -> &Poller {
-        self.lobby.poller()
+        self.backlog.poller()
     }
 
     /// Blocks until a client has sent its HELLO, as `wait` says. Fails for a client with another
@@ -80,8 +80,8 @@ impl Server {
         buffers::with_receive_buffer(|buffer| {
             for _ in 0..LOOKS {
                 match self.step(buffer, wait) {
-                    Err(RecvError::Unfinished) if wait == Wait::Never => {}
-                    Err(RecvError::Unfinished) => return Err(RecvError::Empty),
+                    Err(RecvError::BudgetSpent) if wait == Wait::Never => {}
+                    Err(RecvError::BudgetSpent) => return Err(RecvError::Empty),
                     accepted => return accepted,
                 }
             }
@@ -90,7 +90,7 @@ impl Server {
     }
 
     /// Like [`accept`](Server::accept), with `buffer` to receive in. A call that does not block
-    /// ends with `Unfinished` after a few connections without a client.
+    /// ends with `BudgetSpent` after a few connections without a client.
     pub(crate) fn step(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -98,7 +98,8 @@ impl Server {
     ) -> Result<Connection, RecvError> {
         let filter = self.filter.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let (receiver, (hello, attachments)) = self.lobby.hear_next(buffer, wait, filter)?;
+            let (receiver, (hello, attachments)) =
+                self.backlog.receive_next(buffer, wait, filter)?;
             if let Some(sender) = way_back(attachments) {
                 // Does not block: a client that has no room for it does without. It is for the
                 // texts of errors.
@@ -110,7 +111,7 @@ impl Server {
                 };
             }
             if wait.is_over() {
-                return Err(RecvError::Unfinished);
+                return Err(RecvError::BudgetSpent);
             }
         }
     }
@@ -138,7 +139,7 @@ pub(crate) fn connect(
 ) -> io::Result<Connection> {
     let (back, receiver) = channel(Options::default())?;
     for _ in 0..ATTEMPTS {
-        let packets = platform::connect_to(name, wait)?;
+        let packets = platform::connect_named(name, wait)?;
         if !is_trusted(&packets.peer()?) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,

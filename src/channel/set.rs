@@ -16,7 +16,7 @@ use super::limits::{
     ATTACHMENTS_PER_SELECT, BYTES_PER_SELECT, MAX_EVENTS_PER_SELECT, MESSAGES_PER_TURN,
 };
 use super::message::{Problem, Purpose, RecvError};
-use super::permits::{MEETING, STARVED, Trust};
+use super::permits::{RENDEZVOUS_WAIT, STARVATION_TIME, Trust};
 use super::receive::Receiver;
 use super::server::{Connection, Server};
 use super::spin::{SPIN_NANOS, Seen, Spin, Spun};
@@ -136,7 +136,7 @@ impl ReceiverSet {
         let id = self.next_id;
         self.poller.add(receiver.promoted_packets()?, id)?;
         self.next_id += 1;
-        receiver.set_hosted(true);
+        receiver.set_member(true);
         let is_unarmed = receiver.has_other_sources();
         if is_unarmed {
             self.unarmed.push(id);
@@ -179,7 +179,7 @@ impl ReceiverSet {
     /// Removes a member and returns it, with all messages that it has not delivered.
     pub(crate) fn remove(&mut self, id: u64) -> Option<Receiver> {
         let mut member = self.members.remove(&id)?;
-        member.receiver.set_hosted(false);
+        member.receiver.set_member(false);
         // A handle that was moved is no longer watched; a pending event finds no member.
         if let Some(packets) = member.receiver.packets() {
             let _ = self.poller.remove(packets);
@@ -224,7 +224,7 @@ impl ReceiverSet {
         loop {
             let mut taken = Taken::default();
             let mut woken = false;
-            self.invite();
+            self.offer_permit();
             match self.spin(wait) {
                 Spun::Found if self.unpolled % MESSAGES_PER_TURN as u32 != 0 => {}
                 // The other members must have their turn.
@@ -242,7 +242,7 @@ impl ReceiverSet {
                 if collected.is_ok() && !woken {
                     collected = self.meet(began, wait, &mut events, &mut taken);
                 }
-                self.uninvite();
+                self.withdraw_permit();
                 if self.reminder.get().is_some() {
                     self.arm();
                 }
@@ -256,22 +256,22 @@ impl ReceiverSet {
     }
 
     /// Offers permits to senders that wait for a rendezvous, one for each member.
-    fn invite(&mut self) {
+    fn offer_permit(&mut self) {
         for id in &self.hosts {
             if let Some(member) = self.members.get_mut(id) {
-                member.receiver.invite();
+                member.receiver.offer_permit();
             }
         }
     }
 
     /// Takes the permits back: a rendezvous needs a set that waits, not one whose wait
     /// has ended.
-    fn uninvite(&mut self) {
+    fn withdraw_permit(&mut self) {
         let members = &mut self.members;
         self.hosts.retain(|id| {
             let Some(member) = members.get_mut(id) else { return false };
-            member.receiver.uninvite();
-            member.is_host = member.receiver.expects_guests();
+            member.receiver.withdraw_permit();
+            member.is_host = member.receiver.expects_senders();
             member.is_host
         });
     }
@@ -287,24 +287,26 @@ impl ReceiverSet {
     ) -> io::Result<()> {
         let now = Instant::now();
         // Senders that have a permit by now had none when the selection began.
-        let had_time = began.is_some_and(|began| now.duration_since(began) >= MEETING);
+        let had_time = began.is_some_and(|began| now.duration_since(began) >= RENDEZVOUS_WAIT);
         let is_busy = !events.is_empty() && self.next_moment.is_some_and(|at| now < at);
         let may_wait = wait == Wait::Never || !wait.is_over();
         if self.hosts.is_empty() || had_time || is_busy || !may_wait || !self.trust.is_given() {
             return Ok(());
         }
         let members = &self.members;
-        let has_guests = |id: &u64| members.get(id).is_some_and(|m| m.receiver.has_guests());
-        let mut awaited: Vec<u64> = self.hosts.iter().copied().filter(has_guests).collect();
+        let has_waiting_senders =
+            |id: &u64| members.get(id).is_some_and(|m| m.receiver.has_waiting_senders());
+        let mut awaited: Vec<u64> =
+            self.hosts.iter().copied().filter(has_waiting_senders).collect();
         remove_visited(&mut awaited, events);
         if awaited.is_empty() {
             return Ok(());
         }
         if !events.is_empty() {
-            self.next_moment = now.checked_add(STARVED);
+            self.next_moment = now.checked_add(STARVATION_TIME);
         }
-        self.invite();
-        let mut until = Wait::at_most(MEETING);
+        self.offer_permit();
+        let mut until = Wait::at_most(RENDEZVOUS_WAIT);
         if wait != Wait::Never && wait.is_before(until) {
             until = wait;
         }
@@ -328,7 +330,7 @@ impl ReceiverSet {
             self.trust.note(have_any_come);
             for id in awaited {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.receiver.give_up_guests();
+                    member.receiver.stop_expecting_senders();
                 }
             }
         }
@@ -485,7 +487,7 @@ impl ReceiverSet {
             return turn.map(drop);
         };
         let turn = member.turn(id, buffer, events, taken);
-        if !member.is_host && member.receiver.expects_guests() {
+        if !member.is_host && member.receiver.expects_senders() {
             member.is_host = true;
             self.hosts.push(id);
         }
@@ -545,7 +547,7 @@ impl Member {
                     events.push(Event::Message(id, body, message.entries, sent_type));
                 }
                 Err(RecvError::Empty) => return Ok(Turn::Drained),
-                Err(RecvError::Unfinished) => break,
+                Err(RecvError::BudgetSpent) => break,
                 Err(RecvError::Lost(problem)) => events.push(Event::Lost(id, problem)),
                 Err(RecvError::Disconnected) => return Ok(Turn::Closed),
                 Err(RecvError::Broken(error)) => {
@@ -580,7 +582,7 @@ impl Host {
                 Err(RecvError::Empty) => return Ok(Turn::Drained),
                 Err(RecvError::Io(error) | RecvError::Broken(error)) => return Err(error),
                 Err(RecvError::Lost(problem)) => events.push(Event::Lost(id, problem)),
-                Err(RecvError::Unfinished | RecvError::Disconnected) => break,
+                Err(RecvError::BudgetSpent | RecvError::Disconnected) => break,
             }
             if taken.is_enough(events) {
                 break;

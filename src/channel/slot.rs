@@ -1,7 +1,7 @@
 //! A slot holds the user's receiver, which can be moved through a shared reference.
 //!
 //! `serde` serialises `&self`, and serialising a receiver moves it. So the user's receiver is a
-//! slot. While a message with the receiver is being sent, the slot holds a [`Parcel`]. If the
+//! slot. While a message with the receiver is being sent, the slot holds a [`ReturnSlot`]. If the
 //! message is not sent, the receiver comes back through it. If it is sent, the slot stays empty and
 //! reports that.
 
@@ -9,10 +9,10 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::luggage::{Room, Unfinished};
 use super::receive::Receiver;
 use super::table::MovedReceiver;
-use crate::platform::{Attachment, PacketReceiver, Remains};
+use super::transfer::{Incomplete, Room};
+use crate::platform::{Attachment, PacketReceiver, Remainder};
 
 /// Holds a receiver, or what stayed after it was moved.
 #[derive(Debug)]
@@ -25,16 +25,16 @@ enum State {
     Here(Receiver),
     Away {
         /// Where the receiver would come back.
-        parcel: Arc<Parcel>,
-        remains: Remains,
+        return_slot: Arc<ReturnSlot>,
+        remainder: Remainder,
     },
 }
 
 /// Returns a receiver whose message was not sent.
 #[derive(Debug, Default)]
-pub(crate) struct Parcel(Mutex<Option<Receiver>>);
+pub(crate) struct ReturnSlot(Mutex<Option<Receiver>>);
 
-impl Parcel {
+impl ReturnSlot {
     /// Puts the receiver back.
     pub(crate) fn put_back(&self, receiver: Receiver) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
@@ -47,13 +47,13 @@ impl Parcel {
 
 /// A receiver that was moved, in parts.
 #[derive(Debug)]
-pub(crate) struct Departure {
+pub(crate) struct TakenApart {
     /// The parts that go into the message.
     pub(crate) moved: MovedReceiver<Attachment>,
     /// The parts that there is no room for.
-    pub(crate) left_behind: Vec<Unfinished>,
+    pub(crate) left_behind: Vec<Incomplete>,
     /// Returns the receiver if the message is not sent.
-    pub(crate) parcel: Arc<Parcel>,
+    pub(crate) return_slot: Arc<ReturnSlot>,
 }
 
 impl From<Receiver> for Slot {
@@ -70,7 +70,7 @@ impl Slot {
     /// Fails if the receiver was moved.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Receiver) -> R) -> io::Result<R> {
         let mut state = self.state.try_borrow_mut().map_err(|_| in_use())?;
-        state.come_back();
+        state.restore();
         match &mut *state {
             State::Here(receiver) => Ok(f(receiver)),
             State::Away { .. } => Err(has_left()),
@@ -79,9 +79,9 @@ impl Slot {
 
     /// Calls `f` with what stayed of the receiver; returns `None` if it was not moved.
     #[allow(dead_code, reason = "only the modules in `os` need it")]
-    pub(crate) fn with_remains<R>(&self, f: impl FnOnce(&Remains) -> R) -> Option<R> {
+    pub(crate) fn with_remainder<R>(&self, f: impl FnOnce(&Remainder) -> R) -> Option<R> {
         match self.state.try_borrow().ok().as_deref() {
-            Some(State::Away { remains, .. }) => Some(f(remains)),
+            Some(State::Away { remainder, .. }) => Some(f(remainder)),
             _ => None,
         }
     }
@@ -93,7 +93,7 @@ impl Slot {
     /// Fails if the receiver was moved.
     pub(crate) fn into_receiver(self) -> io::Result<Receiver> {
         let mut state = self.state.into_inner();
-        state.come_back();
+        state.restore();
         match state {
             State::Here(mut receiver) => {
                 receiver.recall();
@@ -112,7 +112,7 @@ impl Slot {
     #[allow(dead_code, reason = "only the modules in `os` need it")]
     pub(crate) fn into_packets(self) -> Result<PacketReceiver, Slot> {
         let mut state = self.state.into_inner();
-        state.come_back();
+        state.restore();
         match state {
             State::Here(receiver) => receiver.into_packets().map_err(Slot::from),
             away @ State::Away { .. } => Err(Slot { state: RefCell::new(away) }),
@@ -124,23 +124,26 @@ impl Slot {
     /// # Errors
     ///
     /// Fails if it was moved already, or cannot be moved.
-    pub(crate) fn depart(&self, room: &mut Room) -> io::Result<Departure> {
+    pub(crate) fn take_apart(&self, room: &mut Room) -> io::Result<TakenApart> {
         let mut state = self.state.try_borrow_mut().map_err(|_| in_use())?;
-        state.come_back();
-        let parcel = Arc::new(Parcel::default());
-        // For this moment only: an empty parcel counts as a receiver that was moved.
-        let away = State::Away { parcel: Arc::clone(&parcel), remains: Remains::default() };
+        state.restore();
+        let return_slot = Arc::new(ReturnSlot::default());
+        // For this moment only: an empty return slot counts as a receiver that was moved.
+        let away =
+            State::Away { return_slot: Arc::clone(&return_slot), remainder: Remainder::default() };
         match std::mem::replace(&mut *state, away) {
-            State::Here(receiver) => match receiver.depart(room) {
-                Ok((channel, luggage, left)) => {
-                    if let State::Away { remains, .. } = &mut *state {
-                        *remains = left;
+            State::Here(receiver) => match receiver.take_apart(room) {
+                Ok((channel, transfer, left)) => {
+                    if let State::Away { remainder, .. } = &mut *state {
+                        *remainder = left;
                     }
-                    match luggage.pack(channel, room) {
-                        Ok((moved, left_behind)) => Ok(Departure { moved, left_behind, parcel }),
-                        Err((error, channel, luggage)) => {
-                            parcel.put_back(Receiver::arrive(channel, luggage)?);
-                            state.come_back();
+                    match transfer.pack(channel, room) {
+                        Ok((moved, left_behind)) => {
+                            Ok(TakenApart { moved, left_behind, return_slot })
+                        }
+                        Err((error, channel, transfer)) => {
+                            return_slot.put_back(Receiver::put_together(channel, transfer)?);
+                            state.restore();
                             Err(error)
                         }
                     }
@@ -159,10 +162,10 @@ impl Slot {
 }
 
 impl State {
-    fn come_back(&mut self) {
-        if let State::Away { parcel, remains } = self {
-            if let Some(mut receiver) = parcel.take() {
-                receiver.come_back(std::mem::take(remains));
+    fn restore(&mut self) {
+        if let State::Away { return_slot, remainder } = self {
+            if let Some(mut receiver) = return_slot.take() {
+                receiver.restore(std::mem::take(remainder));
                 *self = State::Here(receiver);
             }
         }

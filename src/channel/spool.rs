@@ -8,7 +8,7 @@
 //! ```text
 //! record    kind u32, attachments u32, a u128, b u64, c u64, len u64    48 bytes, little-endian
 //!   LOST        a: message id  c: whether an error was reported
-//!   UNFINISHED  a: message id  b: its length  c: its attachments        and the bytes so far
+//!   INCOMPLETE  a: message id  b: its length  c: its attachments        and the bytes so far
 //!   WAITING     a: its stamp   b: whether it was too long               and the bytes of a message
 //!   PARTIAL     a: its stamp   b: its length  c: how much was skipped   and the bytes so far
 //! ```
@@ -19,15 +19,15 @@
 
 use std::io;
 
-use super::assembly::{Lost, Unfinished};
-use super::limits::MAX_UNFINISHED_MESSAGES;
+use super::assembly::{Incomplete, Lost};
+use super::limits::MAX_INCOMPLETE_MESSAGES;
 use super::receive::QueuedMessage;
 use super::ring::Partial;
 
 const HEAD_BYTES: usize = 48;
 
 const LOST: u32 = 1;
-const UNFINISHED: u32 = 2;
+const INCOMPLETE: u32 = 2;
 const WAITING: u32 = 3;
 const PARTIAL: u32 = 4;
 
@@ -36,7 +36,7 @@ const KEPT: u64 = u64::MAX;
 
 /// The maximum number of incomplete or lost messages of a receiver: no honest one has more of
 /// either.
-const MAX_REMEMBERED: usize = 2 * MAX_UNFINISHED_MESSAGES;
+const MAX_REMEMBERED: usize = 2 * MAX_INCOMPLETE_MESSAGES;
 
 /// How much is read at a time of bytes of which only the length is known.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -50,7 +50,7 @@ pub(crate) struct Contents<A> {
     /// Messages that will not be completed.
     pub(crate) lost: Vec<Lost>,
     /// Messages of which parts came by socket.
-    pub(crate) unfinished: Vec<Unfinished<A>>,
+    pub(crate) incomplete: Vec<Incomplete<A>>,
     /// Whole messages.
     pub(crate) waiting: Vec<QueuedMessage<A>>,
     /// For each ring that moves along, the message of which fragments were taken in.
@@ -59,8 +59,8 @@ pub(crate) struct Contents<A> {
 
 impl<A> Default for Contents<A> {
     fn default() -> Contents<A> {
-        let (lost, unfinished) = (Vec::new(), Vec::new());
-        Contents { lost, unfinished, waiting: Vec::new(), partials: Vec::new() }
+        let (lost, incomplete) = (Vec::new(), Vec::new());
+        Contents { lost, incomplete, waiting: Vec::new(), partials: Vec::new() }
     }
 }
 
@@ -106,22 +106,22 @@ impl Head {
 impl<A> Contents<A> {
     /// Returns the length of the spool.
     pub(crate) fn len(&self) -> usize {
-        let unfinished = self.unfinished.iter().map(|message| message.bytes.len());
+        let incomplete = self.incomplete.iter().map(|message| message.bytes.len());
         let waiting = self.waiting.iter().map(|message| message.bytes.len());
         let partials = self.partials.iter().map(|p| p.as_ref().map_or(0, |p| p.bytes.len()));
-        let bytes = unfinished.chain(waiting).chain(partials);
+        let bytes = incomplete.chain(waiting).chain(partials);
         bytes.map(|len| HEAD_BYTES + len).sum::<usize>() + HEAD_BYTES * self.lost.len()
     }
 
     /// Returns the number of its records.
     pub(crate) fn records(&self) -> usize {
-        self.lost.len() + self.unfinished.len() + self.waiting.len() + self.partials.len()
+        self.lost.len() + self.incomplete.len() + self.waiting.len() + self.partials.len()
     }
 
     /// Returns the attachments in their order.
     pub(crate) fn into_attachments(self) -> Vec<A> {
-        let unfinished = self.unfinished.into_iter().flat_map(|m| m.attachments);
-        unfinished.chain(self.waiting.into_iter().flat_map(|m| m.attachments)).collect()
+        let incomplete = self.incomplete.into_iter().flat_map(|m| m.attachments);
+        incomplete.chain(self.waiting.into_iter().flat_map(|m| m.attachments)).collect()
     }
 
     /// Writes everything but the attachments by `write`.
@@ -138,10 +138,10 @@ impl<A> Contents<A> {
             let c = lost.is_told.into();
             record(Head { kind: LOST, attachments: 0, a: lost.id, b: 0, c, len: 0 }, &[])?;
         }
-        for message in &self.unfinished {
+        for message in &self.incomplete {
             let attachments = message.attachments.len() as u32;
             let (b, c) = (message.total_bytes, message.total_attachments.into());
-            let head = Head { kind: UNFINISHED, attachments, a: message.id, b, c, len: 0 };
+            let head = Head { kind: INCOMPLETE, attachments, a: message.id, b, c, len: 0 };
             record(head, &message.bytes)?;
         }
         for message in &self.waiting {
@@ -195,7 +195,7 @@ impl<A> Contents<A> {
             let here: Vec<A> = attachments.by_ref().take(count).collect();
             match kind {
                 LOST => contents.lost.push(Lost { id: a, is_told: c != 0 }),
-                UNFINISHED => contents.unfinished.push(Unfinished {
+                INCOMPLETE => contents.incomplete.push(Incomplete {
                     id: a,
                     total_bytes: b,
                     total_attachments: u32::try_from(c).map_err(|_| malformed())?,
@@ -215,7 +215,7 @@ impl<A> Contents<A> {
                 }
                 _ => return Err(malformed()),
             }
-            if contents.lost.len().max(contents.unfinished.len()) > MAX_REMEMBERED {
+            if contents.lost.len().max(contents.incomplete.len()) > MAX_REMEMBERED {
                 return Err(malformed());
             }
         }
@@ -285,7 +285,7 @@ mod tests {
 
     fn contents() -> Contents<char> {
         let lost = vec![Lost { id: 7, is_told: true }, Lost { id: u128::MAX, is_told: false }];
-        let unfinished = vec![Unfinished {
+        let incomplete = vec![Incomplete {
             id: 8,
             total_bytes: 1 << 40,
             total_attachments: 3,
@@ -299,7 +299,7 @@ mod tests {
         ];
         let partial = Partial { total: 50, stamp: 4, bytes: vec![3; 20], skipped: None };
         let skipped = Partial { bytes: Vec::new(), skipped: Some(0), ..partial_like(&partial) };
-        Contents { lost, unfinished, waiting, partials: vec![None, Some(partial), Some(skipped)] }
+        Contents { lost, incomplete, waiting, partials: vec![None, Some(partial), Some(skipped)] }
     }
 
     fn partial_like(partial: &Partial) -> Partial {
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(attachments, ['a', 'b', 'c']);
         let (read, original) = (read(&bytes, attachments).unwrap(), contents());
         assert_eq!(read.lost, original.lost);
-        assert!(read.unfinished == original.unfinished);
+        assert!(read.incomplete == original.incomplete);
         assert!(read.partials == original.partials);
         let all = |contents: Contents<char>| -> Vec<_> {
             let numbers = |m: QueuedMessage<char>| (m.stamp, m.is_too_long, m.bytes, m.attachments);

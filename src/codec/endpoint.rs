@@ -59,7 +59,7 @@ pub(crate) fn serialize_receiver<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     check_written(&serializer)?;
-    let number = scope::attach_receiver(|room| slot.depart(room)).map_err(S::Error::custom)?;
+    let number = scope::attach_receiver(|room| slot.take_apart(room)).map_err(S::Error::custom)?;
     serializer.serialize_u32(number)
 }
 

@@ -14,7 +14,7 @@ use std::thread::LocalKey;
 
 use crate::channel::limits::Limits;
 use crate::channel::table::{self, Access, Entry, EntryKind, MovedMemory};
-use crate::channel::{Departure, Luggage, Parcel, Receiver, Room, Sender, Unfinished};
+use crate::channel::{Incomplete, Receiver, ReturnSlot, Room, Sender, TakenApart, TransferState};
 use crate::platform::{Attachment, PacketSender};
 
 thread_local! {
@@ -124,11 +124,11 @@ pub(crate) struct Returns(Vec<Return>);
 #[derive(Debug)]
 struct Return {
     /// Returns the receiver to its slot.
-    parcel: Arc<Parcel>,
+    return_slot: Arc<ReturnSlot>,
     /// The number of its entry.
     number: u32,
     /// The messages that could not move with it.
-    left_behind: Vec<Unfinished>,
+    left_behind: Vec<Incomplete>,
     /// The sender's name for the type of its messages, which is not encoded.
     sent_type: Option<Arc<str>>,
 }
@@ -138,12 +138,12 @@ impl Returns {
     fn put_back(self, entries: Vec<Entry<Attachment>>) {
         let mut entries: Vec<_> = entries.into_iter().map(Some).collect();
         let mut room = Room::default();
-        for Return { parcel, number, left_behind, sent_type } in self.0 {
+        for Return { return_slot, number, left_behind, sent_type } in self.0 {
             let entry = entries.get_mut(number as usize).and_then(Option::take);
             let Some(Entry::Receiver(mut moved)) = entry else { continue };
             moved.sent_type = sent_type;
-            if let Ok(receiver) = Luggage::unpack(*moved, left_behind, &mut room) {
-                parcel.put_back(receiver);
+            if let Ok(receiver) = TransferState::unpack(*moved, left_behind, &mut room) {
+                return_slot.put_back(receiver);
             }
         }
     }
@@ -219,14 +219,14 @@ pub(crate) fn attach_sender(sender: &Sender) -> io::Result<u32> {
 ///
 /// Fails if no message is being encoded on this thread, or the receiver cannot be moved.
 pub(crate) fn attach_receiver(
-    depart: impl FnOnce(&mut Room) -> io::Result<Departure>,
+    depart: impl FnOnce(&mut Room) -> io::Result<TakenApart>,
 ) -> io::Result<u32> {
     with_encoding(|departing| {
-        let Departure { moved, left_behind, parcel } =
+        let TakenApart { moved, left_behind, return_slot } =
             depart(departing.room.get_or_insert_default())?;
         let sent_type = moved.sent_type.clone();
         let number = departing.attach(Entry::Receiver(Box::new(moved)))?;
-        departing.message.returns.0.push(Return { parcel, number, left_behind, sent_type });
+        departing.message.returns.0.push(Return { return_slot, number, left_behind, sent_type });
         Ok(number)
     })
 }
@@ -260,7 +260,7 @@ fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Resu
 
 /// An entry of a received message, and whether it was taken.
 #[derive(Debug)]
-enum Arrived {
+enum SocketMessage {
     /// It was not taken yet.
     Here(Entry<Attachment>),
     /// It was taken as a sender, and may be taken as a sender again.
@@ -272,7 +272,7 @@ enum Arrived {
 /// The entries of the message that is being decoded.
 #[derive(Debug)]
 struct Arriving {
-    entries: Vec<Arrived>,
+    entries: Vec<SocketMessage>,
     /// How much may still move with receivers, once there is one: most messages have none, and do
     /// without its size.
     room: Option<Box<Room>>,
@@ -293,7 +293,7 @@ impl Decoding {
         let entries = if entries.is_empty() {
             Vec::new()
         } else {
-            entries.into_iter().map(Arrived::Here).collect()
+            entries.into_iter().map(SocketMessage::Here).collect()
         };
         let arriving = Arriving { entries, room: None };
         Decoding { outer: Current::replace(&DECODING, Some(arriving)) }
@@ -337,7 +337,7 @@ fn detach(number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
 /// thread.
 pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
     with_decoding(|arriving| {
-        if let Some(Arrived::Sender(sender)) = arriving.entries.get(number as usize) {
+        if let Some(SocketMessage::Sender(sender)) = arriving.entries.get(number as usize) {
             bound.check(sender.is_bounded())?;
             return Ok(sender.clone());
         }
@@ -346,7 +346,7 @@ pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
         };
         bound.check(moved.permits.is_some())?;
         let sender = Sender::from_entry(moved)?;
-        arriving.entries[number as usize] = Arrived::Sender(sender.clone());
+        arriving.entries[number as usize] = SocketMessage::Sender(sender.clone());
         Ok(sender)
     })
 }
@@ -383,7 +383,7 @@ pub(crate) fn detach_receiver(number: u32) -> io::Result<Receiver> {
             return Err(not_there(number));
         };
         moved.options = moved.options.of_peer();
-        Luggage::unpack(*moved, Vec::new(), arriving.room.get_or_insert_default())
+        TransferState::unpack(*moved, Vec::new(), arriving.room.get_or_insert_default())
     })
 }
 
@@ -421,15 +421,15 @@ impl Arriving {
     fn take(&mut self, number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
         let place = self.entries.get_mut(number as usize).ok_or_else(|| not_there(number))?;
         match place {
-            Arrived::Here(entry) if entry.kind() == expected => {}
-            Arrived::Here(entry) => return Err(wrong_kind(number, entry.kind(), expected)),
-            Arrived::Sender(_) if expected != EntryKind::Sender => {
+            SocketMessage::Here(entry) if entry.kind() == expected => {}
+            SocketMessage::Here(entry) => return Err(wrong_kind(number, entry.kind(), expected)),
+            SocketMessage::Sender(_) if expected != EntryKind::Sender => {
                 return Err(wrong_kind(number, EntryKind::Sender, expected));
             }
-            Arrived::Sender(_) | Arrived::Taken => return Err(not_there(number)),
+            SocketMessage::Sender(_) | SocketMessage::Taken => return Err(not_there(number)),
         }
-        match mem::replace(place, Arrived::Taken) {
-            Arrived::Here(entry) => Ok(entry),
+        match mem::replace(place, SocketMessage::Taken) {
+            SocketMessage::Here(entry) => Ok(entry),
             _ => Err(not_there(number)),
         }
     }

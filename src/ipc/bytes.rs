@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, OpaqueIpcReceiver, OpaqueIpcSender};
-use crate::channel::{Sender, Slot, rendezvous};
+use crate::channel::{Sender, Slot, one_shot};
 use crate::codec::{self, endpoint};
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::platform::Wait;
@@ -53,7 +53,7 @@ impl IpcBytesSender {
     /// - Any error of [`IpcSender::connect`](super::IpcSender::connect).
     pub fn connect(name: String) -> Result<IpcBytesSender, io::Error> {
         let introduction = codec::introduction_of_sender::<[u8]>();
-        rendezvous::connect(&name, &introduction).map(IpcBytesSender::from)
+        one_shot::connect(&name, &introduction).map(IpcBytesSender::from)
     }
 
     /// Sends one message, and blocks where [`IpcSender::send`](super::IpcSender#blocking) blocks.

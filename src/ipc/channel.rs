@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ChannelOptions, IpcReceiver, OpaqueIpcSender};
-use crate::channel::{Sender, rendezvous};
+use crate::channel::{Sender, one_shot};
 use crate::codec::{self, Fate, endpoint};
 use crate::error::{IpcError, TrySendError};
 use crate::platform::Wait;
@@ -117,7 +117,7 @@ impl<T> IpcSender<T> {
         T: Serialize,
     {
         let introduction = codec::introduction_of_sender::<T>();
-        rendezvous::connect(&name, &introduction).map(IpcSender::from)
+        one_shot::connect(&name, &introduction).map(IpcSender::from)
     }
 
     /// Sends a value into the channel, without blocking except in [two cases](IpcSender#blocking).

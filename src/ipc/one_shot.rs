@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::IpcReceiver;
 use crate::channel::Slot;
-use crate::channel::rendezvous::OneShotServer;
+use crate::channel::one_shot::OneShotServer;
 use crate::error::{IpcError, TryRecvError};
 use crate::platform::contract::Peer as _;
 use crate::platform::{Peer, Wait};
@@ -104,12 +104,12 @@ impl<T> IpcOneShotServer<T> {
     pub(crate) fn accept_if_admitted(
         self,
         wait: Wait,
-        may_enter: impl FnMut(&Peer) -> bool,
+        filter: impl FnMut(&Peer) -> bool,
     ) -> Result<(IpcReceiver<T>, T), TryRecvError>
     where
         T: for<'de> Deserialize<'de>,
     {
-        let (receiver, value) = typed::accept(self.server, wait, may_enter)?;
+        let (receiver, value) = typed::accept(self.server, wait, filter)?;
         Ok((IpcReceiver::from(Slot::from(receiver)), value))
     }
 }

@@ -224,7 +224,7 @@ impl<T> Receiver<T> {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 Err(ReceiveError::NoMessage(
-                    channel::RecvError::Empty | channel::RecvError::Unfinished,
+                    channel::RecvError::Empty | channel::RecvError::BudgetSpent,
                 )) => {
                     return Err(RecvTimeoutError::Timeout);
                 }

@@ -108,7 +108,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::{Luggage, Receiver, Sender, Slot};
+use crate::channel::{Receiver, Sender, Slot, TransferState};
 use crate::error::TryRecvError;
 use crate::ipc::{
     IpcBytesReceiver, IpcBytesSender, IpcConnection, IpcOneShotServer, IpcReceiver, IpcReceiverSet,
@@ -198,7 +198,7 @@ macro_rules! receiver {
             type Error = io::Error;
 
             fn try_from(fd: OwnedFd) -> io::Result<Self> {
-                let receiver = Receiver::arrive(Attachment::received(fd), Luggage::default())?;
+                let receiver = Receiver::put_together(Attachment::received(fd), TransferState::default())?;
                 Ok($receiver::from(Slot::from(receiver)))
             }
         }
@@ -226,7 +226,7 @@ receiver!(IpcReceiver<T>, IpcBytesReceiver, OpaqueIpcReceiver);
 fn receiver_fd(slot: &Slot) -> BorrowedFd<'_> {
     let lent = slot.with(|receiver| receiver.lend().map(|packets| packets.lent().as_raw_fd()));
     let lent = lent.and_then(|lent| lent).ok();
-    let left = || slot.with_remains(|remains| Some(remains.lent()?.as_raw_fd()));
+    let left = || slot.with_remainder(|remainder| Some(remainder.lent()?.as_raw_fd()));
     match lent.or_else(|| left()?) {
         // SAFETY: the slot is borrowed, and a lent file descriptor stays open under its number
         // while the slot exists. This also holds for a receiver that is moved, or that returns
@@ -308,8 +308,8 @@ impl<ToChild, FromChild> AsRawFd for Starting<ToChild, FromChild> {
 /// # }
 /// ```
 pub trait IpcOneShotServerExt<T>: Sized {
-    /// Accepts a client as [`IpcOneShotServer::accept_timeout`] does, but only if `may_enter`
-    /// returns true for it. `may_enter` is called before anything is received from the client.
+    /// Accepts a client as [`IpcOneShotServer::accept_timeout`] does, but only if `filter`
+    /// returns true for it. `filter` is called before anything is received from the client.
     ///
     /// Without this method, the server accepts clients of this user and of root. `None` means no
     /// timeout.
@@ -320,7 +320,7 @@ pub trait IpcOneShotServerExt<T>: Sized {
     fn accept_if(
         self,
         timeout: Option<Duration>,
-        may_enter: impl FnMut(&Peer) -> bool,
+        filter: impl FnMut(&Peer) -> bool,
     ) -> Result<(IpcReceiver<T>, T), TryRecvError>;
 }
 
@@ -331,10 +331,10 @@ where
     fn accept_if(
         self,
         timeout: Option<Duration>,
-        may_enter: impl FnMut(&Peer) -> bool,
+        filter: impl FnMut(&Peer) -> bool,
     ) -> Result<(IpcReceiver<T>, T), TryRecvError> {
         let wait = timeout.map_or(Wait::Forever, Wait::at_most);
-        self.accept_if_admitted(wait, may_enter)
+        self.accept_if_admitted(wait, filter)
     }
 }
 

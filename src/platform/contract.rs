@@ -12,13 +12,14 @@
 //! What holds for all of them:
 //!
 //! - What a peer sends never causes a panic, and an error only where a method says so.
-//! - A wait as [`Wait`] says is never shorter, and as much longer as the system's timer requires.
-//!   Signals neither shorten it nor make it fail.
+//! - A call with a deadline returns no earlier than its deadline, unless it has what it waits for. It
+//!   returns later by what the system's timer requires. Signals neither shorten a wait nor make it
+//!   fail.
 //! - Every handle is closed on `exec` and on drop. A backend makes none that the core did not ask
 //!   for, except one in reserve where the system needs that to receive handles, and one for each
 //!   thread in a queue for permits.
-//! - In a forked child, a copy of a channel's endpoint works like the original, or every operation
-//!   on it is an error, where the system does not let a child inherit it.
+//! - A forked child's copy of an endpoint works like the original, or every call on it returns an
+//!   error.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -31,18 +32,21 @@ use std::sync::atomic::AtomicU64;
 
 use uuid::Uuid;
 
-use super::{Arrival, Landing, OsHandle, RecvError, SendError, ServerName, Wait};
+use super::{OsHandle, ReceiveBuffers, ReceivedPacket, RecvError, SendError, ServerName, Wait};
 
 /// A platform: its types, its sizes, and what it does without an object.
 ///
 /// [`PacketSender`] and the other traits have the backend as a parameter, so that a method of one
 /// type can name the others.
 pub trait Backend: Sized + 'static {
-    /// The maximum number of bytes in a packet.
-    const MAX_PACKET_BYTES: usize;
-    /// The best number of bytes in a packet of a large message.
-    const PACKET_BYTES: usize;
-    /// The maximum number of attachments in a packet, however many objects of the system each is.
+    /// Whether endpoints of a channel can be in other processes.
+    const CROSSES_PROCESSES: bool;
+    /// The maximum number of bytes of a packet that is received. Longer ones are truncated.
+    const MAX_RECEIVED_PACKET_BYTES: usize;
+    /// The maximum number of bytes of a packet that strait sends.
+    const MAX_SENT_PACKET_BYTES: usize;
+    /// The maximum number of attachments in a packet: at most 255, since a header has one byte for
+    /// the number. An attachment counts as one, however many objects of the system it consists of.
     const MAX_PACKET_ATTACHMENTS: usize;
     /// The capacity that a buffer needs to receive any packet.
     const RECEIVE_BYTES: usize;
@@ -52,7 +56,7 @@ pub trait Backend: Sized + 'static {
     /// Receives packets.
     type PacketReceiver: PacketReceiver<Self>;
     /// What stays in this process of a receiver that was moved, such as a lent handle.
-    type Remains: Debug + Default + Send;
+    type Remainder: Debug + Default + Send;
     /// One object in transit.
     type Attachment: Attachment<Self>;
     /// Memory whose content never changes.
@@ -83,6 +87,8 @@ pub trait Backend: Sized + 'static {
     type Listener: Listener<Self>;
     /// The identity of a process that has connected or listens.
     type Peer: Peer;
+    /// What a process keeps for a child until the child has its receiver.
+    type Bequest: Bequest;
 
     /// Makes a connected sender and receiver.
     ///
@@ -99,7 +105,7 @@ pub trait Backend: Sized + 'static {
     ///
     /// `NotFound` if there is no listener, `ConnectionRefused` if there was one, `TimedOut` if
     /// others connect for too long.
-    fn connect_to(name: &ServerName, wait: Wait) -> io::Result<Self::PacketSender>;
+    fn connect_named(name: &ServerName, wait: Wait) -> io::Result<Self::PacketSender>;
 
     /// Makes an id that no other process can guess.
     fn unique_id() -> io::Result<Uuid>;
@@ -113,34 +119,41 @@ pub trait Backend: Sized + 'static {
 
     /// Returns the time in nanoseconds, by a clock that all processes of a
     /// [`clock_domain`](Self::clock_domain) share. It may stand still for a
-    /// [`clock_tick`](super::clock_tick).
+    /// [`clock_tick`](super::clock_tick), and is less than 2^63.
     fn now() -> u64;
 
     /// Returns the time of the same clock, some milliseconds late, if that takes less time.
     fn roughly_now() -> u64;
 
-    /// Returns which processes read the same clock; `None` if that is not known.
+    /// Returns a number that only processes with the same clock have, and that is not zero; `None` if
+    /// it is not known. Without it there are no rings.
     fn clock_domain() -> Option<u64>;
 
     /// Returns how many attachments all receivers of the process together may keep in incomplete
     /// messages.
-    fn max_waiting_attachments() -> usize;
+    fn max_kept_attachments() -> usize;
 
     /// Returns how many clients of a server that have not sent anything are worth keeping.
     fn max_silent_clients() -> usize;
 
-    /// Starts a process that inherits one receiver, which it takes by
-    /// [`inherited`](Self::inherited).
+    /// Starts a process that is to have one receiver, which it takes by
+    /// [`inherited`](Self::inherited). Where the system does not let a process inherit it, the
+    /// child gets it from this process, by [`Bequest::hand_over`].
     ///
-    /// No other process inherits it, even if another thread starts a process at the same moment.
+    /// No process gets it that does not have what the child was given, even if another thread
+    /// starts a process at the same moment.
     ///
     /// # Errors
     ///
-    /// Those of `Command::spawn`; `Unsupported` where channels do not leave the process.
-    fn spawn_with(command: &mut Command, receiver: Self::PacketReceiver) -> io::Result<Child>;
+    /// Those of `Command::spawn`; `Unsupported` where channels do not leave the process. The
+    /// receiver is dropped with each.
+    fn spawn_with(
+        command: &mut Command,
+        receiver: Self::PacketReceiver,
+    ) -> io::Result<(Child, Self::Bequest)>;
 
-    /// Takes the receiver that this process inherited, once. It takes nothing that was not made for
-    /// it, regardless of the environment.
+    /// Takes the receiver that this process was started with, once. It takes nothing that was not
+    /// made for it, regardless of the environment.
     ///
     /// # Errors
     ///
@@ -152,16 +165,34 @@ pub trait Backend: Sized + 'static {
 
     /// Returns a number by which a process differs from its forked children, which have copies of
     /// all its memory but not its threads. It is never zero.
-    fn process_mark() -> u64;
+    fn fork_generation() -> u64;
 
     /// Returns where the stack of the calling thread is; `None` if that is not known.
     fn stack() -> Option<Range<usize>>;
 }
 
+/// A receiver that a child process has not taken yet. Where the child inherits it, this process has
+/// nothing to keep.
+///
+/// Dropping it takes back the receiver, which is then dropped, unless the child has it.
+pub trait Bequest: Debug + Send + Sized {
+    /// Hands the receiver over to the child when the child asks for it, blocking until it has, as
+    /// `wait` says.
+    ///
+    /// Returns true if nothing is left to do: the child has the receiver or inherits it, or has
+    /// ended and the receiver was dropped. Returns false if the child runs and has not asked in
+    /// time. A process other than the child that asks gets nothing, and does not end the wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. The receiver is still kept.
+    fn hand_over(&mut self, child: &mut Child, wait: Wait) -> io::Result<bool>;
+}
+
 /// Sends packets. All senders of a channel can be used by any thread.
 pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
     /// Sends one packet made of `head` and `body`, of at most
-    /// [`MAX_PACKET_BYTES`](Backend::MAX_PACKET_BYTES) and
+    /// [`MAX_RECEIVED_PACKET_BYTES`](Backend::MAX_RECEIVED_PACKET_BYTES) and
     /// [`MAX_PACKET_ATTACHMENTS`](Backend::MAX_PACKET_ATTACHMENTS).
     ///
     /// If there is no room, it blocks until there is, as `wait` says, and blocks for nothing else.
@@ -205,8 +236,8 @@ pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
     /// that sender came from; `None` where this cannot be determined.
     fn identity(&self) -> Option<NonZeroU64>;
 
-    /// Returns whether two senders with the same [`identity`](Self::identity) are the same, as they
-    /// are if it returns true while both exist. Senders of different channels never are.
+    /// Returns whether both send into the same channel. Only senders with the same
+    /// [`identity`](Self::identity) are compared, and both exist meanwhile.
     fn is_same(&self, other: &Self) -> bool;
 
     /// Returns whether everything that was sent is known to have been received.
@@ -224,7 +255,7 @@ pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
 pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// Receives one packet and adds all its attachments to `attachments`, blocking as `wait` says.
     ///
-    /// What is wrong with a packet is reported in [`Arrival`]. A packet whose first bytes `is_vital`
+    /// What is wrong with a packet is reported in [`ReceivedPacket`]. A packet whose first bytes `is_vital`
     /// recognises must not lose attachments for lack of handles: it stays where it is, and `recv`
     /// fails with `Io`.
     ///
@@ -236,11 +267,11 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// - `Io` if the system refused this time, `Broken` if it will refuse each time.
     fn recv(
         &self,
-        landing: Landing<'_>,
+        buffers: ReceiveBuffers<'_>,
         attachments: &mut Vec<B::Attachment>,
         wait: Wait,
         is_vital: impl Fn(&[u8]) -> bool,
-    ) -> Result<Arrival, RecvError>;
+    ) -> Result<ReceivedPacket, RecvError>;
 
     /// Makes every send fail that begins after it, while every packet that was sent can be received.
     ///
@@ -249,15 +280,15 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// too.
     fn refuse(&self);
 
-    /// Returns how many bytes of packets wait to be received, about; zero if and only if none wait.
-    /// A caller that is about to stop half way uses it. A backend whose receiver is never about to
-    /// stop half way returns zero.
-    fn backlog(&self) -> usize;
+    /// Returns about how many bytes of packets are queued. A call that has to end calls it, and goes
+    /// on until it has taken what was queued at that time: a poller is notified of what is sent
+    /// later. A backend with other pollers may return zero.
+    fn queued_bytes(&self) -> usize;
 
-    /// Makes the handle that a user polls, unless that was done. Returns false if only a handle was
-    /// to be had that shows packets and nothing else.
+    /// Makes the handle that a user polls, unless that was done. Returns false if that handle reports
+    /// packets and nothing else, and true if the system has no such handles.
     ///
-    /// It is ready while there is a packet, and while the core says that there is something else. An
+    /// It is ready while there is a packet, and while the core reports something else. An
     /// edge-triggered poller is notified of every packet, and of every change that the core reports
     /// by [`show`](Self::show). The handle stays valid until the user has no receiver any more, even
     /// if the receiver is moved. Where the system has no such handle, it does nothing.
@@ -280,10 +311,10 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     fn show(&mut self, is_there: bool, is_news: bool);
 
     /// Splits a receiver that is moved into what is sent and what stays.
-    fn depart(self) -> Result<(Self, B::Remains), (io::Error, Self)>;
+    fn take_apart(self) -> Result<(Self, B::Remainder), (io::Error, Self)>;
 
-    /// Undoes [`depart`](Self::depart), if the message was not sent.
-    fn come_back(&mut self, remains: B::Remains);
+    /// Undoes [`take_apart`](Self::take_apart), if the message was not sent.
+    fn restore(&mut self, remainder: B::Remainder);
 }
 
 /// One object of a packet: a sender, a receiver, shared memory, permits or a handle of the
@@ -424,7 +455,8 @@ pub trait MemoryReader: Clone + Debug + Send + Sync + Sized {
 ///
 /// A backend may have none. Then everything is sent in packets.
 pub trait RingMemory<B: Backend>: Debug + Send + Sync + Sized {
-    /// Reserves the memory.
+    /// Reserves the memory, which is zeroed, and takes up no resources until it is used. It has room
+    /// for one unit and one segment at least: 128 KiB.
     ///
     /// # Errors
     ///
@@ -437,7 +469,13 @@ pub trait RingMemory<B: Backend>: Debug + Send + Sync + Sized {
     /// Returns the word at a multiple of eight in the first page.
     fn word(&self, at: usize) -> &AtomicU64;
 
-    /// Makes a part accessible. `offset` is a multiple of 64 KiB.
+    /// Makes a part accessible. `offset` is a multiple of 64 KiB, and `len` a power of two from 64 KiB
+    /// to 64 MiB.
+    ///
+    /// # Errors
+    ///
+    /// `StorageFull` if the part is beyond the end of the memory: another ring takes its place then.
+    /// With any other error it is tried again later.
     fn part(&self, offset: u64, len: usize) -> io::Result<B::RingPart>;
 
     /// Releases the pages of a part, whose content is then undefined. A backend may do nothing.
@@ -494,7 +532,8 @@ pub trait PermitTaker<B: Backend>: Debug + Send + Sync + Sized {
     /// says. The caller learns from [`take`](Self::take), or from the end of the channel, that
     /// there will be none.
     ///
-    /// In the queue, a permit wakes the sender that has waited longest; outside, it wakes all.
+    /// If it `is_in_queue`, a permit wakes only the thread that has waited longest; otherwise it wakes
+    /// every waiting thread. A backend may ignore that.
     fn wait(&self, packets: &B::PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()>;
 }
 
@@ -514,7 +553,7 @@ pub trait PermitIssuer: Debug + Send + Sized {
     /// Returns how many permits there can be at a time.
     fn capacity(&self) -> usize;
 
-    /// Issues permits, and returns how many of many are to be issued later.
+    /// Issues `count` permits. Returns how many there was no room for: the core issues these later.
     fn issue(&self, count: usize) -> usize;
 
     /// Returns how many permits no sender has taken. It is an estimate, and `None` where the number
@@ -602,7 +641,7 @@ pub trait Listener<B: Backend>: Debug + Send + Sync + Sized {
     ///
     /// `AddrInUse` if a listener has the name. `AlreadyExists` if something other than a listener
     /// has it, which is left alone.
-    fn bind_to(name: &ServerName) -> io::Result<Self>;
+    fn bind_named(name: &ServerName) -> io::Result<Self>;
 
     /// Accepts one connection, blocking as `wait` says. A client that gave up meanwhile is skipped.
     ///

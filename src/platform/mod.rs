@@ -2,8 +2,8 @@
 //! is chosen.
 //!
 //! [`contract`] says what a backend does, function by function, as traits. There are two:
-//! [`inprocess`], which compiles on every target, and [`unix`]. Portable code uses the names that
-//! are re-exported here from the selected one.
+//! [`inprocess`], which compiles on every target, and [`unix`], with what Linux alone has in
+//! `linux`. Portable code uses the names that are re-exported here from the selected one.
 
 pub mod contract;
 
@@ -12,6 +12,7 @@ mod name;
 mod os_handle;
 mod packet;
 mod per_process;
+mod ready;
 mod tick;
 mod wait;
 mod words;
@@ -20,7 +21,7 @@ pub use contract::{Permit, WAKE_ID};
 pub use exit::{is_status_lost, poll_for_exit};
 pub use name::ServerName;
 pub use os_handle::{AsOsHandle, OsHandle, duplicate};
-pub use packet::{Arrival, Landing, RecvError, SendError};
+pub use packet::{ReceiveBuffers, ReceivedPacket, RecvError, SendError};
 pub use per_process::PerProcess;
 pub use tick::clock_tick;
 pub use wait::Wait;
@@ -30,14 +31,15 @@ pub use wait::Wait;
 macro_rules! implement_backend {
     ($backend:ident) => {
         impl $crate::platform::contract::Backend for $backend {
-            const MAX_PACKET_BYTES: usize = MAX_PACKET_BYTES;
-            const PACKET_BYTES: usize = PACKET_BYTES;
+            const CROSSES_PROCESSES: bool = CROSSES_PROCESSES;
+            const MAX_RECEIVED_PACKET_BYTES: usize = MAX_RECEIVED_PACKET_BYTES;
+            const MAX_SENT_PACKET_BYTES: usize = MAX_SENT_PACKET_BYTES;
             const MAX_PACKET_ATTACHMENTS: usize = MAX_PACKET_ATTACHMENTS;
             const RECEIVE_BYTES: usize = RECEIVE_BYTES;
 
             type PacketSender = PacketSender;
             type PacketReceiver = PacketReceiver;
-            type Remains = Remains;
+            type Remainder = Remainder;
             type Attachment = Attachment;
             type Memory = Memory;
             type MemoryWriter = MemoryWriter;
@@ -53,6 +55,7 @@ macro_rules! implement_backend {
             type PollWaker = PollWaker;
             type Listener = Listener;
             type Peer = Peer;
+            type Bequest = Bequest;
 
             fn channel() -> std::io::Result<(PacketSender, PacketReceiver)> {
                 channel()
@@ -62,11 +65,11 @@ macro_rules! implement_backend {
                 connect(name)
             }
 
-            fn connect_to(
+            fn connect_named(
                 name: &$crate::platform::ServerName,
                 wait: $crate::platform::Wait,
             ) -> std::io::Result<PacketSender> {
-                connect_to(name, wait)
+                connect_named(name, wait)
             }
 
             fn unique_id() -> std::io::Result<uuid::Uuid> {
@@ -89,8 +92,8 @@ macro_rules! implement_backend {
                 clock_domain()
             }
 
-            fn max_waiting_attachments() -> usize {
-                max_waiting_attachments()
+            fn max_kept_attachments() -> usize {
+                max_kept_attachments()
             }
 
             fn max_silent_clients() -> usize {
@@ -100,7 +103,7 @@ macro_rules! implement_backend {
             fn spawn_with(
                 command: &mut std::process::Command,
                 receiver: PacketReceiver,
-            ) -> std::io::Result<std::process::Child> {
+            ) -> std::io::Result<(std::process::Child, Bequest)> {
                 spawn_with(command, receiver)
             }
 
@@ -115,8 +118,8 @@ macro_rules! implement_backend {
                 wait_for_exit(child, wait)
             }
 
-            fn process_mark() -> u64 {
-                process_mark()
+            fn fork_generation() -> u64 {
+                fork_generation()
             }
 
             fn stack() -> Option<std::ops::Range<usize>> {
@@ -128,6 +131,8 @@ macro_rules! implement_backend {
 
 pub mod inprocess;
 #[cfg(target_os = "linux")]
+mod linux;
+#[cfg(unix)]
 pub mod unix;
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
@@ -137,12 +142,12 @@ use unix as selected;
 use inprocess as selected;
 
 pub use selected::{
-    Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryReader,
-    MemoryWriter, PACKET_BYTES, PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker,
-    PollWaker, Poller, RECEIVE_BYTES, Registry, Remains, RingMemory, RingPart, Spool, SpoolWriter,
-    channel, clock_domain, connect, connect_to, inherited, max_silent_clients,
-    max_waiting_attachments, now, permits, process_mark, roughly_now, spawn_with, stack, unique_id,
-    wait_for_exit,
+    Attachment, Bequest, CROSSES_PROCESSES, Listener, MAX_PACKET_ATTACHMENTS,
+    MAX_RECEIVED_PACKET_BYTES, MAX_SENT_PACKET_BYTES, Memory, MemoryReader, MemoryWriter,
+    PacketReceiver, PacketSender, Peer, PermitIssuer, PermitTaker, PollWaker, Poller,
+    RECEIVE_BYTES, Registry, Remainder, RingMemory, RingPart, Spool, SpoolWriter, channel,
+    clock_domain, connect, connect_named, fork_generation, inherited, max_kept_attachments,
+    max_silent_clients, now, permits, roughly_now, spawn_with, stack, unique_id, wait_for_exit,
 };
 
 use std::io;

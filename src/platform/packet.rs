@@ -4,7 +4,7 @@ use std::io;
 
 /// The buffers that a packet is received into, so that it need not be copied once more.
 #[derive(Debug)]
-pub struct Landing<'a> {
+pub struct ReceiveBuffers<'a> {
     /// Takes the first bytes.
     pub head: &'a mut [u8],
     /// The bytes that follow are appended here. A backend may limit them to the spare capacity.
@@ -15,7 +15,7 @@ pub struct Landing<'a> {
 
 /// What is known of a received packet, besides its attachments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct ReceivedPacket {
     /// How many bytes the packet has.
     pub len: usize,
     /// The packet was longer than any that strait sends; its rest was discarded.

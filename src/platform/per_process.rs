@@ -12,10 +12,10 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::process_mark;
+use super::fork_generation;
 
 /// A fork generation that no process has.
-const NOBODY: u64 = 0;
+const NO_PROCESS: u64 = 0;
 
 /// A value of the process that created it, and one of each process that was forked from that one
 /// and calls [`get`](PerProcess::get). No operation blocks on another thread.
@@ -43,15 +43,15 @@ unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
 impl<T: Default> Default for PerProcess<T> {
     fn default() -> PerProcess<T> {
         let forked = AtomicPtr::new(ptr::null_mut());
-        PerProcess { mark: process_mark(), value: T::default(), forked }
+        PerProcess { mark: fork_generation(), value: T::default(), forked }
     }
 }
 
 impl<T> PerProcess<T> {
     /// Returns one that no process has created, for a `static`: every process that calls `get` is
     /// treated as a forked child, and none gets `unused`.
-    pub const fn of_nobody(unused: T) -> PerProcess<T> {
-        PerProcess { mark: NOBODY, value: unused, forked: AtomicPtr::new(ptr::null_mut()) }
+    pub const fn of_no_process(unused: T) -> PerProcess<T> {
+        PerProcess { mark: NO_PROCESS, value: unused, forked: AtomicPtr::new(ptr::null_mut()) }
     }
 }
 
@@ -59,7 +59,7 @@ impl<T: Default> PerProcess<T> {
     /// Returns the value of this process.
     #[inline]
     pub fn get(&self) -> &T {
-        let mark = process_mark();
+        let mark = fork_generation();
         if self.mark == mark { &self.value } else { self.get_forked(mark) }
     }
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_static_has_one_value_in_a_process() {
-        static VALUES: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(7));
+        static VALUES: PerProcess<AtomicUsize> = PerProcess::of_no_process(AtomicUsize::new(7));
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| VALUES.get().fetch_add(1, Ordering::Relaxed));

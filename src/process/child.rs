@@ -138,6 +138,11 @@ impl Child {
         self.process.get_mut().try_wait()
     }
 
+    /// Returns std's child, without its standard streams.
+    pub(crate) fn as_std(&mut self) -> &mut process::Child {
+        self.process.get_mut()
+    }
+
     /// Converts the child into a [`std::process::Child`], which is not killed on drop.
     pub fn into_std(self) -> process::Child {
         let Child { stdin, stdout, stderr, process } = self;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::platform::PerProcess;
 
 /// The killed children of this process. Those of its parent are not its children.
-static DYING: PerProcess<Mutex<Vec<Child>>> = PerProcess::of_nobody(Mutex::new(Vec::new()));
+static DYING: PerProcess<Mutex<Vec<Child>>> = PerProcess::of_no_process(Mutex::new(Vec::new()));
 
 fn dying() -> MutexGuard<'static, Vec<Child>> {
     DYING.get().lock().unwrap_or_else(PoisonError::into_inner)

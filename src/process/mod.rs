@@ -11,7 +11,7 @@
 //! use strait::process::{self, ChannelCommand};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # if cfg!(any(not(target_os = "linux"), feature = "force-inprocess")) {
+//! # if !process::is_supported() {
 //! #     return Ok(());
 //! # }
 //! if std::env::args().nth(1).is_none() {
@@ -61,8 +61,8 @@
 //! # Platform
 //!
 //! Where [channels do not leave the process](crate#platforms), starting a process with a channel
-//! fails with an error of kind [`Unsupported`](io::ErrorKind::Unsupported). [`Child`] works
-//! everywhere.
+//! fails with an error of kind [`Unsupported`](io::ErrorKind::Unsupported). [`is_supported`]
+//! returns whether that is so. [`Child`] works everywhere.
 //!
 //! On Linux the handle is a file descriptor above those of the standard streams, and the variable
 //! `STRAIT_PARENT` in the child's environment names it. A process that has more than one thread
@@ -93,11 +93,35 @@ use serde::{Deserialize, Serialize};
 pub use self::child::Child;
 use crate::buffers;
 use crate::channel::Slot;
-use crate::channel::rendezvous::{self, ChildEnds, ParentEnds};
+use crate::channel::one_shot::{self, ChildEnds, ParentEnds};
 use crate::codec;
 use crate::error::{IpcError, TryRecvError, TrySendError};
 use crate::ipc::{IpcReceiver, IpcSender};
-use crate::platform;
+use crate::platform::contract::Bequest as _;
+use crate::platform::{self, Wait};
+
+/// Returns whether this build can give channels to other processes.
+///
+/// Where it returns `false`, [channels do not leave the process](crate#platforms), and
+/// [`ChannelCommand`] and [`parent`] fail with an error of kind
+/// [`Unsupported`](io::ErrorKind::Unsupported). That does not change while the program runs.
+///
+/// # Platform
+///
+/// It returns `true` on Linux, unless the feature `force-inprocess` is enabled, and `false` on
+/// other systems.
+///
+/// # Examples
+///
+/// ```
+/// use strait::process;
+///
+/// let workers = if process::is_supported() { "processes" } else { "threads" };
+/// println!("the work is done by {workers}");
+/// ```
+pub const fn is_supported() -> bool {
+    platform::CROSSES_PROCESSES
+}
 
 /// The time that [`spawn_with_channel`](ChannelCommand::spawn_with_channel) waits for the child to
 /// call [`parent`]: 10 seconds.
@@ -195,11 +219,11 @@ impl ChannelCommand for Command {
         ToChild: for<'de> Deserialize<'de> + Serialize,
         FromChild: for<'de> Deserialize<'de> + Serialize,
     {
-        let ends = rendezvous::bequeath(&codec::introduction::<ToChild, FromChild>());
+        let ends = one_shot::bequeath(&codec::introduction::<ToChild, FromChild>());
         let ParentEnds { connection: (to_child, from_child), called, inherited } =
             ends.map_err(|error| IpcError::from(TrySendError::from(error)))?;
         dying::reap();
-        let child = platform::spawn_with(self, inherited)?;
+        let (child, bequest) = platform::spawn_with(self, inherited)?;
         let mut child = Child::from(child);
         child.kill_on_drop(true);
         Ok(Starting {
@@ -207,6 +231,7 @@ impl ChannelCommand for Command {
             to_child: to_child.into(),
             from_child: Slot::from(from_child).into(),
             called: Slot::from(called).into(),
+            bequest,
             outcome: None,
         })
     }
@@ -225,6 +250,8 @@ pub struct Starting<ToChild, FromChild> {
     pub(crate) to_child: IpcSender<ToChild>,
     pub(crate) from_child: IpcReceiver<FromChild>,
     pub(crate) called: IpcReceiver<()>,
+    /// The channel that the child takes in [`parent`], as far as this process still has it.
+    pub(crate) bequest: platform::Bequest,
     /// The outcome of the child's call of [`parent`], once it is known.
     pub(crate) outcome: Option<Result<(), IpcError>>,
 }
@@ -265,13 +292,23 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
     /// ```
     pub fn wait(&mut self, timeout: Duration) -> bool {
         if self.outcome.is_none() {
-            self.outcome = match self.called.try_recv_timeout(timeout) {
-                Ok(()) => Some(Ok(())),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::IpcError(error)) => Some(Err(error)),
-            };
+            self.outcome = self.outcome_within(Wait::at_most(timeout));
         }
         self.outcome.is_some()
+    }
+
+    fn outcome_within(&mut self, wait: Wait) -> Option<Result<(), IpcError>> {
+        match self.bequest.hand_over(self.child.as_std(), wait) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => return Some(Err(error.into())),
+        }
+        // If the child has ended, this is disconnected.
+        match self.called.try_recv_timeout(wait.remaining().unwrap_or(Duration::MAX)) {
+            Ok(()) => Some(Ok(())),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::IpcError(error)) => Some(Err(error)),
+        }
     }
 
     /// Blocks until the process has called [`parent`], for at most `timeout`, and returns the
@@ -389,7 +426,7 @@ where
     let inherited = platform::inherited()?;
     let introduction = codec::introduction::<ToParent, FromParent>();
     let ends = buffers::with_receive_buffer(|buffer| {
-        rendezvous::inherit(inherited, &introduction, buffer).map_err(TryRecvError::from)
+        one_shot::inherit(inherited, &introduction, buffer).map_err(TryRecvError::from)
     });
     let ChildEnds { connection: (to_parent, from_parent), call } =
         ends.map_err(|error| match error {

@@ -33,14 +33,14 @@ mod receivers {
 
     /// Returns what is received of a receiver that a peer has forged, with its undelivered
     /// messages in sealed memory.
-    fn forged(unfinished: usize, lost: usize) -> Result<IpcReceiver<u32>, IpcError> {
+    fn forged(incomplete: usize, lost: usize) -> Result<IpcReceiver<u32>, IpcError> {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         let (sender, _receiver) = ipc::channel::<u32>().unwrap();
-        let unfinished = (0..unfinished as u128).flat_map(|id| record(2, id, [9, 0], &[1]));
+        let incomplete = (0..incomplete as u128).flat_map(|id| record(2, id, [9, 0], &[1]));
         let lost = (0..lost as u128).flat_map(|id| record(1, 1 << 64 | id, [0, 1], &[]));
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut spool = File::from(memfd_create("spool", flags).unwrap());
-        spool.write_all(&unfinished.chain(lost).collect::<Vec<_>>()).unwrap();
+        spool.write_all(&incomplete.chain(lost).collect::<Vec<_>>()).unwrap();
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         fcntl_add_seals(&spool, seals).unwrap();
         let body = table::with(&table::number(0), &[table::receiver_with_spool_beside()]);
@@ -67,9 +67,9 @@ mod receivers {
     #[test]
     fn with_more_discarded_messages_than_possible_are_refused() {
         let _watchdog = harness::watchdog();
-        for (unfinished, lost) in [(0, 2049), (2049, 0), (0, 600_000)] {
-            let Err(IpcError::SerializationError(error)) = forged(unfinished, lost) else {
-                panic!("{unfinished} unfinished and {lost} lost messages were received");
+        for (incomplete, lost) in [(0, 2049), (2049, 0), (0, 600_000)] {
+            let Err(IpcError::SerializationError(error)) = forged(incomplete, lost) else {
+                panic!("{incomplete} incomplete and {lost} lost messages were received");
             };
             let text = error.source().unwrap().to_string();
             assert!(

@@ -42,17 +42,17 @@ fn assert_refused<T>(received: Result<T, IpcError>) {
 #[test]
 fn more_than_64_endpoints_in_a_message() {
     let _watchdog = harness::watchdog();
-    type Parcel = (String, Vec<IpcSender<usize>>, Vec<IpcSharedMemory>);
-    let (sender, receiver) = ipc::channel::<Parcel>().unwrap();
+    type ReturnSlot = (String, Vec<IpcSender<usize>>, Vec<IpcSharedMemory>);
+    let (sender, receiver) = ipc::channel::<ReturnSlot>().unwrap();
     let (number_sender, numbers) = ipc::channel().unwrap();
     let memory = IpcSharedMemory::try_from_bytes(b"shared").unwrap();
     for text in ["", &"x".repeat(500_000)] {
         for count in [63, 64, 65, 126, 127, 128, 200] {
             let senders = vec![number_sender.clone(); count];
-            let parcel = (text.to_string(), senders, vec![memory.clone(); count]);
+            let return_slot = (text.to_string(), senders, vec![memory.clone(); count]);
             let sending = thread::spawn({
                 let sender = sender.clone();
-                move || sender.send(parcel).unwrap()
+                move || sender.send(return_slot).unwrap()
             });
             let (received, senders, memories) = receiver.recv().unwrap();
             sending.join().unwrap();

@@ -109,7 +109,7 @@ fn limits_can_be_lowered_while_messages_are_queued() {
 #[test]
 fn receiver_that_accepts_no_parts_receives_messages_in_one_packet() {
     let _watchdog = harness::watchdog();
-    let options = limited(|limits| limits.unfinished_messages = 0).shared_memory(false);
+    let options = limited(|limits| limits.incomplete_messages = 0).shared_memory(false);
     let (sender, receiver) = options.bytes_channel().unwrap();
     let sending = thread::spawn(move || {
         for _ in 0..3000 {

@@ -64,8 +64,8 @@ mod framing {
             attachments in 0..3_u8,
             body in vec(any::<u8>(), 0..2),
         ) {
-            let attach = Kind::Attach { clock_domain, is_used: true };
-            for (kind, needs) in [(Kind::Bell, 0), (attach, 1)] {
+            let attach = Kind::RingOffer { clock_domain, has_messages: true };
+            for (kind, needs) in [(Kind::WakeUp, 0), (attach, 1)] {
                 let head = Head::new(kind, attachments, body.len() as u32);
                 let parsed = parse(&[head.as_bytes(), &body].concat(), attachments.into());
                 let is_right = body.is_empty() && attachments == needs;
@@ -189,7 +189,7 @@ mod assembling {
         if lands && !matches!(position, Position::First { .. }) {
             if let Some(mut bytes) = assembly.lend(id) {
                 bytes.extend_from_slice(&body);
-                return assembly.add_landed(id, position, bytes, attachments, NO_LIMIT);
+                return assembly.add_in_place(id, position, bytes, attachments, NO_LIMIT);
             }
         }
         assembly.add(id, position, &body, attachments, NO_LIMIT)
@@ -429,8 +429,8 @@ mod assembling {
                 step += 1;
                 if moves.contains(&(step % 10)) {
                     let mut elsewhere = new_assembly!();
-                    for unfinished in assembly.into_contents().unfinished {
-                        elsewhere.resume(unfinished, NO_LIMIT);
+                    for incomplete in assembly.into_contents().incomplete {
+                        elsewhere.resume(incomplete, NO_LIMIT);
                     }
                     assembly = elsewhere;
                 }

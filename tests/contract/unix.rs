@@ -12,7 +12,7 @@ use strait::internals::contract::{
     PacketSender as _, Poller as _,
 };
 use strait::internals::unix as backend;
-use strait::internals::{Landing, RecvError, SendError, ServerName, Wait};
+use strait::internals::{ReceiveBuffers, RecvError, SendError, ServerName, Wait};
 
 use self::backend::{
     Attachment, Listener, Memory, MemoryWriter, PacketReceiver, PacketSender, Poller,
@@ -35,7 +35,10 @@ fn receiver_and_peer() -> (PacketReceiver, OwnedFd) {
     (PacketReceiver::from(ours), peer)
 }
 
-fn recv(receiver: &PacketReceiver, wait: Wait) -> Result<strait::internals::Arrival, RecvError> {
+fn recv(
+    receiver: &PacketReceiver,
+    wait: Wait,
+) -> Result<strait::internals::ReceivedPacket, RecvError> {
     cases::receive(receiver, &mut Vec::new(), wait).map(|(arrival, _)| arrival)
 }
 
@@ -44,7 +47,7 @@ fn an_oversized_packet_is_reported_and_not_an_error() {
     let _watchdog = watchdog();
     let (receiver, peer) = receiver_and_peer();
     rustix::net::sockopt::set_socket_send_buffer_size(&peer, 1 << 20).unwrap();
-    let oversized = vec![1; backend::MAX_PACKET_BYTES + 1];
+    let oversized = vec![1; backend::MAX_RECEIVED_PACKET_BYTES + 1];
     match rustix::net::send(&peer, &oversized, SendFlags::NOSIGNAL) {
         Ok(_) => assert!(recv(&receiver, Wait::Forever).unwrap().truncated),
         // The administrator allows no buffer that large, so no peer can send it.
@@ -116,10 +119,10 @@ fn exposed_descriptor_keeps_its_number() {
     let number = receiver.lent().as_raw_fd();
     let again = receiver.lent().try_clone_to_owned().unwrap();
     assert!(!is_readable(&again));
-    let (mut receiver, remains) = receiver.depart().unwrap();
+    let (mut receiver, remains) = receiver.take_apart().unwrap();
     assert!(is_readable(&again) && !receiver.is_lent());
     // A receiver that comes back has the same number, and can be moved again.
-    receiver.come_back(remains);
+    receiver.restore(remains);
     assert_eq!(receiver.lent().as_raw_fd(), number);
     receiver.show(false, true);
     assert!(!is_readable(&again));
@@ -145,7 +148,7 @@ fn exposed_descriptor_keeps_its_number() {
     assert_eq!((changes(), changes()), (1, 0));
     receiver.show(false, false);
     assert_eq!(changes(), 0);
-    let (receiver, remains) = receiver.depart().unwrap();
+    let (receiver, remains) = receiver.take_apart().unwrap();
     drop(receiver);
     let result = sender.send(b"x", b"", Vec::new(), Wait::Never);
     assert!(matches!(result, Err((SendError::Closed, _))));
@@ -174,9 +177,9 @@ fn a_vital_packet_waits_in_the_socket_while_there_is_no_descriptor() {
         let taken: Vec<OwnedFd> = std::iter::from_fn(|| another().ok()).collect();
         let mut attachments = Vec::new();
         let mut receive = || {
-            let landing =
-                Landing { head: &mut [0; 5], body: &mut Vec::new(), rest: &mut Vec::new() };
-            receiver.recv(landing, &mut attachments, Wait::Never, |start| start == b"vital")
+            let buffers =
+                ReceiveBuffers { head: &mut [0; 5], body: &mut Vec::new(), rest: &mut Vec::new() };
+            receiver.recv(buffers, &mut attachments, Wait::Never, |start| start == b"vital")
         };
         assert!(!receive().unwrap().attachments_lost);
         for _ in 0..3 {
@@ -249,8 +252,8 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
         });
         // And the lock of a name that is a path.
         let path = std::env::temp_dir().join(format!("strait-costs-{}", std::process::id()));
-        costs(3, || Listener::bind_to(&ServerName::Path(path.clone())).unwrap());
-        costs(2, || Listener::bind_to(&ServerName::Abstract("strait-costs".into())).unwrap());
+        costs(3, || Listener::bind_named(&ServerName::Path(path.clone())).unwrap());
+        costs(2, || Listener::bind_named(&ServerName::Abstract("strait-costs".into())).unwrap());
         // Received handles have CLOEXEC, too.
         let (sender, receiver) = backend::channel().unwrap();
         costs(3, || {

@@ -160,27 +160,27 @@ fn a_forked_child_leaves_the_name_of_a_server_alone() {
 #[test]
 fn a_forked_child_is_known_to_be_another_process() {
     harness::alone(harness::path_of(a_forked_child_is_known_to_be_another_process), || {
-        let mark = process_mark();
-        assert_eq!(process_mark(), mark);
-        assert_eq!(thread::spawn(process_mark).join().unwrap(), mark);
+        let mark = fork_generation();
+        assert_eq!(fork_generation(), mark);
+        assert_eq!(thread::spawn(fork_generation).join().unwrap(), mark);
         in_a_fork(|| {
-            let child = process_mark();
+            let child = fork_generation();
             assert_ne!(child, mark);
-            assert_eq!(process_mark(), child);
-            in_a_fork(|| assert!(![mark, child].contains(&process_mark())));
-            assert_eq!(process_mark(), child);
+            assert_eq!(fork_generation(), child);
+            in_a_fork(|| assert!(![mark, child].contains(&fork_generation())));
+            assert_eq!(fork_generation(), child);
         });
         // By a system call that libc knows nothing of.
         // SAFETY: as for `fork`, which this is with other arguments; the child ends by `_exit`.
         let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
         assert!(pid >= 0);
         if pid == 0 {
-            let code = if process_mark() == mark { 1 } else { 7 };
+            let code = if fork_generation() == mark { 1 } else { 7 };
             // SAFETY: it has no conditions.
             unsafe { libc::_exit(code) };
         }
         Fork(Pid::from_raw(pid as i32).unwrap()).completed();
-        assert_eq!(process_mark(), mark);
+        assert_eq!(fork_generation(), mark);
     });
 }
 

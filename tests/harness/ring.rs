@@ -104,8 +104,8 @@ impl RawRing {
     }
 
     /// Sends it to a receiver.
-    pub fn offer(&self, to: impl AsFd, is_used: bool) {
-        let kind = Kind::Attach { clock_domain: clock_domain().unwrap(), is_used };
+    pub fn offer(&self, to: impl AsFd, has_messages: bool) {
+        let kind = Kind::RingOffer { clock_domain: clock_domain().unwrap(), has_messages };
         let head = Head::new(kind, 1, 0).stamped(now());
         raw::send(to, head.as_bytes(), &[self.file()]).unwrap();
     }

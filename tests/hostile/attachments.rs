@@ -410,7 +410,8 @@ fn c7_offer_of_invalid_ring_memory_is_one_error() {
             let (honest, receiver) = ipc::channel::<u32>().unwrap();
             let mut next = receive_by(receiver);
             for (what, fd, is_right) in objects() {
-                let attach = raw::packet(Kind::Attach { clock_domain, is_used: true }, 1, b"");
+                let attach =
+                    raw::packet(Kind::RingOffer { clock_domain, has_messages: true }, 1, b"");
                 raw::send(&honest, &attach, &[fd.as_fd()]).unwrap();
                 honest.send(7).unwrap();
                 if !is_right {
@@ -428,7 +429,7 @@ fn c7_forged_incomplete_message_of_a_moved_receiver_loses_only_itself() {
     let _watchdog = harness::watchdog();
     let (a, b) = packet_pair();
     let (canary, fd) = Canary::new();
-    let unfinished = |id: u128, total: u64, handles: u32, bytes: &[u8], here: u32| {
+    let incomplete = |id: u128, total: u64, handles: u32, bytes: &[u8], here: u32| {
         spooled(2, here, (id, total, handles.into()), bytes)
     };
     let receiver = |parts: &[Vec<u8>], undelivered: u32| {
@@ -437,22 +438,22 @@ fn c7_forged_incomplete_message_of_a_moved_receiver_loses_only_itself() {
         let entry = table::receiver_with(&spool, undelivered, &[]);
         table::with(&table::number(0), &[entry])
     };
-    let good = unfinished(1, 100, 1, b"abc", 1);
+    let good = incomplete(1, 100, 1, b"abc", 1);
     let fds = [a.as_fd(), fd.as_fd()];
     for (what, parts) in [
-        ("the same handle twice", vec![good.clone(), unfinished(2, 9, 1, b"a", 1)]),
-        ("more handles than there are", vec![unfinished(1, 9, 9, b"a", 2)]),
-        ("very many handles", vec![unfinished(1, 9, 9, b"a", u32::MAX)]),
+        ("the same handle twice", vec![good.clone(), incomplete(2, 9, 1, b"a", 1)]),
+        ("more handles than there are", vec![incomplete(1, 9, 9, b"a", 2)]),
+        ("very many handles", vec![incomplete(1, 9, 9, b"a", u32::MAX)]),
     ] {
         let received = send_one_of::<IpcReceiver<u32>>(&receiver(&parts, 1), &fds);
         assert!(matches!(received, Err(IpcError::SerializationError(_))), "{what}: {received:?}");
     }
     for (what, parts) in [
-        ("twice the same id", vec![unfinished(1, 9, 0, b"a", 0), unfinished(1, 9, 0, b"a", 0)]),
-        ("more than all", vec![unfinished(1, 2, 0, b"abc", 0)]),
-        ("all", vec![unfinished(1, 3, 0, b"abc", 0)]),
-        ("too large", vec![unfinished(1, 1 << 40, 0, b"abc", 0)]),
-        ("too many", (0..2000).map(|id| unfinished(id, 9, 0, b"a", 0)).collect()),
+        ("twice the same id", vec![incomplete(1, 9, 0, b"a", 0), incomplete(1, 9, 0, b"a", 0)]),
+        ("more than all", vec![incomplete(1, 2, 0, b"abc", 0)]),
+        ("all", vec![incomplete(1, 3, 0, b"abc", 0)]),
+        ("too large", vec![incomplete(1, 1 << 40, 0, b"abc", 0)]),
+        ("too many", (0..2000).map(|id| incomplete(id, 9, 0, b"a", 0)).collect()),
     ] {
         let receiver = send_one_of::<IpcReceiver<u32>>(&receiver(&parts, 0), &[a.as_fd()]).unwrap();
         assert!(receiver.try_recv().unwrap_err().is_empty(), "{what}");

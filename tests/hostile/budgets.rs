@@ -179,7 +179,7 @@ fn c1_wake_ups_do_not_prolong_a_wait() {
                 while !is_over.load(Ordering::Relaxed) {
                     if rings[0].tail_word().fetch_and(!SLEEPING, Ordering::Relaxed) & SLEEPING != 0
                     {
-                        raw::send(&sender, &raw::packet(Kind::Bell, 0, &[]), &[]).unwrap();
+                        raw::send(&sender, &raw::packet(Kind::WakeUp, 0, &[]), &[]).unwrap();
                         wakings.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -290,7 +290,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     say(&[(raw::message(1, &[7; 100_000]), vec![back])]);
     say(&[(raw::first(1, 1 << 29, &[7; 50_000]), vec![]), (raw::middle(1, &[7; 50_000]), vec![])]);
     // An offer of shared memory, before the handshake.
-    let ring = raw::packet(Kind::Attach { clock_domain: 0, is_used: true }, 1, &[]);
+    let ring = raw::packet(Kind::RingOffer { clock_domain: 0, has_messages: true }, 1, &[]);
     say(&[(ring, vec![fd.as_fd()]), (hello(1), vec![back])]);
     (clients, canary)
 }

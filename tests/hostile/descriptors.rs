@@ -296,8 +296,8 @@ fn c7_floods_of_descriptors_leak_nothing() {
 
 /// The handles of messages that are never completed leave some for other messages.
 #[test]
-fn c7_unfinished_messages_do_not_take_all_descriptors() {
-    harness::alone(harness::path_of(c7_unfinished_messages_do_not_take_all_descriptors), || {
+fn c7_incomplete_messages_do_not_take_all_descriptors() {
+    harness::alone(harness::path_of(c7_incomplete_messages_do_not_take_all_descriptors), || {
         let (_canary, fd) = Canary::new();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let first = |id: u128| {
@@ -329,9 +329,9 @@ fn c7_unfinished_messages_do_not_take_all_descriptors() {
 
 /// However many channels the parts are sent through.
 #[test]
-fn c7_unfinished_messages_of_many_channels_leave_descriptors_for_others() {
+fn c7_incomplete_messages_of_many_channels_leave_descriptors_for_others() {
     let name =
-        harness::path_of(c7_unfinished_messages_of_many_channels_leave_descriptors_for_others);
+        harness::path_of(c7_incomplete_messages_of_many_channels_leave_descriptors_for_others);
     harness::alone(name, || {
         let (_canary, fd) = Canary::new();
         let position = Position::First { bytes: 100, attachments: 60_000 };

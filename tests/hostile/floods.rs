@@ -169,8 +169,8 @@ impl<'de> Deserialize<'de> for Encore {
             let (sender, count, others) = encores.as_mut().unwrap();
             *count += 1;
             if *count < 100_000 {
-                let bell = raw::packet(Kind::Bell, 0, &[]);
-                (0..*others).for_each(|_| raw::try_send(&*sender, &bell, &[]).unwrap());
+                let wake_up = raw::packet(Kind::WakeUp, 0, &[]);
+                (0..*others).for_each(|_| raw::try_send(&*sender, &wake_up, &[]).unwrap());
                 sender.send(Encore).unwrap();
             }
         });

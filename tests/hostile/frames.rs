@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::thread;
 
-use strait::internals::MAX_PACKET_BYTES;
+use strait::internals::MAX_RECEIVED_PACKET_BYTES;
 use strait::internals::frame::{CODEC, Head, Kind, Position, VERSION};
 use strait::ipc::{self, IpcSender};
 
@@ -155,10 +155,10 @@ fn c7_packets_beyond_the_maximum_length_are_one_error() {
         let mut next = receive(receiver);
         let text = |len: usize| "x".repeat(len - 16 - 8);
         // The length of the longest valid packet.
-        let longest = text(MAX_PACKET_BYTES);
+        let longest = text(MAX_RECEIVED_PACKET_BYTES);
         raw::send(&sender, &raw::message(0, &encoded(&longest)), &[]).unwrap();
         assert_eq!(next(), Next::Value(longest), "{way}");
-        for len in [MAX_PACKET_BYTES + 1, MAX_PACKET_BYTES + 4096, 1 << 20] {
+        for len in [MAX_RECEIVED_PACKET_BYTES + 1, MAX_RECEIVED_PACKET_BYTES + 4096, 1 << 20] {
             let (canary, fd) = Canary::new();
             let packet = raw::message(1, &encoded(&text(len)));
             raw::send(&sender, &packet, &[fd.as_fd()]).unwrap();

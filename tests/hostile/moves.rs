@@ -13,7 +13,7 @@ use crate::{assert_refused, harness};
 const MAX_MOVED_BYTES: usize = 64 << 20;
 
 /// A receiver with so many bytes of message 1, which has one byte more.
-fn with_unfinished(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
+fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let sending = thread::spawn({
         let sender = sender.clone();
@@ -46,7 +46,7 @@ fn moved(receiver: IpcReceiver<String>) -> IpcReceiver<String> {
 #[test]
 fn c9_receiver_with_an_incomplete_message_can_be_moved() {
     let _watchdog = harness::watchdog();
-    let (sender, receiver) = with_unfinished(MAX_MOVED_BYTES + 1);
+    let (sender, receiver) = with_incomplete(MAX_MOVED_BYTES + 1);
     sender.send("before".to_string()).unwrap();
     let receiver = moved(receiver);
     assert_eq!(receiver.recv().unwrap(), "before");
@@ -68,10 +68,10 @@ fn c9_receiver_with_an_incomplete_message_can_be_moved() {
 /// Several receivers in one message share the budget: the message does not become too
 /// large for any.
 #[test]
-fn c9_receivers_with_unfinished_messages_move_together() {
+fn c9_receivers_with_incomplete_messages_move_together() {
     let _watchdog = harness::watchdog();
     let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..3).map(|_| with_unfinished(MAX_MOVED_BYTES / 2)).unzip();
+        (0..3).map(|_| with_incomplete(MAX_MOVED_BYTES / 2)).unzip();
     let (carrier, carried) = ipc::channel::<Vec<IpcReceiver<String>>>().unwrap();
     let sending = thread::spawn(move || carrier.send(receivers).unwrap());
     let receivers = carried.recv().unwrap();
@@ -106,7 +106,7 @@ fn c9_a_large_message_arrives_while_its_receiver_moves() {
 #[test]
 fn c9_receiver_of_a_failed_send_keeps_its_messages() {
     let _watchdog = harness::watchdog();
-    let (sender, receiver) = with_unfinished(MAX_MOVED_BYTES + 7);
+    let (sender, receiver) = with_incomplete(MAX_MOVED_BYTES + 7);
     let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
     drop(carried);
     assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());

@@ -78,7 +78,7 @@ fn c7_aborted_message_leaves_nothing() {
 fn c7_message_refused_for_lack_of_room_is_one_error() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
-    let others = limits::MAX_UNFINISHED_MESSAGES as u128;
+    let others = limits::MAX_INCOMPLETE_MESSAGES as u128;
     for id in 1..=others {
         raw::send(&sender, &raw::first(id, 100, b"x"), &[]).unwrap();
         assert!(receiver.try_recv().unwrap_err().is_empty());
@@ -98,7 +98,7 @@ fn c7_message_refused_for_lack_of_room_is_one_error() {
 fn c7_oldest_incomplete_messages_are_discarded_beyond_the_quota() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
-    for id in 0..limits::MAX_UNFINISHED_MESSAGES as u128 {
+    for id in 0..limits::MAX_INCOMPLETE_MESSAGES as u128 {
         raw::send(&sender, &raw::first(id, 100, b"x"), &[]).unwrap();
         assert!(receiver.try_recv().unwrap_err().is_empty());
     }
@@ -124,7 +124,7 @@ fn c7_announced_lengths_cost_nothing() {
         assert_eq!(receiver.recv().unwrap().len(), 64 << 20);
         sending.join().unwrap();
         let (reserved_before, resident_before) = memory_in_use();
-        for id in 0..limits::MAX_UNFINISHED_MESSAGES as u128 {
+        for id in 0..limits::MAX_INCOMPLETE_MESSAGES as u128 {
             raw::send(&sender, &raw::first(id, 1 << 30, b"x"), &[]).unwrap();
             assert!(receiver.try_recv().unwrap_err().is_empty());
         }

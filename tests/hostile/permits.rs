@@ -240,7 +240,7 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
     let _watchdog = harness::watchdog();
     for bound in [0, 1, 3] {
         let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
-        let want = raw::packet(strait::internals::frame::Kind::Want, 0, &[]);
+        let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
         let crying = {
             let sender = sender.clone();
             thread::spawn(move || while raw::send(&sender, &want, &[]).is_ok() {})
@@ -293,7 +293,7 @@ fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
             thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
-                        let want = raw::packet(Kind::Want, 0, &[]);
+                        let want = raw::packet(Kind::PermitRequest, 0, &[]);
                         while !is_over.load(Ordering::Relaxed) {
                             if sent.load(Ordering::Relaxed) < MOST
                                 && raw::try_send(&sender, &want, &[]).is_ok()
@@ -322,7 +322,7 @@ fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
 
 /// Sends a notification as a sender that waits for a permit, and never sends a message.
 fn say_that_one_waits(sender: &IpcSyncSender<u32>) {
-    let want = raw::packet(strait::internals::frame::Kind::Want, 0, &[]);
+    let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
     let _ = raw::send(sender, &want, &[]);
 }
 
@@ -399,7 +399,7 @@ fn c7_notifications_without_messages_delay_no_selection() {
 fn c7_notifications_to_an_unbounded_channel_are_ignored() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
-    let want = raw::packet(strait::internals::frame::Kind::Want, 0, &[]);
+    let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
     raw::send(&sender, &want, &[]).unwrap();
     assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
     raw::send(&sender, &want, &[]).unwrap();

@@ -54,6 +54,7 @@ pub(super) fn end_echo((mut child, to_child, from_child): Echo) {
 #[test]
 fn child_echoes_messages() {
     let _watchdog = watchdog();
+    assert!(process::is_supported());
     let (child, to_child, from_child) = echo_command().spawn_with_channel().unwrap();
     for round in 0..100 {
         let message = vec![round; usize::from(round) * 100];

@@ -235,7 +235,8 @@ fn standard_streams_may_be_closed() {
             let number = receiver.as_fd().as_raw_fd();
             assert!(count == 1 || number < 3, "{number}");
             let mut command = informed(harness::path_of(child_with_a_receiver));
-            let mut child = strait::internals::spawn_with(&mut command, receiver).unwrap();
+            let (mut child, _bequest) =
+                strait::internals::spawn_with(&mut command, receiver).unwrap();
             let status = child.wait().unwrap();
             assert_eq!(status.code(), Some(COMPLETED), "{status}");
             drop(sender);

@@ -77,6 +77,7 @@ fn spawn_is_unsupported_where_channels_cannot_leave_the_process() {
     use strait::process::ChannelCommand;
 
     let _watchdog = watchdog();
+    assert!(!process::is_supported());
     let mut command = Command::new("there is no such program");
     let error = command.spawn_with_channel::<u8, u8>().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Unsupported);

@@ -126,7 +126,7 @@ fn ring_memory() -> OwnedFd {
 }
 
 fn attach(to: &IpcSender<Note>, file: impl AsFd, clock_domain: u64) {
-    let packet = raw::packet(Kind::Attach { clock_domain, is_used: true }, 1, &[]);
+    let packet = raw::packet(Kind::RingOffer { clock_domain, has_messages: true }, 1, &[]);
     raw::send(to, &packet, &[file.as_fd()]).unwrap();
 }
 
@@ -178,7 +178,7 @@ fn c7_rings_poisoned_at_once_are_one_error_each() {
         words[TAIL].store(8, Ordering::Relaxed);
     }
     // The wake-up that the receiver waits for.
-    raw::send(&sender, &raw::packet(Kind::Bell, 0, &[]), &[]).unwrap();
+    raw::send(&sender, &raw::packet(Kind::WakeUp, 0, &[]), &[]).unwrap();
     for _ in &rings {
         assert!(is_readable());
         let error = receiver.try_recv().unwrap_err();

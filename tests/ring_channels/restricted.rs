@@ -187,7 +187,7 @@ fn c1_a_ring_that_cannot_grow_any_more_has_a_successor() {
 }
 
 /// A receiver with so many bytes of an incomplete message.
-fn with_unfinished(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
+fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let sending = thread::spawn({
         let sender = sender.clone();
@@ -217,7 +217,7 @@ fn c9_receivers_move_together_where_no_memory_can_be_made() {
             let options = ChannelOptions::new().limits(limits);
             let (carrier, carried) = options.channel::<Vec<IpcReceiver<String>>>().unwrap();
             let (senders, receivers): (Vec<_>, Vec<_>) =
-                [700_000, 700_000, 2_000_000].into_iter().map(with_unfinished).unzip();
+                [700_000, 700_000, 2_000_000].into_iter().map(with_incomplete).unzip();
             let receivers = thread::scope(|scope| {
                 scope.spawn(|| {
                     forbid(libc::SYS_memfd_create, Errno::PERM);

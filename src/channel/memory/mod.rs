@@ -18,10 +18,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::frame::Malformed;
 use super::message::{Packed, Problem, Purpose, RecvError};
 use super::options::Options;
-use super::permits::{self, Issuer, MEETING, Permits};
+use super::permits::{self, Issuer, Permits, RENDEZVOUS_WAIT};
 use super::spin::{Seen, Spin};
 use crate::platform::contract::PacketSender as _;
-use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, process_mark};
+use crate::platform::{Attachment, PacketReceiver, PacketSender, SendError, Wait, fork_generation};
 use queue::Queue;
 
 /// The state that the endpoints of the channel share.
@@ -76,7 +76,7 @@ pub(super) enum Sent {
 /// Makes a channel; `bound` is its maximum number of messages.
 pub(super) fn channel(options: Options, bound: Option<usize>) -> (Arc<InMemory>, InMemoryReceiver) {
     let shared = Arc::new(InMemory {
-        process: process_mark(),
+        process: fork_generation(),
         state: Mutex::new(State {
             queue: Queue::default(),
             bound,
@@ -226,7 +226,7 @@ impl InMemory {
 
     /// Returns whether this process is a forked child of the one that owns the memory.
     fn is_forked(&self) -> bool {
-        self.process != process_mark()
+        self.process != fork_generation()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -343,7 +343,7 @@ impl InMemoryReceiver {
             let wait = match wait {
                 // If a sender is about to send, the rendezvous is not to be missed.
                 Wait::Never if state.bound == Some(0) && state.waiting_senders > 0 => {
-                    *meeting.get_or_insert_with(|| Wait::at_most(MEETING))
+                    *meeting.get_or_insert_with(|| Wait::at_most(RENDEZVOUS_WAIT))
                 }
                 wait => wait,
             };

@@ -16,8 +16,8 @@
 //!
 //! A caller of a rendezvous that does not block would never find a sender there. So the receiver
 //! blocks for a moment if a sender has notified it, as long as senders that have done so send. A
-//! receiver that is called again when something arrives [keeps a permit offered](Manner::Stands)
-//! instead; for a member of a set, [the set](Manner::IsHosted) offers it.
+//! receiver that is called again when something arrives [keeps a permit offered](OfferMode::UntilWithdrawn)
+//! instead; for a member of a set, [the set](OfferMode::BySet) offers it.
 
 use std::mem;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use std::time::Instant;
 use super::inbound::Inbound;
 use crate::channel::limits::MAX_PACKETS_PER_STEP;
 use crate::channel::message::{Packed, Purpose, RecvError};
-use crate::channel::permits::{Issuer, MEETING, Manner};
+use crate::channel::permits::{Issuer, OfferMode, RENDEZVOUS_WAIT};
 use crate::platform::Wait;
 use crate::platform::contract::PacketReceiver as _;
 
@@ -50,12 +50,15 @@ impl BoundedInbound {
         wait: Wait,
     ) -> Result<Packed, RecvError> {
         let is_rendezvous = self.issuer.is_rendezvous();
-        if is_rendezvous && wait == Wait::Never && self.issuer.manner() != Manner::Waits {
+        if is_rendezvous
+            && wait == Wait::Never
+            && self.issuer.offer_mode() != OfferMode::WhileBlocked
+        {
             return self.receive_what_is_there(buffer, purpose);
         }
         // A sender waits for a permit, and it is not known yet whether there are messages of
         // others.
-        let mut is_wanted = self.inbound.notifications.has_guests();
+        let mut is_wanted = self.inbound.notifications.has_waiting_senders();
         let mut flood = Flood::since(&self.inbound);
         loop {
             // 1. Look for a message, without blocking if a sender waits for a permit. A rendezvous
@@ -68,7 +71,7 @@ impl BoundedInbound {
             let mut received = self.inbound.receive(buffer, purpose, now);
             // A caller that blocks is not asked whether to continue: what had arrived was no
             // message.
-            if wait != Wait::Never && matches!(received, Err(RecvError::Unfinished)) {
+            if wait != Wait::Never && matches!(received, Err(RecvError::BudgetSpent)) {
                 received = Err(RecvError::Empty);
             }
             let is_flooded = flood.is_full(&self.inbound);
@@ -84,7 +87,7 @@ impl BoundedInbound {
             // 3. Issue a permit for a message, or start again.
             match &received {
                 Err(RecvError::Empty) if wait == Wait::Never && is_wanted && is_flooded => {
-                    return Err(RecvError::Unfinished);
+                    return Err(RecvError::BudgetSpent);
                 }
                 Err(RecvError::Empty) if (wait == Wait::Never && is_wanted) || !wait.is_over() => {}
                 _ => {
@@ -104,18 +107,18 @@ impl BoundedInbound {
         wait: Wait,
     ) -> Result<Packed, RecvError> {
         if !self.issuer.is_rendezvous() {
-            self.issuer.starves();
+            self.issuer.note_starvation();
             return Err(RecvError::Empty);
         }
         let mut received = Err(RecvError::Empty);
         if wait != Wait::Never {
-            received = self.meet(buffer, purpose, wait);
+            received = self.receive_rendezvous(buffer, purpose, wait);
         } else if self.issuer.trust().is_given() {
-            received = self.meet(buffer, purpose, Wait::at_most(MEETING));
+            received = self.receive_rendezvous(buffer, purpose, Wait::at_most(RENDEZVOUS_WAIT));
             self.issuer.trust().note(!matches!(received, Err(RecvError::Empty)));
         }
         if matches!(received, Err(RecvError::Empty)) {
-            self.inbound.give_up_guests();
+            self.inbound.stop_expecting_senders();
         }
         received
     }
@@ -132,7 +135,7 @@ impl BoundedInbound {
             let received = self.inbound.receive(buffer, purpose, Wait::Never);
             let is_wanted = self.inbound.notifications.take();
             if is_wanted || received.is_ok() {
-                self.issuer.note_visit(is_wanted);
+                self.issuer.note_sender(is_wanted);
             }
             self.note_outcome(&received);
             let is_empty = matches!(received, Err(RecvError::Empty));
@@ -142,16 +145,16 @@ impl BoundedInbound {
             }
             if is_empty {
                 // An offered permit is better than counting them.
-                self.inbound.give_up_guests();
+                self.inbound.stop_expecting_senders();
             }
-            if self.issuer.manner() == Manner::Stands {
-                if is_empty && self.issuer.is_frequented() {
-                    self.issuer.invite();
+            if self.issuer.offer_mode() == OfferMode::UntilWithdrawn {
+                if is_empty && self.issuer.expects_sender() {
+                    self.issuer.offer_permit();
                 } else {
-                    self.issuer.uninvite();
+                    self.issuer.withdraw_permit();
                 }
             }
-            return if is_empty && is_wanted { Err(RecvError::Unfinished) } else { received };
+            return if is_empty && is_wanted { Err(RecvError::BudgetSpent) } else { received };
         }
     }
 
@@ -169,7 +172,7 @@ impl BoundedInbound {
     /// Blocks no longer than `wait`. No permit is offered at the end of that time, so that a sender
     /// that takes it late can still be received from. A message that arrives later all the same is
     /// received by the next call.
-    fn meet(
+    fn receive_rendezvous(
         &mut self,
         buffer: &mut Vec<u8>,
         purpose: Purpose,
@@ -177,16 +180,16 @@ impl BoundedInbound {
     ) -> Result<Packed, RecvError> {
         let BoundedInbound { inbound, issuer } = self;
         // 1. Offer a permit, and another if a sender finds it taken.
-        issuer.invite();
-        let received = await_guest(inbound, buffer, purpose, early(wait), || {
-            issuer.note_visit(true);
-            issuer.invite();
+        issuer.offer_permit();
+        let received = receive_offered(inbound, buffer, purpose, early(wait), || {
+            issuer.note_sender(true);
+            issuer.offer_permit();
         });
         // 2. Take it back.
-        issuer.uninvite();
+        issuer.withdraw_permit();
         // 3. If a sender has it, its message is on the way.
         match received {
-            Err(RecvError::Empty) => await_guest(inbound, buffer, purpose, wait, || {}),
+            Err(RecvError::Empty) => receive_offered(inbound, buffer, purpose, wait, || {}),
             received => received,
         }
     }
@@ -195,18 +198,18 @@ impl BoundedInbound {
 /// How many packets in a row have completed no message, notifications above all.
 #[derive(Clone, Copy, Debug)]
 struct Flood {
-    in_vain_before: u64,
+    packets_before: u64,
 }
 
 impl Flood {
     fn since(inbound: &Inbound) -> Flood {
-        Flood { in_vain_before: inbound.in_vain() }
+        Flood { packets_before: inbound.packets_without_message() }
     }
 
     /// Returns whether there were as many as there can be in the channel: what comes behind them was
     /// sent later.
     fn is_full(self, inbound: &Inbound) -> bool {
-        inbound.in_vain() - self.in_vain_before >= MAX_PACKETS_PER_STEP as u64
+        inbound.packets_without_message() - self.packets_before >= MAX_PACKETS_PER_STEP as u64
     }
 }
 
@@ -215,7 +218,7 @@ fn early(wait: Wait) -> Wait {
     match wait {
         Wait::Until(end) => {
             let left = end.saturating_duration_since(Instant::now());
-            end.checked_sub(MEETING.min(left / 4)).map_or(wait, Wait::Until)
+            end.checked_sub(RENDEZVOUS_WAIT.min(left / 4)).map_or(wait, Wait::Until)
         }
         wait => wait,
     }
@@ -223,7 +226,7 @@ fn early(wait: Wait) -> Wait {
 
 /// Receives the next message. Calls `on_want` for notifications of waiting senders, which do not
 /// end the wait.
-fn await_guest(
+fn receive_offered(
     inbound: &mut Inbound,
     buffer: &mut Vec<u8>,
     purpose: Purpose,
@@ -247,7 +250,7 @@ pub(super) struct Notifications {
     /// There was one, which the caller has not taken yet.
     is_wanted: bool,
     /// How many senders have sent one and have not sent a message yet.
-    guests: usize,
+    waiting_senders: usize,
 }
 
 /// What a receiver does with notifications.
@@ -272,13 +275,13 @@ impl Notifications {
     /// Notes a notification.
     pub(super) fn note(&mut self) {
         self.is_wanted = self.use_of != NotificationUse::Ignored;
-        let guests = usize::from(self.use_of == NotificationUse::Counted);
-        self.guests = self.guests.saturating_add(guests);
+        let waiting_senders = usize::from(self.use_of == NotificationUse::Counted);
+        self.waiting_senders = self.waiting_senders.saturating_add(waiting_senders);
     }
 
     /// Notes that a message was received.
     pub(super) fn note_message(&mut self) {
-        self.guests = self.guests.saturating_sub(1);
+        self.waiting_senders = self.waiting_senders.saturating_sub(1);
     }
 
     /// Returns whether there was a notification that was not taken. Until it is taken, the receiver
@@ -294,17 +297,17 @@ impl Notifications {
 
     /// Returns whether more senders have sent a notification of a rendezvous than have sent a
     /// message since.
-    pub(super) fn has_guests(&self) -> bool {
-        self.guests > 0
+    pub(super) fn has_waiting_senders(&self) -> bool {
+        self.waiting_senders > 0
     }
 }
 
 impl Inbound {
     /// Stops expecting senders. Those that did not send when they could have will send another
     /// notification.
-    fn give_up_guests(&mut self) {
-        let Notifications { is_wanted, guests, .. } = &mut self.notifications;
-        if !*is_wanted && mem::take(guests) > 0 && self.reader.packets.shows_more() {
+    fn stop_expecting_senders(&mut self) {
+        let Notifications { is_wanted, waiting_senders, .. } = &mut self.notifications;
+        if !*is_wanted && mem::take(waiting_senders) > 0 && self.reader.packets.shows_more() {
             self.show(true);
         }
     }

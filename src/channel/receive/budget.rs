@@ -65,8 +65,9 @@ impl Budget {
         match self.wait {
             Wait::Never if self.packets >= MAX_PACKETS_PER_STEP => {
                 let bytes = self.bytes;
-                let last_byte = self.last_byte.get_or_insert_with(|| bytes + receiver.backlog());
-                if bytes >= *last_byte { Err(RecvError::Unfinished) } else { Ok(()) }
+                let last_byte =
+                    self.last_byte.get_or_insert_with(|| bytes + receiver.queued_bytes());
+                if bytes >= *last_byte { Err(RecvError::BudgetSpent) } else { Ok(()) }
             }
             Wait::Until(_) if self.packets >= self.next_clock => {
                 self.next_clock = self.packets + PACKETS_PER_CLOCK;
@@ -80,7 +81,7 @@ impl Budget {
     pub(super) fn may_look_again(&mut self, max_rounds: u32) -> Result<(), RecvError> {
         self.rounds += 1;
         match self.wait {
-            Wait::Never if self.rounds >= max_rounds => Err(RecvError::Unfinished),
+            Wait::Never if self.rounds >= max_rounds => Err(RecvError::BudgetSpent),
             Wait::Until(_) if self.wait.is_over() => Err(RecvError::Empty),
             _ => Ok(()),
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::bounded::Notifications;
 use super::budget::{Budget, MAX_ROUNDS, MAX_ROUNDS_OF_MEMBER};
 use super::ordered::Ordered;
-use super::packets::{Arrived, PacketReader, Request};
+use super::packets::{PacketReader, Request, SocketMessage};
 use super::queue::QueuedMessage;
 use super::rings::AttachedRings;
 use crate::channel::hello::Hello;
@@ -31,7 +31,7 @@ pub(in crate::channel) struct Inbound {
     /// How much the last call took.
     pub(super) taken: usize,
     /// How many packets have completed no message, of all calls.
-    pub(super) in_vain: u64,
+    pub(super) packets_without_message: u64,
     /// Other receivers have their turn after it.
     pub(super) is_member: bool,
 }
@@ -45,7 +45,7 @@ impl From<PacketReceiver> for Inbound {
             is_watched: AtomicBool::new(false),
             notifications: Notifications::default(),
             taken: 0,
-            in_vain: 0,
+            packets_without_message: 0,
             is_member: false,
         }
     }
@@ -70,7 +70,7 @@ impl Inbound {
             budget.packets += 1;
         }
         self.taken = budget.taken();
-        self.in_vain += budget.packets as u64;
+        self.packets_without_message += budget.packets as u64;
         if received.is_ok() {
             self.notifications.note_message();
         }
@@ -78,7 +78,8 @@ impl Inbound {
             // A caller that finds nothing waits for the next event, so there must be one. Until
             // then, readiness may be reported once too often: if senders were asked to wake the
             // caller, they would do that for every message.
-            let is_told_nothing = matches!(received, Err(RecvError::Empty | RecvError::Unfinished));
+            let is_told_nothing =
+                matches!(received, Err(RecvError::Empty | RecvError::BudgetSpent));
             if is_told_nothing || !self.reader.packets.is_showing() {
                 self.show(is_told_nothing);
             }
@@ -98,7 +99,7 @@ impl Inbound {
         budget: &mut Budget,
     ) -> Result<Packed, RecvError> {
         loop {
-            if let Some(Arrived { message, .. }) =
+            if let Some(SocketMessage { message, .. }) =
                 self.receive_packet(buffer, purpose, budget, budget.wait)?
             {
                 return Ok(message);
@@ -126,7 +127,7 @@ impl Inbound {
         purpose: Purpose,
         budget: &mut Budget,
         wait: Wait,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         let arrived = self.reader.receive(buffer, purpose, budget, wait)?;
         if arrived.is_none() {
             if let Some(request) = self.reader.take_request() {
@@ -206,8 +207,8 @@ impl Inbound {
     /// Returns how many packets have completed no message, of all calls of
     /// [`receive`](Inbound::receive). A loop that calls it again for each of them takes no more than
     /// one call may take.
-    pub(super) fn in_vain(&self) -> u64 {
-        self.in_vain
+    pub(super) fn packets_without_message(&self) -> u64 {
+        self.packets_without_message
     }
 
     /// Returns the backend's receiver.

@@ -159,7 +159,7 @@ pub struct MergeState {
     /// The steps that are done.
     pub progress: Progress,
     /// The result of step 2, if it was done in this call.
-    pub socket: Option<Socket>,
+    pub socket: Option<SocketRead>,
     /// The socket had nothing more.
     pub is_all_read: bool,
     /// The socket was not read to its end, and there may be anything in it. A record that was sent
@@ -191,13 +191,13 @@ pub enum Progress {
 
 /// The result of step 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Socket {
+pub enum SocketRead {
     /// Nothing is left in it, or no more may be read ahead.
-    Read,
+    Drained,
     /// There may be more packets in it.
-    Busy,
+    MaybeMore,
     /// The channel is disconnected.
-    Ended,
+    Disconnected,
 }
 
 /// The result of step 4.
@@ -210,11 +210,11 @@ pub enum Next<Q, R, F> {
     /// The next message moved here with the receiver.
     Moved(Q),
     /// A ring has more of an earlier message than one check takes in: check again.
-    Unfinished,
+    MoreToScan,
     /// Something is wrong with a ring.
     Fault(F),
     /// There is no message.
-    Nothing(Socket),
+    Nothing(SocketRead),
 }
 
 /// The result of step 4, for a source of packets and rings.
@@ -322,20 +322,20 @@ impl<Q: Stamped> Merge<Q> {
         match socket.read(queue)? {
             Read::Message(message) => self.add(message, socket.latest_stamp()),
             Read::Nothing => {}
-            Read::Empty => self.end_reading(Socket::Read, true),
-            Read::Disconnected => self.end_reading(Socket::Ended, true),
+            Read::Empty => self.end_reading(SocketRead::Drained, true),
+            Read::Disconnected => self.end_reading(SocketRead::Disconnected, true),
             // The order needs one message of the socket, and has it: what is behind it was put
             // there after it was stamped.
-            Read::Full if !self.queue.is_empty() => self.end_reading(Socket::Read, false),
-            Read::Full => self.cut_reading_short(Socket::Busy),
-            Read::Busy => self.end_reading(Socket::Busy, false),
-            Read::Refused => self.cut_reading_short(Socket::Read),
+            Read::Full if !self.queue.is_empty() => self.end_reading(SocketRead::Drained, false),
+            Read::Full => self.cut_reading_short(SocketRead::MaybeMore),
+            Read::Busy => self.end_reading(SocketRead::MaybeMore, false),
+            Read::Refused => self.cut_reading_short(SocketRead::Drained),
         }
         Ok(())
     }
 
     /// Ends step 2. `is_all_read` says whether the socket has nothing more.
-    fn end_reading(&mut self, socket: Socket, is_all_read: bool) {
+    fn end_reading(&mut self, socket: SocketRead, is_all_read: bool) {
         self.state = MergeState {
             progress: Progress::Read,
             socket: Some(socket),
@@ -348,7 +348,7 @@ impl<Q: Stamped> Merge<Q> {
     }
 
     /// Ends step 2 if the socket could not be read as far as the order needs.
-    fn cut_reading_short(&mut self, socket: Socket) {
+    fn cut_reading_short(&mut self, socket: SocketRead) {
         self.end_reading(socket, false);
         self.state.is_cut_short = true;
     }
@@ -386,7 +386,7 @@ impl<Q: Stamped> Merge<Q> {
         if let Some(stopped) = stopped {
             let first = least.map(|(stamp, ..)| stamp).into_iter().chain(queued).min();
             if first.is_some_and(|first| stopped <= first) {
-                return Some(Next::Unfinished);
+                return Some(Next::MoreToScan);
             }
         }
         if let Some(queued) = queued {

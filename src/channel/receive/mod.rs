@@ -22,13 +22,13 @@ use std::sync::Arc;
 
 use self::bounded::BoundedInbound;
 use super::limits::Limits;
-use super::luggage::{Luggage, Room};
 use super::memory::{InMemoryReceiver, Promoted};
 use super::message::{Message, Packed, Purpose, RecvError};
 use super::options::Options;
-use super::permits::{Issuer, Manner};
+use super::permits::{Issuer, OfferMode};
 use super::spin::Seen;
-use crate::platform::{Attachment, PacketReceiver, Remains, Wait};
+use super::transfer::{Room, TransferState};
+use crate::platform::{Attachment, PacketReceiver, Remainder, Wait};
 
 /// Receives messages.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Receiver {
 #[derive(Debug)]
 enum Flavor {
     /// In this process.
-    Local(Box<InMemoryReceiver>),
+    InMemory(Box<InMemoryReceiver>),
     /// In the operating system.
     Unbounded(Box<Inbound>),
     /// In the operating system, with permits.
@@ -82,7 +82,7 @@ impl From<PacketReceiver> for Receiver {
 /// Makes the receiver of a channel within this process.
 impl From<InMemoryReceiver> for Receiver {
     fn from(receiver: InMemoryReceiver) -> Receiver {
-        Receiver { flavor: Flavor::Local(Box::new(receiver)) }
+        Receiver { flavor: Flavor::InMemory(Box::new(receiver)) }
     }
 }
 
@@ -118,7 +118,7 @@ impl Receiver {
             match &mut self.flavor {
                 Flavor::Unbounded(inbound) => return inbound.receive(buffer, purpose, wait),
                 Flavor::Bounded(bounded) => return bounded.receive(buffer, purpose, wait),
-                Flavor::Local(local) => {
+                Flavor::InMemory(local) => {
                     if let Some(message) = local.receive(buffer, purpose, wait)? {
                         return Ok(message);
                     }
@@ -138,7 +138,7 @@ impl Receiver {
             match self.flavor {
                 Flavor::Unbounded(ref mut inbound) => return Ok(inbound),
                 Flavor::Bounded(ref mut bounded) => return Ok(&mut bounded.inbound),
-                Flavor::Local(ref mut local) => self.flavor = Flavor::promoted(local)?,
+                Flavor::InMemory(ref mut local) => self.flavor = Flavor::promoted(local)?,
             }
         }
     }
@@ -146,7 +146,7 @@ impl Receiver {
     /// Returns the platform's channel, if there is one.
     fn inbound(&self) -> Option<&Inbound> {
         match &self.flavor {
-            Flavor::Local(_) => None,
+            Flavor::InMemory(_) => None,
             Flavor::Unbounded(inbound) => Some(inbound),
             Flavor::Bounded(bounded) => Some(&bounded.inbound),
         }
@@ -154,7 +154,7 @@ impl Receiver {
 
     fn inbound_mut(&mut self) -> Option<&mut Inbound> {
         match &mut self.flavor {
-            Flavor::Local(_) => None,
+            Flavor::InMemory(_) => None,
             Flavor::Unbounded(inbound) => Some(inbound),
             Flavor::Bounded(bounded) => Some(&mut bounded.inbound),
         }
@@ -164,14 +164,14 @@ impl Receiver {
     fn issuer(&self) -> Option<&Issuer> {
         match &self.flavor {
             Flavor::Bounded(bounded) => Some(&bounded.issuer),
-            Flavor::Local(_) | Flavor::Unbounded(_) => None,
+            Flavor::InMemory(_) | Flavor::Unbounded(_) => None,
         }
     }
 
     fn issuer_mut(&mut self) -> Option<&mut Issuer> {
         match &mut self.flavor {
             Flavor::Bounded(bounded) => Some(&mut bounded.issuer),
-            Flavor::Local(_) | Flavor::Unbounded(_) => None,
+            Flavor::InMemory(_) | Flavor::Unbounded(_) => None,
         }
     }
 
@@ -188,7 +188,7 @@ impl Receiver {
     /// Returns the receiver's options.
     pub(crate) fn options(&self) -> Options {
         match &self.flavor {
-            Flavor::Local(local) => local.options(),
+            Flavor::InMemory(local) => local.options(),
             Flavor::Unbounded(inbound) => inbound.options(),
             Flavor::Bounded(bounded) => bounded.inbound.options(),
         }
@@ -197,7 +197,7 @@ impl Receiver {
     /// Sets the receiver's options.
     pub(crate) fn set_options(&mut self, options: Options) {
         match &mut self.flavor {
-            Flavor::Local(local) => local.set_options(options),
+            Flavor::InMemory(local) => local.set_options(options),
             Flavor::Unbounded(inbound) => inbound.set_options(options),
             Flavor::Bounded(bounded) => bounded.inbound.set_options(options),
         }
@@ -217,8 +217,8 @@ impl Receiver {
 
     /// Returns how many packets have completed no message, of all calls of
     /// [`receive`](Receiver::receive).
-    pub(crate) fn in_vain(&self) -> u64 {
-        self.inbound().map_or(0, Inbound::in_vain)
+    pub(crate) fn packets_without_message(&self) -> u64 {
+        self.inbound().map_or(0, Inbound::packets_without_message)
     }
 
     /// Returns the backend's receiver, for waiting until it is ready. From now on, a receiver that
@@ -232,53 +232,57 @@ impl Receiver {
     pub(crate) fn watch(&mut self) -> io::Result<&PacketReceiver> {
         self.promote()?;
         if let Some(issuer) = self.issuer_mut() {
-            issuer.set_manner(Manner::Stands);
+            issuer.set_offer_mode(OfferMode::UntilWithdrawn);
         }
         self.promote().map(|inbound| inbound.watch())
     }
 
-    /// Sets whether it is a member of a set, which meets senders [for it](Receiver::invite). Only
+    /// Sets whether it is a member of a set, which offers permits [for it](Receiver::offer_permit). Only
     /// of the platform's channel.
-    pub(super) fn set_hosted(&mut self, is_hosted: bool) {
+    pub(super) fn set_member(&mut self, is_member: bool) {
         // Other receivers have their turn after it.
         if let Some(inbound) = self.inbound_mut() {
-            inbound.share_time(is_hosted);
+            inbound.share_time(is_member);
         }
         if let Some(issuer) = self.issuer_mut() {
-            issuer.set_manner(if is_hosted { Manner::IsHosted } else { Manner::Waits });
+            issuer.set_offer_mode(if is_member {
+                OfferMode::BySet
+            } else {
+                OfferMode::WhileBlocked
+            });
         }
     }
 
     /// Returns whether it is a rendezvous, and a sender may arrive in the near future.
-    pub(super) fn expects_guests(&self) -> bool {
-        self.issuer().is_some_and(|issuer| issuer.is_rendezvous() && issuer.is_frequented())
+    pub(super) fn expects_senders(&self) -> bool {
+        self.issuer().is_some_and(|issuer| issuer.is_rendezvous() && issuer.expects_sender())
     }
 
     /// Returns whether a sender probably sends as soon as it may.
-    pub(super) fn has_guests(&self) -> bool {
-        self.issuer().is_some_and(Issuer::has_guests)
+    pub(super) fn has_waiting_senders(&self) -> bool {
+        self.issuer().is_some_and(Issuer::has_waiting_senders)
     }
 
     /// Stops expecting senders. Those that did not send when they could have will notify the
     /// receiver again.
-    pub(super) fn give_up_guests(&mut self) {
+    pub(super) fn stop_expecting_senders(&mut self) {
         if let Some(issuer) = self.issuer_mut() {
-            issuer.give_up_guests();
+            issuer.stop_expecting_senders();
         }
     }
 
     /// Offers a permit for a rendezvous with the set that it is a member of, until the permit is
     /// taken back.
-    pub(super) fn invite(&mut self) {
+    pub(super) fn offer_permit(&mut self) {
         if let Some(issuer) = self.issuer_mut() {
-            issuer.invite();
+            issuer.offer_permit();
         }
     }
 
     /// Takes the offered permit back.
-    pub(super) fn uninvite(&mut self) {
+    pub(super) fn withdraw_permit(&mut self) {
         if let Some(issuer) = self.issuer_mut() {
-            issuer.uninvite();
+            issuer.withdraw_permit();
         }
     }
 
@@ -354,27 +358,27 @@ impl Receiver {
 
     /// Takes the receiver apart so that it can move to another process. Also returns what has to
     /// stay in this process.
-    pub(crate) fn depart(
+    pub(crate) fn take_apart(
         self,
         room: &mut Room,
-    ) -> Result<(Attachment, Luggage, Remains), (io::Error, Receiver)> {
+    ) -> Result<(Attachment, TransferState, Remainder), (io::Error, Receiver)> {
         let (inbound, issuer) = match self.flavor {
             Flavor::Unbounded(inbound) => (*inbound, None),
             Flavor::Bounded(bounded) => {
                 let BoundedInbound { inbound, issuer } = *bounded;
                 (inbound, Some(issuer))
             }
-            Flavor::Local(mut local) => {
+            Flavor::InMemory(mut local) => {
                 return match Flavor::promoted(&mut local) {
-                    Ok(flavor) => Receiver { flavor }.depart(room),
-                    Err(error) => Err((error, Receiver { flavor: Flavor::Local(local) })),
+                    Ok(flavor) => Receiver { flavor }.take_apart(room),
+                    Err(error) => Err((error, Receiver { flavor: Flavor::InMemory(local) })),
                 };
             }
         };
-        match inbound.depart(room) {
-            Ok((attachment, mut luggage, remains)) => {
-                luggage.issuer = issuer.map(Issuer::depart);
-                Ok((attachment, luggage, remains))
+        match inbound.take_apart(room) {
+            Ok((attachment, mut transfer, remainder)) => {
+                transfer.issuer = issuer.map(Issuer::take_apart);
+                Ok((attachment, transfer, remainder))
             }
             Err((error, inbound)) => Err((error, Receiver::new(inbound, issuer))),
         }
@@ -382,15 +386,18 @@ impl Receiver {
 
     /// Puts together a receiver that was taken apart, here or elsewhere. An invalid part of its
     /// state is discarded, and only that part.
-    pub(crate) fn arrive(attachment: Attachment, mut luggage: Luggage) -> io::Result<Receiver> {
-        let issuer = luggage.issuer.take().map(Issuer::arrive).transpose()?;
-        Ok(Receiver::new(Inbound::arrive(attachment, luggage)?, issuer))
+    pub(crate) fn put_together(
+        attachment: Attachment,
+        mut transfer: TransferState,
+    ) -> io::Result<Receiver> {
+        let issuer = transfer.issuer.take().map(Issuer::put_together).transpose()?;
+        Ok(Receiver::new(Inbound::put_together(attachment, transfer)?, issuer))
     }
 
     /// Takes back what stayed here when the receiver was taken apart.
-    pub(crate) fn come_back(&mut self, remains: Remains) {
+    pub(crate) fn restore(&mut self, remainder: Remainder) {
         if let Some(inbound) = self.inbound_mut() {
-            inbound.come_back(remains);
+            inbound.restore(remainder);
         }
     }
 }

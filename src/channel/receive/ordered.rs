@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::bounded::Notifications;
 use super::budget::Budget;
 use super::inbound::{Inbound, grant};
-use super::merge::{Front, Merge, Next, PacketSource, QueueState, Read, RingSource, Socket};
-use super::packets::{Arrived, PacketReader};
+use super::merge::{Front, Merge, Next, PacketSource, QueueState, Read, RingSource, SocketRead};
+use super::packets::{PacketReader, SocketMessage};
 use super::queue::{QueuedMessage, ReadAhead};
 use super::rings::AttachedRings;
 use crate::channel::frame::Malformed;
@@ -122,7 +122,7 @@ impl Inbound {
                     sources.read_ahead.remove_moved(&message);
                     return sources.deliver(message);
                 }
-                Next::Unfinished => {
+                Next::MoreToScan => {
                     sources.budget.may_look_again(max_rounds)?;
                     continue;
                 }
@@ -132,7 +132,7 @@ impl Inbound {
             // 2. There may be more in rings, and it cannot be delivered before what could not be
             //    received.
             if merge.state.must_read {
-                sources.rings.report_trouble()?;
+                sources.rings.report_deferred()?;
             }
             // 3. Take in more of incomplete messages.
             if sources.rings.sweep() {
@@ -141,15 +141,15 @@ impl Inbound {
             }
             // 4. While a ring cannot be mapped, nothing more is read from the socket, however much
             //    there is.
-            sources.rings.report_trouble()?;
+            sources.rings.report_deferred()?;
             // 5. There is no message. Read more, or return, or wait.
             match socket {
-                Socket::Ended => return Err(RecvError::Disconnected),
+                SocketRead::Disconnected => return Err(RecvError::Disconnected),
                 // As many packets as there can be were no message: a flood of notifications does not
                 // keep the caller from acting on them.
                 _ if sources.notifications.is_wanted() => return Err(RecvError::Empty),
-                Socket::Busy => sources.budget.may_go_on(&sources.reader.packets)?,
-                Socket::Read if sources.budget.wait == Wait::Never => {
+                SocketRead::MaybeMore => sources.budget.may_go_on(&sources.reader.packets)?,
+                SocketRead::Drained if sources.budget.wait == Wait::Never => {
                     // A caller that waits elsewhere has to be woken.
                     if !is_watched.load(Ordering::Relaxed) || sources.rings.arm() {
                         return Err(RecvError::Empty);
@@ -157,7 +157,7 @@ impl Inbound {
                     // Something came to a ring since it was checked.
                     sources.budget.may_look_again(max_rounds)?;
                 }
-                Socket::Read => {
+                SocketRead::Drained => {
                     if let Some(message) = sources.wait()? {
                         merge.add(message, latest_stamp());
                     }
@@ -197,7 +197,7 @@ impl PacketSource for Sources<'_> {
             return Ok(Read::Full);
         }
         self.reads += 1;
-        self.rings.forget_trouble();
+        self.rings.forget_deferred();
         let end = match self.receive_packet(Wait::Never) {
             Ok(Some(message)) => return Ok(Read::Message(message)),
             Ok(None) => {
@@ -207,7 +207,7 @@ impl PacketSource for Sources<'_> {
             Err(RecvError::Empty) => Read::Empty,
             Err(RecvError::Disconnected) => Read::Disconnected,
             // Draining these rings frees handles.
-            Err(RecvError::Io(error)) if self.rings.has_burdens() => {
+            Err(RecvError::Io(error)) if self.rings.is_low_on_handles() => {
                 self.rings.defer(error);
                 Read::Refused
             }
@@ -269,7 +269,7 @@ impl RingSource for Sources<'_> {
 impl Sources<'_> {
     /// Receives one packet. Returns the message that it completes.
     fn receive_packet(&mut self, wait: Wait) -> Result<Option<QueuedMessage>, RecvError> {
-        let Some(Arrived { stamp, message: Packed { body, attachments } }) =
+        let Some(SocketMessage { stamp, message: Packed { body, attachments } }) =
             self.reader.receive(self.buffer, Purpose::Look, self.budget, wait)?
         else {
             if let Some(request) = self.reader.take_request() {

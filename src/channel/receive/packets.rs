@@ -16,10 +16,12 @@ use crate::channel::hello::Hello;
 use crate::channel::limits::Limits;
 use crate::channel::message::{Body, Packed, Problem, Purpose, RecvError};
 use crate::platform::contract::PacketReceiver as _;
-use crate::platform::{self, Arrival, Attachment, Landing, PacketReceiver, RECEIVE_BYTES, Wait};
+use crate::platform::{
+    self, Attachment, PacketReceiver, RECEIVE_BYTES, ReceiveBuffers, ReceivedPacket, Wait,
+};
 
 /// How many attachments are held in incomplete messages, in this process.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
+static INCOMPLETE_ATTACHMENTS: AtomicUsize = AtomicUsize::new(0);
 
 /// The size from which on a message that is to be kept is received in place, instead of being
 /// copied there.
@@ -64,7 +66,7 @@ pub(super) enum Request {
 }
 
 /// A message that came by socket.
-pub(super) struct Arrived {
+pub(super) struct SocketMessage {
     pub(super) stamp: u64,
     pub(super) message: Packed,
 }
@@ -73,7 +75,7 @@ impl From<PacketReceiver> for PacketReader {
     fn from(packets: PacketReceiver) -> PacketReader {
         PacketReader {
             packets,
-            assembly: Assembly::new(&WAITING),
+            assembly: Assembly::new(&INCOMPLETE_ATTACHMENTS),
             expected: Expected::Message(0),
             limits: Limits::default(),
             request: None,
@@ -99,7 +101,7 @@ impl PacketReader {
         purpose: Purpose,
         budget: &mut Budget,
         wait: Wait,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         buffer.clear();
         buffer.reserve(RECEIVE_BYTES);
         match self.expected {
@@ -128,9 +130,9 @@ impl PacketReader {
         buffer.reserve(RECEIVE_BYTES);
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
-        let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
-        let arrival = self.packets.recv(landing, &mut attachments, wait, |_| false)?;
-        match self.inspect(&head, buffer, arrival, attachments.len())? {
+        let buffers = ReceiveBuffers { head: &mut head, body: buffer, rest: &mut Vec::new() };
+        let packet = self.packets.recv(buffers, &mut attachments, wait, |_| false)?;
+        match self.inspect(&head, buffer, packet, attachments.len())? {
             Some(Frame { kind: Kind::Hello { dialect }, .. }) => {
                 let hello = Hello::read(dialect, buffer).map_err(lost)?;
                 self.note_type(&hello);
@@ -157,13 +159,13 @@ impl PacketReader {
         buffer: &mut Vec<u8>,
         budget: &mut Budget,
         wait: Wait,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
-        let landing = Landing { head: &mut head, body: buffer, rest: &mut Vec::new() };
-        let arrival = self.packets.recv(landing, &mut attachments, wait, announces_messages)?;
-        budget.bytes += arrival.len;
-        let Some(frame) = self.inspect(&head, buffer, arrival, attachments.len())? else {
+        let buffers = ReceiveBuffers { head: &mut head, body: buffer, rest: &mut Vec::new() };
+        let packet = self.packets.recv(buffers, &mut attachments, wait, announces_messages)?;
+        budget.bytes += packet.len;
+        let Some(frame) = self.inspect(&head, buffer, packet, attachments.len())? else {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
@@ -179,21 +181,21 @@ impl PacketReader {
         buffer: &mut Vec<u8>,
         budget: &mut Budget,
         wait: Wait,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         let mut head = [0; HEADER_BYTES];
         let mut attachments = Vec::new();
         let mut body = buffers::take_vector(size);
-        let landing = Landing { head: &mut head, body: &mut body, rest: buffer };
-        let arrival = match self.packets.recv(landing, &mut attachments, wait, announces_messages) {
-            Ok(arrival) => arrival,
+        let buffers = ReceiveBuffers { head: &mut head, body: &mut body, rest: buffer };
+        let packet = match self.packets.recv(buffers, &mut attachments, wait, announces_messages) {
+            Ok(packet) => packet,
             Err(error) => {
                 buffers::give_back(body);
                 return Err(error.into());
             }
         };
-        budget.bytes += arrival.len;
+        budget.bytes += packet.len;
         body.append(buffer);
-        let Some(frame) = self.inspect(&head, &body, arrival, attachments.len())? else {
+        let Some(frame) = self.inspect(&head, &body, packet, attachments.len())? else {
             return Ok(None);
         };
         if frame.kind == Kind::Message {
@@ -210,7 +212,7 @@ impl PacketReader {
         buffer: &mut Vec<u8>,
         budget: &mut Budget,
         wait: Wait,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         let Some(mut bytes) = self.assembly.lend(id) else {
             self.expected = Expected::Message(0);
             return Ok(None);
@@ -218,30 +220,30 @@ impl PacketReader {
         let before = bytes.len();
         let mut head = [0; MAX_HEAD_BYTES];
         let mut attachments = Vec::new();
-        let landing = Landing { head: &mut head, body: &mut bytes, rest: buffer };
-        let received = self.packets.recv(landing, &mut attachments, wait, announces_messages);
-        budget.bytes += received.as_ref().map_or(0, |arrival| arrival.len);
+        let buffers = ReceiveBuffers { head: &mut head, body: &mut bytes, rest: buffer };
+        let received = self.packets.recv(buffers, &mut attachments, wait, announces_messages);
+        budget.bytes += received.as_ref().map_or(0, |packet| packet.len);
         if let Some((position, stamp)) = continues(id, &head, &received, attachments.len()) {
-            let limit = max_waiting(&attachments);
+            let limit = max_kept(&attachments);
             // In most cases nothing is left over, and no room is needed.
             if bytes.try_reserve_exact(buffer.len()).is_err() {
                 self.assembly.damage(id, position);
                 return Err(lost(Malformed::NoMemory));
             }
             bytes.append(buffer);
-            let added = self.assembly.add_landed(id, position, bytes, attachments, limit);
+            let added = self.assembly.add_in_place(id, position, bytes, attachments, limit);
             return self.finish(id, stamp, added);
         }
         // Another packet, some of which is in the wrong place.
         let stray = bytes.split_off(before);
         self.assembly.give_back(id, bytes);
-        let arrival = received?;
-        let head = &head[..arrival.len.min(MAX_HEAD_BYTES)];
-        let packet = [head, &stray, buffer].concat();
-        let Some(frame) = self.inspect(&[], &packet, arrival, attachments.len())? else {
+        let packet = received?;
+        let head = &head[..packet.len.min(MAX_HEAD_BYTES)];
+        let content = [head, &stray, buffer].concat();
+        let Some(frame) = self.inspect(&[], &content, packet, attachments.len())? else {
             return Ok(None);
         };
-        let body = &packet[frame.head_len..];
+        let body = &content[frame.head_len..];
         if frame.kind == Kind::Message {
             return self.whole(frame.stamp, Body::Owned(body.to_vec()), &[], attachments);
         }
@@ -256,14 +258,14 @@ impl PacketReader {
         body: Body,
         buffer: &[u8],
         attachments: Vec<Attachment>,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         let bytes = body.bytes(buffer).len();
         if !self.limits.admit(bytes as u64, attachments.len()) {
             self.expected = Expected::Message(0);
             return Err(lost(Malformed::TooLarge));
         }
         self.expected = Expected::Message(bytes);
-        Ok(Some(Arrived { stamp, message: Packed { body, attachments } }))
+        Ok(Some(SocketMessage { stamp, message: Packed { body, attachments } }))
     }
 
     /// Parses the head of a packet that was received in two pieces; `None` if the packet can be
@@ -272,30 +274,30 @@ impl PacketReader {
         &mut self,
         head: &[u8],
         rest: &[u8],
-        arrival: Arrival,
+        packet: ReceivedPacket,
         attachments: usize,
     ) -> Result<Option<Frame>, RecvError> {
         let mut start = [0; MAX_HEAD_BYTES];
-        let len = arrival.len.min(MAX_HEAD_BYTES);
+        let len = packet.len.min(MAX_HEAD_BYTES);
         let from_head = len.min(head.len());
         start[..from_head].copy_from_slice(&head[..from_head]);
         start[from_head..len].copy_from_slice(&rest[..len - from_head]);
         let start = &start[..len];
-        if arrival.truncated {
+        if packet.truncated {
             return Err(lost(Malformed::Length));
         }
-        if !arrival.attachments_lost {
-            return frame::parse(start, arrival.len, attachments).map(Some).map_err(lost);
+        if !packet.attachments_lost {
+            return frame::parse(start, packet.len, attachments).map(Some).map_err(lost);
         }
-        match frame::parse(start, arrival.len, frame::announced_attachments(start)) {
+        match frame::parse(start, packet.len, frame::announced_attachments(start)) {
             Ok(Frame { kind: Kind::Part { id, position }, .. })
                 if !self.assembly.damage(id, position) =>
             {
                 Ok(None)
             }
-            Ok(Frame { kind: Kind::Attach { is_used, .. }, .. }) => {
+            Ok(Frame { kind: Kind::RingOffer { has_messages, .. }, .. }) => {
                 // Its sender will try again, unless it exits before that.
-                self.has_missed_ring |= is_used;
+                self.has_missed_ring |= has_messages;
                 Ok(None)
             }
             _ => Err(RecvError::Lost(Problem::AttachmentsLost)),
@@ -308,22 +310,22 @@ impl PacketReader {
         frame: Frame,
         body: &[u8],
         attachments: Vec<Attachment>,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         match frame.kind {
             Kind::Message => Err(lost(Malformed::Part)),
             Kind::Abort { id } => self.assembly.abort(id).map(|()| None).map_err(lost),
             Kind::Part { id, position } => {
-                let limit = max_waiting(&attachments);
+                let limit = max_kept(&attachments);
                 let added = self.assembly.add(id, position, body, attachments, limit);
                 self.finish(id, frame.stamp, added)
             }
-            Kind::Bell => Ok(None),
+            Kind::WakeUp => Ok(None),
             Kind::Hello { dialect } => self.greet(dialect, body).map(|()| None),
-            Kind::Want => {
+            Kind::PermitRequest => {
                 self.request = Some(Request::Permit);
                 Ok(None)
             }
-            Kind::Attach { clock_domain, .. } => {
+            Kind::RingOffer { clock_domain, .. } => {
                 self.has_missed_ring = false;
                 self.request = Some(Request::Ring { memory: attachments, clock_domain });
                 Ok(None)
@@ -346,12 +348,12 @@ impl PacketReader {
         id: u128,
         stamp: u64,
         added: Result<Option<Whole<Attachment>>, Malformed>,
-    ) -> Result<Option<Arrived>, RecvError> {
+    ) -> Result<Option<SocketMessage>, RecvError> {
         match added.map_err(lost)? {
             Some((bytes, attachments)) => {
                 self.expected = Expected::Message(0);
                 let message = Packed { body: Body::Owned(bytes), attachments };
-                Ok(Some(Arrived { stamp, message }))
+                Ok(Some(SocketMessage { stamp, message }))
             }
             None => {
                 self.expected = Expected::Part(id);
@@ -366,14 +368,14 @@ impl PacketReader {
 fn continues(
     id: u128,
     head: &[u8],
-    received: &Result<Arrival, platform::RecvError>,
+    received: &Result<ReceivedPacket, platform::RecvError>,
     attachments: usize,
 ) -> Option<(Position, u64)> {
-    let arrival = received.as_ref().ok()?;
-    if arrival.truncated || arrival.attachments_lost {
+    let packet = received.as_ref().ok()?;
+    if packet.truncated || packet.attachments_lost {
         return None;
     }
-    let frame = frame::parse(head, arrival.len, attachments).ok()?;
+    let frame = frame::parse(head, packet.len, attachments).ok()?;
     match frame.kind {
         Kind::Part { position: Position::First { .. }, .. } => None,
         Kind::Part { id: whose, position } if whose == id => Some((position, frame.stamp)),
@@ -387,8 +389,8 @@ fn lost(problem: Malformed) -> RecvError {
 
 /// Returns how many attachments may wait. Requested only where it matters, since it is a system
 /// call.
-fn max_waiting(new: &[Attachment]) -> usize {
-    if new.is_empty() { usize::MAX } else { platform::max_waiting_attachments() }
+fn max_kept(new: &[Attachment]) -> usize {
+    if new.is_empty() { usize::MAX } else { platform::max_kept_attachments() }
 }
 
 impl From<platform::RecvError> for RecvError {

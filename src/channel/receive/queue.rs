@@ -94,7 +94,7 @@ impl ReadAhead {
     /// other receivers have read ahead count as well.
     fn may_read_attachments(&self) -> bool {
         self.attachments < MAX_QUEUED_ATTACHMENTS
-            && READ_AHEAD.load(atomic::Ordering::Relaxed) < platform::max_waiting_attachments() / 3
+            && READ_AHEAD.load(atomic::Ordering::Relaxed) < platform::max_kept_attachments() / 3
     }
 }
 

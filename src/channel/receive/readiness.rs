@@ -41,7 +41,7 @@ impl Inbound {
     pub(super) fn lend(&mut self) -> &PacketReceiver {
         let shows_all = self.reader.packets.lend();
         if self.ordered.is_some() || !shows_all {
-            self.ordered().rings.refuse(!shows_all);
+            self.ordered().rings.refuse_rings(!shows_all);
         }
         self.show(false);
         self.watch()
@@ -52,7 +52,7 @@ impl Inbound {
         self.reader.packets.recall();
         *self.is_watched.get_mut() = false;
         if let Some(ordered) = &mut self.ordered {
-            ordered.rings.refuse(false);
+            ordered.rings.refuse_rings(false);
         }
     }
 
@@ -61,6 +61,6 @@ impl Inbound {
     /// notified even if the same was shown before.
     pub(super) fn show(&mut self, is_news: bool) {
         let is_there = self.ordered.as_mut().is_some_and(|ordered| !ordered.arm());
-        self.reader.packets.show(is_there || self.notifications.has_guests(), is_news);
+        self.reader.packets.show(is_there || self.notifications.has_waiting_senders(), is_news);
     }
 }

@@ -42,7 +42,7 @@ const UNKNOWN_DOMAIN: u64 = 0;
 
 /// With so many rings that this process has hardly handles for, no more is read from the socket
 /// until one is drained. Until then, messages behind them are delivered later than they should be.
-const MAX_BURDENS: usize = 8;
+const MAX_RINGS_LOW_ON_HANDLES: usize = 8;
 
 /// How far in the future a stamp is still accepted without reading the clock, in nanoseconds.
 const FUTURE_NANOS: u64 = 1_000_000_000;
@@ -55,7 +55,7 @@ pub(super) struct AttachedRings {
     /// else is read from the socket.
     pending: VecDeque<Pending>,
     /// Why something could not be received. No message is lost by that.
-    trouble: Option<io::Error>,
+    deferred: Option<io::Error>,
     /// The time when the clock was last read.
     latest: u64,
     options: Options,
@@ -63,7 +63,7 @@ pub(super) struct AttachedRings {
     /// How often the rings were checked.
     looks: u32,
     /// The process can read no more rings for now.
-    refuses: bool,
+    refuses_rings: bool,
     /// Why a ring is lost that moved here with the receiver. Not reported yet.
     lost: Option<io::Error>,
     /// The process that owns the rings.
@@ -87,7 +87,7 @@ struct Ring {
     /// How many checks in a row have not reached the end of a message.
     stops: u32,
     /// Until it is drained, few other rings are accepted: this process has hardly a handle left.
-    is_burden: bool,
+    is_low_on_handles: bool,
 }
 
 /// A ring that was announced.
@@ -112,12 +112,12 @@ impl AttachedRings {
         AttachedRings {
             rings: Vec::new(),
             pending: VecDeque::new(),
-            trouble: None,
+            deferred: None,
             latest: 0,
             options,
             spin: Spin::new(options.spin_nanos),
             looks: 0,
-            refuses: false,
+            refuses_rings: false,
             lost: None,
             owner: 0,
         }
@@ -191,37 +191,37 @@ impl AttachedRings {
 
     /// Returns whether more may be read from the socket.
     pub(super) fn may_read_more(&self, queue: QueueState) -> bool {
-        self.pending.is_empty() && self.may_read_behind_burdens(queue)
+        self.pending.is_empty() && self.may_read_while_low_on_handles(queue)
     }
 
     /// While there are rings that this process has hardly handles for, the socket is read until one
     /// message waits, and no further. The order needs that one. What is behind it was put there
     /// after it was stamped, and so is not before an earlier message in a ring.
-    fn may_read_behind_burdens(&self, queue: QueueState) -> bool {
-        match self.rings.iter().filter(|ring| ring.is_burden).count() {
+    fn may_read_while_low_on_handles(&self, queue: QueueState) -> bool {
+        match self.rings.iter().filter(|ring| ring.is_low_on_handles).count() {
             0 => true,
-            burdens => (burdens < MAX_BURDENS || queue.must_read) && queue.len == 0,
+            rings => (rings < MAX_RINGS_LOW_ON_HANDLES || queue.must_read) && queue.len == 0,
         }
     }
 
     /// Returns whether there are rings that this process has hardly handles for.
-    pub(super) fn has_burdens(&self) -> bool {
-        self.rings.iter().any(|ring| ring.is_burden)
+    pub(super) fn is_low_on_handles(&self) -> bool {
+        self.rings.iter().any(|ring| ring.is_low_on_handles)
     }
 
     /// Notes that something could not be received now. It is reported when there is nothing else.
     pub(super) fn defer(&mut self, error: io::Error) {
-        self.trouble = Some(error);
+        self.deferred = Some(error);
     }
 
     /// Forgets the noted error before the socket is read again.
-    pub(super) fn forget_trouble(&mut self) {
-        self.trouble = None;
+    pub(super) fn forget_deferred(&mut self) {
+        self.deferred = None;
     }
 
     /// Reports the noted error.
-    pub(super) fn report_trouble(&mut self) -> Result<(), RecvError> {
-        self.trouble.take().map_or(Ok(()), |error| Err(RecvError::Io(error)))
+    pub(super) fn report_deferred(&mut self) -> Result<(), RecvError> {
+        self.deferred.take().map_or(Ok(()), |error| Err(RecvError::Io(error)))
     }
 
     /// Calls `visit` with what is first in each ring, for step 4.
@@ -260,7 +260,7 @@ impl AttachedRings {
                 Err(poisoned) => return Err(self.give_up(index, poisoned)),
             }
         }
-        if partial > self.options.limits.unfinished_bytes {
+        if partial > self.options.limits.incomplete_bytes {
             self.retire_largest();
         }
         Ok(())
@@ -343,9 +343,9 @@ impl AttachedRings {
 
     /// Sets whether all messages are to come by socket from now on. Messages in rings are still
     /// delivered.
-    pub(super) fn refuse(&mut self, refuses: bool) {
-        self.refuses = refuses;
-        if refuses {
+    pub(super) fn refuse_rings(&mut self, refuses_rings: bool) {
+        self.refuses_rings = refuses_rings;
+        if refuses_rings {
             self.retire();
         }
     }
@@ -363,7 +363,7 @@ impl AttachedRings {
             Err((error, _)) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
             Err((error, memory)) => {
                 self.pending.push_back(Pending { memory, clock_domain });
-                self.trouble = Some(error);
+                self.deferred = Some(error);
                 return Ok(());
             }
         };
@@ -380,14 +380,14 @@ impl AttachedRings {
         // time decides.
         let has_our_time = platform::clock_domain() == Some(clock_domain);
         let has_place = self.places() < self.options.limits.shared_memories;
-        if is_wanted && has_our_time && has_place && is_affordable && !self.refuses {
+        if is_wanted && has_our_time && has_place && is_affordable && !self.refuses_rings {
             let is_alone = self.options.ordering == Ordering::PerSender;
             ring.consumer.tell(if is_alone { State::AcceptedAlone } else { State::Accepted });
         } else {
             // In this order: once the sender is told, it puts nothing more in there.
             ring.retire();
             ring.consumer.tell(if is_wanted { State::Refused } else { State::Unwanted });
-            ring.is_burden = !is_affordable;
+            ring.is_low_on_handles = !is_affordable;
         }
         if !ring.consumer.is_over() {
             self.add(ring);
@@ -398,7 +398,7 @@ impl AttachedRings {
     /// Tries again to read the rings that could not be mapped.
     fn take_in_pending(&mut self) {
         if !self.pending.is_empty() {
-            self.forget_trouble();
+            self.forget_deferred();
         }
         for _ in 0..self.pending.len() {
             let Some(Pending { memory, clock_domain }) = self.pending.pop_front() else { return };
@@ -438,7 +438,7 @@ impl AttachedRings {
         if rings.is_empty() {
             return Spun::InVain;
         }
-        spin.spin(wait, || glance(rings, options.limits.unfinished_bytes))
+        spin.spin(wait, || glance(rings, options.limits.incomplete_bytes))
     }
 
     /// Returns whether any ring is read.
@@ -451,7 +451,7 @@ impl AttachedRings {
         if self.has_something() {
             return Seen::Something;
         }
-        glance(&mut self.rings, self.options.limits.unfinished_bytes)
+        glance(&mut self.rings, self.options.limits.incomplete_bytes)
     }
 
     /// Asks all rings to be woken. Returns `false` if there is something already.
@@ -465,13 +465,13 @@ impl AttachedRings {
 
     /// Returns whether there is something to report.
     fn has_something(&self) -> bool {
-        self.lost.is_some() || self.trouble.is_some()
+        self.lost.is_some() || self.deferred.is_some()
     }
 
     /// Takes the rings apart so that they can move to another process. They are retired, and their
     /// content becomes messages, so that their memory, which still has delivered messages, stays
     /// here. A ring with more content than there is `room` for moves along.
-    pub(super) fn depart(
+    pub(super) fn take_apart(
         mut self,
         messages: &mut Vec<QueuedMessage>,
         room: &mut usize,
@@ -494,7 +494,7 @@ impl AttachedRings {
 
     /// Adds a ring that was taken apart, here or elsewhere. If it is invalid, that is reported at
     /// the next receive, and the receiver continues without it.
-    pub(super) fn arrive(&mut self, ring: MovedRing) {
+    pub(super) fn put_together(&mut self, ring: MovedRing) {
         if ring.state == ConsumerState::NEW {
             // It was announced, and could not be mapped where the receiver was. Its content is
             // read, and no more comes.
@@ -530,13 +530,13 @@ impl AttachedRings {
             late: None,
             was_read: seen_position > 0,
             stops: 0,
-            is_burden: false,
+            is_low_on_handles: false,
         }
     }
 
     fn add(&mut self, ring: Ring) {
         if self.rings.is_empty() {
-            self.owner = platform::process_mark();
+            self.owner = platform::fork_generation();
         }
         self.rings.push(ring);
     }
@@ -619,7 +619,7 @@ impl Ring {
 /// no more into memory that no process reads.
 impl Drop for AttachedRings {
     fn drop(&mut self) {
-        if !self.rings.is_empty() && self.owner == platform::process_mark() {
+        if !self.rings.is_empty() && self.owner == platform::fork_generation() {
             self.rings.iter_mut().for_each(Ring::retire);
         }
     }

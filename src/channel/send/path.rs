@@ -33,12 +33,12 @@ use super::state::{Routed, SendState, spin_past};
 use crate::channel::frame::{Head, MAX_HEAD_BYTES};
 use crate::platform::contract::PacketSender as _;
 use crate::platform::{
-    self, Attachment, MAX_PACKET_ATTACHMENTS, PACKET_BYTES, PacketSender, PerProcess, SendError,
-    Wait,
+    self, Attachment, MAX_PACKET_ATTACHMENTS, MAX_SENT_PACKET_BYTES, PacketSender, PerProcess,
+    SendError, Wait,
 };
 
 /// The maximum number of bytes of a message in one packet.
-const MAX_BODY_BYTES: usize = PACKET_BYTES - MAX_HEAD_BYTES;
+const MAX_BODY_BYTES: usize = MAX_SENT_PACKET_BYTES - MAX_HEAD_BYTES;
 
 /// The ways into a channel of the platform, which the senders of a process share.
 #[derive(Debug)]

@@ -47,7 +47,7 @@ pub(super) struct Vacancy<'a, T> {
 impl<T> Registry<T> {
     /// Makes a registry without values, for a `static`.
     pub(super) const fn new() -> Registry<T> {
-        Registry(PerProcess::of_nobody(Mutex::new(BTreeMap::new())))
+        Registry(PerProcess::of_no_process(Mutex::new(BTreeMap::new())))
     }
 
     /// Returns the value that is registered under `identity`, or the place for one.
@@ -70,7 +70,7 @@ impl<T> Registry<T> {
         key: &RegistryKey,
         identity: impl FnOnce() -> Option<NonZeroU64>,
     ) {
-        let process = platform::process_mark();
+        let process = platform::fork_generation();
         if key.process.load(Ordering::Relaxed) == process {
             return;
         }
@@ -87,7 +87,7 @@ impl<T> Registry<T> {
     /// Removes the entry of a value that is being dropped.
     pub(super) fn remove(&self, key: &mut RegistryKey) {
         let Some(identity) = NonZeroU64::new(*key.identity.get_mut()) else { return };
-        if *key.process.get_mut() != platform::process_mark() {
+        if *key.process.get_mut() != platform::fork_generation() {
             return;
         }
         let mut values = self.lock();
@@ -106,7 +106,7 @@ impl<T> Registry<T> {
 impl<T> Vacancy<'_, T> {
     /// Registers what `make` makes with its key.
     pub(super) fn insert(mut self, make: impl FnOnce(RegistryKey) -> T) -> Arc<T> {
-        let process = AtomicU64::new(platform::process_mark());
+        let process = AtomicU64::new(platform::fork_generation());
         let key = RegistryKey { process, identity: AtomicU64::new(self.identity.get()) };
         let value = Arc::new(make(key));
         self.values.insert(self.identity, Arc::downgrade(&value));

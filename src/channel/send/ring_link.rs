@@ -49,7 +49,7 @@ pub(super) struct RingLink {
     /// or not.
     is_announced: bool,
     /// Messages are written to the ring.
-    is_used: bool,
+    has_messages: bool,
     /// The receiver reads the ring.
     is_accepted: bool,
     /// ... and does not compare it with others.
@@ -95,25 +95,26 @@ pub(super) enum Settled {
 }
 
 /// Sends the memory of a ring to the receiver. Does not block.
-fn offer(ring: &Producer<RingMemory>, socket: &Socket, stamp: u64, is_used: bool) -> bool {
+fn offer(ring: &Producer<RingMemory>, socket: &Socket, stamp: u64, has_messages: bool) -> bool {
     let Some(clock_domain) = platform::clock_domain() else { return false };
-    let head = Head::new(Kind::Attach { clock_domain, is_used }, 1, 0).stamped(stamp);
+    let head = Head::new(Kind::RingOffer { clock_domain, has_messages }, 1, 0).stamped(stamp);
     let memory = Attachment::from_shared_ring(ring.memory());
     socket.packets.send_past_limit(head.as_bytes(), &[], vec![memory]).is_ok()
 }
 
 impl RingLink {
-    /// Makes a ring and offers it to the receiver, which reads it in any case if it `is_used`;
+    /// Makes a ring and offers it to the receiver, which reads it in any case if it `has_messages`;
     /// `None` if there is no memory for it, or it cannot be offered.
-    pub(super) fn offer(socket: &Socket, stamp: u64, is_used: bool) -> Option<RingLink> {
-        let memory = RingMemory::new().ok().filter(|memory| is_used || memory.is_affordable())?;
+    pub(super) fn offer(socket: &Socket, stamp: u64, has_messages: bool) -> Option<RingLink> {
+        let memory =
+            RingMemory::new().ok().filter(|memory| has_messages || memory.is_affordable())?;
         let ring = Producer::new(memory).ok()?;
-        offer(&ring, socket, stamp, is_used).then(|| RingLink {
+        offer(&ring, socket, stamp, has_messages).then(|| RingLink {
             largest: ring.len(),
             ring,
-            owner: platform::process_mark(),
-            is_announced: is_used,
-            is_used,
+            owner: platform::fork_generation(),
+            is_announced: has_messages,
+            has_messages,
             is_accepted: false,
             is_alone: false,
             spin: Spin::new(SPIN_NANOS),
@@ -138,8 +139,8 @@ impl RingLink {
     }
 
     /// Returns whether messages are written to the ring.
-    pub(super) fn is_used(&self) -> bool {
-        self.is_used
+    pub(super) fn has_messages(&self) -> bool {
+        self.has_messages
     }
 
     /// Returns whether the receiver reads the ring, as of the last check.
@@ -162,7 +163,7 @@ impl RingLink {
     /// is read, only the socket shows whether the receiver exists.
     #[inline]
     pub(super) fn needs_check(&self, stamp: u64) -> bool {
-        stamp >= self.next_check || (self.is_used && !self.is_accepted)
+        stamp >= self.next_check || (self.has_messages && !self.is_accepted)
     }
 
     /// Returns whether a regular check is due, and determines the time of the next one.
@@ -196,17 +197,17 @@ impl RingLink {
     /// that there are some.
     #[inline]
     pub(super) fn is_ready(&mut self) -> bool {
-        if !self.is_used {
-            self.is_used = matches!(self.ring.state(), State::Accepted | State::AcceptedAlone);
+        if !self.has_messages {
+            self.has_messages = matches!(self.ring.state(), State::Accepted | State::AcceptedAlone);
         }
-        self.is_used
+        self.has_messages
     }
 
     /// Tells the receiver that the ring has messages from now on. Returns whether it was told.
     pub(super) fn announce(&mut self, socket: &Socket, stamp: u64) -> bool {
         self.is_announced = self.is_announced || offer(&self.ring, socket, stamp, true);
-        self.is_used = self.is_announced;
-        self.is_used
+        self.has_messages = self.is_announced;
+        self.has_messages
     }
 
     /// Writes a message to the ring, and wakes the receiver if it sleeps.
@@ -261,7 +262,7 @@ impl RingLink {
     /// Wakes the receiver, which sleeps on the socket.
     #[cold]
     fn wake(&mut self, socket: &Socket) -> Result<(), Unsent> {
-        let head = Head::new(Kind::Bell, 0, 0);
+        let head = Head::new(Kind::WakeUp, 0, 0);
         for attempt in 1..=WAKE_ATTEMPTS {
             let sent = socket.packets.send(head.as_bytes(), &[], Vec::new(), Wait::Never);
             self.pending_wakeup = false;
@@ -324,7 +325,7 @@ impl RingLink {
 impl Drop for RingLink {
     fn drop(&mut self) {
         // A forked child has no copy of its parent's ring.
-        if self.owner == platform::process_mark() {
+        if self.owner == platform::fork_generation() {
             self.ring.retire();
         }
     }

@@ -39,7 +39,7 @@ pub(super) enum Routed {
 pub(super) struct SendState {
     last_stamp: u64,
     /// A flag for the stamp of the next record: whether something was sent by socket before.
-    mark: u64,
+    after_socket: u64,
     link: Option<RingLink>,
     /// Since when messages are counted, and how many there were.
     counted_since: u64,
@@ -64,10 +64,10 @@ impl SendState {
     #[inline]
     fn stamp_record(&mut self, usage: &SocketUse) -> u64 {
         if usage.take() {
-            self.mark = AFTER_SOCKET;
+            self.after_socket = AFTER_SOCKET;
         }
         let is_alone = self.link.as_ref().is_some_and(RingLink::is_alone);
-        let is_rough = is_alone && self.mark == 0;
+        let is_rough = is_alone && self.after_socket == 0;
         self.stamp_at(if is_rough { platform::roughly_now() } else { platform::now() })
     }
 
@@ -141,17 +141,17 @@ impl SendState {
     }
 
     /// Makes a ring and offers it to the receiver. If that fails, everything goes by socket.
-    fn offer_ring(&mut self, socket: &Socket, stamp: u64, is_used: bool) {
+    fn offer_ring(&mut self, socket: &Socket, stamp: u64, has_messages: bool) {
         // A sender that would otherwise have to block tries again, unless the receiver has been
         // dropped or wants no ring.
-        if stamp < self.not_before && (!is_used || self.not_before == u64::MAX) {
+        if stamp < self.not_before && (!has_messages || self.not_before == u64::MAX) {
             return;
         }
-        self.link = RingLink::offer(socket, stamp, is_used);
+        self.link = RingLink::offer(socket, stamp, has_messages);
         if self.link.is_some() {
             // The offer went by socket, as may have done earlier messages; or these are in another
             // ring.
-            self.mark = AFTER_SOCKET;
+            self.after_socket = AFTER_SOCKET;
         } else {
             self.back_off(stamp);
         }
@@ -203,7 +203,7 @@ impl SendState {
             // The ring has messages. If it is retired, the next push shows that. If the offer was
             // discarded, which no honest receiver does, it is repeated from time to time. A
             // receiver that has the ring already does not take it twice.
-            _ if link.is_used() => {
+            _ if link.has_messages() => {
                 if link.is_overdue(socket) && stamp >= self.not_before {
                     link.offer_again(socket, stamp);
                     self.back_off(stamp);
@@ -220,9 +220,9 @@ impl SendState {
     #[inline]
     fn push(&mut self, socket: &Socket, body: &[u8], stamp: u64) -> Result<Routed, SendError> {
         let Some(link) = &mut self.link else { return Ok(Routed::BySocket { stamp }) };
-        match link.push(socket, body, stamp | self.mark) {
+        match link.push(socket, body, stamp | self.after_socket) {
             Ok(()) => {
-                self.mark = 0;
+                self.after_socket = 0;
                 spin_past(stamp);
                 Ok(Routed::Sent)
             }
@@ -260,8 +260,8 @@ impl SendState {
                 self.offer_ring(socket, stamp, true);
                 let stamp = self.stamp();
                 if let Some(link) = &mut self.link {
-                    if link.push(socket, body, stamp | self.mark).is_ok() {
-                        self.mark = 0;
+                    if link.push(socket, body, stamp | self.after_socket).is_ok() {
+                        self.after_socket = 0;
                         spin_past(stamp);
                         return Ok(Routed::Sent);
                     }

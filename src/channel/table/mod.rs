@@ -511,7 +511,7 @@ mod tests {
     }
 
     fn receiver(spool: SpoolPlace<char>) -> Entry<char> {
-        let limits = Limits { message_bytes: 5, unfinished_messages: 6, ..Limits::default() };
+        let limits = Limits { message_bytes: 5, incomplete_messages: 6, ..Limits::default() };
         let options = Options { limits, spin_nanos: 7, shares_memory: false, ..Options::default() };
         Entry::Receiver(Box::new(MovedReceiver {
             channel: 'c',

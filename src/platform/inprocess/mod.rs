@@ -8,38 +8,48 @@
 
 mod attachment;
 mod inherit;
+mod listener;
 mod memory;
 mod packet;
 mod permits;
-mod poller;
-mod queue;
-mod rendezvous;
 mod ring_memory;
 mod spool;
 
+pub use crate::platform::ready::PollWaker;
 pub use attachment::Attachment;
-pub use inherit::{inherited, spawn_with, wait_for_exit};
+pub use inherit::{Bequest, inherited, spawn_with, wait_for_exit};
+pub use listener::{Listener, Peer, connect, connect_named, unique_id};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
-pub use packet::{PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments};
+pub use packet::{PacketReceiver, PacketSender, Remainder, channel, max_kept_attachments};
 pub use permits::{PermitIssuer, PermitTaker, permits};
-pub use poller::{PollWaker, Poller, Registry};
-pub use rendezvous::{Listener, Peer, connect, connect_to, unique_id};
 pub use ring_memory::{RingMemory, RingPart, clock_domain, now, roughly_now};
 pub use spool::{Spool, SpoolWriter};
+
 use std::ops::Range;
 
+use crate::platform::ready;
+
+/// Watches many receivers for readiness.
+pub type Poller = ready::Poller<InProcess>;
+
+/// Adds and removes members of a [`Poller`] from any thread.
+pub type Registry = ready::Registry<InProcess>;
+
+/// Objects of a process mean nothing in others.
+pub const CROSSES_PROCESSES: bool = false;
+
 /// Packets are vectors, and as long as memory allows.
-pub const MAX_PACKET_BYTES: usize = usize::MAX;
+pub const MAX_RECEIVED_PACKET_BYTES: usize = usize::MAX;
 
 /// There is no reason to send smaller packets.
-pub const PACKET_BYTES: usize = MAX_PACKET_BYTES;
+pub const MAX_SENT_PACKET_BYTES: usize = MAX_RECEIVED_PACKET_BYTES;
 
 /// The capacity that a buffer needs to receive packets: none in advance.
 pub const RECEIVE_BYTES: usize = 0;
 
 /// Returns a number that a process and its forked children do not share, for resources that a child
 /// must not touch.
-pub fn process_mark() -> u64 {
+pub fn fork_generation() -> u64 {
     std::process::id().into()
 }
 

@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use super::Attachment;
 use super::InProcess;
-use super::poller::Interest;
-use super::queue::{Consumer, Producer, queue};
-use super::rendezvous::Peer;
+use super::listener::Peer;
 use crate::platform::contract::PacketReceiver as _;
-use crate::platform::{Arrival, Landing, RecvError, SendError, Wait, contract};
+use crate::platform::ready::{Consumer, Interest, Observe, Producer, queue};
+use crate::platform::{ReceiveBuffers, ReceivedPacket, RecvError, SendError, Wait, contract};
 
 #[derive(Debug)]
 struct Packet {
@@ -75,13 +74,13 @@ impl contract::PacketSender<InProcess> for PacketSender {
 }
 
 /// Returns how many attachments may wait in incomplete messages: objects are only memory.
-pub fn max_waiting_attachments() -> usize {
+pub fn max_kept_attachments() -> usize {
     usize::MAX
 }
 
 /// What stays of a receiver that was moved: nothing.
 #[derive(Debug, Default)]
-pub struct Remains(());
+pub struct Remainder(());
 
 /// The receiving end.
 #[derive(Debug)]
@@ -137,25 +136,25 @@ fn drop_in_turn(attachments: Vec<Attachment>) {
 impl contract::PacketReceiver<InProcess> for PacketReceiver {
     fn recv(
         &self,
-        landing: Landing<'_>,
+        buffers: ReceiveBuffers<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
         _: impl Fn(&[u8]) -> bool,
-    ) -> Result<Arrival, RecvError> {
+    ) -> Result<ReceivedPacket, RecvError> {
         let mut packet = self.packets.pop(wait)?;
-        let (head, body) = packet.bytes.split_at(packet.bytes.len().min(landing.head.len()));
-        landing.head[..head.len()].copy_from_slice(head);
-        landing.body.reserve_exact(body.len());
-        landing.body.extend_from_slice(body);
+        let (head, body) = packet.bytes.split_at(packet.bytes.len().min(buffers.head.len()));
+        buffers.head[..head.len()].copy_from_slice(head);
+        buffers.body.reserve_exact(body.len());
+        buffers.body.extend_from_slice(body);
         attachments.append(&mut packet.attachments);
-        Ok(Arrival { len: packet.bytes.len(), truncated: false, attachments_lost: false })
+        Ok(ReceivedPacket { len: packet.bytes.len(), truncated: false, attachments_lost: false })
     }
 
     fn refuse(&self) {
         self.packets.refuse();
     }
 
-    fn backlog(&self) -> usize {
+    fn queued_bytes(&self) -> usize {
         0
     }
 
@@ -182,15 +181,15 @@ impl contract::PacketReceiver<InProcess> for PacketReceiver {
     #[inline]
     fn show(&mut self, _: bool, _: bool) {}
 
-    fn depart(self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
-        Ok((self, Remains(())))
+    fn take_apart(self) -> Result<(PacketReceiver, Remainder), (io::Error, PacketReceiver)> {
+        Ok((self, Remainder(())))
     }
 
-    fn come_back(&mut self, _: Remains) {}
+    fn restore(&mut self, _: Remainder) {}
 }
 
-impl PacketReceiver {
-    pub(super) fn observe(&self, interest: Option<Arc<Interest>>) {
+impl Observe for PacketReceiver {
+    fn observe(&self, interest: Option<Arc<Interest>>) {
         self.packets.observe(interest);
     }
 }

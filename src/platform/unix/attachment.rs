@@ -7,8 +7,7 @@ use std::sync::Arc;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
 
-use super::memory::Shared;
-use super::permits;
+use super::flavour::{self, Shared};
 use super::received::Received;
 use super::{
     Memory, MemoryReader, MemoryWriter, PacketReceiver, PacketSender, PermitIssuer, PermitTaker,
@@ -198,7 +197,7 @@ fn packet_socket(object: Object) -> io::Result<OwnedFd> {
 
 fn place_for_permits(object: Object) -> io::Result<OwnedFd> {
     match object {
-        Object::Received(fd) if permits::is_place(fd.as_fd()) => Ok(fd.accept()),
+        Object::Received(fd) if flavour::is_place(fd.as_fd()) => Ok(fd.accept()),
         Object::Descriptor(fd) => Ok(fd),
         _ => Err(wrong_kind("semaphore of permits")),
     }

@@ -25,7 +25,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::process_mark;
+use crate::platform::fork_generation;
 
 /// A path that this process may listen at. Dropping it removes the path, if it is still the same
 /// file.
@@ -45,7 +45,7 @@ impl Claim {
     pub(super) fn take(path: PathBuf, address: &SocketAddrUnix) -> io::Result<Claim> {
         let lock = Lock::take(&path)?;
         make_way(&path, address)?;
-        Ok(Claim { path, socket: None, process: process_mark(), _lock: lock })
+        Ok(Claim { path, socket: None, process: fork_generation(), _lock: lock })
     }
 
     /// Binds the socket to the path.
@@ -59,7 +59,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // Another process may have replaced it by force.
-        if self.process == process_mark() && self.socket.is_some_and(|id| id.is_at(&self.path)) {
+        if self.process == fork_generation() && self.socket.is_some_and(|id| id.is_at(&self.path)) {
             // There is no caller to report errors to; at worst a stale name stays.
             let _ = fs::remove_file(&self.path);
         }
@@ -138,7 +138,7 @@ impl Lock {
                     format!("{path} exists, is not a lock, and is not replaced"),
                 ));
             }
-            return Ok(Lock { path, file, process: process_mark() });
+            return Ok(Lock { path, file, process: fork_generation() });
         }
         Err(in_use(of))
     }
@@ -160,7 +160,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // While the lock is held: no other process can have found it free and be using the file.
         let is_there = |file: Metadata| FileId::of(&file).is_at(&self.path);
-        if self.process == process_mark() && self.file.metadata().is_ok_and(is_there) {
+        if self.process == fork_generation() && self.file.metadata().is_ok_and(is_there) {
             let _ = fs::remove_file(&self.path);
         }
     }

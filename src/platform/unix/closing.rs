@@ -3,11 +3,8 @@
 //! Closing the last file descriptor of an object can take as long as a peer likes. Examples are a
 //! TCP socket that lingers, and a file on a file system that the peer runs itself (FUSE). Another
 //! is a pipe whose lock the peer holds while the kernel reads from a page of such a file. Even
-//! querying the type of the object can take as long. So only the following are closed at once. They
-//! are recognised by calls that take no lock and ask no file system:
-//!
-//! - memory, which has seals;
-//! - Unix sockets with an empty queue: the queue could contain further file descriptors.
+//! querying the type of the object can take as long. So only what the system is known to close at
+//! once is closed by the caller, which asks the flavour.
 //!
 //! Everything else is left to a thread that may get stuck. A caller that drops such a file
 //! descriptor blocks until that thread has closed it. So file descriptors of refused messages do
@@ -23,8 +20,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, sockopt};
+use rustix::net::sockopt;
 
 use crate::platform::PerProcess;
 
@@ -45,7 +41,7 @@ const STACK_BYTES: usize = 64 << 10;
 
 /// A forked child has its own: the threads are its parent's, and the lock may be held by one. What
 /// is queued at the fork is not closed in the child.
-static CLOSER: PerProcess<Closer> = PerProcess::of_nobody(Closer {
+static CLOSER: PerProcess<Closer> = PerProcess::of_no_process(Closer {
     queue: Mutex::new(Queue {
         waiting: VecDeque::new(),
         threads: 0,
@@ -88,11 +84,8 @@ struct Queue {
     last_blocked: Option<Instant>,
 }
 
-/// Closes a file descriptor that a peer sent.
+/// Closes a file descriptor that a peer sent, and that may take time to close.
 pub(super) fn close(fd: OwnedFd) {
-    if is_closed_at_once(&fd) {
-        return drop(fd);
-    }
     let closer = CLOSER.get();
     let mut queue = closer.lock();
     queue.waiting.push_back(fd);
@@ -206,23 +199,4 @@ fn close_without_lingering(fd: OwnedFd) {
     // For anything but a socket this is an error, and changes nothing.
     let _ = sockopt::set_socket_linger(&fd, None);
     drop(fd);
-}
-
-fn is_closed_at_once(fd: &OwnedFd) -> bool {
-    // Neither call takes a lock that a process holds while it sleeps: `SO_DOMAIN` is a field of the
-    // socket. The kernel tells other files from sockets, and from files with seals, by their
-    // operations.
-    match sockopt::socket_domain(fd) {
-        Ok(AddressFamily::UNIX) => is_empty(fd),
-        Ok(_) => false,
-        Err(_) => rustix::fs::fcntl_get_seals(fd).is_ok(),
-    }
-}
-
-/// Returns whether the queue of a Unix socket is empty. Other reasons for being readable count as
-/// not empty.
-fn is_empty(fd: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(fd, PollFlags::IN)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(poll(&mut polled, Some(&at_once)), Ok(0))
 }

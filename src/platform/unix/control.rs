@@ -17,14 +17,8 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use super::flavour::{EXTRA_CONTROL_BYTES, OTHER_DESCRIPTORS};
 use super::{Attachment, MAX_PACKET_ATTACHMENTS};
-
-/// `SCM_PIDFD` of linux/socket.h, which libc does not have for every target.
-const SCM_PIDFD: libc::c_int = 4;
-
-/// Room for what the kernel adds: credentials, a process descriptor, a time stamp, a security
-/// label.
-const EXTRA_BYTES: usize = 512;
 
 /// A buffer for the control messages of one packet.
 #[derive(Debug)]
@@ -34,7 +28,8 @@ pub(super) struct ControlBuffer {
 }
 
 impl ControlBuffer {
-    const WORDS: usize = (rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS)) + EXTRA_BYTES)
+    const WORDS: usize = (rustix::cmsg_space!(ScmRights(MAX_PACKET_ATTACHMENTS))
+        + EXTRA_CONTROL_BYTES)
         .div_ceil(size_of::<usize>());
 
     pub(super) fn new() -> ControlBuffer {
@@ -61,7 +56,9 @@ pub(super) unsafe fn take_descriptors(message: &libc::msghdr, attachments: &mut 
         // SAFETY: not null, so it is a whole header within the buffer, aligned as the buffer is.
         let header = unsafe { &*next };
         let is_rights = header.cmsg_type == libc::SCM_RIGHTS;
-        if header.cmsg_level == libc::SOL_SOCKET && (is_rights || header.cmsg_type == SCM_PIDFD) {
+        if header.cmsg_level == libc::SOL_SOCKET
+            && (is_rights || header.cmsg_type == OTHER_DESCRIPTORS)
+        {
             // SAFETY: the data follow the header.
             let data = unsafe { libc::CMSG_DATA(next) }.cast::<RawFd>();
             // SAFETY: this only computes the length of a header.

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketAddrUnix;
 
-use super::peer::is_ambiguous;
-use super::unique_id::unique_id;
+use super::flavour::is_ambiguous;
+use super::unique_id;
 
 /// The directory for names if the environment's temporary directory has too long a name for a
 /// socket's address.

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 const USUAL_DESCRIPTORS: u64 = 1024;
 
 /// Returns how many file descriptors this process may have.
-pub(super) fn descriptors() -> u64 {
+pub(in crate::platform) fn descriptors() -> u64 {
     // SAFETY: the pointer is good for writes.
     let limit = read(|limit| unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit) });
     limit.unwrap_or(USUAL_DESCRIPTORS)
@@ -21,7 +21,7 @@ pub(super) fn descriptors() -> u64 {
 
 /// Returns how large a file this process may make; `None` if there is no limit or it cannot be
 /// read.
-pub(super) fn file_size() -> Option<u64> {
+pub(in crate::platform) fn file_size() -> Option<u64> {
     // SAFETY: the pointer is good for writes.
     let limit = read(|limit| unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, limit) });
     limit.filter(|&limit| limit != widened(libc::RLIM_INFINITY))
@@ -38,7 +38,7 @@ fn read(get: impl FnOnce(*mut libc::rlimit) -> libc::c_int) -> Option<u64> {
     Some(widened(unsafe { limit.assume_init() }.rlim_cur))
 }
 
-/// Converts a limit to 64 bits: glibc's have 32 where pointers do.
-fn widened(limit: impl Into<u64>) -> u64 {
-    limit.into()
+/// Converts a limit to 64 bits: glibc's have 32 where pointers do, and FreeBSD's have a sign.
+fn widened(limit: impl TryInto<u64>) -> u64 {
+    limit.try_into().unwrap_or(u64::MAX)
 }

@@ -19,9 +19,9 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, ProtFlags};
 
-use super::process_mark;
+use crate::platform::fork_generation;
 
 /// How much address space may be mapped at the same time for files of peers. These have holes, so a
 /// terabyte costs the peer nothing. It would cost this process the room for everything else.
@@ -32,7 +32,7 @@ const SMALLEST_PAGE: usize = 4096;
 
 /// A share of that address space, given back on drop.
 #[derive(Debug)]
-pub(super) struct Share(usize);
+pub(in crate::platform) struct Share(usize);
 
 impl Share {
     /// Takes the share for a mapping of `len` bytes.
@@ -40,7 +40,7 @@ impl Share {
     /// # Errors
     ///
     /// Fails if there is not so much left.
-    pub(super) fn claim(len: usize) -> io::Result<Share> {
+    pub(in crate::platform) fn claim(len: usize) -> io::Result<Share> {
         RECEIVED_BYTES
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
                 bytes.checked_add(len).filter(|&sum| sum <= MAX_RECEIVED_BYTES)
@@ -59,7 +59,7 @@ impl Drop for Share {
 static RECEIVED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns the size of the kernel's pages.
-pub(super) fn page_size() -> usize {
+pub(in crate::platform) fn page_size() -> usize {
     // SAFETY: it only reads a number that libc knows.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(SMALLEST_PAGE)
@@ -67,7 +67,7 @@ pub(super) fn page_size() -> usize {
 
 /// A mapped part of a file.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub(in crate::platform) struct Mapping {
     start: NonNull<u8>,
     len: usize,
     /// The only process that has it, if forked children have no copy.
@@ -84,7 +84,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of a file from `offset` on, a multiple of the page size. The caller has
     /// made sure that the file has them and keeps them.
-    pub(super) fn new(
+    pub(in crate::platform) fn new(
         fd: BorrowedFd<'_>,
         offset: u64,
         len: usize,
@@ -95,7 +95,7 @@ impl Mapping {
     }
 
     /// Maps the first `len` bytes of a file read-only: a write through it is a fault.
-    pub(super) fn read_only(
+    pub(in crate::platform) fn read_only(
         fd: BorrowedFd<'_>,
         len: usize,
         flags: MapFlags,
@@ -124,43 +124,13 @@ impl Mapping {
         Ok(Mapping { start, len, owner: None, _share: share })
     }
 
-    /// Keeps it from forked children: there it must not be used any more.
-    pub(super) fn keep_to_this_process(&mut self) -> io::Result<()> {
-        // SAFETY: the region is a whole mapping of this process's; it stays as it is here.
-        unsafe {
-            rustix::mm::madvise(
-                self.start.as_ptr().cast::<c_void>(),
-                self.len,
-                Advice::LinuxDontFork,
-            )?;
-        }
-        self.owner = Some(process_mark());
-        Ok(())
-    }
-
-    /// Allocates all pages now, so that a lack of memory is an error here and not a signal at an
-    /// access. Takes no lock of the file.
-    pub(super) fn populate(&self) -> io::Result<()> {
-        let start = self.start.as_ptr().cast::<c_void>();
-        loop {
-            // SAFETY: the region is a whole mapping of this process's; its bytes stay as they are.
-            match unsafe { rustix::mm::madvise(start, self.len, Advice::LinuxPopulateWrite) } {
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                Ok(()) => return Ok(()),
-                // Before Linux 5.14, or in a sandbox: pages are then allocated at the first access.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
-                    self.touch();
-                    return Ok(());
-                }
-                // The kernel reports a lack of memory for a file as a bad address.
-                Err(Errno::FAULT) => return Err(io::ErrorKind::OutOfMemory.into()),
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+    /// Notes that forked children have no copy of it: there it must not be used any more.
+    pub(in crate::platform) fn note_missing_in_children(&mut self) {
+        self.owner = Some(fork_generation());
     }
 
     /// Writes to each page without changing its content, which allocates it.
-    fn touch(&self) {
+    pub(in crate::platform) fn touch(&self) {
         for at in (0..self.len).step_by(SMALLEST_PAGE) {
             self.word(at).fetch_or(0, Ordering::Relaxed);
         }
@@ -169,7 +139,7 @@ impl Mapping {
     /// Returns whether all its pages are in memory, so that reading allocates none. A page that
     /// this process allocates in a peer's file is charged to this process for as long as the peer
     /// keeps the file. `None` if a sandbox forbids the call.
-    pub(super) fn is_resident(&self) -> Option<bool> {
+    pub(in crate::platform) fn is_resident(&self) -> Option<bool> {
         // More than there are where pages are larger.
         let mut pages = vec![0_u8; self.len.div_ceil(SMALLEST_PAGE)];
         let start = self.start.as_ptr().cast::<c_void>();
@@ -181,20 +151,20 @@ impl Mapping {
     }
 
     /// Returns its length in bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::platform) fn len(&self) -> usize {
         self.len
     }
 
     /// Returns its address. Valid for reads of [`len`](Mapping::len) bytes while it lives, and for
     /// writes unless it is [read-only](Mapping::read_only).
-    pub(super) fn as_ptr(&self) -> *mut u8 {
+    pub(in crate::platform) fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 
     /// Returns the words that are entirely in it. In a [read-only](Mapping::read_only) mapping only
     /// relaxed loads are allowed.
     #[inline]
-    pub(super) fn words(&self) -> &[AtomicUsize] {
+    pub(in crate::platform) fn words(&self) -> &[AtomicUsize] {
         let start = self.start.cast::<AtomicUsize>().as_ptr();
         // SAFETY: the region begins at a page, so this is aligned; so many words are in it, and it
         // is mapped while `self` is borrowed; any bytes are a number, and this process accesses
@@ -205,7 +175,7 @@ impl Mapping {
 
     /// Returns the word at a multiple of 8.
     #[inline]
-    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
+    pub(in crate::platform) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at % 8 == 0 && at.checked_add(8).is_some_and(|end| end <= self.len));
         // SAFETY: it is within the region, by the assertion.
         let word = unsafe { self.start.add(at) };
@@ -216,7 +186,7 @@ impl Mapping {
 
     /// Copies `bytes` to `at`.
     #[inline]
-    pub(super) fn write(&self, at: usize, bytes: &[u8]) {
+    pub(in crate::platform) fn write(&self, at: usize, bytes: &[u8]) {
         self.check(at, bytes.len());
         // SAFETY: it is within the region, by the assertion.
         let to = unsafe { self.start.add(at) };
@@ -227,7 +197,7 @@ impl Mapping {
 
     /// Appends `len` bytes from `at` on to `out`.
     #[inline]
-    pub(super) fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
+    pub(in crate::platform) fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
         self.check(at, len);
         out.reserve(len);
         // SAFETY: it is within the region, by the assertion.
@@ -241,7 +211,7 @@ impl Mapping {
 
     /// Returns the `N` bytes from `at` on.
     #[inline]
-    pub(super) fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
+    pub(in crate::platform) fn read_array<const N: usize>(&self, at: usize) -> [u8; N] {
         self.check(at, N);
         // SAFETY: it is within the region, by the assertion.
         let from = unsafe { self.start.add(at) };
@@ -259,7 +229,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // A forked child has no copy of it, and something else may be in its place.
-        if self.owner.is_some_and(|owner| owner != process_mark()) {
+        if self.owner.is_some_and(|owner| owner != fork_generation()) {
             return;
         }
         // SAFETY: `start` and `len` are those of the mapping made in `new`; nothing borrows from a

@@ -1,70 +1,78 @@
 //! The backend for Unix sockets: one `SOCK_SEQPACKET` socket pair per channel, handles by
-//! `SCM_RIGHTS`, shared memory by sealed memfds, and readiness by mio. Names are sockets in
-//! directories that only their owner can enter, at paths, or in no directory.
+//! `SCM_RIGHTS`, and readiness by mio. Names are sockets in directories that only their owner can
+//! enter, at paths, or in no directory.
 //!
 //! The socket pair decides identity, liveness and order. It is `SEQPACKET`, because a stream
 //! interleaves the parts of concurrent senders' messages. `O_NONBLOCK` is never used: it belongs to
 //! the open file description, which peers share. `MSG_DONTWAIT` and `poll` are used instead, and a
 //! peer that sets `O_NONBLOCK` changes nothing.
+//!
+//! What Unixes do differently is in the *flavour*, a module beside this one, which is selected here
+//! and nowhere else. It has shared memory, permits, file descriptors that are readable on demand,
+//! the clock, the wait for the end of a process, and what the kernel reports of sockets and threads.
+//! Modules that need no flavour are compiled on every Unix, also where no backend uses them.
 
-mod attachment;
-mod beacon;
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only a backend uses them, and this Unix has no flavour of it yet")
+)]
+
+#[cfg(target_os = "linux")]
+use super::linux as flavour;
+
+// Apple's systems have no flags for new sockets.
+#[cfg(not(target_vendor = "apple"))]
 mod claim;
-mod clock;
 mod closing;
+pub(super) mod limits;
+pub(super) mod mapping;
+pub(super) mod poll;
+mod spawn;
+
+// The others need a flavour.
+#[cfg(target_os = "linux")]
+mod attachment;
+#[cfg(target_os = "linux")]
 mod control;
+#[cfg(target_os = "linux")]
 mod directory;
-mod exit;
+#[cfg(target_os = "linux")]
 mod inherit;
-mod limits;
-mod mapping;
-mod memory;
-mod peer;
-mod permits;
+#[cfg(target_os = "linux")]
+mod listener;
+#[cfg(target_os = "linux")]
 mod poller;
+#[cfg(target_os = "linux")]
 mod process;
-mod received;
-mod rendezvous;
-mod ring_memory;
-mod semaphore;
+#[cfg(target_os = "linux")]
+pub(super) mod received;
+#[cfg(target_os = "linux")]
 mod socket;
-mod spare;
-mod spool;
-mod stack;
-mod unique_id;
+#[cfg(target_os = "linux")]
+pub(super) mod spare;
 
-pub use attachment::Attachment;
-pub use clock::{clock_domain, now, roughly_now};
-pub use exit::wait_for_exit;
-pub use inherit::{inherited, spawn_with};
-pub use memory::{Memory, MemoryReader, MemoryWriter};
-pub use peer::{Peer, peer_process};
-pub use permits::{PermitIssuer, PermitTaker, permits};
-pub use poller::{PollWaker, Poller, Registry};
-pub use process::mark as process_mark;
-pub use rendezvous::{Listener, connect, connect_to};
-pub use ring_memory::{RingMemory, RingPart};
-pub use socket::{
-    PacketReceiver, PacketSender, Remains, channel, max_waiting_attachments, placeholder,
+#[cfg(target_os = "linux")]
+pub use self::{
+    attachment::Attachment,
+    flavour::{
+        MAX_PACKET_ATTACHMENTS, MAX_RECEIVED_PACKET_BYTES, MAX_SENT_PACKET_BYTES, Memory,
+        MemoryReader, MemoryWriter, Peer, PermitIssuer, PermitTaker, RingMemory, RingPart, Spool,
+        SpoolWriter, clock_domain, now, peer_process, permits, roughly_now, stack, unique_id,
+        wait_for_exit,
+    },
+    inherit::{Bequest, inherited, spawn_with},
+    listener::{Listener, connect, connect_named},
+    poller::{PollWaker, Poller, Registry},
+    process::mark as fork_generation,
+    socket::{PacketReceiver, PacketSender, Remainder, channel, max_kept_attachments, placeholder},
 };
-pub use spool::{Spool, SpoolWriter};
-pub use stack::stack;
-pub use unique_id::unique_id;
 
-/// The maximum size of a received packet. It fits into a socket buffer, 208 KiB by default, less
-/// the kernel's own overhead.
-pub const MAX_PACKET_BYTES: usize = 200 * 1024;
-
-/// The maximum size of a sent packet. The kernel takes one more of them when its queue is almost
-/// full. A larger one would then leave no room for a few small ones, as `send_past_limit` sends them,
-/// and takes up more memory than it has bytes.
-pub const PACKET_BYTES: usize = 64 * 1024;
+/// File descriptors can be sent to other processes.
+pub const CROSSES_PROCESSES: bool = true;
 
 /// The capacity that a buffer needs to receive packets.
-pub const RECEIVE_BYTES: usize = MAX_PACKET_BYTES;
-
-/// The maximum number of file descriptors in one packet: the kernel's `SCM_MAX_FD`.
-pub const MAX_PACKET_ATTACHMENTS: usize = 253;
+#[cfg(target_os = "linux")]
+pub const RECEIVE_BYTES: usize = MAX_RECEIVED_PACKET_BYTES;
 
 /// Returns how many clients of a server may be connected without having sent anything. Each has a
 /// file descriptor of this process.
@@ -76,4 +84,5 @@ pub fn max_silent_clients() -> usize {
 #[derive(Debug)]
 pub enum Unix {}
 
+#[cfg(target_os = "linux")]
 implement_backend!(Unix);

@@ -1,4 +1,4 @@
-//! Readiness of many sockets, by mio: edge-triggered epoll on Linux.
+//! Readiness of many sockets, by mio, edge-triggered.
 //!
 //! # Safety
 //!
@@ -8,17 +8,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::Unix;
-use super::rendezvous::Listener;
-use super::socket::{self, PacketReceiver};
+use super::flavour::Event;
+use super::listener::Listener;
+use super::poll::poll;
+use super::socket::PacketReceiver;
 use crate::platform::{WAKE_ID, Wait, contract};
 
 /// How many ready members one system call reports.
@@ -57,14 +59,14 @@ impl contract::Poller<Unix> for Poller {
     }
 
     fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()> {
-        // mio's timeouts are whole milliseconds, so a wait with a deadline is a poll of the epoll
-        // descriptor itself.
+        // mio's timeouts are whole milliseconds, so a wait with a deadline is a poll of its
+        // file descriptor.
         if wait == Wait::Forever {
             self.collect(None, ready)?;
         } else {
             self.collect(Some(std::time::Duration::ZERO), ready)?;
             if ready.is_empty() && !wait.is_over() {
-                socket::poll(self.as_fd(), PollFlags::IN, wait)?;
+                poll(self.as_fd(), PollFlags::IN, wait)?;
                 self.collect(Some(std::time::Duration::ZERO), ready)?;
             }
         }
@@ -76,9 +78,9 @@ impl contract::Poller<Unix> for Poller {
     }
 
     fn waker(&self) -> io::Result<PollWaker> {
-        let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        register(self.poll.registry(), counter.as_fd(), WAKE)?;
-        Ok(PollWaker(Arc::new(counter)))
+        let event = Event::new()?;
+        register(self.poll.registry(), event.as_fd(), WAKE)?;
+        Ok(PollWaker(Arc::new(event)))
     }
 }
 
@@ -132,26 +134,14 @@ impl contract::Registry<Unix> for Registry {
     }
 }
 
-/// Interrupts the `wait` of a [`Poller`] from any thread. It is an eventfd: mio's own waker can be
+/// Interrupts the `wait` of a [`Poller`] from any thread. It is not mio's own, which can be
 /// made only once for each poller, even if making it failed.
 #[derive(Clone, Debug)]
-pub struct PollWaker(Arc<OwnedFd>);
+pub struct PollWaker(Arc<Event>);
 
 impl contract::PollWaker for PollWaker {
     fn wake(&self) -> io::Result<()> {
-        loop {
-            // Each addition is an edge, so the sum need not be read.
-            match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
-                Ok(_) => return Ok(()),
-                Err(Errno::INTR) => {}
-                // Until it overflows.
-                Err(Errno::AGAIN) => match rustix::io::read(&self.0, &mut [0; 8]) {
-                    Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-                    Err(errno) => return Err(errno.into()),
-                },
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        self.0.set()
     }
 }
 

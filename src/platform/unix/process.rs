@@ -14,7 +14,9 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::flavour::wipe_on_fork;
 
 /// The size of the mapping: at least a page is mapped.
 const LEN: usize = size_of::<AtomicU64>();
@@ -75,19 +77,20 @@ fn unmap(page: *mut AtomicU64) {
     }
 }
 
-/// Returns a number that is zero in a forked child; `None` before Linux 4.14, and where a sandbox
-/// forbids it.
+/// Returns a number that is zero in a forked child; `None` where the kernel does not support it, or
+/// a sandbox forbids it.
 fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
     let page = unsafe {
         rustix::mm::mmap_anonymous(ptr::null_mut(), LEN, protection, MapFlags::PRIVATE).ok()?
     };
-    // SAFETY: it is the page that was just mapped, to which no reference exists.
-    if unsafe { rustix::mm::madvise(page, LEN, Advice::LinuxWipeOnFork) }.is_err() {
-        // SAFETY: as before.
-        let _ = unsafe { rustix::mm::munmap(page, LEN) };
-        return None;
+    let page = NonNull::new(page.cast::<AtomicU64>())?;
+    // SAFETY: it is the private page that was just mapped, to which no reference exists.
+    if unsafe { wipe_on_fork(page, LEN) } {
+        return Some(page);
     }
-    NonNull::new(page.cast())
+    // SAFETY: as before.
+    let _ = unsafe { rustix::mm::munmap(page.as_ptr().cast(), LEN) };
+    None
 }

@@ -3,15 +3,16 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::closing;
+use super::flavour::is_closed_at_once;
 
 /// A file descriptor that a peer sent, and that was not used yet. Dropping it does not block,
 /// [whatever it refers to](closing).
 #[derive(Debug)]
-pub(super) struct Received(Option<OwnedFd>);
+pub(in crate::platform) struct Received(Option<OwnedFd>);
 
 impl Received {
     /// Takes the file descriptor, to use it as the expected kind of object.
-    pub(super) fn accept(mut self) -> OwnedFd {
+    pub(in crate::platform) fn accept(mut self) -> OwnedFd {
         self.0.take().expect(IT_IS_THERE)
     }
 }
@@ -33,7 +34,9 @@ impl AsFd for Received {
 impl Drop for Received {
     fn drop(&mut self) {
         if let Some(fd) = self.0.take() {
-            closing::close(fd);
+            if !is_closed_at_once(&fd) {
+                closing::close(fd);
+            }
         }
     }
 }

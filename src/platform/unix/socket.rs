@@ -3,9 +3,9 @@
 //! # Safety
 //!
 //! `recvmsg` is called by way of libc, because it writes into vectors' unused capacity, which
-//! rustix has no call for. So is the `ioctl` that returns the length of the queue. The kernel is
-//! given regions that this function borrows or owns for the duration of the call. No length is used
-//! before the kernel reported that so many bytes were written.
+//! rustix has no call for. The kernel is given regions that this function borrows or owns for the
+//! duration of the call. No length is used before the kernel reported that so many bytes were
+//! written.
 
 #![allow(unsafe_code)]
 
@@ -14,23 +14,25 @@ use std::mem::{self, MaybeUninit};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::event::PollFlags;
 use rustix::io::{DupFlags, Errno};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
-    SocketType, sockopt,
+    SocketType,
 };
 
-use super::beacon::Beacon;
 use super::control::{self, ControlBuffer};
+use super::flavour::{self, PollableFd};
 use super::limits;
+use super::poll::poll;
 use super::spare;
-use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Peer, Unix};
+use super::{Attachment, MAX_PACKET_ATTACHMENTS, MAX_RECEIVED_PACKET_BYTES, Peer, Unix};
 use crate::platform::contract::PacketSender as _;
-use crate::platform::{Arrival, Landing, PerProcess, RecvError, SendError, Wait, contract};
+use crate::platform::{
+    PerProcess, ReceiveBuffers, ReceivedPacket, RecvError, SendError, Wait, contract,
+};
 
 /// How long a sender sleeps at first, and at most, before it tries again while the user has too
 /// many file descriptors in flight. The kernel does not report when that changes.
@@ -48,7 +50,7 @@ pub fn channel() -> io::Result<(PacketSender, PacketReceiver)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    enlarge_queue(sender.as_fd());
+    flavour::enlarge_queue(sender.as_fd());
     Ok((PacketSender::from(sender), PacketReceiver::from(receiver)))
 }
 
@@ -65,38 +67,6 @@ enum Limit {
     Ordinary,
     /// All of it.
     Whole,
-}
-
-/// Makes the queue of a socket large enough for packets that may not wait. This process has made
-/// the socket and has it alone. Later, this would take a lock of the socket, which another process
-/// that has it can hold for as long as it likes.
-pub(super) fn enlarge_queue(socket: BorrowedFd<'_>) {
-    /// The limit to request, found out with a socket that serves for nothing else. No lock: a
-    /// forked child could find it locked.
-    static LIMIT: AtomicUsize = AtomicUsize::new(UNKNOWN);
-    const UNKNOWN: usize = 0;
-    const NONE: usize = usize::MAX;
-
-    let find = || {
-        let family = AddressFamily::UNIX;
-        let scratch =
-            rustix::net::socket_with(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let scratch = scratch.ok()?;
-        let usual = sockopt::socket_send_buffer_size(&scratch).ok()?;
-        // The kernel doubles the given value, up to twice what the system allows (`wmem_max`),
-        // which may be less than the usual.
-        sockopt::set_socket_send_buffer_size(&scratch, 2 * usual).ok()?;
-        let limit = sockopt::socket_send_buffer_size(&scratch).ok()?;
-        (limit > usual).then_some(limit / 2)
-    };
-    let mut limit = LIMIT.load(Ordering::Relaxed);
-    if limit == UNKNOWN {
-        limit = find().unwrap_or(NONE);
-        LIMIT.store(limit, Ordering::Relaxed);
-    }
-    if limit != NONE {
-        let _ = sockopt::set_socket_send_buffer_size(socket, limit);
-    }
 }
 
 impl contract::PacketSender<Unix> for PacketSender {
@@ -130,10 +100,9 @@ impl contract::PacketSender<Unix> for PacketSender {
             .is_ok_and(|seen| seen.contains(PollFlags::HUP))
     }
 
-    /// Returns the identity of its socket: the kernel gives a number once while it runs. Before
-    /// Linux 5.4 it is once in each network namespace.
+    /// Returns the identity of its socket, which no other one has at the same time.
     fn identity(&self) -> Option<NonZeroU64> {
-        sockopt::socket_cookie(&self.fd).ok().and_then(NonZeroU64::new)
+        flavour::cookie(self.fd.as_fd())
     }
 
     /// Returns whether a sender with the same identity has the same socket. Two that are open at
@@ -148,7 +117,7 @@ impl contract::PacketSender<Unix> for PacketSender {
     }
 
     fn is_drained(&self) -> bool {
-        self.queued() == Some(0)
+        flavour::queued(self.fd.as_fd()) == Some(0)
     }
 }
 
@@ -232,14 +201,6 @@ impl PacketSender {
         // A socket that cannot be written to also reports that it is not writable.
         seen.map_or(true, |seen| seen.contains(PollFlags::OUT)) || self.is_drained()
     }
-
-    /// Returns how much of the queue's limit the packets take up that were not received.
-    fn queued(&self) -> Option<usize> {
-        let mut queued: libc::c_int = 0;
-        // SAFETY: this request writes one `c_int`, which the pointer is good for.
-        let asked = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut queued) };
-        if asked == 0 { usize::try_from(queued).ok() } else { None }
-    }
 }
 
 impl AsFd for PacketSender {
@@ -251,7 +212,7 @@ impl AsFd for PacketSender {
 impl From<OwnedFd> for PacketSender {
     fn from(fd: OwnedFd) -> PacketSender {
         // It will be needed once the channel is busy, and a sandbox may not answer then.
-        super::clock::clock_domain();
+        super::clock_domain();
         PacketSender { fd }
     }
 }
@@ -259,17 +220,17 @@ impl From<OwnedFd> for PacketSender {
 /// What stays in this process of a receiver that was moved: keeps the numbers of file descriptors
 /// that were lent out.
 #[derive(Debug, Default)]
-pub struct Remains {
-    beacon: Option<Beacon>,
+pub struct Remainder {
+    pollable: Option<PollableFd>,
     /// The numbers that its own file descriptor had.
     numbers: Vec<OwnedFd>,
 }
 
-impl Remains {
+impl Remainder {
     /// Returns the file descriptor that is still lent out.
     pub fn lent(&self) -> Option<BorrowedFd<'_>> {
-        let beacon = self.beacon.as_ref().map(Beacon::as_fd);
-        beacon.or_else(|| self.numbers.last().map(AsFd::as_fd))
+        let pollable = self.pollable.as_ref().map(PollableFd::as_fd);
+        pollable.or_else(|| self.numbers.last().map(AsFd::as_fd))
     }
 }
 
@@ -278,9 +239,9 @@ impl Remains {
 pub struct PacketReceiver {
     fd: OwnedFd,
     /// The file descriptor that is lent out to be polled.
-    beacon: Option<Beacon>,
+    pollable: Option<PollableFd>,
     /// Whether the socket's own file descriptor was lent out, because there was none left for a
-    /// beacon.
+    /// pollable.
     is_exposed: bool,
     /// Numbers that were lent out before, and which it could not go back to.
     numbers: Vec<OwnedFd>,
@@ -289,14 +250,14 @@ pub struct PacketReceiver {
 impl contract::PacketReceiver<Unix> for PacketReceiver {
     fn recv(
         &self,
-        landing: Landing<'_>,
+        buffers: ReceiveBuffers<'_>,
         attachments: &mut Vec<Attachment>,
         wait: Wait,
         is_vital: impl Fn(&[u8]) -> bool,
-    ) -> Result<Arrival, RecvError> {
-        let Landing { head, body, rest } = landing;
+    ) -> Result<ReceivedPacket, RecvError> {
+        let ReceiveBuffers { head, body, rest } = buffers;
         let ahead = head.len() + body.capacity() - body.len();
-        rest.reserve(MAX_PACKET_BYTES.saturating_sub(ahead));
+        rest.reserve(MAX_RECEIVED_PACKET_BYTES.saturating_sub(ahead));
         let mut is_end = false;
         loop {
             let mut start = [0; PEEKED_BYTES];
@@ -309,7 +270,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
                 // second attempt receives what they sent in between.
                 Ok(0) if !is_end => {
                     is_end = self.is_at_end()?;
-                    if is_end && self.backlog() == 0 {
+                    if is_end && self.queued_bytes() == 0 {
                         self.take_empty_packets();
                         return Err(RecvError::Closed);
                     }
@@ -335,10 +296,10 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
             };
             match received {
                 Ok(received) => {
-                    return Ok(Arrival {
+                    return Ok(ReceivedPacket {
                         len: received.len,
                         truncated: received.flags & libc::MSG_TRUNC != 0
-                            || received.len > MAX_PACKET_BYTES,
+                            || received.len > MAX_RECEIVED_PACKET_BYTES,
                         attachments_lost: received.flags & libc::MSG_CTRUNC != 0,
                     });
                 }
@@ -368,7 +329,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         let _ = rustix::net::shutdown(&self.fd, Shutdown::Read);
     }
 
-    fn backlog(&self) -> usize {
+    fn queued_bytes(&self) -> usize {
         rustix::io::ioctl_fionread(&self.fd).map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
     }
 
@@ -376,67 +337,67 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
     /// `false` if this fails: then the socket's own file descriptor is lent, which shows packets
     /// and nothing else. Its number stays taken for as long as the user has the receiver.
     fn lend(&mut self) -> bool {
-        if self.beacon.is_none() {
-            self.beacon = Beacon::new(self.fd.as_fd()).ok();
+        if self.pollable.is_none() {
+            self.pollable = PollableFd::new(self.fd.as_fd()).ok();
         }
-        self.is_exposed |= self.beacon.is_none();
-        self.beacon.is_some()
+        self.is_exposed |= self.pollable.is_none();
+        self.pollable.is_some()
     }
 
     fn is_lent(&self) -> bool {
-        self.beacon.is_some() || self.is_exposed
+        self.pollable.is_some() || self.is_exposed
     }
 
     fn recall(&mut self) {
-        self.beacon = None;
+        self.pollable = None;
         self.is_exposed = false;
         self.numbers = Vec::new();
     }
 
     #[inline]
     fn shows_more(&self) -> bool {
-        self.beacon.is_some()
+        self.pollable.is_some()
     }
 
     #[inline]
     fn is_showing(&self) -> bool {
-        self.beacon.as_ref().is_some_and(Beacon::is_lit)
+        self.pollable.as_ref().is_some_and(PollableFd::is_set)
     }
 
     #[inline]
     fn show(&mut self, is_there: bool, is_news: bool) {
-        if let Some(beacon) = &mut self.beacon {
-            beacon.show(self.fd.as_fd(), is_there, is_news);
+        if let Some(pollable) = &mut self.pollable {
+            pollable.show(self.fd.as_fd(), is_there, is_news);
         }
     }
 
     /// Splits the receiver into what can be moved and what has to stay. A file descriptor that was
     /// lent out must stay open under its number, but no longer keep the channel alive.
-    fn depart(mut self) -> Result<(PacketReceiver, Remains), (io::Error, PacketReceiver)> {
-        if let Some(beacon) = &mut self.beacon {
-            beacon.leave(self.fd.as_fd());
+    fn take_apart(mut self) -> Result<(PacketReceiver, Remainder), (io::Error, PacketReceiver)> {
+        if let Some(pollable) = &mut self.pollable {
+            pollable.leave(self.fd.as_fd());
         }
         if self.is_exposed {
             let moved = (|| {
-                let stand_in = always_readable()?;
+                let stand_in = flavour::always_readable()?;
                 let moved = self.fd.try_clone()?;
                 rustix::io::dup3(stand_in, &mut self.fd, DupFlags::CLOEXEC)?;
                 Ok(moved)
             })();
             match moved {
                 Ok(moved) => self.numbers.push(mem::replace(&mut self.fd, moved)),
-                // The beacon watches the socket again when it is next to show nothing.
+                // The pollable watches the socket again when it is next to show nothing.
                 Err(error) => return Err((error, self)),
             }
         }
-        let PacketReceiver { fd, beacon, numbers, .. } = self;
-        Ok((PacketReceiver::from(fd), Remains { beacon, numbers }))
+        let PacketReceiver { fd, pollable, numbers, .. } = self;
+        Ok((PacketReceiver::from(fd), Remainder { pollable, numbers }))
     }
 
     /// Undoes `depart`: the receiver gets the number of its remains back,
     /// if there are any.
-    fn come_back(&mut self, remains: Remains) {
-        let Remains { beacon, mut numbers } = remains;
+    fn restore(&mut self, remainder: Remainder) {
+        let Remainder { pollable, mut numbers } = remainder;
         while let Some(mut place) = numbers.pop() {
             match rustix::io::dup3(&self.fd, &mut place, DupFlags::CLOEXEC) {
                 Ok(()) => {
@@ -452,7 +413,7 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         }
         self.numbers.append(&mut numbers);
         // It shows readiness, and watches the socket again when it is next to show nothing.
-        self.beacon = beacon;
+        self.pollable = pollable;
     }
 }
 
@@ -471,22 +432,7 @@ impl PacketReceiver {
     /// Converts a socket that was another process's, which may have left it so that what is peeked
     /// at is not what comes next.
     pub(super) fn from_received(fd: OwnedFd) -> PacketReceiver {
-        let mut offset: libc::c_int = -1;
-        let mut len = size_of_val(&offset) as libc::socklen_t;
-        let (level, option) = (libc::SOL_SOCKET, libc::SO_PEEK_OFF);
-        // SAFETY: `offset` is writable for the length given, which is its own.
-        unsafe {
-            libc::getsockopt(fd.as_raw_fd(), level, option, (&raw mut offset).cast(), &raw mut len)
-        };
-        // Setting it takes the lock of the socket, which its former owner may hold: only where that
-        // has changed it.
-        if offset != -1 {
-            let none: libc::c_int = -1;
-            // SAFETY: `none` is readable for the length given, which is its own.
-            unsafe {
-                libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const none).cast(), len)
-            };
-        }
+        flavour::peek_at_the_start(fd.as_fd());
         PacketReceiver::from(fd)
     }
 
@@ -536,14 +482,13 @@ impl PacketReceiver {
     /// Returns whether nothing can be added any more. An empty packet, which strait never sends but
     /// a peer can, looks like the end when it is received.
     fn is_at_end(&self) -> Result<bool, RecvError> {
-        // Not only a hang-up: a peer can also shut the shared socket down for all senders.
-        let seen = poll(self.fd.as_fd(), PollFlags::RDHUP, Wait::Never).map_err(RecvError::Io)?;
-        Ok(seen.intersects(PollFlags::RDHUP | PollFlags::HUP))
+        let seen = poll(self.fd.as_fd(), flavour::HANG_UP, Wait::Never).map_err(RecvError::Io)?;
+        Ok(seen.intersects(flavour::HANG_UP))
     }
 
     /// Returns the lent file descriptor.
     pub fn lent(&self) -> BorrowedFd<'_> {
-        self.beacon.as_ref().map_or(self.fd.as_fd(), Beacon::as_fd)
+        self.pollable.as_ref().map_or(self.fd.as_fd(), PollableFd::as_fd)
     }
 
     /// Converts the receiver into its file descriptor.
@@ -561,7 +506,7 @@ impl AsFd for PacketReceiver {
 impl From<OwnedFd> for PacketReceiver {
     fn from(fd: OwnedFd) -> PacketReceiver {
         spare::keep();
-        PacketReceiver { fd, beacon: None, is_exposed: false, numbers: Vec::new() }
+        PacketReceiver { fd, pollable: None, is_exposed: false, numbers: Vec::new() }
     }
 }
 
@@ -641,44 +586,19 @@ fn recv_scattered(
 /// Returns a file descriptor that replaces that of a receiver that was moved away. It is always
 /// readable, so a poller wakes up and learns from `recv` what happened.
 pub fn placeholder() -> io::Result<BorrowedFd<'static>> {
-    static PLACEHOLDER: PerProcess<OnceLock<OwnedFd>> = PerProcess::of_nobody(OnceLock::new());
+    static PLACEHOLDER: PerProcess<OnceLock<OwnedFd>> = PerProcess::of_no_process(OnceLock::new());
 
     let placeholder = PLACEHOLDER.get();
     if let Some(fd) = placeholder.get() {
         return Ok(fd.as_fd());
     }
-    let fd = always_readable()?;
+    let fd = flavour::always_readable()?;
     Ok(placeholder.get_or_init(|| fd).as_fd())
-}
-
-fn always_readable() -> io::Result<OwnedFd> {
-    Ok(eventfd(1, EventfdFlags::CLOEXEC)?)
 }
 
 /// Returns how many file descriptors may wait in incomplete messages of all receivers. It is three
 /// quarters of those this process may have, so that a peer that never finishes leaves some for
 /// everything else.
-pub fn max_waiting_attachments() -> usize {
+pub fn max_kept_attachments() -> usize {
     usize::try_from(limits::descriptors() / 4 * 3).unwrap_or(usize::MAX)
-}
-
-/// Blocks until there is an event on one file descriptor, as `wait` says; returns no flags when the
-/// time is over.
-pub(super) fn poll(fd: BorrowedFd<'_>, events: PollFlags, wait: Wait) -> io::Result<PollFlags> {
-    loop {
-        let mut fds = [PollFd::from_borrowed_fd(fd, events)];
-        match rustix::event::poll(&mut fds, timeout(wait).as_ref()) {
-            Ok(_) => return Ok(fds[0].revents()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-/// Returns the remaining timeout for the kernel.
-pub(super) fn timeout(wait: Wait) -> Option<Timespec> {
-    wait.remaining().map(|left| Timespec {
-        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: left.subsec_nanos().into(),
-    })
 }

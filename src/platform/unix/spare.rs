@@ -9,13 +9,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 
-use rustix::event::{EventfdFlags, eventfd};
+use super::flavour::always_readable;
 
 /// Only locked by `try_lock`: in a forked child, a thread of its parent may hold the lock for ever.
 static SPARE: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
 /// Sets a file descriptor aside, unless there is one, or none can be opened.
-pub(super) fn keep() {
+pub(in crate::platform) fn keep() {
     if let Ok(mut spare) = SPARE.try_lock() {
         if spare.is_none() {
             *spare = make().ok();
@@ -24,7 +24,7 @@ pub(super) fn keep() {
 }
 
 /// Closes it, so that one more can be received. Returns whether there was one.
-pub(super) fn release() -> bool {
+pub(in crate::platform) fn release() -> bool {
     SPARE.try_lock().is_ok_and(|mut spare| spare.take().is_some())
 }
 
@@ -33,10 +33,11 @@ pub(super) fn release() -> bool {
 /// # Errors
 ///
 /// Fails if it has none.
-pub(super) fn check_room() -> io::Result<()> {
+pub(in crate::platform) fn check_room() -> io::Result<()> {
     make().map(drop)
 }
 
 fn make() -> io::Result<OwnedFd> {
-    Ok(eventfd(0, EventfdFlags::CLOEXEC)?)
+    // Any would do.
+    always_readable()
 }

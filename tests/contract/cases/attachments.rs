@@ -122,5 +122,5 @@ fn are_closed_when_dropped() {
 
 #[test]
 fn may_wait_in_some_number() {
-    assert!(backend::max_waiting_attachments() >= MAX_PACKET_ATTACHMENTS.min(253));
+    assert!(backend::max_kept_attachments() >= MAX_PACKET_ATTACHMENTS.min(253));
 }

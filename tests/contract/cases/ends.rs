@@ -100,7 +100,7 @@ fn moved_receiver_keeps_its_queued_packets() {
     send(&sender, b"one");
     send(&sender, b"two");
     expect(&receiver, b"one");
-    let (receiver, _remains) = receiver.depart().unwrap();
+    let (receiver, _remains) = receiver.take_apart().unwrap();
     send_with(&carrier, b"x", Attachment::from_receiver(receiver));
     send(&sender, b"three");
     let receiver = expect_one(&carrier_end, b"x").into_receiver().unwrap();

@@ -7,6 +7,7 @@ mod names;
 mod packets;
 mod permits;
 mod poller;
+mod processes;
 mod waits;
 
 use std::cell::RefCell;
@@ -17,11 +18,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strait::internals::contract::{PacketReceiver as _, PacketSender as _};
-use strait::internals::{Arrival, Landing, OsHandle, RecvError, SendError, WAKE_ID, Wait};
+use strait::internals::{
+    OsHandle, ReceiveBuffers, ReceivedPacket, RecvError, SendError, WAKE_ID, Wait,
+};
 
 use super::backend::{
-    self, Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_PACKET_BYTES, Memory, MemoryWriter,
-    PacketReceiver, PacketSender, Poller,
+    self, Attachment, Listener, MAX_PACKET_ATTACHMENTS, MAX_RECEIVED_PACKET_BYTES, Memory,
+    MemoryWriter, PacketReceiver, PacketSender, Poller,
 };
 use crate::harness::{self, watchdog};
 
@@ -48,13 +51,13 @@ pub(super) fn receive(
     receiver: &PacketReceiver,
     attachments: &mut Vec<Attachment>,
     wait: Wait,
-) -> Result<(Arrival, Vec<u8>), RecvError> {
+) -> Result<(ReceivedPacket, Vec<u8>), RecvError> {
     REST.with_borrow_mut(|rest| {
         rest.clear();
         let mut head = [0; 16];
         let mut body = Vec::with_capacity(100);
-        let landing = Landing { head: &mut head, body: &mut body, rest };
-        let arrival = receiver.recv(landing, attachments, wait, |_| false)?;
+        let buffers = ReceiveBuffers { head: &mut head, body: &mut body, rest };
+        let arrival = receiver.recv(buffers, attachments, wait, |_| false)?;
         let head = &head[..arrival.len.min(head.len())];
         Ok((arrival, [head, &body, rest].concat()))
     })

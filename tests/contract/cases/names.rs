@@ -142,8 +142,8 @@ fn eventually<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
 fn chosen_ones_connect_to_their_listener() {
     let _watchdog = watchdog();
     for name in chosen_names() {
-        let listener = Listener::bind_to(&name).unwrap();
-        let client = backend::connect_to(&name, soon()).unwrap();
+        let listener = Listener::bind_named(&name).unwrap();
+        let client = backend::connect_named(&name, soon()).unwrap();
         assert!(client.peer().unwrap().is_same_user());
         send(&client, b"x");
         drop(client);
@@ -158,25 +158,25 @@ fn chosen_ones_connect_to_their_listener() {
 fn chosen_ones_have_one_listener_at_a_time() {
     let _watchdog = watchdog();
     for name in chosen_names() {
-        let missing = backend::connect_to(&name, Wait::Never).unwrap_err();
-        let listener = Listener::bind_to(&name).unwrap();
+        let missing = backend::connect_named(&name, Wait::Never).unwrap_err();
+        let listener = Listener::bind_named(&name).unwrap();
         for _ in 0..3 {
-            let error = Listener::bind_to(&name).unwrap_err();
+            let error = Listener::bind_named(&name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
         }
         // The listener still works.
-        let waiting = backend::connect_to(&name, Wait::Forever).unwrap();
+        let waiting = backend::connect_named(&name, Wait::Forever).unwrap();
         send(&waiting, b"x");
         let (receiver, _) = listener.accept(soon()).unwrap();
         expect(&receiver, b"x");
         drop((receiver, listener));
         // Not at once: a child process that another test starts has copies of everything until
         // its `exec`.
-        let gone = eventually(|| backend::connect_to(&name, Wait::Never).err());
+        let gone = eventually(|| backend::connect_named(&name, Wait::Never).err());
         assert_eq!(gone.kind(), missing.kind(), "{gone}");
         let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new(), Wait::Never).err());
         assert!(matches!(error, SendError::Closed), "{error:?}");
-        drop(eventually(|| Listener::bind_to(&name).ok()));
+        drop(eventually(|| Listener::bind_named(&name).ok()));
     }
 }
 
@@ -186,9 +186,9 @@ fn chosen_ones_are_validated() {
     let names = ["", "..", "a/b", "a b"].map(|name| ServerName::Private(name.to_string()));
     for name in [&names[..], &[ServerName::Path("/".into()), ServerName::Abstract("".into())]] {
         for name in name {
-            let error = Listener::bind_to(name).unwrap_err();
+            let error = Listener::bind_named(name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-            let error = backend::connect_to(name, Wait::Forever).unwrap_err();
+            let error = backend::connect_named(name, Wait::Forever).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
         }
     }

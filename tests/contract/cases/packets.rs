@@ -10,7 +10,7 @@ fn arrive_whole_and_in_order() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     #[allow(clippy::unnecessary_min_or_max, reason = "some backends have no limit")]
-    let largest = MAX_PACKET_BYTES.min(200 * 1024);
+    let largest = MAX_RECEIVED_PACKET_BYTES.min(200 * 1024);
     let sizes = [1, 2, 15, 16, 17, 4095, 4096, 4097, 65_536, largest - 1, largest];
     let sender = thread::spawn(move || {
         for size in sizes {
@@ -53,8 +53,8 @@ fn fill_the_buffers_in_order() {
             let mut body = b"body:".to_vec();
             body.reserve_exact(room);
             let mut rest = b"rest:".to_vec();
-            let landing = Landing { head: &mut head, body: &mut body, rest: &mut rest };
-            let arrival = receiver.recv(landing, &mut Vec::new(), soon(), |_| false).unwrap();
+            let buffers = ReceiveBuffers { head: &mut head, body: &mut body, rest: &mut rest };
+            let arrival = receiver.recv(buffers, &mut Vec::new(), soon(), |_| false).unwrap();
             assert_eq!(arrival.len, size);
             let (in_head, after) = packet.split_at(size.min(10));
             assert_eq!(&head[..in_head.len()], in_head);

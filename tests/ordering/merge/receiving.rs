@@ -1,7 +1,7 @@
 //! The receiver: it executes the merge of the crate, one look at a time.
 
 use strait::internals::merge::{
-    self, MAX_WITHOUT_SOCKET, MergeState, Next, Progress, Read, Socket,
+    self, MAX_WITHOUT_SOCKET, MergeState, Next, Progress, Read, SocketRead,
 };
 use strait::ipc::Ordering;
 
@@ -112,7 +112,9 @@ impl Merge<'_> {
         let deed = sources.deed;
         self.save(&merge, before, state);
         let stepped = match (next, deed) {
-            (Err(EndedEarly) | Ok(Some(Next::Nothing(Socket::Ended))), _) => Stepped::Ended,
+            (Err(EndedEarly) | Ok(Some(Next::Nothing(SocketRead::Disconnected))), _) => {
+                Stepped::Ended
+            }
             (Ok(Some(Next::Record(message))), _) => Stepped::Delivered(message),
             (Ok(Some(Next::Queued(frame))), _) => Stepped::Delivered(frame.message),
             (Ok(Some(Next::Nothing(_))), _) => Stepped::Idle,

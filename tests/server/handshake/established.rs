@@ -164,7 +164,7 @@ fn a_packet_of_another_dialect_is_an_error_that_names_both() {
     let part = raw::packet(Kind::Part { id: 1, position }, 1, b"part");
     let clock_domain = strait::internals::clock_domain().unwrap();
     // The memory of a ring, which is ignored.
-    let ring = |is_used| raw::packet(Kind::Attach { clock_domain, is_used }, 1, &[]);
+    let ring = |has_messages| raw::packet(Kind::RingOffer { clock_domain, has_messages }, 1, &[]);
     for packet in [whole, part, ring(false), ring(true)] {
         // The dialects that have a name without a HELLO.
         for (dialect, _, name) in foreigners().into_iter().take(3) {

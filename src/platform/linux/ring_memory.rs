@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rustix::fs::SealFlags;
 use rustix::io::Errno;
 
-use super::mapping::{Mapping, Share};
-use super::received::Received;
-use super::{Unix, limits, memory};
-
+use super::{advice, memory};
 use crate::platform::contract;
+use crate::platform::unix::mapping::{Mapping, Share};
+use crate::platform::unix::received::Received;
+use crate::platform::unix::{Unix, limits};
 
 /// How much is mapped for the words.
 const WORDS_BYTES: usize = 4096;
@@ -85,8 +85,8 @@ impl contract::RingMemory<Unix> for RingMemory {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, seals)?;
         let mut words = Mapping::new(file.as_fd(), 0, WORDS_BYTES, None)?;
-        words.populate()?;
-        words.keep_to_this_process()?;
+        advice::populate(&words)?;
+        advice::keep_to_this_process(&mut words)?;
         Ok(RingMemory {
             file: Arc::new(file),
             len,
@@ -115,8 +115,8 @@ impl contract::RingMemory<Unix> for RingMemory {
         let file = self.file.as_fd();
         if self.is_maker {
             let mut mapping = Mapping::new(file, offset, len, None)?;
-            mapping.populate()?;
-            mapping.keep_to_this_process()?;
+            advice::populate(&mapping)?;
+            advice::keep_to_this_process(&mut mapping)?;
             return Ok(RingPart(Access::Mapped(mapping)));
         }
         let by_call = FilePart { file: Arc::clone(&self.file), offset, len };
@@ -150,7 +150,9 @@ impl RingMemory {
     ///
     /// [`InvalidData`](io::ErrorKind::InvalidData) if it is not such memory, or can never be
     /// mapped; otherwise it cannot be mapped now. The file is returned.
-    pub(super) fn from_received(file: Received) -> Result<RingMemory, (io::Error, Received)> {
+    pub(in crate::platform) fn from_received(
+        file: Received,
+    ) -> Result<RingMemory, (io::Error, Received)> {
         match check(file.as_fd()) {
             Ok((len, words)) => Ok(RingMemory {
                 file: Arc::new(file.accept()),
@@ -163,7 +165,7 @@ impl RingMemory {
         }
     }
 
-    pub(super) fn file(&self) -> &Arc<OwnedFd> {
+    pub(in crate::platform) fn file(&self) -> &Arc<OwnedFd> {
         &self.file
     }
 }
@@ -188,7 +190,7 @@ fn check(file: BorrowedFd<'_>) -> io::Result<(u64, Mapping)> {
     }
     let words = Mapping::new(file, 0, WORDS_BYTES, None)?;
     // If its maker has left a hole there, no access may find the system without memory.
-    words.populate()?;
+    advice::populate(&words)?;
     Ok((len, words))
 }
 

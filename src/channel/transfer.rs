@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use super::assembly::{Lost, Unfinished as UnfinishedMessage};
+use super::assembly::{Incomplete as IncompleteMessage, Lost};
 use super::limits::{
     MAX_DRAINED_BYTES, MAX_MOVED_ATTACHMENTS, MAX_MOVED_BYTES, MAX_SPOOLED_BYTES,
     MAX_SPOOLED_RECORDS,
@@ -19,16 +19,16 @@ use crate::platform::contract::{Attachment as _, Spool as _, SpoolWriter as _};
 use crate::platform::{Attachment, SpoolWriter};
 
 /// A message of which parts are missing.
-pub(crate) type Unfinished = UnfinishedMessage<Attachment>;
+pub(crate) type Incomplete = IncompleteMessage<Attachment>;
 
 /// The state that moves with a receiver.
 #[derive(Debug, Default)]
-pub(crate) struct Luggage {
+pub(crate) struct TransferState {
     /// Incomplete messages that move with it, the shortest first.
-    pub(crate) carried: Vec<Unfinished>,
+    pub(crate) carried: Vec<Incomplete>,
     /// Incomplete messages that there is no room for: they are discarded, unless the receiver comes
     /// back.
-    pub(crate) left_behind: Vec<Unfinished>,
+    pub(crate) left_behind: Vec<Incomplete>,
     /// Messages that were discarded before.
     pub(crate) lost: Vec<Lost>,
     /// The rings that it reads.
@@ -75,7 +75,7 @@ impl Default for Room {
 
 impl Room {
     /// Takes what a message needs, and returns whether there was enough.
-    pub(super) fn take(&mut self, message: &Unfinished) -> bool {
+    pub(super) fn take(&mut self, message: &Incomplete) -> bool {
         let bytes = self.bytes.checked_sub(message.bytes.len());
         let attachments = self.attachments.checked_sub(message.attachments.len());
         let (Some(bytes), Some(attachments)) = (bytes, attachments) else {
@@ -104,7 +104,7 @@ impl Room {
     fn write_spool(
         &mut self,
         contents: &mut Contents<Attachment>,
-        left_behind: &mut Vec<Unfinished>,
+        left_behind: &mut Vec<Incomplete>,
     ) -> io::Result<SpoolPlace<Attachment>> {
         self.take_spool(contents.len() as u64)?;
         self.records = self.records.checked_sub(contents.records()).ok_or_else(|| {
@@ -125,7 +125,7 @@ impl Room {
                 Err(error) => {
                     while contents.len() > self.inline {
                         // They are ordered by length.
-                        let Some(message) = contents.unfinished.pop() else {
+                        let Some(message) = contents.incomplete.pop() else {
                             return Err(too_much_inline(&error));
                         };
                         contents.lost.push(Lost { id: message.id, is_told: false });
@@ -156,9 +156,9 @@ fn too_much_inline(error: &io::Error) -> io::Error {
 }
 
 /// What was not packed: the error, the receiver, and its state.
-pub(super) type Unpacked = (io::Error, Attachment, Luggage);
+pub(super) type Unpacked = (io::Error, Attachment, TransferState);
 
-impl Luggage {
+impl TransferState {
     /// Makes the state an entry of a message, of the receiver that has `channel`. What is left
     /// behind stays here.
     ///
@@ -169,18 +169,18 @@ impl Luggage {
         mut self,
         channel: Attachment,
         room: &mut Room,
-    ) -> Result<(MovedReceiver<Attachment>, Vec<Unfinished>), Unpacked> {
+    ) -> Result<(MovedReceiver<Attachment>, Vec<Incomplete>), Unpacked> {
         let left_behind = self.left_behind.iter();
         let left_behind = left_behind.map(|message| Lost { id: message.id, is_told: false });
         let mut contents = Contents {
             lost: self.lost.iter().copied().chain(left_behind).collect(),
-            unfinished: std::mem::take(&mut self.carried),
+            incomplete: std::mem::take(&mut self.carried),
             waiting: std::mem::take(&mut self.waiting),
             partials: self.rings.iter_mut().map(|ring| ring.state.partial.take()).collect(),
         };
         match room.write_spool(&mut contents, &mut self.left_behind) {
             Ok(spool) => {
-                let Luggage { left_behind, rings, options, issuer, sent_type, .. } = self;
+                let TransferState { left_behind, rings, options, issuer, sent_type, .. } = self;
                 let undelivered = contents.into_attachments();
                 Ok((
                     MovedReceiver {
@@ -196,7 +196,7 @@ impl Luggage {
                 ))
             }
             Err(error) => {
-                (self.carried, self.waiting) = (contents.unfinished, contents.waiting);
+                (self.carried, self.waiting) = (contents.incomplete, contents.waiting);
                 for (ring, partial) in self.rings.iter_mut().zip(contents.partials) {
                     ring.state.partial = partial;
                 }
@@ -208,7 +208,7 @@ impl Luggage {
     /// Puts the receiver together, with what it has left behind if that still exists.
     pub(crate) fn unpack(
         moved: MovedReceiver<Attachment>,
-        left_behind: Vec<Unfinished>,
+        left_behind: Vec<Incomplete>,
         room: &mut Room,
     ) -> io::Result<Receiver> {
         let MovedReceiver { channel, spool, undelivered, mut rings, options, issuer, sent_type } =
@@ -219,10 +219,19 @@ impl Luggage {
         for (ring, partial) in rings.iter_mut().zip(contents.partials) {
             ring.state.partial = partial;
         }
-        let (carried, waiting) = (contents.unfinished, contents.waiting);
-        Receiver::arrive(
+        let (carried, waiting) = (contents.incomplete, contents.waiting);
+        Receiver::put_together(
             channel,
-            Luggage { carried, left_behind, lost, rings, waiting, options, issuer, sent_type },
+            TransferState {
+                carried,
+                left_behind,
+                lost,
+                rings,
+                waiting,
+                options,
+                issuer,
+                sent_type,
+            },
         )
     }
 }

@@ -1,4 +1,4 @@
-//! The location of a thread's stack.
+//! Where a thread's stack is, and whether there is another thread.
 //!
 //! # Safety
 //!
@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::fs;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
@@ -57,4 +58,9 @@ fn find() -> Option<Range<usize>> {
     // Some C libraries count the guard pages as part of the stack.
     let start = address.addr();
     Some(start.checked_add(guard)?..start.checked_add(size)?)
+}
+
+/// Returns whether the calling thread is known to be the only one of this process.
+pub(in crate::platform) fn is_only_thread() -> bool {
+    fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.take(2).count() == 1)
 }

@@ -4,8 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::backlog::{AnyMessage, Backlog};
 use super::hello::Introduction;
-use super::lobby::{AnyMessage, Lobby};
 use super::message::{Message, RecvError};
 use super::receive::{Inbound, Receiver};
 use super::send::Sender;
@@ -16,26 +16,26 @@ use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, SendErro
 /// A server for one client.
 #[derive(Debug)]
 pub(crate) struct OneShotServer {
-    lobby: Lobby<AnyMessage>,
+    backlog: Backlog<AnyMessage>,
 }
 
 impl OneShotServer {
     /// Makes a server and its name.
     pub(crate) fn new() -> io::Result<(OneShotServer, String)> {
         let (listener, name) = Listener::bind()?;
-        Ok((OneShotServer { lobby: Lobby::new(listener)? }, name))
+        Ok((OneShotServer { backlog: Backlog::new(listener)? }, name))
     }
 
     /// Waits for the first message of the first client that sends one, with `buffer` to receive it
-    /// in. Clients that `may_enter` refuses, that send nothing, break the protocol or disconnect do
+    /// in. Clients that `filter` refuses, that send nothing, break the protocol or disconnect do
     /// not block later ones. A client with another protocol version or codec causes an error.
     pub(crate) fn accept(
         mut self,
         buffer: &mut Vec<u8>,
         wait: Wait,
-        mut may_enter: impl FnMut(&Peer) -> bool,
+        mut filter: impl FnMut(&Peer) -> bool,
     ) -> Result<(Receiver, Message), RecvError> {
-        self.lobby.hear_next(buffer, wait, &mut may_enter)
+        self.backlog.receive_next(buffer, wait, &mut filter)
     }
 }
 

@@ -20,10 +20,9 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 
-use super::Unix;
-use super::limits;
-use super::mapping::{self, Mapping, Share};
-use super::received::Received;
+use crate::platform::unix::mapping::{self, Mapping, Share};
+use crate::platform::unix::received::Received;
+use crate::platform::unix::{Unix, limits};
 use crate::platform::{
     contract,
     words::{self, WORD_BYTES},
@@ -52,7 +51,7 @@ pub struct Memory(Arc<Shared>);
 
 /// A memfd, and all of it mapped.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(in crate::platform) struct Shared {
     fd: OwnedFd,
     mapping: Mapping,
 }
@@ -101,7 +100,7 @@ impl Memory {
 
     /// Maps a file that a peer sent, if the kernel guarantees that no process changes or shortens
     /// it.
-    pub(super) fn from_received(fd: Received, len: u64) -> io::Result<Memory> {
+    pub(in crate::platform) fn from_received(fd: Received, len: u64) -> io::Result<Memory> {
         let len = check_len(len)?;
         check_file(fd.as_fd())?;
         if !seals(fd.as_fd())?.contains(SealFlags::WRITE) {
@@ -112,7 +111,7 @@ impl Memory {
         Ok(Memory(Arc::new(Shared { fd: fd.accept(), mapping })))
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(in crate::platform) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.0)
     }
 }
@@ -181,7 +180,7 @@ impl contract::MemoryWriter<Unix> for MemoryWriter {
 
 impl MemoryWriter {
     /// Maps a file that a peer sent for reading and writing, if no process can shorten it.
-    pub(super) fn from_received(fd: Received, len: u64) -> io::Result<MemoryWriter> {
+    pub(in crate::platform) fn from_received(fd: Received, len: u64) -> io::Result<MemoryWriter> {
         let (len, bytes) = check_written(fd.as_fd(), len)?;
         let mapping =
             Mapping::new(fd.as_fd(), 0, bytes, Some(Share::claim(bytes)?)).map_err(|error| {
@@ -196,12 +195,12 @@ impl MemoryWriter {
         Ok(MemoryWriter(Written { shared, len }))
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(in crate::platform) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.0.shared)
     }
 
     /// Returns whether `reader` has been called, in any process.
-    pub(super) fn has_readers(&self) -> bool {
+    pub(in crate::platform) fn has_readers(&self) -> bool {
         seals(self.0.shared.as_fd()).is_ok_and(|seals| seals.contains(SealFlags::FUTURE_WRITE))
     }
 }
@@ -219,7 +218,7 @@ impl contract::MemoryReader for MemoryReader {
 impl MemoryReader {
     /// Maps a file that a peer sent read-only, if reads allocate nothing and cannot fail. A process
     /// that receives it from this one must not be able to write to it.
-    pub(super) fn from_received(fd: Received, len: u64) -> io::Result<MemoryReader> {
+    pub(in crate::platform) fn from_received(fd: Received, len: u64) -> io::Result<MemoryReader> {
         let (len, bytes) = check_written(fd.as_fd(), len)?;
         if !seals(fd.as_fd())?.contains(SealFlags::FUTURE_WRITE) {
             return Err(refuse("not sealed against future writing"));
@@ -236,7 +235,7 @@ impl MemoryReader {
         Ok(MemoryReader(Written { shared, len }))
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(in crate::platform) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.0.shared)
     }
 }
@@ -328,14 +327,14 @@ fn reserve(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
 
 /// Makes a memfd that can be sealed, of `len` bytes. Its name is for people who look at the open
 /// files of a process.
-pub(super) fn new_file(name: &str, len: u64) -> io::Result<OwnedFd> {
+pub(in crate::platform) fn new_file(name: &str, len: u64) -> io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     lengthen(fd.as_fd(), len)?;
     Ok(fd)
 }
 
 /// Makes a memfd `len` bytes long.
-pub(super) fn lengthen(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+pub(in crate::platform) fn lengthen(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     // A memfd counts as a file, and the kernel answers exceeding the limit on files with a deadly
     // signal.
     if limits::file_size().is_some_and(|limit| len > limit) {
@@ -345,7 +344,7 @@ pub(super) fn lengthen(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
 }
 
 /// Checks that a file that a peer sent is memory, and never becomes shorter.
-pub(super) fn check_file(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(in crate::platform) fn check_file(fd: BorrowedFd<'_>) -> io::Result<()> {
     // Only memfds can have this seal: other files on a tmpfs are sealed against sealing.
     let seals = rustix::fs::fcntl_get_seals(fd).map_err(|_| refuse("not a memfd"))?;
     if !seals.contains(SealFlags::SHRINK) {
@@ -363,7 +362,7 @@ pub(super) fn check_file(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Returns the length of a memfd in bytes.
-pub(super) fn length(fd: BorrowedFd<'_>) -> io::Result<u64> {
+pub(in crate::platform) fn length(fd: BorrowedFd<'_>) -> io::Result<u64> {
     match rustix::fs::fstat(fd) {
         Ok(status) => Ok(u64::try_from(status.st_size).unwrap_or(0)),
         // A sandbox forbids the call. Nothing relies on the position in the file.
@@ -372,7 +371,7 @@ pub(super) fn length(fd: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 /// Checks that a file has `len` bytes.
-pub(super) fn check_length(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+pub(in crate::platform) fn check_length(fd: BorrowedFd<'_>, len: u64) -> io::Result<()> {
     if length(fd)? < len {
         return Err(refuse("shorter than announced"));
     }

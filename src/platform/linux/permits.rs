@@ -11,9 +11,9 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use super::Unix;
 use super::semaphore::{self, Semaphore};
-use super::socket::{self, PacketSender};
+use crate::platform::unix::poll::timeout;
+use crate::platform::unix::{PacketSender, Unix};
 use crate::platform::{PerProcess, Permit, Wait, contract};
 
 /// How many threads of a process wait in queues at most. Others wait by `poll`, and each permit
@@ -58,7 +58,7 @@ impl contract::PermitTaker<Unix> for PermitTaker {
         // The timeouts of epoll instances are whole milliseconds.
         let is_brief = wait.remaining().is_some_and(|left| left < Duration::from_millis(1));
         let queue = if is_in_queue && !is_brief { Queue::join(self, packets) } else { None };
-        let timeout = socket::timeout(wait);
+        let timeout = timeout(wait);
         if let Some(queue) = queue {
             let mut events = [const { MaybeUninit::<Event>::uninit() }; 1];
             match epoll::wait(&queue.epoll, &mut events, timeout.as_ref()) {
@@ -107,7 +107,7 @@ impl Queue {
 
 impl Queued {
     fn count() -> &'static AtomicUsize {
-        static COUNT: PerProcess<AtomicUsize> = PerProcess::of_nobody(AtomicUsize::new(0));
+        static COUNT: PerProcess<AtomicUsize> = PerProcess::of_no_process(AtomicUsize::new(0));
         COUNT.get()
     }
 
@@ -151,7 +151,7 @@ impl contract::PermitIssuer for PermitIssuer {
 }
 
 /// Returns whether the file descriptor is a semaphore that can hold permits.
-pub(super) fn is_place(fd: BorrowedFd<'_>) -> bool {
+pub(in crate::platform) fn is_place(fd: BorrowedFd<'_>) -> bool {
     Semaphore::is_one(fd)
 }
 

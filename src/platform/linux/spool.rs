@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::received::Received;
-use super::{limits, memory};
-
+use super::memory;
 use crate::platform::contract;
+use crate::platform::unix::limits;
+use crate::platform::unix::received::Received;
 
 /// The unit in which the kernel counts the blocks of a file.
 const BLOCK_BYTES: u64 = 512;
@@ -85,7 +85,7 @@ impl contract::Spool for Spool {
 }
 
 impl Spool {
-    pub(super) fn from_received(file: Received) -> io::Result<Spool> {
+    pub(in crate::platform) fn from_received(file: Received) -> io::Result<Spool> {
         memory::check_file(file.as_fd())?;
         let sealed = rustix::fs::fcntl_get_seals(file.as_fd())?.contains(SEALS);
         let len = memory::length(file.as_fd())?;
@@ -100,7 +100,7 @@ impl Spool {
     }
 
     /// Opens a spool that was written here.
-    pub(super) fn from_written(file: OwnedFd) -> io::Result<Spool> {
+    pub(in crate::platform) fn from_written(file: OwnedFd) -> io::Result<Spool> {
         let len = memory::length(file.as_fd())?;
         Ok(Spool { file, len, position: 0 })
     }

@@ -14,8 +14,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::spare;
 use crate::platform::contract;
+use crate::platform::unix::spare;
 
 /// The credentials of the process at the other end of a connection, as the kernel noted them when
 /// the two were connected.
@@ -71,7 +71,7 @@ impl contract::Peer for Peer {
 
 /// Returns whether processes or files with this uid may belong to different users, since this user
 /// namespace does not map all.
-pub(super) fn is_ambiguous(uid: u32) -> bool {
+pub(in crate::platform) fn is_ambiguous(uid: u32) -> bool {
     uid == overflow_uid() && !maps_all_users()
 }
 

@@ -18,10 +18,12 @@ use super::Peer;
 use super::Unix;
 use super::claim::Claim;
 use super::directory::{self, Missing};
-use super::process_mark;
-use super::socket::{self, PacketReceiver, PacketSender};
+use super::flavour;
+use super::fork_generation;
+use super::poll::poll;
+use super::socket::{PacketReceiver, PacketSender};
 use super::spare;
-use super::unique_id::unique_id;
+use super::unique_id;
 use crate::platform::{RecvError, ServerName, Wait, contract};
 
 /// The size of the accept queue.
@@ -74,7 +76,7 @@ impl contract::Listener<Unix> for Listener {
         Ok((listener, name))
     }
 
-    fn bind_to(name: &ServerName) -> io::Result<Listener> {
+    fn bind_named(name: &ServerName) -> io::Result<Listener> {
         Listener::try_bind_to(name).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot create the server {name}: {error}"))
         })
@@ -94,7 +96,7 @@ impl contract::Listener<Unix> for Listener {
 
     fn accept(&self, wait: Wait) -> Result<(PacketReceiver, Peer), RecvError> {
         loop {
-            let seen = socket::poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
+            let seen = poll(self.fd.as_fd(), PollFlags::IN, wait).map_err(RecvError::Io)?;
             if seen.is_empty() {
                 return Err(RecvError::Empty);
             }
@@ -164,13 +166,13 @@ impl FreshDirectory {
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot create {}: {error}", path.display()))
         })?;
-        Ok(FreshDirectory { path, process: process_mark() })
+        Ok(FreshDirectory { path, process: fork_generation() })
     }
 }
 
 impl Drop for FreshDirectory {
     fn drop(&mut self) {
-        if self.process != process_mark() {
+        if self.process != fork_generation() {
             return;
         }
         // There is no caller to report errors to; at worst an empty directory stays.
@@ -192,7 +194,7 @@ pub fn connect(name: &str) -> io::Result<PacketSender> {
 }
 
 /// Connects to the listener that has this name. Blocks while too many other clients connect.
-pub fn connect_to(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
+pub fn connect_named(name: &ServerName, wait: Wait) -> io::Result<PacketSender> {
     address_of(name, Missing::IsAnError)
         .and_then(|(address, _)| connect_at(&address, wait))
         .map(PacketSender::from)
@@ -210,7 +212,7 @@ fn connect_at(address: &SocketAddrUnix, wait: Wait) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    socket::enlarge_queue(fd.as_fd());
+    flavour::enlarge_queue(fd.as_fd());
     loop {
         // Not by making the socket non-blocking: the server shares its open file description.
         if let Some(left) = wait.remaining() {
@@ -252,7 +254,7 @@ fn address_of(
     name.check()?;
     let path = match name {
         ServerName::Abstract(name) => {
-            return Ok((SocketAddrUnix::new_abstract_name(name.as_bytes())?, None));
+            return Ok((flavour::abstract_address(name.as_bytes())?, None));
         }
         // A relative path would mean something else after a change of directory.
         ServerName::Path(path) => std::path::absolute(path)?,

@@ -28,7 +28,7 @@ use rustix::event::{EventfdFlags, PollFlags, eventfd};
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::socket;
+use crate::platform::unix::poll::poll;
 use crate::platform::{PerProcess, Wait};
 
 /// The maximum initial count.
@@ -112,7 +112,7 @@ impl Semaphore {
     }
 
     fn is_ready(&self, events: PollFlags) -> bool {
-        socket::poll(self.0.as_fd(), events, Wait::Never).is_ok_and(|seen| seen.intersects(events))
+        poll(self.0.as_fd(), events, Wait::Never).is_ok_and(|seen| seen.intersects(events))
     }
 
     /// Returns how many units there are, if the system reports it.
@@ -130,7 +130,7 @@ impl Semaphore {
     pub(super) fn add(&self, units: usize) -> usize {
         /// Made when the first is needed, by each process that needs one.
         static COMPLETIONS: PerProcess<OnceLock<Completions>> =
-            PerProcess::of_nobody(OnceLock::new());
+            PerProcess::of_no_process(OnceLock::new());
 
         if units == 0 {
             return 0;

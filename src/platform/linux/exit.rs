@@ -7,7 +7,7 @@ use std::process::{Child, ExitStatus};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::socket;
+use crate::platform::unix::poll::poll;
 use crate::platform::{Wait, poll_for_exit};
 
 /// Blocks until the child has ended, as `wait` says. Returns `None` if it has not ended in time.
@@ -26,7 +26,7 @@ pub fn wait_for_exit(child: &mut Child, wait: Wait) -> io::Result<Option<ExitSta
         if wait == Wait::Forever {
             return child.wait().map(Some);
         }
-        if socket::poll(process.as_fd(), PollFlags::IN, wait)?.is_empty() {
+        if poll(process.as_fd(), PollFlags::IN, wait)?.is_empty() {
             return Ok(None);
         }
     }

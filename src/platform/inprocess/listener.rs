@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::poller::Interest;
-use super::queue::{Consumer, Producer, queue};
 use super::{InProcess, PacketReceiver, PacketSender, channel};
+use crate::platform::ready::{Consumer, Interest, Observe, Producer, queue};
 use crate::platform::{RecvError, ServerName, Wait, contract};
 
 type Names = BTreeMap<Name, Arc<Producer<PacketReceiver>>>;
@@ -50,7 +49,7 @@ impl contract::Listener<InProcess> for Listener {
         Ok((listener, name))
     }
 
-    fn bind_to(name: &ServerName) -> io::Result<Listener> {
+    fn bind_named(name: &ServerName) -> io::Result<Listener> {
         name.check()?;
         Listener::at(Name::Chosen(name.clone()))
     }
@@ -78,9 +77,11 @@ impl Listener {
         };
         Ok(Listener { name, connections })
     }
+}
 
-    pub(super) fn observe(&self, interest: Arc<Interest>) {
-        self.connections.observe(Some(interest));
+impl Observe for Listener {
+    fn observe(&self, interest: Option<Arc<Interest>>) {
+        self.connections.observe(interest);
     }
 }
 
@@ -118,7 +119,7 @@ pub fn connect(name: &str) -> io::Result<PacketSender> {
 }
 
 /// Connects to the listener that has this name. There is always room.
-pub fn connect_to(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
+pub fn connect_named(name: &ServerName, _: Wait) -> io::Result<PacketSender> {
     name.check()?;
     find(&Name::Chosen(name.clone()))
 }

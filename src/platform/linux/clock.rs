@@ -49,7 +49,7 @@ const THE_ONLY_ONE: u64 = 1;
 /// not known. It is determined once, at best before a sandbox forbids it.
 pub fn clock_domain() -> Option<u64> {
     // A child may be in another time namespace than its parent.
-    static DOMAIN: PerProcess<AtomicU64> = PerProcess::of_nobody(AtomicU64::new(NOT_ASKED));
+    static DOMAIN: PerProcess<AtomicU64> = PerProcess::of_no_process(AtomicU64::new(NOT_ASKED));
 
     let domain = DOMAIN.get();
     let mut known = domain.load(Ordering::Relaxed);

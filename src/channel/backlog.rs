@@ -23,28 +23,28 @@ use crate::platform::{self, Attachment, Listener, PacketReceiver, Peer, Poller, 
 const LISTENER_ID: u64 = 0;
 
 /// The first message that is expected of clients.
-pub(super) trait Greeting: Debug {
+pub(super) trait FirstMessage: Debug {
     /// The content of the message.
-    type Words;
+    type Content;
 
     /// Whether the message has a handle. Then the server keeps a handle free for it, and a message
     /// that cannot be received is the client's fault.
     const HAS_HANDLE: bool;
 
     /// Receives the message if it has arrived.
-    fn hear(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError>;
+    fn receive(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Self::Content, RecvError>;
 }
 
 /// Any message, after a HELLO or without one.
 #[derive(Debug)]
 pub(super) enum AnyMessage {}
 
-impl Greeting for AnyMessage {
-    type Words = Message;
+impl FirstMessage for AnyMessage {
+    type Content = Message;
 
     const HAS_HANDLE: bool = false;
 
-    fn hear(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Message, RecvError> {
+    fn receive(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Message, RecvError> {
         let packed = client.receive(buffer, Purpose::Look, Wait::Never)?;
         packed.unpack(buffer, &client.options().limits)
     }
@@ -54,19 +54,19 @@ impl Greeting for AnyMessage {
 #[derive(Debug)]
 pub(super) enum WithHandle {}
 
-impl Greeting for WithHandle {
-    type Words = (Hello, Vec<Attachment>);
+impl FirstMessage for WithHandle {
+    type Content = (Hello, Vec<Attachment>);
 
     const HAS_HANDLE: bool = true;
 
-    fn hear(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Self::Words, RecvError> {
+    fn receive(client: &mut Inbound, buffer: &mut Vec<u8>) -> Result<Self::Content, RecvError> {
         client.receive_hello(buffer, Wait::Never)
     }
 }
 
 /// A listener and its backlog.
 #[derive(Debug)]
-pub(super) struct Lobby<G: Greeting> {
+pub(super) struct Backlog<G: FirstMessage> {
     listener: Listener,
     /// Made with the listener: when a client connects there may be no handle left for it.
     poller: Poller,
@@ -75,18 +75,18 @@ pub(super) struct Lobby<G: Greeting> {
     last_id: u64,
     /// Ids that may have something to receive, the listener's included.
     ready: VecDeque<u64>,
-    greeting: PhantomData<fn() -> G>,
+    first_message: PhantomData<fn() -> G>,
 }
 
 /// The first message of a client, if there is one, and the channel that it arrived on.
-type Heard<G> = Option<(Receiver, <G as Greeting>::Words)>;
+type Received<G> = Option<(Receiver, <G as FirstMessage>::Content)>;
 
-impl<G: Greeting> Lobby<G> {
-    pub(super) fn new(listener: Listener) -> io::Result<Lobby<G>> {
+impl<G: FirstMessage> Backlog<G> {
+    pub(super) fn new(listener: Listener) -> io::Result<Backlog<G>> {
         let poller = Poller::new()?;
         poller.add_listener(&listener, LISTENER_ID)?;
         let (silent, ready) = (BTreeMap::new(), VecDeque::new());
-        Ok(Lobby { listener, poller, silent, last_id: 0, ready, greeting: PhantomData })
+        Ok(Backlog { listener, poller, silent, last_id: 0, ready, first_message: PhantomData })
     }
 
     /// Returns a poller that is ready when a client connects or sends something.
@@ -94,15 +94,15 @@ impl<G: Greeting> Lobby<G> {
         &self.poller
     }
 
-    /// Waits for the first message of a client that `may_enter`, with `buffer` to receive it in.
-    /// After `Empty`, the poller becomes ready when there is one. `Unfinished` means that a call
+    /// Waits for the first message of a client that `filter` accepts, with `buffer` to receive it in.
+    /// After `Empty`, the poller becomes ready when there is one. `BudgetSpent` means that a call
     /// that must not block has more to do.
-    pub(super) fn hear_next(
+    pub(super) fn receive_next(
         &mut self,
         buffer: &mut Vec<u8>,
         wait: Wait,
-        may_enter: &mut dyn FnMut(&Peer) -> bool,
-    ) -> Result<(Receiver, G::Words), RecvError> {
+        filter: &mut dyn FnMut(&Peer) -> bool,
+    ) -> Result<(Receiver, G::Content), RecvError> {
         loop {
             let wait_now = if self.ready.is_empty() { wait } else { Wait::Never };
             self.poller.wait(wait_now, &mut self.ready).map_err(RecvError::Io)?;
@@ -111,38 +111,38 @@ impl<G: Greeting> Lobby<G> {
             }
             for _ in 0..self.ready.len() {
                 let Some(id) = self.ready.pop_front() else { break };
-                let heard = if id == LISTENER_ID {
-                    self.admit(buffer, may_enter)?
+                let received = if id == LISTENER_ID {
+                    self.accept_waiting(buffer, filter)?
                 } else {
-                    self.hear(id, buffer)?
+                    self.receive_first(id, buffer)?
                 };
-                if let Some(first) = heard {
+                if let Some(first) = received {
                     return Ok(first);
                 }
                 // Each may take a while, and there may be very many.
                 if wait != Wait::Never && wait.is_over() {
-                    return Err(RecvError::Unfinished);
+                    return Err(RecvError::BudgetSpent);
                 }
             }
             if wait.is_over() {
-                return Err(RecvError::Unfinished);
+                return Err(RecvError::BudgetSpent);
             }
         }
     }
 
-    /// Accepts waiting connections that `may_enter`, and receives from each at once: a client that
+    /// Accepts waiting connections for which `filter` returns true, and receives from each at once: a client that
     /// has sent its message must not count as silent.
-    fn admit(
+    fn accept_waiting(
         &mut self,
         buffer: &mut Vec<u8>,
-        may_enter: &mut dyn FnMut(&Peer) -> bool,
-    ) -> Result<Heard<G>, RecvError> {
+        filter: &mut dyn FnMut(&Peer) -> bool,
+    ) -> Result<Received<G>, RecvError> {
         // The listener stays ready until no client is found, however this ends: the poller would
         // not report it again.
         self.ready.push_back(LISTENER_ID);
         for _ in 0..CLIENTS_PER_TURN {
-            let heard = match self.listener.accept(Wait::Never) {
-                Ok((packets, peer)) if may_enter(&peer) => self.let_in(packets, buffer)?,
+            let received = match self.listener.accept(Wait::Never) {
+                Ok((packets, peer)) if filter(&peer) => self.add_client(packets, buffer)?,
                 Ok(_) => None,
                 Err(platform::RecvError::Empty) => {
                     self.ready.retain(|&id| id != LISTENER_ID);
@@ -150,22 +150,22 @@ impl<G: Greeting> Lobby<G> {
                 }
                 // Silent clients may be using up the handles.
                 Err(platform::RecvError::Io(_)) if !self.silent.is_empty() => {
-                    self.dismiss_oldest(buffer)?
+                    self.drop_oldest_client(buffer)?
                 }
                 Err(error) => return Err(error.into()),
             };
-            if heard.is_some() {
-                return Ok(heard);
+            if received.is_some() {
+                return Ok(received);
             }
         }
         Ok(None)
     }
 
-    fn let_in(
+    fn add_client(
         &mut self,
         packets: PacketReceiver,
         buffer: &mut Vec<u8>,
-    ) -> Result<Heard<G>, RecvError> {
+    ) -> Result<Received<G>, RecvError> {
         let receiver = Inbound::from(packets);
         self.last_id += 1;
         let id = self.last_id;
@@ -174,38 +174,39 @@ impl<G: Greeting> Lobby<G> {
         if let Err(error) = watched {
             // The poller may have too many members. It does not watch this client, so the client
             // must have sent something by now.
-            return match self.dismiss(id, buffer)? {
+            return match self.drop_client(id, buffer)? {
                 None if self.silent.is_empty() => Err(RecvError::Io(error)),
-                None => self.dismiss_oldest(buffer),
-                heard => Ok(heard),
+                None => self.drop_oldest_client(buffer),
+                received => Ok(received),
             };
         }
-        let heard = self.hear(id, buffer)?;
-        if heard.is_none() && self.silent.len() > platform::max_silent_clients() {
-            return self.dismiss_oldest(buffer);
+        let received = self.receive_first(id, buffer)?;
+        if received.is_none() && self.silent.len() > platform::max_silent_clients() {
+            return self.drop_oldest_client(buffer);
         }
-        Ok(heard)
+        Ok(received)
     }
 
-    fn dismiss_oldest(&mut self, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
+    fn drop_oldest_client(&mut self, buffer: &mut Vec<u8>) -> Result<Received<G>, RecvError> {
         match self.silent.first_key_value() {
-            Some((&id, _)) => self.dismiss(id, buffer),
+            Some((&id, _)) => self.drop_client(id, buffer),
             None => Ok(None),
         }
     }
 
     /// Drops a client, unless a message arrives that was sent before its sends began to fail.
-    fn dismiss(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
-        let heard = self.hear(id, buffer)?;
-        let Some(client) = self.silent.get(&id) else { return Ok(heard) };
+    fn drop_client(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Received<G>, RecvError> {
+        let received = self.receive_first(id, buffer)?;
+        let Some(client) = self.silent.get(&id) else { return Ok(received) };
         client.packets().refuse();
-        let heard = self.hear(id, buffer);
-        let has_said_nothing = |client: &Inbound| heard.is_ok() || client.packets().backlog() == 0;
-        if self.silent.get(&id).is_some_and(has_said_nothing) {
+        let received = self.receive_first(id, buffer);
+        let has_sent_nothing =
+            |client: &Inbound| received.is_ok() || client.packets().queued_bytes() == 0;
+        if self.silent.get(&id).is_some_and(has_sent_nothing) {
             self.silent.remove(&id);
             return Ok(None);
         }
-        heard
+        received
     }
 
     /// Makes sure that a handle is free for the one that client `id` may send. Silent clients may
@@ -217,11 +218,11 @@ impl<G: Greeting> Lobby<G> {
             let others = others.get_or_insert_with(|| silent.keys().copied().collect());
             let Some(other) = others.pop_front() else { return Err(error) };
             let Some(client) = self.silent.get(&other).filter(|_| other != id) else { continue };
-            if client.packets().backlog() > 0 {
+            if client.packets().queued_bytes() > 0 {
                 continue;
             }
             client.packets().refuse();
-            if client.packets().backlog() == 0 {
+            if client.packets().queued_bytes() == 0 {
                 self.silent.remove(&other);
             }
         }
@@ -230,7 +231,7 @@ impl<G: Greeting> Lobby<G> {
 
     /// Receives from one client. If that fails with an error of this process, the client is tried
     /// again.
-    fn hear(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Heard<G>, RecvError> {
+    fn receive_first(&mut self, id: u64, buffer: &mut Vec<u8>) -> Result<Received<G>, RecvError> {
         if G::HAS_HANDLE && self.silent.contains_key(&id) {
             if let Err(error) = self.make_room(id) {
                 // It was here before those that come later.
@@ -240,19 +241,19 @@ impl<G: Greeting> Lobby<G> {
             self.listener.release();
         }
         let Some(client) = self.silent.get_mut(&id) else { return Ok(None) };
-        let received = G::hear(client, buffer);
+        let received = G::receive(client, buffer);
         if G::HAS_HANDLE {
             // If no handle is left, that shows when one is needed next.
             let _ = self.listener.reserve();
         }
         match received {
-            Ok(words) => {
+            Ok(content) => {
                 let receiver = self.silent.remove(&id).ok_or(RecvError::Disconnected)?;
                 let _ = self.poller.remove(receiver.packets());
-                return Ok(Some((Receiver::new(receiver, None), words)));
+                return Ok(Some((Receiver::new(receiver, None), content)));
             }
             Err(RecvError::Empty) => {}
-            Err(RecvError::Unfinished) => self.ready.push_back(id),
+            Err(RecvError::BudgetSpent) => self.ready.push_back(id),
             Err(RecvError::Disconnected | RecvError::Lost(Problem::Malformed(_))) => {
                 self.silent.remove(&id);
             }
