@@ -374,7 +374,8 @@ mod tests {
 
     #[test]
     fn frames_without_message_are_parsed_back() {
-        let attach = |has_messages| Kind::RingOffer { clock_domain: 0x0102_0304_0506_0708, has_messages };
+        let attach =
+            |has_messages| Kind::RingOffer { clock_domain: 0x0102_0304_0506_0708, has_messages };
         for (kind, attachments) in
             [(attach(false), 1), (attach(true), 1), (Kind::WakeUp, 0), (Kind::PermitRequest, 0)]
         {
