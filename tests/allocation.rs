@@ -137,7 +137,7 @@ mod steady_state {
         bytes: [3; 16],
     };
 
-    /// Both for channels that leave the process and for others, and with and without a bound.
+    /// Channels in memory and of the operating system, with and without a bound.
     #[test]
     fn channels_in_memory_and_with_a_bound_allocate_nothing() {
         let _watchdog = watchdog();

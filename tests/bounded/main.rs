@@ -21,7 +21,8 @@ use harness::watchdog;
 
 type Ends<T> = (IpcSyncSender<T>, IpcReceiver<T>);
 
-/// Channels with this bound: in memory, promoted, and received from a message.
+/// Channels with this bound: of the operating system, in memory, and promoted by
+/// either endpoint.
 fn channels(bound: usize) -> [(&'static str, Ends<u64>); 4] {
     let lazy = || ChannelOptions::new().lazy(true).sync_channel(bound).unwrap();
     [

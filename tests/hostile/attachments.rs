@@ -241,7 +241,7 @@ fn c7_a_sender_named_a_million_times_is_one() {
             receiver.recv().unwrap()
         });
         assert_eq!(senders.len(), 1_000_000);
-        // The received sender; the sent one was dropped.
+        // One handle more for the received sender, and one fewer for the sent one.
         assert_eq!(harness::handles().len(), before.len());
         let inbox = IpcReceiver::<u32>::try_from(a).unwrap();
         senders[999_999].send(1).unwrap();

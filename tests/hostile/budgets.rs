@@ -100,7 +100,7 @@ fn c7_parts_of_a_message_do_not_delay_messages_by_socket() {
         let taken = taken_by(&ring, FRAGMENT, || {
             assert_eq!(receiver.recv().unwrap(), b"by socket");
         });
-        // For a while the parts belong to an earlier message.
+        // For a while the receiver takes the parts for those of an earlier message.
         assert!(taken < 3_000_000, "{ordering:?}: {taken}");
     }
 }

@@ -56,7 +56,7 @@ fn child_with_channel() {
         let (to_parent, _from_parent) = process::parent::<usize, ()>().unwrap();
         let handles = extra_handles(&arguments);
         assert!(!handles.iter().any(|handle| handle.what == inherited[0].what), "{handles:?}");
-        // Two of the three commands are left.
+        // Two of the three handles in the first message are left.
         assert!(handles.iter().all(|handle| handle.closes_on_exec), "{handles:?}");
         to_parent.send(handles.len()).unwrap();
     });
