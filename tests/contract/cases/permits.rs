@@ -144,7 +144,7 @@ fn waiting_sender_is_woken_by_permits_and_by_the_end() {
         }
         drop((receiver, issuer));
     });
-    // This is an error, so that it is not taken for a full channel.
+    // The taker must notice the end, so that the channel is not taken for a full one.
     assert!(taker.is_any() || sender.is_closed());
     assert!(is_over(&taker));
 }
