@@ -1,4 +1,4 @@
-//! What a channel costs before anything else: made and dropped, and made for a single message.
+//! The cost of a channel: made and dropped, and made for a single message.
 
 mod child;
 
@@ -32,7 +32,7 @@ fn create(criterion: &mut Criterion) {
             Ok(())
         });
     });
-    // Without leaving the process, as those of `strait::mpsc` begin.
+    // Within the process, as the channels of `strait::mpsc` begin.
     let lazy = ChannelOptions::new().lazy(true);
     group.bench_function("lazy, drop", |bencher| {
         child::measure(bencher, |rounds| {

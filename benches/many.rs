@@ -1,8 +1,10 @@
-//! What each of ten thousand channels costs: descriptors, memory and time, on both sides, cold and hot.
+//! The cost of each of ten thousand channels: file descriptors, memory and time, in both
+//! processes, cold and hot.
 //!
-//! One process has all senders, another all receivers, in one set. The numbers are those of one run, divided by the number of
-//! channels, and they are taken for a tenth of the channels as well, so that what grows faster than their number shows.
-//! `cargo bench --bench many -- 1000` takes another number.
+//! One process has all senders, another all receivers, in one set. The numbers are those of one
+//! run, divided by the number of channels. They are measured for a tenth of the channels as
+//! well, to show costs that grow faster than the number of channels.
+//! `cargo bench --bench many -- 1000` uses another number.
 
 mod child;
 mod usage;
@@ -20,19 +22,20 @@ use strait::ipc::{
 use crate::child::{Child, Outcome};
 use crate::usage::{SystemUsage, Usage};
 
-/// How many channels, unless it is said.
+/// The default number of channels.
 const CHANNELS: usize = 10_000;
 
-/// How many are enough to see that this works.
+/// The number of channels that is enough to see that this works.
 const FEW: usize = 20;
 
-/// How many messages make a channel hot if they are sent at once.
+/// The number of messages that make a channel hot if they are sent at once.
 const HEAT: usize = 64;
 
-/// How many channels are heated together: what is sent is received before the next ones' turn, and fits into their sockets.
+/// How many channels are heated together: their messages fit into their sockets, and are
+/// received before the next channels are heated.
 const HEATED_TOGETHER: usize = 100;
 
-/// How often that is tried, since the clock decides what is hot.
+/// How often that is tried, because heating depends on the clock.
 const HEATINGS: usize = 20;
 
 /// How many round trips there are.
@@ -44,14 +47,14 @@ const SPARE_DESCRIPTORS: usize = 64;
 /// How many channels have both their ends in one process at the same time.
 const MOVED_TOGETHER: usize = 500;
 
-/// What the first process asks of the one with the receivers.
+/// The orders of the first process to the one with the receivers.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Plan {
     channels: usize,
     is_hot: bool,
 }
 
-/// What the process with the receivers asks of the one with the senders.
+/// The orders of the process with the receivers to the one with the senders.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum Order {
     /// Makes so many channels.
@@ -66,7 +69,7 @@ enum Order {
     Close,
 }
 
-/// What comes back.
+/// The reports of the process with the senders.
 #[derive(Serialize, Deserialize)]
 enum Report {
     Receiver(IpcReceiver<u64>),
@@ -96,7 +99,8 @@ fn main() -> ExitCode {
 }
 
 fn many() -> Outcome<()> {
-    // As the other benches: `cargo bench` says so, and if nobody does, it is enough to see that it works.
+    // As in the other benches: only `cargo bench` asks for a measurement. Otherwise one short
+    // run shows that the bench works.
     let is_bench =
         env::args().any(|arg| arg == "--bench") && env::args().all(|arg| arg != "--test");
     let mut channels = if is_bench { CHANNELS } else { FEW };
@@ -104,12 +108,13 @@ fn many() -> Outcome<()> {
         match word.parse() {
             Ok(number) => channels = number,
             Err(_) if "many".contains(&word) => {}
-            // It is meant for another bench.
+            // The argument is for another bench.
             Err(_) => return Ok(()),
         }
     }
     let mut columns = Vec::new();
-    // The few first: what the kernel keeps of freed objects would hide what they cost.
+    // The small number first: the kernel keeps freed objects, which would hide the cost of
+    // later ones.
     for channels in [channels / 10, channels] {
         for is_hot in [false, true] {
             let channels = that_fit(channels, is_hot);
@@ -124,11 +129,12 @@ fn many() -> Outcome<()> {
     Ok(())
 }
 
-/// As many channels as a process is allowed, of so many.
+/// As many of the channels as a process may have.
 fn that_fit(channels: usize, is_hot: bool) -> usize {
     let Some(limit) = usage::max_descriptors() else { return channels };
     let room = if is_hot {
-        // Each has a ring, and there are no more rings when three quarters of the descriptors are in use.
+        // Each has a ring, and there are no more rings when three quarters of the descriptors
+        // are in use.
         (limit / 4 * 3).saturating_sub(SPARE_DESCRIPTORS) / 2
     } else {
         limit.saturating_sub(SPARE_DESCRIPTORS + MOVED_TOGETHER)
@@ -142,7 +148,7 @@ fn that_fit(channels: usize, is_hot: bool) -> usize {
     channels.min(room)
 }
 
-/// Measures in processes of their own, so that nothing is left over from what was measured before.
+/// Measures in new processes, so that earlier measurements have no effect.
 fn column(plan: Plan) -> Outcome<Column> {
     let (child, sender, receiver) = Child::typed::<Plan, Column>("receivers")?;
     sender.send(plan)?;
@@ -196,7 +202,7 @@ fn receivers(server: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Both sides, and what they have used at the beginning.
+/// Both processes, and their usage at the beginning.
 struct Sides {
     orders: IpcSender<Order>,
     reports: IpcReceiver<Report>,
@@ -204,7 +210,7 @@ struct Sides {
     far_before: Usage,
     near_before: Usage,
     system_before: SystemUsage,
-    /// What the far side uses.
+    /// The usage of the far process.
     far: Usage,
 }
 
@@ -244,7 +250,7 @@ fn measure(plan: Plan) -> Outcome<Column> {
     }
     time("make", made);
     time("move the receiver to the other process", moved);
-    // Until the last of them is hot, the first would be cold again.
+    // By the time that the last one is hot, the first would be cold again.
     let keep = ChannelOptions::new().keep_memory(Duration::MAX);
     let begun = Instant::now();
     for receiver in receivers {
@@ -284,7 +290,7 @@ fn measure(plan: Plan) -> Outcome<Column> {
     sides.check_that_nothing_is_left()?;
 
     column.append(&mut times);
-    // Not of each channel, but of one among them all.
+    // Not for each channel, but for one among all.
     let name = "round trip through one, all others idle".to_owned();
     column.push((name, Cell::Nanos(round_trip.as_nanos() as f64)));
     drop(sides);
@@ -293,7 +299,7 @@ fn measure(plan: Plan) -> Outcome<Column> {
 }
 
 impl Sides {
-    /// Has the far side do something, and returns how long that took there.
+    /// Gives the far process an order, and returns how long that took there.
     fn order(&mut self, order: Order) -> Outcome<Duration> {
         child::feed_the_watchdog();
         self.orders.send(order)?;
@@ -302,7 +308,7 @@ impl Sides {
                 self.far = far;
                 Ok(elapsed)
             }
-            Report::Receiver(_) => Err("a receiver that nobody asked for".into()),
+            Report::Receiver(_) => Err("a receiver that was not asked for".into()),
         }
     }
 
@@ -320,7 +326,7 @@ impl Sides {
         }
         match self.reports.recv()? {
             Report::Done(_, far) => self.far = far,
-            Report::Receiver(_) => return Err("a receiver that nobody asked for".into()),
+            Report::Receiver(_) => return Err("a receiver that was not asked for".into()),
         }
         Ok(())
     }
@@ -335,7 +341,8 @@ impl Sides {
         if received == messages { Ok(begun.elapsed()) } else { Err("a message twice".into()) }
     }
 
-    /// Sends so much that each channel has a ring, and returns how long the first time took the sender and the receiver.
+    /// Sends until each channel has a ring, and returns how long the first batch took the
+    /// sender and the receiver.
     fn heat(&mut self, channels: usize) -> Outcome<(Duration, Duration)> {
         let mut first_time = None;
         for _ in 0..HEATINGS {
@@ -364,7 +371,7 @@ impl Sides {
         Err("not every channel has become hot".into())
     }
 
-    /// What each channel uses.
+    /// The usage of each channel.
     fn memory(&self, per: f64) -> Vec<(String, Cell)> {
         let far = self.far.since(self.far_before);
         let near = Usage::now().since(self.near_before);

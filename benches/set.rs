@@ -1,4 +1,4 @@
-//! Receiver sets with few and with many members, of which one is sent to, or all.
+//! Receiver sets with few and with many members, with a message for one of them, or for each.
 
 mod child;
 
@@ -19,7 +19,7 @@ struct Plan {
     active: usize,
 }
 
-/// What comes back: first the senders, then an answer per round.
+/// The messages of the far side: first the senders, then an answer per round.
 #[derive(Serialize, Deserialize)]
 enum Down {
     Member(IpcSender<u64>),

@@ -1,5 +1,6 @@
-//! From the start of a process to the answer to the first message that it was sent: with a channel that it inherits, and by a
-//! one-shot server. The end of the process is not part of it.
+//! From the start of a process to the answer to the first message that it was sent: with
+//! a channel that it inherits, and by a one-shot server. The end of the process is not
+//! part of it.
 
 mod child;
 
@@ -58,7 +59,7 @@ fn measure(bencher: &mut Bencher<'_>, start: fn() -> Outcome<Started>) {
             return Err("the answer to another question".into());
         }
         let time = begun.elapsed();
-        // Without it the child would be ended, and is about to end well.
+        // Otherwise the drop would kill the child, which is about to end.
         let _leash = child.stdin.take();
         let status = child.wait()?;
         if status.success() { Ok(time) } else { Err(format!("the child: {status}").into()) }

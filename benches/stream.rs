@@ -15,7 +15,7 @@ use crate::child::{Child, Outcome};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Says of itself whether it is the last, so that the channel carries nothing else.
+/// Has a flag for the last one, so that the channel carries nothing else.
 trait Value: Serialize + DeserializeOwned {
     fn make(last: bool) -> Self;
 

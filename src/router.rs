@@ -216,7 +216,9 @@ impl RouterProxy {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let (sender, receiver) = ipc::bytes_channel()?;
     /// let (length, lengths) = mpsc::channel();
-    /// let measure = move |bytes: Result<Vec<u8>, _>| drop(length.send(bytes.map(|bytes| bytes.len())));
+    /// let measure = move |bytes: Result<Vec<u8>, _>| {
+    ///     drop(length.send(bytes.map(|bytes| bytes.len())));
+    /// };
     /// ROUTER.add_bytes_route(receiver, Box::new(measure));
     /// sender.send(b"four")?;
     /// assert_eq!(lengths.recv()??, 4);
@@ -322,7 +324,8 @@ impl RouterProxy {
     }
 
     fn add(&self, slot: Slot, handler: Handler) {
-        // Before the lock is taken: threads that add routes without end would keep `shutdown` from it.
+        // Before the lock is taken: threads that add routes without end would keep
+        // `shutdown` from it.
         if self.is_shut_down.load(Ordering::Acquire) {
             return;
         }
@@ -446,7 +449,8 @@ impl Router {
     }
 
     fn add_new_routes(&mut self) {
-        // No more than there are now: for those that are added meanwhile, the thread is woken again.
+        // No more than there are now: for those that are added meanwhile, the thread is
+        // woken again.
         for _ in 0..self.new_routes.len() {
             if self.is_over() {
                 return;

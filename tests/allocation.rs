@@ -1,5 +1,5 @@
-//! What messages cost in memory: nothing per message in steady state, no more than the content for what is kept, and little for
-//! what a message only announces.
+//! The memory that messages cost: nothing per message in steady state, and no more than its
+//! content for a message that is kept. Lengths that a message only announces cost little.
 //!
 //! # Safety
 //!
@@ -34,7 +34,7 @@ thread_local! {
 }
 
 fn count(calls: usize, bytes: isize) {
-    // A thread that is ending has no counters any more, and nobody reads them.
+    // A thread that is ending has no counters any more, and no test reads them.
     let _ = CALLS.try_with(|count| count.set(count.get() + calls));
     let live = LIVE.try_with(|live| {
         live.set(live.get() + bytes);
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// How much memory more than before this thread has at a time in `f`.
+/// Returns the maximum of memory that this thread allocates in `f`, beyond what it had before.
 fn peak<R>(f: impl FnOnce() -> R) -> (usize, R) {
     let before = LIVE.get();
     PEAK.set(before);
@@ -78,7 +78,7 @@ fn peak<R>(f: impl FnOnce() -> R) -> (usize, R) {
     ((PEAK.get() - before) as usize, result)
 }
 
-/// The in-process backend has its packets on the heap, where else.
+/// The in-process backend keeps its packets on the heap.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod steady_state {
     use std::os::fd::AsFd;
@@ -91,7 +91,7 @@ mod steady_state {
     use super::*;
 
     #[test]
-    fn a_command_that_is_used_again_does_not_grow() {
+    fn reused_command_does_not_grow() {
         use std::process::Command;
 
         use strait::process::ChannelCommand;
@@ -106,7 +106,7 @@ mod steady_state {
         assert_eq!(live[1], live[99], "{live:?}");
     }
 
-    /// How often this thread allocates in `f`.
+    /// Returns how often this thread allocates in `f`.
     fn allocations(f: impl FnOnce()) -> usize {
         let before = CALLS.get();
         f();
@@ -127,7 +127,7 @@ mod steady_state {
         Large { size: u128 },
     }
 
-    /// How many messages come before a state is steady.
+    /// The number of messages before the steady state.
     const WARM_UP: usize = 1000;
 
     const PLAIN: Plain = Plain {
@@ -137,7 +137,7 @@ mod steady_state {
         bytes: [3; 16],
     };
 
-    /// Whether it leaves the process or not, and whether it has a bound.
+    /// Channels in memory and of the operating system, with and without a bound.
     #[test]
     fn channels_in_memory_and_with_a_bound_allocate_nothing() {
         let _watchdog = watchdog();
@@ -176,7 +176,8 @@ mod steady_state {
             sender.send(PLAIN).unwrap();
             assert_eq!(receiver.recv_timeout(Duration::from_secs(60)).unwrap(), PLAIN);
         };
-        // The buffers of this thread come with the first message, shared memory with the first many that come quickly.
+        // The buffers of this thread come with the first message, shared memory with the first
+        // many that come quickly.
         let is_steady = || allocations(|| (0..WARM_UP).for_each(|_| turn())) == 0;
         assert!((0..100).any(|_| is_steady()));
     }
@@ -204,14 +205,15 @@ mod steady_state {
             question.send(PLAIN).unwrap();
             assert_eq!(answers.recv().unwrap(), PLAIN);
         };
-        // On a busy machine it takes longer until the channels are busy enough to share memory, which is allocated then.
+        // On a busy machine it takes longer until the channels are busy enough to share memory,
+        // which is allocated then.
         let is_steady = || allocations(|| (0..WARM_UP).for_each(|_| turn())) == 0;
         assert!((0..100).any(|_| is_steady()));
         drop(question);
         assert!(thread.join().unwrap() >= WARM_UP - 1);
     }
 
-    /// One message for each event of a poller, and then all that there are.
+    /// Receives one message per event of a poller, and then all messages per event.
     #[test]
     fn a_polled_receiver_allocates_nothing() {
         let _watchdog = watchdog();
@@ -233,7 +235,8 @@ mod steady_state {
         assert_eq!(allocations(|| (0..100).for_each(|_| turn())), 0);
     }
 
-    /// A large message by reference is one that is encoded in a buffer that is used again, and decoded from another.
+    /// A large message by reference is one that is encoded in a buffer that is used again, and
+    /// decoded from another.
     #[test]
     fn messages_of_any_size_allocate_nothing() {
         let _watchdog = watchdog();
@@ -247,9 +250,9 @@ mod steady_state {
         assert_eq!(allocations(|| (0..20).for_each(|_| turn())), 0);
     }
 
-    /// What `T` itself owns is allocated, once.
+    /// Decoding allocates what `T` itself owns, once.
     #[test]
-    fn a_value_costs_what_it_owns() {
+    fn decoded_value_allocates_what_it_owns() {
         let _watchdog = watchdog();
         let (sender, receiver) = ipc::channel::<(Vec<u8>, String)>().unwrap();
         let value = (vec![1; 1000], "x".repeat(1000));
@@ -261,9 +264,9 @@ mod steady_state {
         assert_eq!(allocations(|| (0..20).for_each(|_| turn())), 2 * 20);
     }
 
-    /// Clones of shared memory share everything.
+    /// Clones of shared memory allocate nothing.
     #[test]
-    fn clones_of_memory_cost_nothing() {
+    fn clones_of_memory_allocate_nothing() {
         let memory = IpcSharedMemory::from_byte(1, 100_000);
         let cost = allocations(|| (0..100).for_each(|_| drop(black_box(memory.clone()))));
         assert_eq!(cost, 0);
@@ -275,7 +278,7 @@ mod what_is_kept {
 
     use super::*;
 
-    /// Small, large and in parts, in an order that belies every guess from the last one.
+    /// Small, large and in parts, in an order in which no length predicts the next.
     const SIZES: [usize; 20] = [
         3, 0, 100, 10_000, 9_999, 10_001, 5, 60_000, 1, 65_488, 65_489, 20_000, 3_000_000, 7,
         65_536, 70_000, 300_000, 300_000, 2, 0,
@@ -322,7 +325,7 @@ mod what_is_kept {
         thread.join().unwrap();
     }
 
-    /// In one piece, not first in pieces and then as a whole.
+    /// The message is assembled in place, not first in parts and then as a whole.
     #[test]
     fn takes_little_more_than_its_size_while_it_arrives() {
         const SIZE: usize = 8 << 20;
@@ -338,7 +341,8 @@ mod what_is_kept {
         let (receiving, bytes) = peak(|| receiver.recv().unwrap());
         assert_eq!(bytes.len(), SIZE);
         let sending = thread.join().unwrap();
-        // The in-process backend keeps the packets themselves in memory, on the sender's account until they are received.
+        // The in-process backend keeps the packets themselves in memory. They count for the
+        // sender until they are received.
         if cfg!(all(target_os = "linux", not(feature = "force-inprocess"))) {
             assert!(sending < 1 << 20, "{sending}");
             assert!(receiving < SIZE + (1 << 20), "{receiving}");
@@ -349,8 +353,9 @@ mod what_is_kept {
 mod what_is_only_announced {
     use super::*;
 
-    /// What is reserved for elements that a message announces is in proportion to the message, or less than this: some
-    /// ten thousand elements without bytes are allowed, and serde reserves at most 1 MiB ahead.
+    /// The memory reserved for announced elements is in proportion to the message, or less than
+    /// this. Some ten thousand elements without bytes are allowed, and serde reserves at most 1
+    /// MiB ahead.
     const ALLOWANCE: usize = 4 << 20;
 
     #[allow(clippy::large_enum_variant, reason = "that is what it is for")]
@@ -367,13 +372,14 @@ mod what_is_only_announced {
         Text(Box<str>),
     }
 
-    /// What decoding takes at a time, and what its result holds.
+    /// Returns the maximum of memory while decoding, and the memory of the result.
     fn cost<T: DeserializeOwned>(message: &[u8]) -> usize {
         peak(|| drop(black_box(decode_bytes::<T>(message)))).0
     }
 
-    /// The largest that an element in a value can be in proportion to its bytes in the message: an element of a `Vec<Tree>`
-    /// that has four bytes has the size of the largest variant, and so has one in a map; vectors double.
+    /// The maximum size of an element in a value, in proportion to its bytes in the message. An
+    /// element of a `Vec<Tree>` that has four bytes has the size of the largest variant, and so
+    /// has one in a map; vectors double.
     fn limit(message: &[u8]) -> usize {
         let largest = size_of::<Tree>().div_ceil(4);
         ALLOWANCE + 8 * largest * message.len()
@@ -397,7 +403,7 @@ mod what_is_only_announced {
         }
     }
 
-    /// Just few enough to be allowed, again and again.
+    /// Nests the maximum of elements without bytes at several levels.
     #[test]
     fn costs_no_more_when_it_is_nested() {
         let announced = 60_000_u64.to_le_bytes();
@@ -408,7 +414,10 @@ mod what_is_only_announced {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn random_bytes_cost_in_proportion_to_their_length(

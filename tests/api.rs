@@ -1,5 +1,5 @@
-//! The shape of the API: what users of ipc-channel name, match, bound and derive compiles as they write it, and errors say what
-//! they say there.
+//! The shape of the API: what users of ipc-channel name, match, bound and derive compiles
+//! unchanged, and errors have the same texts.
 
 mod harness;
 
@@ -25,10 +25,10 @@ use strait::{IpcError, SerDeError, TryRecvError, TrySelectError, TrySendError};
 
 use harness::watchdog;
 
-/// No trait of any kind, so that whatever holds for an endpoint of it holds for all.
+/// A type without any trait: what holds for its endpoints holds for all endpoints.
 struct Nothing(#[expect(dead_code)] Rc<()>);
 
-/// Endpoints of any type can be derived over, without bounds.
+/// Traits can be derived for a struct with endpoints, without bounds on the message type.
 #[derive(Serialize, Deserialize)]
 struct Endpoints {
     sender: IpcSender<Nothing>,
@@ -47,7 +47,7 @@ enum Request<T> {
     Quit,
 }
 
-/// The bound that recurs in users' code.
+/// The bound that users' code has most often.
 fn pair<T>() -> (IpcSender<T>, IpcReceiver<T>)
 where
     T: for<'de> Deserialize<'de> + Serialize,
@@ -105,7 +105,7 @@ mod traits {
         is_serde::<IpcBytesSender>();
     }
 
-    /// As those of `std::sync::mpsc` are: what sends long-lived references also sends shorter ones.
+    /// As in `std::sync::mpsc`: a sender of long-lived references also sends shorter ones.
     #[test]
     fn endpoints_are_covariant() {
         fn shorten_sender<'a>(sender: IpcSender<&'static u8>) -> IpcSender<&'a u8> {
@@ -180,7 +180,7 @@ mod traits {
         is_sync::<RouterProxy>();
         is_debug::<RouterProxy>();
         assert_not!(IpcMessage: Clone);
-        // An endpoint is not something to compare or to write to directly.
+        // Endpoints implement neither comparison nor `Write`.
         assert_not!(IpcSender<u8>: PartialEq);
         assert_not!(IpcSharedMemory: Eq);
         assert_not!(IpcSharedMemory: std::ops::DerefMut);
@@ -219,7 +219,7 @@ mod traits {
 mod signatures {
     use super::*;
 
-    /// Every function, by the type that ipc-channel gives it.
+    /// Every function has the type that it has in ipc-channel.
     #[test]
     fn are_those_of_ipc_channel() {
         type T = u32;
@@ -336,7 +336,7 @@ mod signatures {
         ($type:ty: { $($method:ident)* }) => { $( let _ = <$type>::$method; )* };
     }
 
-    /// What one kind of sender or receiver can do, the others can do by the same name.
+    /// A method of one kind of sender or receiver exists for the others by the same name.
     #[test]
     fn are_the_same_for_all_kinds_of_channels() {
         use strait::mpsc;
@@ -420,7 +420,7 @@ mod signatures {
         let (bytes_sender, bytes_receiver) = ipc::bytes_channel().unwrap();
         sender
             .send(Endpoints {
-                // The type of an endpoint is its user's choice, as long as nothing is sent.
+                // `to` converts an endpoint to any message type, as long as nothing is sent.
                 sender: {
                     let (carrier, carried) = pair::<OpaqueIpcSender>();
                     carrier.send(number_sender.clone().to_opaque()).unwrap();
@@ -451,7 +451,7 @@ mod signatures {
 mod errors {
     use super::*;
 
-    /// What users write: no wildcard anywhere, so a further variant would not compile.
+    /// Matches as users do: without a wildcard, so a further variant would not compile.
     fn describe(error: &TryRecvError) -> &'static str {
         match error {
             TryRecvError::IpcError(IpcError::SerializationError(_)) => "serialization",
@@ -584,8 +584,8 @@ mod errors {
         assert!(!TrySelectError::IoError(io::Error::other("x")).is_empty());
     }
 
-    /// For those who print an error and nothing else, as users of ipc-channel do, its message has its causes; `source` has
-    /// them for those who go down the chain.
+    /// The text of an error contains its causes, because users of ipc-channel print the error
+    /// alone. `source` returns them, too.
     #[test]
     fn display_their_causes() {
         let error = TryRecvError::from(IpcError::from(a_serialization_error()));

@@ -1,4 +1,5 @@
-//! Limits on what a message carries and how long it is, in every way to receive and wherever the channel is.
+//! Limits on the number of entries in a message and on its length, for every way to receive and
+//! every kind of channel.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -29,8 +30,8 @@ struct Load {
     text: String,
 }
 
-/// Hundreds of descriptors are in flight at once in most of these tests, which is about what a user without privileges may have: one
-/// test at a time.
+/// Most of these tests have hundreds of file descriptors in flight, about as many as a user
+/// without privileges may have. So one test runs at a time.
 fn use_descriptors() -> MutexGuard<'static, ()> {
     static IN_USE: Mutex<()> = Mutex::new(());
     IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,7 +45,7 @@ fn memory() -> IpcSharedMemory {
     IpcSharedMemory::from_bytes(b"memory")
 }
 
-/// How many of each there are.
+/// How many entries of each kind there are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     senders: usize,
@@ -72,7 +73,7 @@ impl Counts {
 
 const TEXT: usize = 1000;
 
-/// What the lists and the number of a load take up.
+/// The bytes of an empty load.
 const EMPTY: usize = 4 + 6 * 8;
 
 fn limits() -> Limits {
@@ -86,7 +87,7 @@ fn limits() -> Limits {
     limits
 }
 
-/// What is within the limits, or is not.
+/// Loads within the limits, and beyond them.
 fn cases() -> Vec<(Counts, bool)> {
     let none = Counts::default();
     let most = Counts { senders: 2, bounded: 1, receivers: 0, memories: 0, files: 4, text: 0 };
@@ -110,7 +111,7 @@ fn cases() -> Vec<(Counts, bool)> {
         (Counts { receivers: 1, ..most }, false),
         (Counts { senders: 260, ..none }, false),
         (Counts { files: 260, text: TEXT, ..none }, false),
-        // What shows no errors is past them by now.
+        // A way to receive that skips errors has skipped them by now.
         (none, true),
     ]
 }
@@ -193,7 +194,7 @@ fn limits_by_kind_move_with_a_receiver_and_hold_for_its_messages() {
     let _in_use = use_descriptors();
     let _watchdog = watchdog();
     for (name, way, shows) in every_way() {
-        // What it has read ahead, with a ring.
+        // Messages that were read ahead, beside a ring.
         let (sender, receiver) = channel(false);
         for _ in 0..3000 {
             sender.send(Load::default()).unwrap();
@@ -253,14 +254,14 @@ fn attachments_of_a_refused_message_are_closed() {
     });
 }
 
-/// What a message says of its handles is no part of its length, in one piece or in parts.
+/// The endpoint table of a message is no part of its length, in one packet or in parts.
 #[test]
 fn message_with_handles_of_the_maximum_length_is_received() {
     let _in_use = use_descriptors();
     let _watchdog = watchdog();
     // As long as two packets, and a little more: the table is in the third.
     let in_packets = 2 * 65_488 - 8 - 8 - 4;
-    // Two messages' worth are open here, and one is received.
+    // The file descriptors of two messages are open here, and one of the messages is received.
     let many = 600.min(harness::room_for_handles() / 3 - 10);
     assert!(many > 254, "{many}");
     let sizes = [(10, many), (100_000, 1), (100_000, 253), (100_000, 254), (100_000, many)];

@@ -1,4 +1,5 @@
-//! The contract in `src/platform/contract.rs`, sentence by sentence, on every backend that compiles here.
+//! The contract in `src/platform/contract.rs`, sentence by sentence, on every backend that
+//! compiles here.
 
 #![allow(clippy::duplicate_mod, reason = "the same cases run on every backend")]
 

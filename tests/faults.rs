@@ -1,9 +1,12 @@
-//! Every system call that strait makes fails once, at each place where it is made, with each errno that it may fail with although
-//! its arguments are valid: nothing hangs, nothing panics, and nothing is lost without an error.
+//! Every system call that strait makes fails once, at each place, with each errno that
+//! is possible with valid arguments. No call hangs or panics, and no message is lost
+//! without an error.
 //!
-//! A run is one program, one system call, one errno and one place, in a process of its own. The program's sends count as sent when
-//! they returned `Ok`. What does not arrive must have been reported, to the receiver, and each error stands for one message at most. What
-//! only a sandbox says is the exception: a receiver that may not use shared memory says so once.
+//! A run is one program, one system call, one errno and one place, in a process of its own.
+//! The program's sends count as sent when they returned `Ok`. A message that does not arrive
+//! must have been reported to the receiver, and each error stands for one message at most.
+//! The exception are errors of sandboxes: a receiver that may not use shared memory reports
+//! that once.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -35,7 +38,7 @@ fn any(_: &Call) -> bool {
     true
 }
 
-/// Of a file, and not to get memory for this process alone.
+/// Maps a file, and not private memory.
 fn of_file(call: &Call) -> bool {
     call.args[4] as i32 != -1
 }
@@ -54,10 +57,10 @@ fn is_no_removal(call: &Call) -> bool {
 
 const NO_ROOM: &[Errno] = &[Errno::MFILE, Errno::NFILE, Errno::NOMEM];
 
-/// Whether what fails in this process is what only a sandbox says.
+/// Whether the errno that is injected in this process comes from sandboxes only.
 static IS_FORBIDDEN: AtomicBool = AtomicBool::new(false);
 
-/// What a sandbox says.
+/// The errnos of sandboxes.
 const FORBIDDEN: &[Errno] = &[Errno::PERM, Errno::NOSYS];
 
 const KINDS: &[Kind] = &[
@@ -240,7 +243,7 @@ struct Note {
     memory: Option<IpcSharedMemory>,
 }
 
-/// What was sent and what came of it.
+/// The notes that were sent, and the outcome.
 #[derive(Debug, Default)]
 struct Outcome {
     sent: Vec<u32>,
@@ -249,12 +252,14 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// All that is missing was reported, and all else came once and in order.
+    /// Checks that every missing note was reported, and that all others were received once
+    /// and in order.
     fn check(self) {
         let sent: BTreeSet<u32> = self.sent.iter().copied().collect();
         let received: BTreeSet<u32> = self.received.iter().copied().collect();
         assert_eq!(received.len(), self.received.len(), "{:?}", self.received);
-        // What could not be used once because of a sandbox, and was reported, may come with the next offer.
+        // A ring that could not be used because of a sandbox, and was reported, may be accepted
+        // with the next offer.
         let is_ordered = self.received.is_sorted_by(|one, next| one < next);
         let may_be_late = IS_FORBIDDEN.load(Ordering::Relaxed) && self.errors > 0;
         assert!(is_ordered || may_be_late, "{:?}", self.received);
@@ -269,7 +274,7 @@ impl Outcome {
     }
 }
 
-/// Does it again if it fails: it fails once.
+/// Repeats the call if it fails: the fault is injected once.
 #[track_caller]
 fn insist<T, E: std::fmt::Debug>(mut operation: impl FnMut() -> Result<T, E>) -> T {
     operation().or_else(|_| operation()).expect("it fails once")
@@ -300,7 +305,7 @@ fn channel() -> (IpcSender<Note>, IpcReceiver<Note>) {
     (sender, receiver)
 }
 
-/// How often an error may come in a row: it stands for one failure.
+/// The maximum of errors in a row: there is one fault.
 const PATIENCE: usize = 30;
 
 fn by_recv() {
@@ -326,13 +331,13 @@ fn by_recv() {
 fn late() {
     let (sender, receiver) = channel();
     let mut outcome = Outcome::default();
-    // Those with handles wait for room, so there are none.
+    // Notes with handles would wait for room, so there are none.
     let send_all = move || -> Vec<u32> {
         let padding = || "x".repeat(3000);
         let note = |number| Note { number, padding: padding(), handle: None, memory: None };
         (0..24).filter(|&number| sender.send(note(number)).is_ok()).collect()
     };
-    // Where a sandbox leaves only the socket, `send` waits for the receiver.
+    // If a sandbox allows only the socket, `send` waits for the receiver.
     let sending = thread::spawn(send_all);
     if !IS_FORBIDDEN.load(Ordering::Relaxed) {
         while !sending.is_finished() {
@@ -356,7 +361,7 @@ fn by_set() {
     let (sender, receiver) = channel();
     let mut outcome = Outcome::default();
     let mut set = insist(IpcReceiverSet::new);
-    // What could not be added is gone, and its sender knows.
+    // A receiver that could not be added is dropped, and its sender is disconnected.
     if set.add(receiver).is_err() {
         return assert_eq!(send_all(&sender), []);
     }
@@ -389,7 +394,8 @@ fn by_router() {
     let (results, routed) = std::sync::mpsc::channel();
     router.add_typed_route(receiver, Box::new(move |result| _ = results.send(result)));
     let sending = thread::spawn(move || send_all(&sender));
-    // If the route could not be made, there is nothing, and the sender knows.
+    // If the route could not be added, its receiver was dropped, and the sender is
+    // disconnected.
     for result in routed {
         match result {
             Ok(note) => outcome.received.push(note.number),
@@ -397,7 +403,8 @@ fn by_router() {
         }
     }
     outcome.sent = sending.join().unwrap();
-    // A route that could not be made has nothing of what was sent before its sender knew.
+    // A route that could not be added has received none of the notes that were sent before its
+    // sender was disconnected.
     if outcome.received.len() + outcome.errors > 0 {
         outcome.check();
     }
@@ -421,7 +428,7 @@ fn bounded() {
     outcome.check();
 }
 
-/// A receiver that has something moves.
+/// A receiver with queued messages is moved.
 fn moving() {
     let (sender, receiver) = channel();
     let mut outcome = Outcome::default();
@@ -431,7 +438,7 @@ fn moving() {
     outcome.sent.extend((0..5).filter(|&number| send(number)));
     let (carrier, carried) = insist(ipc::channel::<IpcReceiver<Note>>);
     insist(|| carrier.send_ref(&receiver));
-    // A message that could not be received is an error, and its receiver is gone with it.
+    // A message that could not be received is an error, and the receiver in it is dropped.
     let Ok(receiver) = carried.recv() else { return };
     outcome.sent.extend((5..10).filter(|&number| send(number)));
     drop(sender);
@@ -447,12 +454,13 @@ fn moving() {
     outcome.check();
 }
 
-/// A client meets its server.
+/// A client connects to its server.
 fn meeting() {
     let name = ServerName::Abstract(format!("strait-faults-{}", std::process::id()));
     let mut server = insist(|| IpcServer::<u32, u32>::bind(name.clone()));
     let client = thread::spawn(move || {
-        // A connection that the server could not take is closed, so there is another.
+        // A connection that the server could not accept is closed, so the client
+        // connects again.
         for _ in 0..5 {
             let Ok((sender, receiver)) = ipc::connect::<u32, u32>(name.clone()) else { continue };
             if sender.send(1).is_err() {
@@ -474,9 +482,10 @@ fn meeting() {
     client.join().unwrap();
 }
 
-/// Each message is sent when the one before it was answered, so that nothing but itself wakes its receiver, which sleeps.
+/// Each message is sent after the reply to the one before, so that only the message itself
+/// wakes the sleeping receiver.
 fn answered() {
-    // Nor does the receiver look by itself whether a ring is idle.
+    // The receiver does not check for idle rings either.
     let options = ChannelOptions::new().spin(Duration::ZERO).keep_memory(Duration::MAX);
     let channel = || insist(|| options.channel::<u32>());
     let ((sender, receiver), (answer, answers)) = (channel(), channel());
@@ -518,13 +527,13 @@ const PROGRAMS: &[(&str, fn())] = &[
 
 // ---- Every run ----
 
-/// What a process exits with in which the place was reached, ...
+/// The exit status of a process in which the place was reached, ...
 const REACHED: i32 = 7;
 
 /// ... and in which it was not.
 const NOT_REACHED: i32 = 9;
 
-/// After how many that went wrong it is enough: what hangs takes a minute.
+/// The number of failed runs after which the test stops: a run that hangs takes a minute.
 const MANY_COMPLAINTS: usize = 5;
 
 /// Runs the program in a process of its own; returns whether the place was reached.
@@ -546,10 +555,10 @@ fn run(program: fn(), kind: Kind, errno: Errno, place: usize) -> Result<bool, Wa
     }
 }
 
-/// On whatever thread, and whatever catches it.
+/// Ends the process at a panic on any thread, even if it is caught.
 fn end_at_panic() {
     std::panic::set_hook(Box::new(|panic| {
-        // Not by `eprintln`, which a test keeps to itself.
+        // Not by `eprintln`, which libtest captures.
         let text = format!("{panic}\n{}\n", std::backtrace::Backtrace::capture());
         let _unheard = rustix::io::write(std::io::stderr(), text.as_bytes());
         std::process::abort();
@@ -624,8 +633,8 @@ fn of_wake_ups() {
     run_kinds("answered", answered, |kind| kind.name == "sendmsg");
 }
 
-/// What is not a call of strait's, or cannot fail with valid arguments: memory and threads of this process, time, and the end of
-/// descriptors and processes.
+/// Calls that are not strait's, or cannot fail with valid arguments: memory and threads of this
+/// process, time, `close` and `exit`.
 const OTHERS: &[i64] = &[
     libc::SYS_brk,
     libc::SYS_munmap,
@@ -655,7 +664,7 @@ const OTHERS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// What strait starts to call has to be among those that fail here.
+/// A system call that strait begins to use has to be added to those that fail here.
 #[test]
 fn of_all_system_calls() {
     harness::alone(harness::path_of(of_all_system_calls), || {

@@ -1,8 +1,11 @@
-//! Many processes send to one receiver, and every message whose `send` returned `Ok` is received, in its sender's order.
+//! Many processes send to one receiver, and every message whose `send` returned `Ok` is
+//! received, in its sender's order.
 //!
-//! Each sender is a process of its own, started by `exec`, and all of them exist and begin at the same time. Each counts the sends
-//! that returned `Ok`, and writes the count to a file when it is done, so not through what is tested. What a receiver gets must be
-//! exactly that. A sender that is refused for want of room stops there; one that waits for ever runs into the watchdog.
+//! Each sender is a process of its own, started by `exec`, and all of them exist and begin at
+//! the same time. Each counts the sends that returned `Ok`, and writes the count to a file,
+//! not to a channel, when it is done. The messages received must be exactly those. A sender
+//! whose send fails for want of room stops there; a sender that blocks for ever is ended by
+//! the watchdog.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -30,17 +33,18 @@ use strait::mpsc;
 
 use harness::Child;
 
-/// How many processes send: more than a receiver keeps rings for, by default, and in an optimised build as many as it can be
-/// told to keep, about.
+/// The number of sending processes: more than the rings that a receiver keeps by default. In an
+/// optimised build, about the maximum that its options allow.
 const PROCESSES: u32 = if cfg!(debug_assertions) { 200 } else { 1000 };
 
-/// How many messages each of them sends: more than make a channel hot, and all of them together many times what a socket holds.
+/// The number of messages of each process: more than a ring needs, and together many times what
+/// a socket holds.
 const MESSAGES: u32 = 100;
 
-/// ... and how many if the channel has a bound: with a small one, the processes take turns.
+/// ... and the number for bounded channels: with a small bound, the processes take turns.
 const FEW_MESSAGES: u32 = 10;
 
-/// How long it may take: so many processes on few processors, beside whatever else runs there.
+/// The timeout of the watchdog: there are many processes, few processors, and other load.
 const PATIENCE: Duration = Duration::from_secs(500);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +57,7 @@ struct Letter {
 impl Letter {
     fn new(process: u32, number: u32) -> Letter {
         let len = match number % 4 {
-            // More than a packet takes, of some.
+            // Some notes are longer than a packet.
             0 if number == 60 && process % 16 == 0 => 300_000,
             0 => 4000,
             1 => 700,
@@ -64,7 +68,7 @@ impl Letter {
     }
 }
 
-/// By what it is sent.
+/// The sender of a process, of one of the faces.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Sender {
     Ipc(IpcSender<Letter>),
@@ -89,7 +93,8 @@ impl Sender {
     }
 }
 
-/// Gets a sender from the server, begins when its standard input ends, and says how many were `Ok`.
+/// Gets a sender from the server, begins when its standard input ends, and reports how many
+/// sends returned `Ok`.
 #[test]
 fn sending_child() {
     harness::child_main_for(PATIENCE, |arguments| {
@@ -102,7 +107,7 @@ fn sending_child() {
         let sent = (0..messages.parse().unwrap())
             .take_while(|&number| sender.send(Letter::new(process, number)))
             .count();
-        // One small write to the end of a file is whole.
+        // One small write to the end of a file is atomic.
         let line = format!("{process} {sent}\n");
         assert_eq!(report.write(line.as_bytes()).unwrap(), line.len());
     });
@@ -119,7 +124,7 @@ struct Senders {
 }
 
 impl Senders {
-    /// Starts them all, and has them begin.
+    /// Starts all processes, and lets them begin.
     fn start(sender: Sender) -> Senders {
         let messages = match sender {
             Sender::Ipc(_) | Sender::Mpsc(_) => MESSAGES,
@@ -133,7 +138,7 @@ impl Senders {
         let mut server = IpcServer::<Sender, ()>::bind(name.as_str()).unwrap();
         let (gate, opened) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         let mut children = Vec::new();
-        // Not all at once: a server has room for so many that have only connected.
+        // Not all at once: a server limits the clients that have sent no hello.
         for process in 0..PROCESSES {
             let (process, messages) = (process.to_string(), messages.to_string());
             let arguments = [name.as_str(), &process, &messages, report.to_str().unwrap()];
@@ -186,7 +191,7 @@ impl Received {
     fn is(mut self, sent: BTreeMap<u32, u32>) {
         let messages: u32 = sent.values().sum();
         let received: u32 = self.counts.values().sum();
-        // Those that were never received from are not in there.
+        // Senders without any received message are missing in the map.
         sent.keys().for_each(|&process| _ = self.counts.entry(process).or_default());
         assert!(
             self.counts == sent && self.errors.is_empty(),
@@ -237,24 +242,24 @@ fn tiny() -> Limits {
 }
 
 #[test]
-fn nothing_is_lost_that_is_received_while_it_is_sent() {
-    load(harness::path_of(nothing_is_lost_that_is_received_while_it_is_sent), || {
+fn no_message_is_lost_if_received_meanwhile() {
+    load(harness::path_of(no_message_is_lost_if_received_meanwhile), || {
         let (sender, receiver) = ipc::channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
     });
 }
 
 #[test]
-fn nothing_is_lost_of_senders_that_have_ended() {
-    load(harness::path_of(nothing_is_lost_of_senders_that_have_ended), || {
+fn no_message_of_ended_senders_is_lost() {
+    load(harness::path_of(no_message_of_ended_senders_is_lost), || {
         let (sender, receiver) = ipc::channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), true);
     });
 }
 
 #[test]
-fn nothing_is_lost_with_few_rings() {
-    load(harness::path_of(nothing_is_lost_with_few_rings), || {
+fn no_message_is_lost_with_few_rings() {
+    load(harness::path_of(no_message_is_lost_with_few_rings), || {
         for is_late in [false, true] {
             let (sender, receiver) = ChannelOptions::new().limits(tiny()).channel().unwrap();
             receive_all(&receiver, Senders::start(Sender::Ipc(sender)), is_late);
@@ -263,16 +268,16 @@ fn nothing_is_lost_with_few_rings() {
 }
 
 #[test]
-fn nothing_is_lost_without_shared_memory() {
-    load(harness::path_of(nothing_is_lost_without_shared_memory), || {
+fn no_message_is_lost_without_shared_memory() {
+    load(harness::path_of(no_message_is_lost_without_shared_memory), || {
         let (sender, receiver) = ChannelOptions::new().shared_memory(false).channel().unwrap();
         receive_all(&receiver, Senders::start(Sender::Ipc(sender)), false);
     });
 }
 
 #[test]
-fn nothing_is_lost_of_bounded_channels() {
-    load(harness::path_of(nothing_is_lost_of_bounded_channels), || {
+fn no_message_of_bounded_channels_is_lost() {
+    load(harness::path_of(no_message_of_bounded_channels_is_lost), || {
         for bound in [1, 1000] {
             let (sender, receiver) = ipc::sync_channel(bound).unwrap();
             receive_all(&receiver, Senders::start(Sender::Bounded(sender)), false);
@@ -284,8 +289,8 @@ fn nothing_is_lost_of_bounded_channels() {
 }
 
 #[test]
-fn nothing_is_lost_of_channels_like_those_of_std() {
-    load(harness::path_of(nothing_is_lost_of_channels_like_those_of_std), || {
+fn no_message_of_mpsc_channels_is_lost() {
+    load(harness::path_of(no_message_of_mpsc_channels_is_lost), || {
         for is_bounded in [false, true] {
             let (sender, receiver) = if is_bounded {
                 let (sender, receiver) = mpsc::sync_channel(100);
@@ -302,16 +307,16 @@ fn nothing_is_lost_of_channels_like_those_of_std() {
     });
 }
 
-/// What there is no descriptor for is received when there is one.
+/// Messages for which there is no file descriptor are received when there is one.
 #[test]
-fn nothing_is_lost_while_there_are_no_descriptors() {
-    load(harness::path_of(nothing_is_lost_while_there_are_no_descriptors), || {
+fn no_message_is_lost_while_there_are_no_descriptors() {
+    load(harness::path_of(no_message_is_lost_while_there_are_no_descriptors), || {
         let (sender, receiver) = ipc::channel().unwrap();
         let senders = Senders::start(Sender::Ipc(sender));
         let sent = senders.end();
         let taken = take_descriptors();
         let mut received = Received::default();
-        // What it says for want of a descriptor is no loss.
+        // An error for want of a file descriptor loses no message.
         let mut patience = 50;
         while patience > 0 {
             match receiver.try_recv() {
@@ -344,10 +349,10 @@ fn take_descriptors() -> Vec<OwnedFd> {
     std::iter::from_fn(|| stdin.as_fd().try_clone_to_owned().ok()).collect()
 }
 
-/// All processes take turns on one.
+/// All processes run on one processor.
 #[test]
-fn nothing_is_lost_on_one_processor() {
-    load(harness::path_of(nothing_is_lost_on_one_processor), || {
+fn no_message_is_lost_on_one_processor() {
+    load(harness::path_of(no_message_is_lost_on_one_processor), || {
         let all = sched_getaffinity(None).unwrap();
         let first = (0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap();
         let mut one = CpuSet::new();

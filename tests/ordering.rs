@@ -1,9 +1,10 @@
-//! The order in which messages from several rings and a socket are delivered, and the wake-ups of who waits for them: small models,
-//! explored exhaustively. What decides which message is next is no model: it is the crate's own code.
-//! `ordering/algorithm.rs` is the algorithm, step by step; here it is shown that the steps are enough, that
-//! none of them can be left out, and what may as well be done in another way.
+//! The order in which messages from several rings and a socket are received, and the wake-ups
+//! of the receiver: small models, explored exhaustively. The choice of the next message is no
+//! model: it is the crate's own code. `ordering/algorithm.rs` is the algorithm, step by step;
+//! here it is shown that the steps suffice, that none of them can be left out, and which
+//! alternatives exist.
 //!
-//! Run with `--nocapture` to see how each change goes wrong, in the fewest moves.
+//! Run with `--nocapture` to see the shortest counterexample of each change.
 
 mod ordering {
     pub(crate) mod algorithm;
@@ -23,7 +24,7 @@ use ordering::merge::{self, Merge};
 use ordering::scenarios;
 use ordering::wake::{self, Wake};
 
-/// Changes to the algorithm, each with a scenario in which a promise is broken because of it.
+/// Changes to the algorithm, each with a scenario in which it breaks a guarantee.
 const BROKEN: &[(&[Change], &str)] = &[
     // Sending.
     (&[Without(TakeLock)], "two threads of one process"),
@@ -57,22 +58,23 @@ const BROKEN: &[(&[Change], &str)] = &[
     (&[Without(PickLeast)], "two on the socket, one ring"),
     (&[Without(ConfirmNewArrival)], "three rings"),
     (&[Without(EofNeedsEmptyB)], "end with data in a ring"),
-    // Reading less of the socket: there is more to look at after each message, and who lies reorders others.
+    // Reading less of the socket: the receiver looks at more after each message, and a false
+    // stamp reorders other senders' messages.
     (&[Instead(ReadAllOfSocket, ReadSocketUntilData)], "two on the socket, one ring"),
     (
         &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RefillLookAhead, EofNeedsEmptyB)],
         "two on the socket, one ring",
     ),
-    (LOOK_AHEAD, "a lie in the socket"),
+    (LOOK_AHEAD, "a false stamp in the socket"),
     (
         &[
             Instead(ReadAllOfSocket, ReadSocketAndClock),
             Before(RecheckAfterLookAhead, EofNeedsEmptyB),
         ],
-        "a lie in the socket",
+        "a false stamp in the socket",
     ),
     (&[Instead(ReadAllOfSocket, ReadSocketUntilFull)], "two on the socket with more, one ring"),
-    (READ_UNTIL_FULL, "two lies in the socket"),
+    (READ_UNTIL_FULL, "two false stamps in the socket"),
     // Retiring a ring.
     (&[Without(CloseByFetchOr)], "ring retired"),
     (&[Instead(CloseByFetchOr, CloseByLoadThenStore)], "ring retired"),
@@ -101,43 +103,48 @@ const BROKEN: &[(&[Change], &str)] = &[
     (&[Before(BlockOnSocket, ArmByCas)], "one ring"),
 ];
 
-/// Of the socket, no more than one message waits.
+/// At most one message of the socket is read ahead.
 const LOOK_AHEAD: &[Change] =
     &[Instead(ReadAllOfSocket, ReadSocketUntilData), Before(RecheckAfterLookAhead, EofNeedsEmptyB)];
 
-/// Of the socket, no more wait than there is room for.
+/// At most as many messages of the socket are read ahead as there is room for.
 const READ_UNTIL_FULL: &[Change] =
     &[Instead(ReadAllOfSocket, ReadSocketUntilFull), Before(RecheckUnlessAllRead, EofNeedsEmptyB)];
 
-/// Changes after which all promises are kept to honest senders.
+/// Changes with which all guarantees hold for honest senders.
 const ENOUGH_AS_WELL: &[&[Change]] = &[
     // The clock may be read before the lock is taken.
     &[Before(Stamp, TakeLock)],
     // The lock may be held while sending by the socket.
     &[Before(SendBySocketOtherwise, ReleaseLock)],
-    // A ring may be announced when there is something in it.
+    // A ring may be announced when it has records already.
     &[Before(AnnounceRing, LeaveClosedRing)],
-    // What a closed ring did not take may get a later stamp, under the lock.
+    // A message that a closed ring did not take may get a later stamp, under the lock.
     &[
         Instead(SendBySocketOtherwise, SendBySocketStampedAnew),
         Before(SendBySocketStampedAnew, ReleaseLock),
     ],
-    // A may be less than there is: it may be old, or of one ring only. What was found while spinning will do.
+    // A may be less than what is published: it may be old, or of one ring only. The positions
+    // found while spinning suffice.
     &[Instead(ScanA, ScanSomeOfA)],
     &[Instead(ScanA, NothingInA)],
-    // A message may be read from the socket before A: by who slept on it. (That there was none says nothing.)
+    // A message may be read from the socket before A: by a receiver that slept on it. (An empty
+    // socket proves nothing.)
     &[Before(ReadOneFrame, ScanA)],
-    // What comes into the socket after A need not be read.
+    // Frames that arrive in the socket after A need not be read.
     &[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)],
-    // Not all that is in the socket need be read if it is read again after each message of it: not as long as everybody is honest.
+    // Not all that is in the socket need be read if it is read again after each message of it,
+    // as long as all stamps are honest.
     READ_UNTIL_FULL,
     LOOK_AHEAD,
     &[Instead(ReadAllOfSocket, ReadSocketAsOfA), Before(RecheckAfterLookAhead, EofNeedsEmptyB)],
-    // A flag beside the tail, with all fences and a swap, wakes as surely. It costs the sender a second read-modify-write.
+    // A flag beside the tail, with all fences and a swap, loses no wake-up either. It costs the
+    // sender a second read-modify-write.
     &[Instead(ArmByCas, ArmByFlagAndFence), Instead(RingBell, RingBellBySwapOfFlag)],
 ];
 
-/// The same of the algorithm for the order of each sender: changes of what it has in common with the other, and of what it has not.
+/// The same for the algorithm that keeps the order of each sender: changes of steps that both
+/// algorithms have, and of others.
 const BROKEN_PER_SENDER: &[(&[Change], &str)] = &[
     (&[Without(TakeLock)], "two threads of one process"),
     (&[Without(StampAboveLast)], "ring and socket in turn"),
@@ -150,7 +157,7 @@ const BROKEN_PER_SENDER: &[(&[Change], &str)] = &[
     (&[Without(SendBySocketOtherwise)], "ring retired between socket and ring"),
     (&[Instead(SendBySocketOtherwise, SendBySocketUnstamped)], "ring retired"),
     (&[Without(TakeMark)], "ring and socket in turn"),
-    // It is for the next record, which may be another thread's.
+    // The note is for the next record, which may be another thread's.
     (&[Before(TakeMark, TakeLock)], "socket and ring in turn, and another thread"),
     (&[Without(MarkAgain)], "no room in the ring, which another thread goes on with"),
     (&[Before(ReleaseLock, MarkAgain)], "no room in the ring, which another thread goes on with"),
@@ -177,7 +184,8 @@ const BROKEN_PER_SENDER: &[(&[Change], &str)] = &[
     (&[Without(BlockOnSocket)], "one ring"),
 ];
 
-/// Changes after which each sender's order is kept. What is left out in them is there to save time, or for the other order.
+/// Changes with which each sender's order is kept. The steps that they leave out save time, or
+/// are for causal order.
 const ENOUGH_PER_SENDER: &[&[Change]] = &[
     // The socket may be read each time.
     &[Without(LookAhead)],
@@ -254,8 +262,8 @@ fn large() -> impl Iterator<Item = Scenario> {
     scenarios::large().into_iter().map(Scenario::Merge)
 }
 
-fn liars() -> impl Iterator<Item = Scenario> {
-    scenarios::liars().into_iter().map(Scenario::Merge)
+fn false_stamps() -> impl Iterator<Item = Scenario> {
+    scenarios::false_stamps().into_iter().map(Scenario::Merge)
 }
 
 fn huge() -> impl Iterator<Item = Scenario> {
@@ -271,13 +279,13 @@ fn per_sender_large() -> impl Iterator<Item = Scenario> {
     scenarios::per_sender_large().into_iter().map(Scenario::Merge)
 }
 
-/// What would take too long without optimisation.
+/// Scenarios that would take too long without optimisation.
 fn if_optimised<T>(scenarios: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     scenarios.filter(|_| !cfg!(debug_assertions))
 }
 
 #[test]
-fn the_whole_algorithm_keeps_all_promises() {
+fn whole_algorithm_keeps_all_guarantees() {
     for scenario in small().chain(large()).chain(if_optimised(huge())) {
         scenario.goes_well(&Algorithm::whole());
     }
@@ -289,12 +297,12 @@ fn no_step_can_be_left_out() {
     for &(changes, name) in BROKEN {
         println!("\n{}", described(changes));
         let scenario =
-            small().chain(large()).chain(liars()).find(|scenario| scenario.name() == name);
+            small().chain(large()).chain(false_stamps()).find(|scenario| scenario.name() == name);
         scenario.unwrap_or_else(|| panic!("no scenario: {name}")).goes_wrong(&changed(changes));
     }
 }
 
-/// Every step of the algorithm is needed for something, or known not to be.
+/// Checks that every step of the algorithm is in one of the lists of changes.
 fn assert_all_named(algorithm: Algorithm, broken: &[(&[Change], &str)], enough: &[&[Change]]) {
     let changes = broken.iter().map(|&(changes, _)| changes).chain(enough.iter().copied());
     for step in algorithm.steps() {
@@ -313,13 +321,14 @@ fn some_steps_may_be_taken_in_another_way() {
     }
 }
 
-/// What is known of another process must have a lesser stamp. The clock sees to that, or the sender waits for the clock.
+/// A message that a sender knows of must have a lesser stamp than the sender's next one. The
+/// clock ensures that, or the sender waits for the clock.
 #[test]
-fn a_clock_that_stands_still_has_to_be_waited_for() {
+fn clock_that_stands_still_breaks_the_order_unless_senders_wait() {
     let scenario = Scenario::Merge(scenarios::coarse_clock());
     scenario.goes_wrong(&Algorithm::whole());
     scenario.goes_well(&changed(&[Before(OutlastStamp, AnnounceRing)]));
-    // After publishing it is early enough if all of the socket is read, and only then.
+    // Waiting after publishing suffices only if all of the socket is read.
     let late = [Before(SendBySocketOtherwise, ReleaseLock), Before(OutlastStamp, ReleaseLock)];
     scenario.goes_wrong(&changed(&[LOOK_AHEAD, &late].concat()));
     if !cfg!(debug_assertions) {
@@ -327,13 +336,14 @@ fn a_clock_that_stands_still_has_to_be_waited_for() {
     }
 }
 
-/// A false stamp in a ring, or in the socket, which all of it being read does not hide what honest senders have put behind it.
+/// A false stamp in a ring or in the socket reorders only its sender's messages: all of the
+/// socket is read, so it hides no honest message behind it.
 #[test]
-fn a_lie_reorders_only_what_the_liar_sends() {
-    for scenario in liars() {
+fn false_stamp_reorders_only_its_senders_messages() {
+    for scenario in false_stamps() {
         scenario.goes_well(&Algorithm::whole());
     }
-    for scenario in if_optimised(liars()) {
+    for scenario in if_optimised(false_stamps()) {
         scenario.goes_well(&changed(&[Instead(ReadAllOfSocket, ReadAllOfSocketAsOfA)]));
     }
 }
@@ -343,7 +353,7 @@ fn each_senders_order_is_kept_without_reading_the_socket_each_time() {
     for scenario in per_sender().chain(if_optimised(per_sender_large())) {
         scenario.goes_well(&Algorithm::per_sender());
     }
-    for scenario in liars() {
+    for scenario in false_stamps() {
         scenario.goes_well(&Algorithm::per_sender());
     }
     for &changes in ENOUGH_PER_SENDER {
@@ -366,8 +376,9 @@ fn no_step_for_each_senders_order_can_be_left_out() {
     }
 }
 
-/// As long as all of the socket is read, stamps of different senders need have nothing to do with each other. If too much waits for
-/// that, they tell whether what a marked record comes after can still be in there: nothing in front of it may have a later stamp.
+/// As long as all of the socket is read, stamps of different senders need no relation. If the
+/// socket holds too much for that, stamps decide whether a message that precedes a marked
+/// record can still be in the socket. No message in front of it may have a later stamp.
 #[test]
 fn a_marked_record_needs_the_exact_time_if_the_socket_is_not_read_to_its_end() {
     let scenarios = || scenarios::rough_clock().into_iter().map(Scenario::Merge);

@@ -1,5 +1,5 @@
-//! Messages that neither the socket nor shared memory takes: `send` waits for a limited time, and then returns an error. What was in the
-//! message stays with the caller.
+//! Messages for which neither the socket nor shared memory has room: `send` blocks until its
+//! timeout, and then returns an error. The caller keeps the contents of the message.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -25,10 +25,11 @@ use harness::raw;
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Written by tests that use up what this user may have in flight: without privileges, that is what all of them have.
+/// Locked for writing by tests that use up the user's file descriptors in flight: without
+/// privileges, all tests share that limit.
 static IN_FLIGHT: RwLock<()> = RwLock::new(());
 
-/// Keeps other tests from using up what this user may have in flight.
+/// Keeps other tests from using up the user's file descriptors in flight.
 fn with_handles() -> RwLockReadGuard<'static, ()> {
     IN_FLIGHT.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -38,7 +39,7 @@ fn expect_full(result: Result<(), TrySendError>) {
     assert!(matches!(result, Err(TrySendError::Full)), "{result:?}");
 }
 
-/// `send` has waited as long as it does, and not for ever.
+/// Checks that `send` has blocked for its timeout.
 #[track_caller]
 fn expect_timed_out(result: Result<(), IpcError>, reason: &str) {
     match result {
@@ -49,7 +50,7 @@ fn expect_timed_out(result: Result<(), IpcError>, reason: &str) {
     }
 }
 
-/// A channel whose receiver wants no memory of its senders.
+/// A channel whose receiver accepts no shared memory.
 fn without_memory<T>() -> (IpcSender<T>, IpcReceiver<T>)
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
@@ -67,7 +68,7 @@ mod with_a_full_socket {
         (number, vec![0; 100])
     }
 
-    /// A client that wants no memory, and does not receive what it has asked for.
+    /// A client that accepts no shared memory, and stops receiving the answers to its requests.
     #[test]
     fn client() {
         harness::child_main(|arguments| {
@@ -79,7 +80,7 @@ mod with_a_full_socket {
             for number in 0..ANSWERS {
                 assert_eq!(answers.recv().unwrap(), answer(number));
             }
-            // Until the service gives up.
+            // Until the send of the service times out.
             is_to_go_on.recv().unwrap();
             let mut received = ANSWERS;
             loop {
@@ -114,7 +115,7 @@ mod with_a_full_socket {
         };
         assert!(sent >= ANSWERS);
         expect_timed_out(Err(error), "has not made room");
-        // Sends that do not wait, or for a time of their own, return at once, or then.
+        // `try_send` returns at once, and `send_timeout` after its own timeout.
         expect_full(reply.try_send(&answer(0)));
         let deadline = Instant::now() + SHORT;
         expect_full(reply.send_deadline(&answer(0), deadline));
@@ -123,7 +124,7 @@ mod with_a_full_socket {
         let unsent = reply.send_timeout(answer(0), SHORT);
         assert_eq!(unsent, Err(SendTimeoutError::Timeout(answer(0))));
         assert_eq!(reply.try_send(answer(1)), Err(mpsc::TrySendError::Full(answer(1))));
-        // The channel goes on: the next one is sent as soon as the client receives.
+        // The channel stays usable: the next message is sent as soon as the client receives.
         assert!(!go_on.is_closed());
         go_on.send(()).unwrap();
         assert_eq!(reply.send_timeout(answer(sent), LONG), Ok(()));
@@ -132,7 +133,7 @@ mod with_a_full_socket {
         io::Read::read_to_string(client.stdout.as_mut().unwrap(), &mut output).unwrap();
         client.completed();
         assert!(go_on.is_closed());
-        // All that was Ok, and nothing else.
+        // The client has received the messages whose send returned `Ok`, and no others.
         assert!(output.contains(&format!("received: {}\n", sent + 1)), "{sent}: {output}");
     }
 
@@ -154,7 +155,7 @@ mod with_a_full_socket {
         expect_full(carrier.send_timeout(&unsent, SHORT));
         sender.send(5).unwrap();
         assert_eq!(unsent.recv().unwrap(), 5);
-        // As soon as there is room it leaves.
+        // It is sent as soon as there is room.
         let sending = thread::spawn(move || carrier.send_timeout(&unsent, LONG));
         for (number, sender) in kept.iter().enumerate() {
             sender.send(number).unwrap();
@@ -167,7 +168,7 @@ mod with_a_full_socket {
     }
 
     #[test]
-    fn a_large_message_is_given_up_in_the_middle() {
+    fn large_message_is_aborted_at_its_timeout() {
         let _watchdog = harness::watchdog();
         let (sender, receiver) = without_memory::<Vec<u8>>();
         let large = vec![1; 10 << 20];
@@ -185,8 +186,8 @@ mod with_a_full_socket {
         assert!(receiver.recv().unwrap_err().is_disconnected());
     }
 
-    /// The deadline is that of the whole message, however little of it the receiver takes at a time. A receiver that has parts of it is told
-    /// not to expect the others.
+    /// The deadline is that of the whole message, however slowly the receiver receives its
+    /// parts. A receiver that has parts of it is notified that the message is aborted.
     #[test]
     fn large_message_that_makes_progress_times_out_at_its_deadline() {
         let _watchdog = harness::watchdog();
@@ -199,7 +200,7 @@ mod with_a_full_socket {
         });
         let mut packet = vec![0; 1 << 20];
         let mut last_kind = None;
-        // At this pace all of it would take several times as long as there is.
+        // At this rate the message would take several times its timeout.
         loop {
             let len = rustix::io::read(&socket, &mut packet).unwrap();
             if len == 0 {
@@ -212,7 +213,8 @@ mod with_a_full_socket {
         sending.join().unwrap();
     }
 
-    /// Another process that has the sender, too, can give the socket all the room that the system allows, and take it.
+    /// Another process with the same sender can give the socket the maximum of room that the
+    /// system allows, and fill it.
     #[test]
     fn another_clone_of_the_sender_cannot_block_send_forever() {
         let _watchdog = harness::watchdog();
@@ -230,7 +232,7 @@ mod with_a_full_socket {
         expect_full(sender.try_send(&[1; 10]));
         expect_full(sender.send_timeout(&[1; 10], SHORT));
         expect_timed_out(sender.send(&[1; 10]).map_err(IpcError::from), "has not made room");
-        // Nothing of it has arrived, and once the receiver has made room, messages do.
+        // No part of it has arrived, and once the receiver has made room, messages do.
         for _ in 0..theirs {
             assert_eq!(receiver.recv().unwrap().len(), 4000);
         }
@@ -238,9 +240,10 @@ mod with_a_full_socket {
         assert_eq!(receiver.recv().unwrap(), [2; 10]);
     }
 
-    /// With a bound, `send` waits for the receiver, also where not the bound is reached but the socket is full.
+    /// In a bounded channel, `send` waits for the receiver, also if the socket is full before
+    /// the bound is reached.
     #[test]
-    fn a_bounded_sender_waits_for_its_receiver() {
+    fn bounded_send_waits_for_its_receiver() {
         let _watchdog = harness::watchdog();
         let options = ChannelOptions::new().shared_memory(false);
         let (sender, receiver) = options.sync_channel::<Vec<u8>>(1000).unwrap();
@@ -252,10 +255,10 @@ mod with_a_full_socket {
         assert!((1..1000).contains(&sent));
         expect_full(sender.send_timeout(&message, SHORT));
         let waiting = thread::spawn(move || sender.send(message));
-        // Longer than another one would.
+        // Longer than the timeout in an unbounded channel.
         thread::sleep(ipc::SEND_TIMEOUT + Duration::from_secs(1));
         assert!(!waiting.is_finished());
-        // The one that had no room has given back its leave to send, so all of them are there.
+        // The send that failed has given its permit back, so all permits are there.
         for _ in 0..=sent {
             assert_eq!(receiver.recv().unwrap().len(), 10_000);
         }
@@ -276,8 +279,8 @@ mod with_too_many_handles_in_flight {
         });
     }
 
-    /// Makes this thread a user of its own without privileges: with at most 256 descriptors in the process, and as many in messages that
-    /// were not received.
+    /// Makes this thread a user of its own without privileges: with at most 256 file
+    /// descriptors in the process, and as many in flight.
     fn become_unprivileged() {
         setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
         let id = 55_000 + std::process::id() % 5000;
@@ -287,8 +290,9 @@ mod with_too_many_handles_in_flight {
         let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
     }
 
-    /// Sends as many descriptors as this user may, and returns the sockets that they are in. They are descriptors of a file: the kernel
-    /// frees these with the sockets, and sockets that hold each other only when it next looks for such.
+    /// Sends as many file descriptors as this user may, and returns the sockets that they are
+    /// in. They refer to a file: the kernel frees those with the sockets, but sockets that hold
+    /// each other only at its next garbage collection.
     fn use_up() -> (OwnedFd, OwnedFd) {
         let file = std::fs::File::open("/dev/null").unwrap();
         let (sender, receiver) = rustix::net::socketpair(
@@ -313,12 +317,12 @@ mod with_too_many_handles_in_flight {
         (sender, receiver)
     }
 
-    /// A ring is offered for speed alone, so nothing waits for it.
+    /// A ring is only an optimisation, so no send blocks for its offer.
     #[test]
     fn messages_without_handles_are_sent_at_once() {
         alone(harness::path_of(messages_without_handles_are_sent_at_once), || {
             let hoard = use_up();
-            // With an offer for each that waits for ten seconds, these take longer than the watchdog does.
+            // If each send waited ten seconds for its offer, the watchdog would end the test.
             for _ in 0..20 {
                 let (sender, receiver) = ipc::channel::<u32>().unwrap();
                 let receiving = thread::spawn(move || {
@@ -352,14 +356,14 @@ mod with_too_many_handles_in_flight {
             assert!(matches!(unsent, Err(mpsc::TrySendError::Full(_))), "{unsent:?}");
             let connected = ipc::connect_timeout::<u32, u32>(server_name.as_str(), SHORT);
             assert_eq!(connected.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            // Nor does one that waits for its bound wait for other channels for ever.
+            // Nor does a bounded send wait for other channels for ever.
             expect_timed_out(bounded.send(one.clone()), "as many handles");
 
             drop(hoard);
-            // The kernel may close what was in it a moment later.
+            // The kernel may close its file descriptors a moment later.
             sender.send_timeout(&one, LONG).unwrap();
             receiver.recv().unwrap();
-            // The permit of the one that was not sent is there.
+            // The permit of the failed send is there.
             bounded.send_timeout(&one, LONG).unwrap();
             bounded_receiver.recv().unwrap();
             let (to_server, _from_server) = ipc::connect::<u32, u32>(server_name.as_str()).unwrap();
@@ -369,7 +373,7 @@ mod with_too_many_handles_in_flight {
         });
     }
 
-    /// A `send` that waits notices it when handles of another channel leave the kernel.
+    /// A blocked `send` notices that handles of another channel were received.
     #[test]
     fn a_send_that_waits_returns_ok_once_there_is_room() {
         alone(harness::path_of(a_send_that_waits_returns_ok_once_there_is_room), || {
@@ -389,7 +393,7 @@ mod with_too_many_handles_in_flight {
     }
 }
 
-/// A task that sends to another one of the same thread must not block it.
+/// A task that sends to another task of the same thread must not block that thread.
 #[cfg(feature = "async")]
 #[test]
 fn a_task_sends_more_requests_than_the_socket_takes() {

@@ -1,8 +1,10 @@
-//! Signals neither shorten nor prolong nor fail any wait: thousands per second, with a handler that restarts nothing.
+//! Signals do not shorten or prolong any wait, or make it fail: thousands per second, with a
+//! handler that restarts nothing.
 //!
 //! # Safety
 //!
-//! The handler does one atomic addition. A [`Storm`] signals the thread that made it, which outlives it.
+//! The handler does one atomic addition. A [`Storm`] signals the thread that made it, which
+//! outlives it.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #![allow(unsafe_code)]
@@ -28,7 +30,8 @@ const MANY: usize = 30;
 /// How long the storm rests between signals. Shorter than the shortest timeout.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// How long to wait, in ways that are easily got wrong: less than a millisecond, not a whole number of them, long.
+/// Timeouts that are easily handled wrongly: less than a millisecond, not a whole number of
+/// milliseconds, long.
 const TIMEOUTS: [Duration; 4] = [
     Duration::from_micros(300),
     Duration::from_micros(1900),
@@ -52,7 +55,8 @@ extern "C" fn handle(_signal: libc::c_int) {
 
 impl Storm {
     fn over_this_thread() -> Storm {
-        // SAFETY: all zeroes are a valid `sigaction`: no flags, so no SA_RESTART, and an empty mask.
+        // SAFETY: all zeroes are a valid `sigaction`: no flags, so no SA_RESTART, and an
+        // empty mask.
         let mut action: libc::sigaction = unsafe { mem::zeroed() };
         action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
         // SAFETY: the handler is a function of the right type that is safe to run at any moment.
@@ -78,7 +82,7 @@ impl Storm {
         Storm { count, is_over, thread: Some(thread) }
     }
 
-    /// For another thread: a function that returns after many more signals.
+    /// Returns a function for another thread, which returns after many more signals.
     fn waiter(&self) -> impl Fn() + Send + use<> {
         let count = Arc::clone(&self.count);
         move || {
@@ -102,7 +106,7 @@ impl Drop for Storm {
     }
 }
 
-/// Calls `wait` with each timeout; it returns whether it waited in vain, as it should.
+/// Calls `wait` with each timeout; it returns whether it timed out, as it should.
 fn assert_never_early(what: &str, mut wait: impl FnMut(Duration) -> bool) {
     for timeout in TIMEOUTS {
         for _ in 0..if timeout < Duration::from_millis(10) { 20 } else { 3 } {
@@ -145,7 +149,7 @@ fn timeouts_are_never_early() {
 }
 
 #[test]
-fn timeouts_are_right_while_a_large_message_is_half_received() {
+fn timeouts_are_kept_while_a_large_message_is_incomplete() {
     let _watchdog = harness::watchdog();
     let _storm = Storm::over_this_thread();
     let (sender, receiver) = ipc::bytes_channel().unwrap();
@@ -153,7 +157,7 @@ fn timeouts_are_right_while_a_large_message_is_half_received() {
     assert_never_early("it stalls", |timeout| {
         receiver.try_recv_timeout(timeout).unwrap_err().is_empty()
     });
-    // It dribbles.
+    // The parts arrive slowly.
     let is_over = Arc::new(AtomicBool::new(false));
     let socket: OwnedFd = sender.as_fd().try_clone_to_owned().unwrap();
     let dribble = thread::spawn({
@@ -245,7 +249,7 @@ fn accept_waits_for_its_client() {
     }
 }
 
-/// When as many clients are waiting as there is room for.
+/// While the backlog is full.
 #[test]
 fn connect_waits_for_its_server() {
     let _watchdog = harness::watchdog();
@@ -286,7 +290,7 @@ fn send_waits_for_room() {
     let wait = storm.waiter();
     let receiving = thread::spawn(move || {
         let _storm = Storm::over_this_thread();
-        // Twice the sender finds no room.
+        // The sender finds the socket full twice.
         wait();
         for number in 0..500 {
             assert_eq!(receiver.recv().unwrap().0, number);

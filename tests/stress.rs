@@ -1,7 +1,8 @@
-//! However a receiver is used, it gets all that busy senders on another processor send, in their order.
+//! A receiver receives all messages of busy senders on another processor, in their order, by
+//! every way to receive.
 //!
-//! Senders are processes that do nothing but send; the receiver, and the threads that it has, are on another
-//! processor than they are, so that both sides run at the same time and neither waits for its turn.
+//! Senders are processes that only send. The receiver and its threads are on another processor,
+//! so that both run at the same time.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -19,16 +20,16 @@ use harness::ways::{Next, Source, all_ways};
 /// How many messages each way receives in a round.
 const MESSAGES: u64 = if cfg!(debug_assertions) { 70_000 } else { 1_000_000 };
 
-/// What is rare takes more than one.
+/// Rare interleavings need more than one round.
 const ROUNDS: usize = 2;
 
-/// For all of them.
+/// The timeout for all ways together.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// More than a receiver keeps rings for.
 const MANY: u64 = 70;
 
-/// Puts this thread, and those that it starts, onto the first processor or another one than that.
+/// Binds this thread, and those that it starts, to the first processor or to another one.
 fn run_on(is_first: bool) {
     let all = sched_getaffinity(None).unwrap();
     let mut processors = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu));
@@ -58,7 +59,7 @@ fn sending_child() {
     });
 }
 
-/// Receives everything, and checks that it is that.
+/// Receives all messages, and checks them.
 fn receive_all(what: &str, next: &mut Source<Number>, senders: u64, messages: u64) {
     let mut expected = vec![0; senders as usize];
     loop {
@@ -83,7 +84,7 @@ fn every_way_receives_all_of_one_busy_sender() {
         for (way, receive) in all_ways::<Number>() {
             let (sender, receiver) = ipc::channel().unwrap();
             let (server, name) = IpcOneShotServer::<IpcSender<IpcSender<Number>>>::new().unwrap();
-            // It begins where this thread is.
+            // A new thread begins on the processor of this one.
             sched_setaffinity(None, &all).unwrap();
             let child = harness::child(harness::path_of(sending_child), &[&name]);
             let (_, to_child) = server.accept().unwrap();
@@ -96,7 +97,7 @@ fn every_way_receives_all_of_one_busy_sender() {
     }
 }
 
-/// They are forked, which takes less time.
+/// The senders are forked, which takes less time.
 #[test]
 fn every_way_receives_all_of_more_senders_than_there_are_rings() {
     harness::alone(

@@ -1,8 +1,8 @@
-//! Two processes whose pointers may have different widths: what one writes, the other reads, in rings and packets, in messages,
-//! endpoints and shared memory.
+//! Two processes whose pointers may have different widths: what one writes, the other reads, in
+//! rings and packets, in messages, endpoints and shared memory.
 //!
-//! The child is this test binary again, or the one that a variable names: `.ci/i686` builds this file for two targets, and has each
-//! of the two programs start the other.
+//! The child is this test binary again, or the one that a variable names: `.ci/i686` builds
+//! this file for two targets, and has each of the two programs start the other.
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
 mod harness;
@@ -31,10 +31,10 @@ const WIDTH: &str = "STRAIT_TEST_WIDTH";
 /// So many messages make a channel hot, and more of them fill several segments of its ring.
 const MANY: u64 = 20_000;
 
-/// More than a packet has room for, and more than a ring begins with.
+/// More than a packet and the first segment of a ring have room for.
 const LARGE: usize = 3_000_000;
 
-/// Of all widths, and with what a compiler aligns differently.
+/// Fields of all widths, and of types that compilers align differently.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Mixed {
     byte: u8,
@@ -83,22 +83,23 @@ impl Small {
 /// What the child is to do.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    /// Say how many bits a pointer has.
+    /// Report the number of bits of a pointer.
     Width,
     Echo(Mixed),
-    /// Receive so many small messages and large ones, and say whether that was by ring.
+    /// Receive so many small messages and large ones, and report whether they came by ring.
     Receive(IpcReceiver<Small>, u64, IpcReceiver<Vec<u8>>),
-    /// Send as many, and say whether that was by ring.
+    /// Send as many, and report whether they were sent by ring.
     Send(IpcSender<Small>, u64, IpcSender<Vec<u8>>),
     /// Send so many, waiting for permits.
     SendBounded(IpcSyncSender<u64>, u64),
-    /// Receive from a channel with a bound until its end, and say how many there were.
+    /// Receive from a bounded channel until it is disconnected, and report the number
+    /// of messages.
     ReceiveBounded(IpcReceiver<u64>),
-    /// Give these back, read and written.
+    /// Send these back, after reading and writing.
     Memory(IpcSharedMemory, SharedMemoryReader, SharedMemoryWriter),
     /// Write into it.
     File(Handle<File>),
-    /// Take so many messages, and give the receiver back with the others.
+    /// Receive so many messages, and send the receiver back with the others.
     TakeSome(IpcReceiver<Small>, u64),
     /// Send something to the one-shot server of that name.
     OneShot(String),
@@ -106,7 +107,7 @@ enum Order {
     Client(String),
 }
 
-/// What the child says.
+/// A report of the child.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report {
     Width(u32),
@@ -142,7 +143,7 @@ fn receive_all(small: &IpcReceiver<Small>, count: u64, large: &IpcReceiver<Vec<u
 }
 
 #[test]
-fn obedient_child() {
+fn order_child() {
     child_main(|_| {
         let (to_parent, from_parent) = process::parent::<Report, Order>().unwrap();
         loop {
@@ -221,7 +222,7 @@ struct Other {
 impl Other {
     fn start() -> Other {
         let program = env::var_os(PROGRAM).map_or_else(|| env::current_exe().unwrap(), Into::into);
-        let mut command = harness::command_of(&program, harness::path_of(obedient_child), &[]);
+        let mut command = harness::command_of(&program, harness::path_of(order_child), &[]);
         let (child, orders, reports) = command.spawn_with_channel().unwrap();
         Other { child, orders, reports }
     }
@@ -244,9 +245,9 @@ impl Other {
     }
 }
 
-/// The other program is the one that it is meant to be.
+/// Checks that the other program has the expected width.
 #[test]
-fn the_child_has_the_width_that_it_should() {
+fn child_has_the_expected_width() {
     let _watchdog = watchdog();
     let other = Other::start();
     other.order(Order::Width);
@@ -267,8 +268,8 @@ fn values_are_the_same_on_both_sides() {
 }
 
 #[test]
-fn what_is_sent_by_ring_is_received() {
-    harness::alone(harness::path_of(what_is_sent_by_ring_is_received), || {
+fn messages_by_ring_are_received() {
+    harness::alone(harness::path_of(messages_by_ring_are_received), || {
         let other = Other::start();
         let (small, from_us) = ipc::channel().unwrap();
         let (large, large_from_us) = ipc::channel().unwrap();
@@ -281,8 +282,8 @@ fn what_is_sent_by_ring_is_received() {
 }
 
 #[test]
-fn what_a_child_sends_by_ring_is_received() {
-    harness::alone(harness::path_of(what_a_child_sends_by_ring_is_received), || {
+fn messages_of_a_child_by_ring_are_received() {
+    harness::alone(harness::path_of(messages_of_a_child_by_ring_are_received), || {
         let other = Other::start();
         let (to_us, small) = ipc::channel().unwrap();
         let (large_to_us, large) = ipc::channel().unwrap();
@@ -294,13 +295,13 @@ fn what_a_child_sends_by_ring_is_received() {
     });
 }
 
-/// With its ring, and with what is in there.
+/// Moves with its ring and the messages in it.
 #[test]
 fn a_receiver_moves_to_a_child_and_back() {
     let _watchdog = watchdog();
     let other = Other::start();
     let (sender, receiver) = ipc::channel().unwrap();
-    // It is hot, and has messages, when it leaves.
+    // It has a ring and messages when it is moved.
     for number in 0..1000 {
         sender.send(Small::new(number)).unwrap();
         assert_eq!(receiver.recv().unwrap(), Small::new(number));
@@ -318,7 +319,7 @@ fn a_receiver_moves_to_a_child_and_back() {
 }
 
 #[test]
-fn a_bound_holds_between_the_two() {
+fn bound_holds_between_two_widths() {
     let _watchdog = watchdog();
     for bound in [0, 1, 100] {
         let other = Other::start();

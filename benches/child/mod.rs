@@ -1,5 +1,6 @@
-//! The other process of a bench: the bench's own executable, started again with a role and the name of a server. Every
-//! child is waited for, no child outlives the bench, and no bench hangs for ever.
+//! The other process of a bench: the bench's own executable, started again with a role and the
+//! name of a server. Every child is waited for, no child outlives the bench, and no bench
+//! hangs for ever.
 
 // Each bench compiles this file for itself, and not all need all of it.
 #![allow(dead_code)]
@@ -20,13 +21,14 @@ use strait::ipc::{self, IpcOneShotServer, IpcSender};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What a child does, and the name it goes by. The function is given the name of the server to connect to.
+/// The work of a child, and the name of its role. The function gets the name of the server to
+/// connect to.
 pub(crate) type Role = (&'static str, fn(&str) -> Outcome<()>);
 
 const ROLE: &str = "STRAIT_BENCH_ROLE";
 const SERVER: &str = "STRAIT_BENCH_SERVER";
 
-/// More than any sample takes: only a hang lasts as long.
+/// Longer than any sample: only a hang lasts as long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The `main` of a bench with criterion: plays the role asked for, or measures.
@@ -72,10 +74,12 @@ fn play(roles: &[Role], role: &str) -> Outcome<()> {
     play(&env::var(SERVER)?)
 }
 
-/// A child process at work. Drop all ends of its channels first: that is what ends it.
+/// A child process at work. Drop all endpoints of its channels first: it ends when they are
+/// disconnected.
 pub(crate) struct Child {
     child: process::Child,
-    /// The child ends when this pipe does, which is also when this process dies, however that happens.
+    /// The child ends when this pipe does, which is also when this process dies, however
+    /// that happens.
     leash: Option<ChildStdin>,
 }
 
@@ -118,13 +122,14 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // One that was waited for is not signalled again; there is nobody to tell whether this one has just ended.
+        // A child that was waited for is not signalled again. Whether it has just ended makes
+        // no difference.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What starts a child in its role. It ends when its input does.
+/// The command for a child in this role. The child ends when its input does.
 pub(crate) fn command(role: &str, server: &str) -> Outcome<Command> {
     let mut command = Command::new(env::current_exe()?);
     command.env(ROLE, role).env(SERVER, server).stdin(Stdio::piped());
@@ -184,11 +189,12 @@ pub(crate) fn feed_the_watchdog() {
         });
         Mutex::new(sender)
     });
-    // Sending fails only when the watchdog has gone, and it goes with the program.
+    // The send fails only when the watchdog has ended, which ends with the program.
     let _ = FOOD.lock().unwrap_or_else(PoisonError::into_inner).send(());
 }
 
-/// Raises the soft limit on descriptors to the hard one, for those with many channels. If that fails, so will they.
+/// Raises the soft limit on descriptors to the hard one, for those with many channels. If that
+/// fails, they will fail, too.
 #[cfg(target_os = "linux")]
 fn allow_many_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

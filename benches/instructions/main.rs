@@ -1,11 +1,13 @@
-//! Instructions for each message, counted by valgrind: the same on a busy machine as on an idle one.
+//! Instructions for each message, counted by valgrind: the same on a busy machine as on
+//! an idle one.
 //!
-//! This program runs itself under callgrind, once for each figure and length, and counts only what happens within [`measured`].
-//! A figure is the difference of two lengths, so that what is done once drops out. One thread sends a batch and receives it, so
-//! that nothing depends on the order in which threads run; the kernel's instructions are not counted.
+//! This program runs itself under callgrind, once for each figure and length, and counts only
+//! what happens within [`measured`]. A figure is the difference of two lengths, so that work
+//! that is done once is not counted. One thread sends a batch and receives it, so that nothing
+//! depends on the order in which threads run; the kernel's instructions are not counted.
 //!
-//! `cargo bench --bench instructions` compares with what figures.txt says; `-- --check` also fails if a figure is more than
-//! [`TOLERANCE`] percent larger, and `-- --write` writes the file anew.
+//! `cargo bench --bench instructions` compares with figures.txt; `-- --check` also fails if a
+//! figure is more than [`TOLERANCE`] percent larger, and `-- --write` writes the file anew.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use strait::ipc::ChannelOptions;
 
-/// How much a figure may grow, in percent.
+/// The maximum growth of a figure, in percent.
 const TOLERANCE: u64 = 3;
 
 /// How many messages are sent before any is received: more than one, and fewer than a socket holds.
@@ -64,10 +66,11 @@ fn encoded() -> Vec<u8> {
     bytes
 }
 
-/// Callgrind counts what `work` does, and nothing else: it knows this function by its name.
+/// Callgrind counts only the instructions of `work`: it finds this function by its name.
 #[inline(never)]
 fn measured<T>(work: impl FnOnce() -> T) -> T {
-    // What `black_box` returns keeps the call from being the last thing here, and so from becoming a jump.
+    // Because of `black_box`, the call is not the last expression here, and does not
+    // become a jump.
     black_box(work())
 }
 
@@ -101,7 +104,8 @@ fn options(by_ring: bool) -> ChannelOptions {
     ChannelOptions::new().shared_memory(by_ring).keep_memory(Duration::MAX)
 }
 
-/// Gets a channel its ring, if it may have one: sends more than a socket holds, and receives it.
+/// Warms a channel up until it has its ring, if it may have one: sends more than a socket
+/// holds, and receives it.
 fn warm_up(
     by_ring: bool,
     mut send: impl FnMut() -> Outcome<()>,
@@ -172,7 +176,7 @@ fn decode(count: u64) -> Outcome<()> {
     batches(count, Half::Receive, || Ok(()), decode)
 }
 
-/// What can be counted.
+/// The kinds of work that are counted.
 type Work = fn(u64) -> Outcome<()>;
 
 const WORK: &[(&str, Work)] = &[
@@ -200,7 +204,7 @@ fn main() -> ExitCode {
     } else if is_given("--write") {
         count_all().and_then(|figures| write(&figures)).map(|()| true)
     } else if !is_given("--check") && Command::new("valgrind").arg("--version").output().is_err() {
-        // As one of all benchmarks.
+        // Run among all benchmarks.
         println!("not counted: there is no valgrind");
         Ok(true)
     } else {
@@ -218,10 +222,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does that work, under callgrind or not.
+/// Does the work, under callgrind or not.
 fn work(arguments: &[String]) -> Outcome<bool> {
     let [_, name, count] = arguments else { return Err("--work NAME COUNT".into()) };
-    // `decode` says what a value is, so that all others are about the same one.
+    // `decode` determines the type of a value, so that all rows use the same one.
     let record: Record = strait::internals::decode_bytes(&encoded())?;
     assert_eq!(record, RECORD);
     let (_, work) = WORK.iter().find(|work| work.0 == name).ok_or("there is no such work")?;
@@ -238,7 +242,7 @@ fn count_all() -> Outcome<Figures> {
         let messages = (longer - shorter) * BATCH;
         figures.insert(name.to_string(), (instructions + messages / 2) / messages);
     }
-    // All that a value costs more than its bytes, so what is around the format, too.
+    // The whole cost of a value beyond that of its bytes, the code around the format included.
     let encode = figures["ring, send"].saturating_sub(figures["ring, send bytes"]);
     figures.insert("encode".to_string(), encode);
     Ok(figures)
@@ -252,7 +256,7 @@ fn instructions(name: &str, count: u64) -> Outcome<u64> {
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(env::current_exe()?)
         .args(["--work", name, &count.to_string()])
-        // libc's `memcpy` is another one where a processor knows more.
+        // libc selects `memcpy` by the features of the processor.
         .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX_Usable,-AVX2_Usable,-AVX,-AVX2,-ERMS,-FSRM")
         .stdin(Stdio::null())
         .output()
@@ -275,7 +279,7 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(FIGURES)
 }
 
-/// What the file says.
+/// The figures in the file.
 fn committed() -> Outcome<Figures> {
     let text = fs::read_to_string(path())?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -290,7 +294,8 @@ fn committed() -> Outcome<Figures> {
 fn write(figures: &Figures) -> Outcome<()> {
     let compiler = Command::new("rustc").arg("--version").output()?.stdout;
     let mut text = String::from(
-        "# Instructions for each message of 60 bytes. `cargo bench --bench instructions -- --write` writes this.\n",
+        "# Instructions for each message of 60 bytes. \
+         `cargo bench --bench instructions -- --write` writes this.\n",
     );
     writeln!(text, "# {}", String::from_utf8(compiler)?.trim())?;
     for (name, figure) in figures {
@@ -300,7 +305,7 @@ fn write(figures: &Figures) -> Outcome<()> {
     Ok(fs::write(path(), text)?)
 }
 
-/// Prints both, and returns whether no figure is much larger than the file says.
+/// Prints both, and returns whether no figure is much larger than in the file.
 fn compare(figures: &Figures) -> Outcome<bool> {
     let committed = committed()?;
     if !committed.keys().eq(figures.keys()) {
@@ -317,7 +322,8 @@ fn compare(figures: &Figures) -> Outcome<bool> {
     }
     if !is_good {
         println!(
-            "More than {TOLERANCE} % more. If that is worth it: `cargo bench --bench instructions -- --write`."
+            "More than {TOLERANCE} % more. If that is worth it: \
+             `cargo bench --bench instructions -- --write`."
         );
     }
     Ok(is_good)

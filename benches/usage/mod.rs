@@ -1,17 +1,18 @@
-//! What a process and the system use up, as the kernel counts it. What cannot be read counts as nothing.
+//! The usage of a process and of the system, as the kernel counts it. A value that cannot be
+//! read counts as 0.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// What one process uses.
+/// The usage of one process.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Usage {
     pub(crate) descriptors: f64,
     pub(crate) mappings: f64,
     /// Bytes of memory that only this process has: heap and stacks.
     pub(crate) heap: f64,
-    /// Bytes of tables that say where its memory is.
+    /// Bytes of its page tables.
     pub(crate) page_tables: f64,
 }
 
@@ -38,10 +39,11 @@ impl Usage {
     }
 }
 
-/// What all processes use together. Others than the two that are measured had better be quiet.
+/// The usage of all processes together. Other processes than the two that are measured
+/// affect it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemUsage {
-    /// Bytes of shared memory, whoever has it mapped.
+    /// Bytes of shared memory, of all processes together.
     pub(crate) shared: f64,
     /// Bytes of the kernel's own objects: sockets, open files, what is in queues.
     pub(crate) kernel: f64,

@@ -1,5 +1,5 @@
-//! Any parts of any messages, and whatever else happens to an assembly: nothing comes out that did not go in, and nothing stays
-//! in that is not accounted for.
+//! Any parts of any messages, and all other events of an assembly: only bytes that were added
+//! come out, and all that stays is counted.
 
 #![no_main]
 
@@ -27,7 +27,7 @@ enum Event {
         body: u8,
         attachments: u8,
     },
-    /// Received where it belongs.
+    /// Received in place.
     LandedPart {
         id: u8,
         is_last: bool,
@@ -53,7 +53,7 @@ struct Input {
     events: Vec<Event>,
 }
 
-/// Few enough to meet again.
+/// Few ids, so that they repeat.
 const IDS: u8 = 8;
 
 impl From<Where> for Position {
@@ -74,7 +74,7 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 fuzz_target!(|input: Input| {
     let limit = usize::from(input.max_attachments);
-    // An attachment is a reference to this: how many there are is known.
+    // An attachment is a reference to this, which counts them.
     let token = Rc::new(());
     let tokens = |count: u8| vec![Rc::clone(&token); count.into()];
     let mut assembly = Assembly::new(&WAITING);

@@ -1,4 +1,4 @@
-//! Any bytes as values of many types: what strait makes of them, the format's own crate makes of them, too.
+//! Any bytes as values of many types: strait and the format's own crate decode the same.
 //!
 //! The first byte of the input chooses the type.
 
@@ -30,7 +30,7 @@ enum Tree {
 #[derive(Serialize, Deserialize)]
 struct Chain(Option<Box<Chain>>);
 
-/// Without anything that has a name.
+/// Nested in itself without a struct or an enum.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 struct Bare(Option<Box<Bare>>);
@@ -50,7 +50,7 @@ struct Record {
     string: std::ffi::CString,
 }
 
-/// With a limit, so that their crate does not allocate what a message only announces.
+/// With a limit, so that the other crate does not allocate for announced lengths.
 fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_fixed_int_encoding().with_limit::<1_000_000>()
 }
@@ -89,7 +89,7 @@ fuzz_target!(|input: &[u8]| {
         7 => check::<(String, Option<String>, char)>(bytes, Depth::Limited),
         8 => check::<BTreeMap<String, Vec<(u8, bool)>>>(bytes, Depth::Limited),
         9 => check::<(u128, i128, f32, Result<u8, String>)>(bytes, Depth::Limited),
-        // Elements without bytes: their crate would count to any number.
+        // Elements without bytes: the other crate would count to any number.
         10 => drop(decode_bytes::<Vec<()>>(bytes)),
         11 => drop(decode_bytes::<Vec<Vec<[(); 3]>>>(bytes)),
         12 => drop(decode_bytes::<BTreeMap<(), Vec<()>>>(bytes)),

@@ -1,7 +1,8 @@
-//! Any bytes as a packet: it is refused, or says what a packet that is made of the same says.
+//! Any bytes as a packet: it is refused, or equals a packet that is made of the parsed fields.
 //!
-//! The first byte of the input is the number of attachments that came with it. The second says which fields are corrected, since
-//! no length that is guessed is ever right. What follows the header of a HELLO is read, too.
+//! The first byte of the input is the number of attachments that came with it. The second
+//! selects the fields that are corrected, because random lengths are never valid. The fields of
+//! a HELLO are parsed, too.
 
 #![no_main]
 
@@ -31,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let packet = &packet[..];
     let result = frame::parse(packet, packet.len(), attachments.into());
-    // The beginning is enough.
+    // The first bytes suffice.
     let start = &packet[..packet.len().min(MAX_HEAD_BYTES)];
     assert_eq!(frame::parse(start, packet.len(), attachments.into()), result);
     let Ok(Frame { kind, stamp, head_len }) = result else {
@@ -53,7 +54,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(head.as_bytes().len() + body.len(), packet.len());
     let again = [head.as_bytes(), body].concat();
     assert_eq!(frame::parse(&again, again.len(), attachments.into()), result);
-    // Whatever has no meaning aside, they are the same.
+    // They are equal, except for fields without a meaning.
     let meaning = match kind {
         Kind::Message | Kind::WakeUp | Kind::PermitRequest | Kind::Hello { .. } => 0,
         Kind::RingOffer { .. } => 8,

@@ -1,5 +1,6 @@
-//! A hostile sender and an honest one, on one channel: the hostile one sends any packets with any descriptors, through a
-//! real socket; the honest one's messages all arrive, in order, in whatever way they are received.
+//! A hostile sender and an honest one, on one channel: the hostile one sends any packets with
+//! any file descriptors, through a real socket. All messages of the honest one are received, in
+//! order, by every way to receive.
 
 #![no_main]
 
@@ -26,10 +27,10 @@ use strait::ipc::{
 use strait::{IpcError, TryRecvError};
 use uuid::Uuid;
 
-/// What the channel is for.
+/// The message type of the channel.
 #[derive(Debug, Serialize, Deserialize)]
 enum Value {
-    /// From who knows the secret of this run, and so cannot be the hostile one.
+    /// From the honest sender: the hostile sender does not know the secret of this run.
     Honest {
         secret: u128,
         number: u32,
@@ -57,15 +58,16 @@ struct Input {
 enum Way {
     Receiver,
     Set,
-    /// As a receiver of a channel with a bound, which the honest one keeps to and the hostile one does not.
+    /// As the receiver of a bounded channel. The honest sender keeps the bound, the hostile
+    /// one does not.
     Bounded,
 }
 
 #[derive(Arbitrary, Debug)]
 enum Step {
-    /// A packet that is not even a frame, most of the time.
+    /// Random bytes, which are seldom a frame.
     Noise { bytes: Vec<u8>, objects: Vec<Object> },
-    /// A frame that is right, except for what it says of itself.
+    /// A frame with one false field.
     Frame {
         kind: Any,
         wrong_count: Option<u8>,
@@ -73,13 +75,13 @@ enum Step {
         body: Vec<u8>,
         objects: Vec<Object>,
     },
-    /// A value with attachments that may not be there, or be something else.
+    /// A value with attachments that may be missing, or of another kind.
     Forged { kind: u8, index: u32, len: u16, objects: Vec<Object> },
-    /// A message of the honest one, in one piece or in parts of that size.
+    /// A message of the honest sender, in one piece or in parts of that size.
     Honest { len: u8, with_memory: bool, part: Option<u8> },
-    /// Some of what is there is received.
+    /// Receives some of the queued messages.
     Receive { count: u8 },
-    /// The receiver moves.
+    /// Moves the receiver.
     Move,
 }
 
@@ -97,7 +99,7 @@ enum Any {
     Hello { version: Option<u8>, codec: Option<u8> },
 }
 
-/// What a descriptor can be.
+/// The kinds of file descriptors.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Object {
     SealedMemory,
@@ -118,7 +120,7 @@ enum Object {
     Itself,
 }
 
-/// As many as there are kinds; what is sent is a duplicate.
+/// One object of each kind; duplicates of them are sent.
 struct Objects {
     all: Vec<OwnedFd>,
     _other_ends: Vec<OwnedFd>,
@@ -169,11 +171,12 @@ static OBJECTS: LazyLock<Objects> = LazyLock::new(|| {
     Objects { all, _other_ends: vec![other_stream.into(), other_packets] }
 });
 
-/// So many packets, and so many bytes of packets, wait at most: nobody may have to wait for room in this one thread.
+/// The maximum of packets, and of bytes of packets, that wait. All runs in one thread, so no
+/// send may block for want of room.
 const MAX_WAITING: usize = 60;
 const MAX_BYTES: usize = 1000;
 
-/// So many parts of the hostile one's are never more than strait keeps.
+/// The maximum of steps. So many parts of the hostile sender are below strait's limit.
 const MAX_STEPS: usize = 300;
 const MAX_OBJECTS: usize = 2;
 
@@ -231,7 +234,7 @@ impl Channel {
         }
     }
 
-    /// Sends a packet as the hostile one.
+    /// Sends a packet as the hostile sender.
     fn attack(&mut self, packet: &[u8], objects: &[Object]) {
         let fds: Vec<BorrowedFd<'_>> = objects
             .iter()
@@ -281,7 +284,8 @@ impl Channel {
         self.sent += 1;
         match part {
             Some(part) if !with_memory => {
-                // What the sender makes of a message that does not fit into a packet.
+                // The parts in which the sender sends a message that does not fit
+                // into a packet.
                 let config = bincode::config::standard().with_fixed_int_encoding();
                 let bytes = bincode::serde::encode_to_vec(&value, config).unwrap();
                 let id = Uuid::new_v4().as_u128();
@@ -301,7 +305,7 @@ impl Channel {
                     rustix::net::send(&self.hostile, &packet, SendFlags::NOSIGNAL).unwrap();
                     position = Position::Middle;
                     self.waiting += 1;
-                    // In the middle of the message, as it happens.
+                    // Possibly in the middle of the message.
                     self.make_room();
                 }
             }
@@ -317,7 +321,8 @@ impl Channel {
         }
     }
 
-    /// Receives what can be received at once, or one message of it. Whether there was any.
+    /// Receives all messages that can be received at once, or one of them. Returns whether
+    /// there was any.
     fn receive(&mut self) -> bool {
         if let Some(receiver) = &self.receiver {
             return match receiver.try_recv() {
@@ -346,7 +351,7 @@ impl Channel {
         true
     }
 
-    /// Does with a value what its receiver would do.
+    /// Uses a value as its receiver would.
     fn look_at(&mut self, value: Value) {
         match value {
             Value::Honest { secret, number, content, memory } => {
@@ -428,8 +433,8 @@ fuzz_target!(|input: Input| {
             }
             Step::Forged { kind, index, len, objects } => {
                 let kind = u32::from(kind % 7).to_le_bytes();
-                // An index, and in the case of memory a length, in that of a receiver nothing that moves with it, or in that of a
-                // sender into a bounded channel another index.
+                // An index. Memory has a length, too, a sender of a bounded channel another
+                // index, and a receiver moves nothing along.
                 let memory = [&[1][..], &index.to_le_bytes(), &u64::from(len).to_le_bytes()];
                 let body = match kind[0] {
                     3 => [&kind[..], &memory.concat()].concat(),
@@ -455,7 +460,8 @@ fuzz_target!(|input: Input| {
     }
     while channel.receive() {}
     assert_eq!(channel.received, channel.sent);
-    // Whatever else the hostile one left behind, the end is the end; unless it left a sender.
+    // The channel is disconnected, whatever the hostile sender has left, unless it
+    // left a sender.
     let Channel { receiver, mut set, honest, hostile, holds_itself, .. } = channel;
     drop((honest, hostile));
     if holds_itself {

@@ -1,8 +1,10 @@
-//! Both sides of a ring and somebody who writes to its memory, between what they do and while they do it. Nothing that is written makes
-//! either side panic, or the consumer reach beyond what it may take, map, read or keep. What nobody interfered with arrives as it
-//! was sent; and as long as nobody lies about how far the ring is or damages what is to be read, all of it does.
+//! The producer and the consumer of a ring, and a hostile process that writes to its memory,
+//! between their steps and during them. No such write makes the producer or the consumer panic,
+//! or the consumer exceed what it may take, map, read or keep. A record that was not
+//! overwritten arrives as it was sent. All records do, unless a position or an unread record
+//! was overwritten.
 //!
-//! Half of the inputs are programs for the producer of the tests, which does nothing but lie.
+//! Half of the inputs are programs for the hostile producer of the tests.
 
 #![no_main]
 
@@ -51,7 +53,7 @@ enum Step {
     Take {
         into: u8,
     },
-    /// Takes what there is.
+    /// Takes all messages.
     Drain,
     Arm,
     Disarm,
@@ -96,7 +98,7 @@ enum Lie {
     Tail {
         word: u64,
     },
-    /// Almost right.
+    /// An almost valid record.
     TailBy {
         records: i8,
         bits: u8,
@@ -114,12 +116,12 @@ enum Lie {
         at: u32,
         bytes: [u8; 4],
     },
-    /// In what was written last.
+    /// In the bytes that were written last.
     Damage {
         back: u16,
         byte: u8,
     },
-    /// A record where the next one is expected, as of what was written last.
+    /// A record in the place of the next one, after the last write.
     Record {
         kind: u8,
         len: u16,
@@ -141,7 +143,7 @@ const LIMITS: ConsumerLimits =
 /// How much memory there is at most.
 const MOST: u64 = 1 << 20;
 
-/// What one step may read: fragments, one more that exceeds the limit, and headers.
+/// The maximum that one step may read: fragments, one more that exceeds the limit, and headers.
 const MOST_READ: u64 = LIMITS.max_bytes + 2 * LIMITS.max_message as u64;
 
 const TAIL: usize = 0;
@@ -152,18 +154,18 @@ const STATE: usize = 2;
 struct Sent {
     stamp: u64,
     body: Vec<u8>,
-    /// Where it is, with what leads to it.
+    /// Its places in the memory, with the records before it.
     parts: Vec<Range<u64>>,
 }
 
-/// What is known of who can expect what.
+/// What the hostile process has done, and what the consumer may still expect.
 #[derive(Default)]
 struct Books {
     sent: VecDeque<Sent>,
     taken: u64,
     /// What the producer has written since.
     writing: Vec<Range<u64>>,
-    /// From this message on nothing is certain.
+    /// From this message on, no content is guaranteed.
     doubtful: Option<u64>,
 }
 
@@ -193,7 +195,7 @@ struct World {
     words: [Cell<u64>; 3],
     bytes: RefCell<Vec<u8>>,
     books: RefCell<Books>,
-    /// Lies, and before which use of the memory they are told.
+    /// Hostile writes, and before which use of the memory they are made.
     lies: RefCell<VecDeque<(u8, Lie)>>,
     /// Where the next record is expected.
     cursor: Cell<(Place, u64)>,
@@ -204,8 +206,8 @@ struct World {
 }
 
 impl World {
-    /// Somebody uses the memory.
-    fn has_messages(&self) {
+    /// Called for each use of the memory: writes what is due.
+    fn is_used(&self) {
         if self.lies.borrow().is_empty() {
             return;
         }
@@ -252,7 +254,7 @@ impl World {
                 self.record(kind, len, stamp, &body, publishes);
             }
             Lie::Jump { unit, log, publishes } => {
-                // Where there is memory, more often than not.
+                // Mostly where there is memory.
                 let unit = if unit < 128 { unit % 16 } else { unit };
                 let len = (UNIT as u32 / 2) << (log % 8);
                 let place = Place { offset: UNIT * u64::from(unit), len };
@@ -269,7 +271,8 @@ impl World {
 
     fn lie_about_tail(&self, word: u64) {
         let mut books = self.books.borrow_mut();
-        // What was sent is before it still; what comes now may be where the consumer has been already.
+        // Sent messages are still before it; the next ones may be at places that the consumer
+        // has passed.
         let next = books.next_to_send();
         books.doubt(next);
         self.words[TAIL].set(word);
@@ -277,7 +280,7 @@ impl World {
 
     fn lie_about_head(&self, word: u64) {
         let mut books = self.books.borrow_mut();
-        // The producer may write over what is still to be read.
+        // The producer may overwrite unread records.
         let next = books.taken;
         books.doubt(next);
         self.words[HEAD].set(word);
@@ -317,7 +320,7 @@ struct FuzzWord(Rc<World>, usize);
 
 impl FuzzWord {
     fn update(&self, new: impl FnOnce(u64) -> u64) -> u64 {
-        self.0.has_messages();
+        self.0.is_used();
         let word = &self.0.words[self.1];
         word.replace(new(word.get()))
     }
@@ -356,7 +359,7 @@ impl Word for FuzzWord {
     }
 }
 
-/// One side's memory.
+/// The memory of the producer or of the consumer.
 struct FuzzMemory {
     world: Rc<World>,
     words: [FuzzWord; 3],
@@ -388,7 +391,7 @@ impl Memory for FuzzMemory {
 
     fn segment(&self, place: Place) -> io::Result<FuzzSegment> {
         assert!(place.is_valid(), "{place:?}");
-        self.world.has_messages();
+        self.world.is_used();
         let end = place.offset + u64::from(place.len);
         let mut bytes = self.world.bytes.borrow_mut();
         if self.is_producer {
@@ -411,13 +414,13 @@ impl Memory for FuzzMemory {
 
     fn release(&self, place: Place) {
         assert!(self.is_producer && place != Place::FIRST && place.is_valid(), "{place:?}");
-        // Whoever still reads there does not go unnoticed.
+        // Makes a later read of the released pages fail.
         let start = place.offset as usize;
         self.world.bytes.borrow_mut()[start..start + place.len as usize].fill(0xdb);
     }
 }
 
-/// Part of it.
+/// A segment of it.
 struct FuzzSegment {
     world: Rc<World>,
     place: Place,
@@ -445,7 +448,7 @@ impl FuzzSegment {
 impl Segment for FuzzSegment {
     fn write(&self, at: usize, bytes: &[u8]) {
         let range = self.range(at, bytes.len());
-        self.world.has_messages();
+        self.world.is_used();
         let mut books = self.world.books.borrow_mut();
         books.writing.push(range.start as u64..range.end as u64);
         let next = (at + bytes.len()).next_multiple_of(16) as u64 % u64::from(self.place.len);
@@ -456,10 +459,10 @@ impl Segment for FuzzSegment {
     fn read(&self, at: usize, len: usize, out: &mut Vec<u8>) {
         let range = self.range(at, len);
         self.world.reads.set(self.world.reads.get() + len as u64);
-        // Much can happen while many bytes are read.
+        // Several writes can happen while many bytes are read.
         let middle = range.start + len / 2;
         for part in [range.start..middle, middle..range.end] {
-            self.world.has_messages();
+            self.world.is_used();
             out.extend_from_slice(&self.world.bytes.borrow()[part]);
         }
     }
@@ -478,7 +481,7 @@ fn message(stamp: u64, len: usize) -> Vec<u8> {
 struct Run {
     world: Rc<World>,
     producer: Producer<FuzzMemory>,
-    /// Always there, but while it moves.
+    /// `None` only while it is moved.
     consumer: Option<Consumer<FuzzMemory>>,
     scans: Vec<u64>,
     front: Option<u64>,
@@ -519,7 +522,7 @@ impl Run {
         self.consumer.as_mut().unwrap()
     }
 
-    /// Whether nobody has lied, but where it makes no difference.
+    /// Whether no write of the hostile process has made the ring doubtful.
     fn is_honest(&self) -> bool {
         self.world.books.borrow().doubtful.is_none()
     }
@@ -612,7 +615,7 @@ impl Run {
         false
     }
 
-    /// Nobody is accused who did not lie; and what was said stays said.
+    /// Fails if an honest ring is reported as poisoned, or if a poisoned ring is not any more.
     fn checked<T>(&mut self, result: Result<T, Poisoned>) -> Option<T> {
         match result {
             Ok(it) => {
@@ -683,7 +686,7 @@ impl Run {
     fn arm(&mut self) {
         let is_armed = self.consumer().arm();
         if is_armed && self.is_honest() {
-            // Not even if it had no honest reason to.
+            // Also if there was no need for it.
             assert!(self.front.is_none(), "it sleeps while there is something");
         }
         self.sleeps |= is_armed && !self.is_retired;
@@ -699,13 +702,13 @@ impl Run {
         self.world.maps.set(0);
         self.sleeps = false;
         self.front = None;
-        // What a poisoned one has left, another would go on with.
+        // A moved consumer would continue with the state of a poisoned one.
         self.is_poisoned = false;
         self.consumer = Some(Consumer::from_parts(memory, state, LIMITS).unwrap());
     }
 
     fn drain(&mut self) {
-        // A liar can say that there are more messages than anybody waits for.
+        // A false count can announce more messages than this loop waits for.
         let mut patience = 100;
         loop {
             let before = self.consumer().position();
@@ -739,7 +742,7 @@ impl Run {
 
     fn end(mut self) {
         self.drain();
-        // Nobody lies any more.
+        // From here on the memory is not overwritten.
         self.world.lies.borrow_mut().clear();
         self.drain();
         if self.is_honest() && !self.is_retired {

@@ -558,7 +558,7 @@ mod tests {
     }
 
     /// A counter that no other test shares.
-    macro_rules! nobody_else {
+    macro_rules! own_counter {
         () => {{
             static WAITING: AtomicUsize = AtomicUsize::new(0);
             &WAITING
@@ -567,7 +567,7 @@ mod tests {
 
     #[test]
     fn parts_of_several_messages_interleave() {
-        let mut assembly = Assembly::new(nobody_else!());
+        let mut assembly = Assembly::new(own_counter!());
         assert_eq!(assembly.add(1, first(6, 1), b"ab", vec![], NO_LIMIT), Ok(None));
         assert_eq!(assembly.add(2, first(3, 0), b"x", vec![], NO_LIMIT), Ok(None));
         assert_eq!(assembly.add(1, Position::Middle, b"cd", vec!['h'], NO_LIMIT), Ok(None));
@@ -581,8 +581,8 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_lies_is_one_error() {
-        let mut assembly = Assembly::<char>::new(nobody_else!());
+    fn malformed_part_is_one_error() {
+        let mut assembly = Assembly::<char>::new(own_counter!());
         assembly.add(1, first(4, 0), b"ab", vec![], NO_LIMIT).unwrap();
         let too_much = assembly.add(1, Position::Middle, b"cdef", vec![], NO_LIMIT);
         assert_eq!(too_much, Err(Malformed::Part));
@@ -594,8 +594,8 @@ mod tests {
     }
 
     #[test]
-    fn announcements_cost_nothing() {
-        let mut assembly = Assembly::<char>::new(nobody_else!());
+    fn announced_lengths_reserve_no_memory() {
+        let mut assembly = Assembly::<char>::new(own_counter!());
         let bomb = assembly.add(1, first(u64::MAX, 0), b"", vec![], NO_LIMIT);
         assert_eq!(bomb, Err(Malformed::TooLarge));
         let bomb = assembly.add(2, first(1, u32::MAX), b"", vec![], NO_LIMIT);
@@ -605,8 +605,8 @@ mod tests {
     }
 
     #[test]
-    fn the_silent_give_way_and_are_one_error() {
-        let mut assembly = Assembly::new(nobody_else!());
+    fn silent_message_is_discarded_with_one_error() {
+        let mut assembly = Assembly::new(own_counter!());
         assembly.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
         assembly.add(2, first(9, 3), b"b", vec!['c'], 3).unwrap();
         // Neither has been silent for long: the newcomer is refused.
@@ -621,8 +621,8 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_goes_on_elsewhere() {
-        let waiting = nobody_else!();
+    fn moved_messages_are_completed_in_another_assembly() {
+        let waiting = own_counter!();
         let mut here = Assembly::new(waiting);
         here.add(1, first(4, 1), b"ab", vec!['a'], NO_LIMIT).unwrap();
         here.add(2, first(1, 0), b"abc", vec![], NO_LIMIT).unwrap_err();
@@ -646,8 +646,8 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_elsewhere_is_lost_by_itself() {
-        let waiting = nobody_else!();
+    fn moved_message_without_room_is_discarded_alone() {
+        let waiting = own_counter!();
         let mut here = Assembly::new(waiting);
         here.add(1, first(4, 2), b"ab", vec!['a', 'b'], NO_LIMIT).unwrap();
         here.add(2, first(2, 1), b"a", vec!['c'], NO_LIMIT).unwrap();
@@ -663,7 +663,7 @@ mod tests {
 
     #[test]
     fn attachments_are_counted_over_all_receivers() {
-        let waiting = nobody_else!();
+        let waiting = own_counter!();
         let mut first_of_two = Assembly::new(waiting);
         let mut second = Assembly::new(waiting);
         first_of_two.add(1, first(9, 3), b"a", vec!['a', 'b'], 3).unwrap();
@@ -692,8 +692,8 @@ mod tests {
     }
 
     #[test]
-    fn the_next_to_give_way_is_the_first_in_order() {
-        let mut assembly = Assembly::new(nobody_else!());
+    fn next_message_to_discard_is_first_in_order() {
+        let mut assembly = Assembly::new(own_counter!());
         assembly.limit(Limits { incomplete_messages: 8, incomplete_bytes: 60, ..Limits::LARGEST });
         let mut ids = 0..;
         for round in 0..2000_u32 {
@@ -721,8 +721,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_first_is_forgotten_first() {
-        let mut assembly = Assembly::<char>::new(nobody_else!());
+    fn oldest_discarded_message_is_forgotten_first() {
+        let mut assembly = Assembly::<char>::new(own_counter!());
         let most = 2 * MAX_INCOMPLETE_MESSAGES as u128;
         for id in 0..100_000 {
             assembly.remember(Lost { id, is_told: true });
@@ -733,8 +733,8 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_incomplete_messages_is_limited() {
-        let mut assembly = Assembly::<char>::new(nobody_else!());
+    fn number_of_incomplete_messages_is_limited() {
+        let mut assembly = Assembly::<char>::new(own_counter!());
         for id in 0..MAX_INCOMPLETE_MESSAGES as u128 {
             assembly.add(id, first(9, 0), b"", vec![], NO_LIMIT).unwrap();
         }

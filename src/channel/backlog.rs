@@ -94,9 +94,9 @@ impl<G: FirstMessage> Backlog<G> {
         &self.poller
     }
 
-    /// Waits for the first message of a client that `filter` accepts, with `buffer` to receive it in.
-    /// After `Empty`, the poller becomes ready when there is one. `BudgetSpent` means that a call
-    /// that must not block has more to do.
+    /// Waits for the first message of a client that `filter` accepts, with `buffer` to receive
+    /// it in. After `Empty`, the poller becomes ready when there is one. `BudgetSpent` means
+    /// that a call that must not block has more to do.
     pub(super) fn receive_next(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -130,8 +130,8 @@ impl<G: FirstMessage> Backlog<G> {
         }
     }
 
-    /// Accepts waiting connections for which `filter` returns true, and receives from each at once: a client that
-    /// has sent its message must not count as silent.
+    /// Accepts waiting connections for which `filter` returns true, and receives from each at
+    /// once: a client that has sent its message must not count as silent.
     fn accept_waiting(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -261,7 +261,8 @@ impl<G: FirstMessage> Backlog<G> {
             Err(RecvError::Lost(_)) if G::HAS_HANDLE => {
                 self.silent.remove(&id);
             }
-            // It keeps to the protocol, but cannot be understood, and cannot be told.
+            // The client keeps to the protocol, but has another version or codec, and no
+            // channel to report that to it.
             Err(
                 error @ RecvError::Lost(
                     Problem::Foreign(_) | Problem::Table(TableError::Foreign(_)),

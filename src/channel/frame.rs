@@ -179,7 +179,8 @@ impl fmt::Display for Malformed {
             Malformed::Foreign(Dialect { version, codec }) => {
                 return write!(
                     f,
-                    "a packet has protocol version {version} and codec {codec} instead of {VERSION} and {CODEC}"
+                    "a packet has protocol version {version} and codec {codec} instead of \
+                     {VERSION} and {CODEC}"
                 );
             }
             Malformed::Kind(kind) => return write!(f, "a packet has the unknown kind {kind}"),
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_frames_are_parsed_back() {
         let id = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
         let first = Position::First { bytes: 1 << 40, attachments: 300 };
         for kind in [
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_message_is_read() {
+    fn frames_without_message_are_parsed_back() {
         let attach =
             |has_messages| Kind::RingOffer { clock_domain: 0x0102_0304_0506_0708, has_messages };
         for (kind, attachments) in
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn every_lie_is_noticed() {
+    fn malformed_frames_are_refused() {
         let good = packet(Kind::Message, 1, b"body");
         assert_eq!(parse_all(&good[..15], 1), Err(Malformed::Short));
         assert_eq!(parse_all(&[], 0), Err(Malformed::Short));

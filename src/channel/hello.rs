@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_hello_is_parsed_back() {
         let introduction =
             Introduction { codec: "plain", sent: Some("A<B>"), expected: Some("(u8, Ä)") };
         let fields = introduction.fields();
@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_is_what_other_versions_read() {
+    fn layout_is_that_of_other_versions() {
         let fields = Introduction { codec: "c", sent: Some("st"), expected: None }.fields();
         assert_eq!(fields, *b"\x01\0\x01\0c\x02\0\x02\0st");
     }
 
     #[test]
-    fn unknown_fields_are_passed_over_and_the_first_of_several_counts() {
+    fn unknown_fields_are_skipped_and_the_first_of_several_counts() {
         assert_eq!(read(&[]).unwrap(), nothing());
         let fields = [
             field(0, b"?"),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_within_a_field_is_refused() {
+    fn hello_that_ends_within_a_field_is_refused() {
         let good = field(SENT, b"name");
         for len in 1..good.len() {
             assert_eq!(read(&good[..len]), Err(Malformed::Hello), "{len}");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_refused() {
+    fn hello_that_is_too_long_is_refused() {
         let most = field(77, &[0; MAX_HELLO_BYTES - FIELD_HEAD_BYTES]);
         assert_eq!(read(&most), Ok(nothing()));
         let more = field(77, &[0; MAX_HELLO_BYTES - FIELD_HEAD_BYTES + 1]);

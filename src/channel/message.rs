@@ -146,7 +146,8 @@ pub(crate) enum Problem {
     NoRing(io::Error),
     /// Handles in it could not be received.
     #[error(
-        "handles in a message could not be received: this process has none left, or may not have these"
+        "handles in a message could not be received: \
+         this process has none left, or may not have these"
     )]
     AttachmentsLost,
     /// The operating system permanently refuses to receive.

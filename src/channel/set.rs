@@ -180,8 +180,7 @@ impl ReceiverSet {
     pub(crate) fn remove(&mut self, id: u64) -> Option<Receiver> {
         let mut member = self.members.remove(&id)?;
         member.receiver.set_member(false);
-        // Once its handle is elsewhere, it is no longer watched; an event that is on its way finds
-        // no member.
+        // A handle that was moved is no longer watched; a pending event finds no member.
         if let Some(packets) = member.receiver.packets() {
             let _ = self.poller.remove(packets);
         }
@@ -265,7 +264,8 @@ impl ReceiverSet {
         }
     }
 
-    /// Takes the permits back: senders meet a set that waits, not one that has waited.
+    /// Takes the permits back: a rendezvous needs a set that waits, not one whose wait
+    /// has ended.
     fn withdraw_permit(&mut self) {
         let members = &mut self.members;
         self.hosts.retain(|id| {

@@ -8,8 +8,9 @@ use std::{hint, thread};
 
 use crate::platform::{self, Wait};
 
-/// How many nanoseconds a receiver spins: longer than a wake-up takes, which is some 30 us. If both
-/// peers sleep, and neither spins until the other is awake and has answered, they go on like that.
+/// How many nanoseconds a receiver spins: longer than a wake-up takes, which is some 30 us. If
+/// both peers sleep, and neither spins until the other is awake and has answered, both continue
+/// to sleep in every round trip.
 pub(super) const SPIN_NANOS: u64 = 50_000;
 
 /// How often spinning may be in vain in a row before there is a pause.
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_vain_becomes_rare() {
+    fn spinning_without_success_becomes_rare() {
         let mut spin = Spin::new(1000);
         let first = looks(&mut spin);
         assert!(first < 12, "{first}");
@@ -162,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_given_no_time_does_not_look() {
+    fn zero_spin_time_never_spins() {
         let mut spin = Spin::new(1000);
         spin.limit(0);
         assert_eq!(looks(&mut spin), 0);
     }
 
     #[test]
-    fn what_is_worth_while_is_done_again() {
+    fn spinning_with_success_is_repeated() {
         if !is_worthwhile() {
             return;
         }

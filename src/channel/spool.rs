@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_spool_is_read_back() {
         let (bytes, attachments) = written(contents());
         assert_eq!(attachments, ['a', 'b', 'c']);
         let (read, original) = (read(&bytes, attachments).unwrap(), contents());
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shorter_one_is_refused_or_has_less() {
+    fn truncated_spool_is_refused_or_has_fewer_messages() {
         let (bytes, attachments) = written(contents());
         let whole = read(&bytes, attachments.clone()).unwrap().waiting.len();
         for len in 0..bytes.len().min(1000) {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn lies_are_refused() {
+    fn malformed_spools_are_refused() {
         let (bytes, attachments) = written(contents());
         assert!(read(&bytes, attachments[..2].to_vec()).is_err());
         for (at, value) in [(0, 9), (0, 0), (7, 1), (47, 1)] {
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_can_be_remembered_is_refused() {
+    fn too_many_discarded_messages_are_refused() {
         let lost = |count| Contents::<char> {
             lost: (0..count as u128).map(|id| Lost { id, is_told: true }).collect(),
             ..Contents::default()

@@ -90,16 +90,17 @@ impl Room {
         self.spooled = self.spooled.checked_sub(len).ok_or_else(|| {
             let most = MAX_SPOOLED_BYTES >> 20;
             let text = format!(
-                "the receivers in one message have more than {most} MiB of undelivered messages: send them in several messages"
+                "the receivers in one message have more than {most} MiB of undelivered messages: \
+                 send them in several messages"
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
         Ok(())
     }
 
-    /// Writes a spool: into the table if it is short, else beside the message, or into the table
-    /// after all if that fails. In that case, incomplete messages that there is no room for are
-    /// left behind.
+    /// Writes a spool: into the table if it is short, else beside the message, or into the
+    /// table after all if that fails. In that case, incomplete messages without room are
+    /// not moved.
     fn write_spool(
         &mut self,
         contents: &mut Contents<Attachment>,
@@ -108,7 +109,8 @@ impl Room {
         self.take_spool(contents.len() as u64)?;
         self.records = self.records.checked_sub(contents.records()).ok_or_else(|| {
             let text = format!(
-                "the receivers in one message have more than {MAX_SPOOLED_RECORDS} undelivered messages"
+                "the receivers in one message have more than {MAX_SPOOLED_RECORDS} \
+                 undelivered messages"
             );
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
@@ -147,7 +149,8 @@ impl Room {
 fn too_much_inline(error: &io::Error) -> io::Error {
     let most = MAX_INLINE_BYTES_IN_ALL >> 20;
     let text = format!(
-        "the receivers in one message have more than {most} MiB of undelivered messages, and memory for them could not be created: {error}"
+        "the receivers in one message have more than {most} MiB of undelivered messages, \
+         and memory for them could not be created: {error}"
     );
     io::Error::new(error.kind(), text)
 }

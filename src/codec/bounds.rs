@@ -134,18 +134,21 @@ impl fmt::Display for OutOfBounds {
             }
             OutOfBounds::Unnamed => write!(
                 f,
-                "more than {MAX_UNNAMED} sequences, maps, tuples and options are nested in each other"
+                "more than {MAX_UNNAMED} sequences, maps, tuples and options \
+                 are nested in each other"
             ),
             OutOfBounds::Stack => {
                 f.write_str("the value is nested too deeply for the stack of this thread")
             }
             OutOfBounds::Elements => write!(
                 f,
-                "the sequences and maps have over {MAX_EMPTY_ELEMENTS} elements more than the message has bytes"
+                "the sequences and maps have over {MAX_EMPTY_ELEMENTS} elements more \
+                 than the message has bytes"
             ),
             OutOfBounds::ElementsWithSize => write!(
                 f,
-                "over {MAX_EMPTY_ELEMENTS_WITH_SIZE} elements more than the message has bytes would take up memory"
+                "over {MAX_EMPTY_ELEMENTS_WITH_SIZE} elements more than the message has bytes \
+                 would take up memory"
             ),
         }
     }

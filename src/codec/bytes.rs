@@ -80,8 +80,9 @@ impl<'de> Deserializer<'de> for Probe {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string
+        bytes byte_buf option unit unit_struct newtype_struct tuple tuple_struct map struct enum
+        identifier ignored_any
     }
 }
 
@@ -109,8 +110,9 @@ mod tests {
         }
 
         forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-            newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string
+            bytes byte_buf option unit unit_struct newtype_struct tuple tuple_struct map struct enum
+            identifier ignored_any
         }
     }
 
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_sequences_are_not_collected() {
         assert!(Lent(Some(b"bytes")).deserialize_seq(VecVisitor(1)).is_err());
         assert!(lent::<Vec<i8>>().is_none());
         assert!(lent::<Vec<bool>>().is_none());

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_holds_whatever_the_buffer_has_room_for() {
+    fn limit_holds_for_every_buffer_capacity() {
         for capacity in [0, 16, 17, 1000] {
             for limit in [0, 7, 8, 15, 16, 17, 500] {
                 let mut buffer = Vec::with_capacity(capacity);

@@ -151,7 +151,11 @@ macro_rules! forward {
 macro_rules! nested {
     ($within:ident: $($method:ident($($name:ident: $type:ty),*))*) => {$(
         #[inline]
-        fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+        fn $method<V: Visitor<'de>>(
+            self,
+            $($name: $type,)*
+            visitor: V,
+        ) -> Result<V::Value, D::Error> {
             let level = &self.level.$within()?;
             self.inner.$method($($name,)* Watched { visitor, level, counts: false })
         }

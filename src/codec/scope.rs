@@ -363,7 +363,8 @@ pub(crate) enum Bound {
 impl Bound {
     fn check(self, is_bounded: bool) -> io::Result<()> {
         if is_bounded && self == Bound::None {
-            let text = "a sender of a bounded channel was sent, and cannot be received as one of an unbounded channel";
+            let text = "a sender of a bounded channel was sent, \
+                        and cannot be received as one of an unbounded channel";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(())
@@ -464,7 +465,8 @@ fn outside(done: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         format!(
-            "channel endpoints, handles and shared memory can only be {done} in messages of a channel"
+            "channel endpoints, handles and shared memory can only be {done} \
+             in messages of a channel"
         ),
     )
 }

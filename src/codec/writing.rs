@@ -89,8 +89,8 @@ fn refused<E: Error>(why: OutOfBounds) -> E {
 #[inline(never)]
 fn left_out<E: Error>(field: &str) -> E {
     E::custom(format_args!(
-        "the field `{field}` is omitted (`skip_serializing_if`), which a receiver cannot detect: the format \
-         has no field names"
+        "the field `{field}` is omitted (`skip_serializing_if`), which a receiver cannot detect: \
+         the format has no field names"
     ))
 }
 
@@ -116,8 +116,10 @@ impl<'o, 'b, S: Serializer> Serializer for Writing<'o, 'b, S> {
 
     forward! {
         serialize_bool(v: bool)
-        serialize_i8(v: i8) serialize_i16(v: i16) serialize_i32(v: i32) serialize_i64(v: i64) serialize_i128(v: i128)
-        serialize_u8(v: u8) serialize_u16(v: u16) serialize_u32(v: u32) serialize_u64(v: u64) serialize_u128(v: u128)
+        serialize_i8(v: i8) serialize_i16(v: i16) serialize_i32(v: i32)
+        serialize_i64(v: i64) serialize_i128(v: i128)
+        serialize_u8(v: u8) serialize_u16(v: u16) serialize_u32(v: u32)
+        serialize_u64(v: u64) serialize_u128(v: u128)
         serialize_f32(v: f32) serialize_f64(v: f64)
         serialize_char(v: char) serialize_str(v: &str) serialize_bytes(v: &[u8])
         serialize_unit() serialize_unit_struct(name: &'static str)

@@ -270,8 +270,8 @@ impl IpcBytesReceiver {
     /// Returns an iterator over the available messages, which blocks no longer than
     /// [`try_recv`](IpcBytesReceiver::try_recv).
     ///
-    /// The iterator skips messages that break the protocol, and returns `None` after 1024 of them in
-    /// a row.
+    /// The iterator skips messages that break the protocol, and returns `None` after 1024 of
+    /// them in a row.
     ///
     /// # Examples
     ///

@@ -336,8 +336,8 @@ impl<T> IpcSender<T> {
         typed::send(&self.sender, data, Fate::Kept, Wait::Until(deadline))
     }
 
-    /// Returns whether the receiver has been dropped, in whatever process it was. If so, the channel
-    /// is disconnected, and messages that are sent from now on do not arrive.
+    /// Returns whether the receiver has been dropped, in whatever process it was. If so, the
+    /// channel is disconnected, and messages that are sent from now on do not arrive.
     ///
     /// The receiver can be dropped immediately after this call: only the result of
     /// [`send`](IpcSender::send) is reliable.

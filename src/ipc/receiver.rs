@@ -207,8 +207,9 @@ impl<T> IpcReceiver<T> {
     /// Returns an iterator over the available messages, which blocks no longer than
     /// [`try_recv`](IpcReceiver::try_recv).
     ///
-    /// The iterator skips messages that cannot be decoded, and returns `None` after 1024 of them in a
-    /// row. After it has returned `None`, it continues when another message has arrived.
+    /// The iterator skips messages that cannot be decoded, and returns `None` after 1024
+    /// of them in a row. After it has returned `None`, it continues when another message
+    /// has arrived.
     ///
     /// # Examples
     ///

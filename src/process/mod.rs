@@ -281,7 +281,8 @@ impl<ToChild, FromChild> Starting<ToChild, FromChild> {
     /// use strait::process::ChannelCommand;
     ///
     /// # fn main() -> std::io::Result<()> {
-    /// let mut starting = Command::new("/usr/lib/my-program/worker").start_with_channel::<u32, ()>()?;
+    /// let mut worker = Command::new("/usr/lib/my-program/worker");
+    /// let mut starting = worker.start_with_channel::<u32, ()>()?;
     /// while !starting.wait(Duration::from_millis(100)) {
     ///     println!("waiting for {}", starting.id());
     /// }
@@ -368,7 +369,8 @@ fn never_called(ended: io::Result<Option<ExitStatus>>) -> io::Error {
         }
         Ok(None) => String::from("the child closed its channel to this process, and was killed"),
         Err(error) => format!(
-            "the child ended without calling `strait::process::parent`, and its exit status is unknown: {error}"
+            "the child ended without calling `strait::process::parent`, \
+             and its exit status is unknown: {error}"
         ),
     };
     io::Error::new(io::ErrorKind::ConnectionAborted, what)

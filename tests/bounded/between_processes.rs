@@ -12,7 +12,7 @@ use harness::{child, child_main, raw};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Connects to its parent and gets what that has for it.
+/// Connects to the parent process and receives a value from it.
 fn from_parent<T>(name: &str) -> T
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
@@ -22,7 +22,7 @@ where
     receiver.recv().unwrap()
 }
 
-/// Starts a child that runs `function`, and gives it something.
+/// Starts a child that runs `function`, and sends it a value.
 fn with_child<T>(function: &str, value: T) -> harness::Child
 where
     T: serde::Serialize + serde::de::DeserializeOwned,
@@ -82,7 +82,7 @@ fn c2_messages_of_other_processes_count_towards_the_bound() {
     assert_eq!(receiver.try_iter().count(), 10);
 }
 
-/// What a sender takes permits from.
+/// Returns the file descriptor that a sender takes permits from.
 fn permits_of(sender: &IpcSyncSender<u64>) -> OwnedFd {
     let (carrier, carried) = ipc::channel::<IpcSyncSender<u64>>().unwrap();
     carrier.send_ref(sender).unwrap();
@@ -108,7 +108,7 @@ fn c2_rendezvous_succeeds_although_another_sender_accepts_and_sends_nothing() {
         let mut fds = [PollFd::new(&permits, PollFlags::IN)];
         rustix::event::poll(&mut fds, None).unwrap();
         rustix::io::read(&permits, &mut [0; 8]).unwrap();
-        // The receiver waits already, for who will not come.
+        // The receiver waits already, for a sender that does not send.
         sender.send(1).unwrap();
         assert_eq!(receiving.join().unwrap(), 1);
     }
@@ -129,13 +129,13 @@ fn c2_hoarded_permits_are_reissued_to_send() {
             assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
         }
         sending.join().unwrap();
-        // And who waits for a moment only is told so.
+        // A sender with a short timeout fails with `Full`.
         hoard(&sender);
         expect_full(sender.send_timeout(&0, Duration::from_millis(10)), "all are taken again");
     }
 }
 
-/// Also those who never wait, and so are the only ones to notice.
+/// Also if no sender ever blocks, so that `try_send` alone can notice.
 #[test]
 fn c2_hoarded_permits_are_reissued_to_try_send() {
     let _watchdog = watchdog();
@@ -186,7 +186,7 @@ fn c2_hoarded_permits_are_reissued_by_a_polling_receiver() {
     sending.join().unwrap();
 }
 
-/// Readiness is not only for who receives until there is nothing.
+/// Also by a receiver that takes one message per event.
 #[test]
 fn c8_polling_receiver_completes_every_rendezvous_one_at_a_time() {
     const MANY: u64 = 1000;
@@ -204,7 +204,7 @@ fn c8_polling_receiver_completes_every_rendezvous_one_at_a_time() {
         }
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    // What was shown too often has come to an end.
+    // Readiness without a message stops.
     while rustix::event::poll(
         &mut [PollFd::new(&receiver, PollFlags::IN)],
         Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }),

@@ -1,4 +1,4 @@
-//! Channels with a bound, in one process and between several: C2.
+//! Bounded channels, in one process and between several: C2.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -21,7 +21,8 @@ use harness::watchdog;
 
 type Ends<T> = (IpcSyncSender<T>, IpcReceiver<T>);
 
-/// The ways in which a channel can be where it is.
+/// Channels with this bound: of the operating system, in memory, and promoted by
+/// either endpoint.
 fn channels(bound: usize) -> [(&'static str, Ends<u64>); 4] {
     let lazy = || ChannelOptions::new().lazy(true).sync_channel(bound).unwrap();
     [
@@ -67,7 +68,7 @@ fn c2_queue_holds_no_more_than_the_bound() {
                 expect_full(sender.try_send(&0), what);
                 expect_full(sender.send_timeout(&0, Duration::from_millis(1)), what);
                 assert_eq!(receiver.recv().unwrap(), 0, "{what}");
-                // One was received, so there is room for one.
+                // One message was received, so there is room for one.
                 sender.try_send(&(bound as u64)).unwrap();
                 expect_full(sender.send_deadline(&0, Instant::now()), what);
                 for number in 1..=bound as u64 {
@@ -134,7 +135,7 @@ fn blocked_send_is_disconnected_when_the_receiver_is_dropped() {
                 })
             };
             is_about_to.wait();
-            // Whether it waits already or not, the outcome is the same.
+            // The outcome does not depend on whether the sender waits already.
             thread::yield_now();
             drop(receiver);
             let sent = waiting.join().unwrap();
@@ -154,7 +155,7 @@ fn c2_rendezvous_send_blocks_until_a_receiver_waits() {
         assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "{what}");
         let timed_out = receiver.try_recv_timeout(Duration::from_millis(20));
         assert!(matches!(timed_out, Err(TryRecvError::Empty)), "{what}");
-        // That somebody was here a moment ago is not enough.
+        // That a receiver waited a moment ago is not enough.
         expect_full(sender.try_send(&0), what);
         let is_sent = Arc::new(AtomicBool::new(false));
         let sending = {
@@ -168,7 +169,7 @@ fn c2_rendezvous_send_blocks_until_a_receiver_waits() {
             })
         };
         thread::sleep(Duration::from_millis(30));
-        assert!(!is_sent.load(Ordering::SeqCst), "{what}: sent, and nobody has received");
+        assert!(!is_sent.load(Ordering::SeqCst), "{what}: sent before it was received");
         for number in 1..=100 {
             assert_eq!(receiver.recv().unwrap(), number, "{what}");
         }
@@ -219,7 +220,7 @@ fn try_send_succeeds_while_a_receiver_waits() {
 }
 
 #[test]
-fn a_set_takes_from_bounded_channels() {
+fn set_receives_from_bounded_channels() {
     let _watchdog = watchdog();
     for bound in [0, 1, 3] {
         let mut set = IpcReceiverSet::new().unwrap();
@@ -243,7 +244,7 @@ fn a_set_takes_from_bounded_channels() {
     }
 }
 
-/// So many threads that send a number each, from 1 on, all at once.
+/// Starts so many threads that send one number each, from 1 on, all at once.
 fn crowd(sender: &IpcSyncSender<u64>, many: u64) -> Vec<thread::JoinHandle<()>> {
     let is_about_to = Arc::new(Barrier::new(many as usize));
     let threads = (1..=many).map(|number| {
@@ -259,8 +260,8 @@ fn crowd(sender: &IpcSyncSender<u64>, many: u64) -> Vec<thread::JoinHandle<()>> 
 #[test]
 fn set_completes_the_rendezvous_of_every_sender() {
     let _watchdog = watchdog();
-    // As many as would take longer than the watchdog waits, if all had to say again that they wait. Where Windows is emulated, each
-    // that wakes up takes long.
+    // So many that the test would exceed its watchdog if each had to send its notification
+    // again. Where Windows is emulated, each wake-up takes long.
     const MANY: u64 = if cfg!(windows) { 100 } else { 500 };
     for (what, (sender, receiver)) in channels(0) {
         let threads = crowd(&sender, MANY);
@@ -280,7 +281,7 @@ fn set_completes_the_rendezvous_of_every_sender() {
     }
 }
 
-/// What receives all that comes from a receiver, on a thread of its own, until the channel ends.
+/// Receives all messages on a thread of its own, until the channel is disconnected.
 type Consumer = fn(IpcReceiver<u64>, mpsc::Sender<u64>) -> thread::JoinHandle<()>;
 
 fn consumers() -> Vec<(&'static str, Consumer)> {
@@ -326,7 +327,7 @@ fn consumers() -> Vec<(&'static str, Consumer)> {
     ]
 }
 
-/// However seldom it does.
+/// However seldom the receiver waits.
 #[test]
 fn try_send_succeeds_with_every_way_to_receive() {
     const ATTEMPTS: usize = 100;
@@ -337,7 +338,7 @@ fn try_send_succeeds_with_every_way_to_receive() {
                 let (received, check) = mpsc::channel();
                 let consuming = consume(receiver, received);
                 for number in 0..2 {
-                    // Without pauses they take no time, and the other side may not even have begun to wait.
+                    // Without pauses, all attempts may be over before the receiver waits.
                     let attempts = if pause.is_zero() { usize::MAX } else { ATTEMPTS };
                     let met = (0..attempts).any(|_| {
                         thread::sleep(pause);
@@ -357,7 +358,7 @@ fn try_send_succeeds_with_every_way_to_receive() {
     }
 }
 
-/// It meets a set that waits, and not one that has waited.
+/// A rendezvous needs a set that waits; a set whose wait has ended takes part in none.
 #[test]
 fn c2_no_rendezvous_with_a_set_whose_select_has_returned() {
     let _watchdog = watchdog();
@@ -367,7 +368,7 @@ fn c2_no_rendezvous_with_a_set_whose_select_has_returned() {
         set.add(receiver).unwrap();
         set.add(other).unwrap();
         for round in 0..5 {
-            // The set hears that somebody would come.
+            // The set gets a notification that a sender waits.
             expect_full(sender.try_send(&0), what);
             expect_full(sender.send_timeout(&0, Duration::from_millis(1)), what);
             if round % 2 == 0 {
@@ -513,7 +514,7 @@ fn c2_bound_holds_between_threads() {
             .collect();
         drop(sender);
         loop {
-            // What was counted as sent was sent by then.
+            // Every message that was counted as sent had been sent by then.
             let waiting =
                 sent.load(Ordering::SeqCst) as isize - received.load(Ordering::SeqCst) as isize;
             assert!(waiting <= 4, "{what}: {waiting}");

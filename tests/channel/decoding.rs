@@ -1,5 +1,6 @@
-//! What becomes of messages that cannot be decoded as they were meant, or where it is harder than usual: what is refused before it
-//! costs anything, what errors say, and threads that have lost their thread-locals, their stack or the permission to be random.
+//! Messages that cannot be decoded, or only under difficulties. Excessive ones are refused
+//! before they cost anything, errors name the reason, and threads may lack thread-locals,
+//! stack, or permission to get random bytes.
 
 use std::cell::RefCell;
 use std::sync::mpsc as std_mpsc;
@@ -30,7 +31,8 @@ mod receivers {
         [&kind.to_le_bytes()[..], &[0; 4], &id.to_le_bytes(), &b, &c, &len, bytes].concat()
     }
 
-    /// What is received of a receiver as a peer can write it: what it has received and not delivered is in sealed memory.
+    /// Returns what is received of a receiver that a peer has forged, with its undelivered
+    /// messages in sealed memory.
     fn forged(incomplete: usize, lost: usize) -> Result<IpcReceiver<u32>, IpcError> {
         let (carrier, carried) = ipc::channel::<IpcReceiver<u32>>().unwrap();
         let (sender, _receiver) = ipc::channel::<u32>().unwrap();
@@ -42,11 +44,11 @@ mod receivers {
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         fcntl_add_seals(&spool, seals).unwrap();
         let body = table::with(&table::number(0), &[table::receiver_with_spool_beside()]);
-        // The handle of a sender will do for that of a receiver.
+        // The handle of a sender is accepted as that of a receiver.
         let fds = [sender.as_fd(), spool.as_fd()];
         raw::send(&carrier, &raw::message(2, &body), &fds).unwrap();
         let received = carried.recv();
-        // One bad message is one error.
+        // One malformed message is one error.
         let (sender, receiver) = ipc::channel().unwrap();
         carrier.send(receiver).unwrap();
         sender.send(7).unwrap();
@@ -61,7 +63,7 @@ mod receivers {
         drop(forged(1024, 1024).unwrap());
     }
 
-    /// Each was looked for among 2048 others: 10 MB took 15 seconds.
+    /// Each was searched for among 2048 others: 10 MB took 15 seconds.
     #[test]
     fn with_more_discarded_messages_than_possible_are_refused() {
         let _watchdog = harness::watchdog();
@@ -100,7 +102,7 @@ mod thread_locals {
             let memory = IpcSharedMemory::from_bytes(b"shared");
             let kept = Kept { text: "goodbye".to_string(), sender, receiver, memory };
             let sent = self.0.send_ref(&kept).map_err(|error| error.to_string());
-            // There and back, without leaving this thread.
+            // Sends and receives on this thread.
             let (carrier, carried) = ipc::channel().unwrap();
             carrier.send(answers).unwrap();
             let answers: mpsc::Receiver<u8> = carried.recv().unwrap();
@@ -113,7 +115,7 @@ mod thread_locals {
 
     thread_local!(static KEPT: RefCell<Option<Goodbye>> = const { RefCell::new(None) });
 
-    /// Strait's own had been destroyed by then, and the message was refused.
+    /// Strait's own thread-locals had been destroyed by then, and the message was refused.
     #[test]
     fn after_their_destruction_endpoints_are_sent_and_received() {
         let _watchdog = harness::watchdog();
@@ -121,7 +123,7 @@ mod thread_locals {
         let (outcome, outcomes) = std_mpsc::channel();
         let ending = thread::spawn(move || {
             KEPT.with(|kept| drop(kept.borrow_mut()));
-            // Whatever strait has for this thread comes into being later than `KEPT`, and is destroyed earlier.
+            // Strait's thread-locals are created later than `KEPT`, and destroyed earlier.
             let (carrier, carried) = mpsc::channel::<mpsc::Sender<u8>>();
             carrier.send(mpsc::channel().0).unwrap();
             carried.recv().unwrap();
@@ -146,7 +148,8 @@ mod randomness {
 
     use crate::harness::{self, sandbox::forbid};
 
-    /// Nothing else is in the process: std asks once for each thread, and a thread that has asked does not ask again.
+    /// The test has a process of its own: std calls `getrandom` once for each thread, and does
+    /// not repeat it.
     #[test]
     fn forbidden_getrandom_is_not_needed() {
         harness::alone(harness::path_of(forbidden_getrandom_is_not_needed), || {
@@ -193,7 +196,7 @@ mod randomness {
 mod memory {
     use super::*;
 
-    /// It was refused where it had not left the process, and `strait::mpsc` passed over the message.
+    /// A message in a channel in memory was refused, and `strait::mpsc` skipped it.
     #[test]
     fn in_a_message_of_a_channel_in_memory_is_received() {
         let _watchdog = harness::watchdog();
@@ -203,7 +206,7 @@ mod memory {
         let receiver: IpcReceiver<(IpcSharedMemory, IpcSharedMemory)> = receiver.into();
         let (received, empty) = receiver.recv().unwrap();
         assert_eq!((&*received, &*empty), (&b"shared"[..], &b""[..]));
-        // It is the same, not a copy.
+        // The received value is the sent one, not a copy.
         assert_eq!(received.as_ptr(), memory.as_ptr());
     }
 }
@@ -262,7 +265,7 @@ mod types {
         }
     }
 
-    /// One of each, behind something that can be read.
+    /// One of each, behind a value that can be decoded.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Within<T> {
         name: String,
@@ -282,7 +285,7 @@ mod types {
         assert!(text.contains(problem), "{text}");
     }
 
-    /// `recv` waited for ever.
+    /// Checks that `recv` returns. It blocked for ever.
     #[track_caller]
     fn assert_not_awaited<T: Serialize + DeserializeOwned + fmt::Debug + PartialEq>(value: T) {
         for (sender, receiver) in [mpsc::channel::<T>(), mpsc::try_channel().unwrap()] {
@@ -293,7 +296,7 @@ mod types {
             all(|receiver| receiver.recv().is_err());
             all(|receiver| receiver.try_recv() == Err(mpsc::TryRecvError::Disconnected));
             all(|receiver| receiver.iter().next().is_none());
-            // It is one error for each, and those who want to know are told.
+            // An `IpcReceiver` returns one error for each.
             sender.send_ref(&value).unwrap();
             let receiver = IpcReceiver::from(receiver);
             assert_says::<T>(receiver.recv().unwrap_err(), PROBLEM);
@@ -326,7 +329,7 @@ mod types {
         sparse: Sparse,
     }
 
-    /// Of the first field, what is read would be the second, without an error.
+    /// A decoder would take the second field for the first, without an error.
     #[test]
     fn with_skipped_field_are_an_error_of_send() {
         let _watchdog = harness::watchdog();

@@ -11,7 +11,7 @@ use strait::{IpcError, TryRecvError};
 use crate::harness;
 use crate::harness::watchdog;
 
-/// Enough for a ring, several times over.
+/// Several times as many messages as a ring needs.
 const MANY: u32 = 3000;
 
 #[track_caller]
@@ -26,7 +26,7 @@ fn expect_disconnected(receiver: &IpcReceiver<u32>) {
     assert!(matches!(result, Err(IpcError::Disconnected)), "{result:?}");
 }
 
-/// Sends with each of them in turn, while they are received.
+/// Sends with each of the senders in turn, while another thread receives.
 #[track_caller]
 fn expect_order(senders: &[IpcSender<u32>], receiver: &IpcReceiver<u32>) {
     thread::scope(|scope| {
@@ -58,7 +58,7 @@ fn the_last_one_disconnects() {
         assert_eq!(receiver.recv().unwrap(), 1);
     }
     expect_disconnected(&receiver);
-    // Also if it was in a message at last.
+    // Also if the last duplicate was in a message.
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     carrier.send_ref(&vec![sender.clone(), sender.clone()][0]).unwrap();
     drop(sender);
@@ -88,7 +88,7 @@ fn of_one_message_equal_the_sent_ones() {
     let _watchdog = watchdog();
     let (carrier, carried) = ipc::channel::<Vec<IpcSender<u32>>>().unwrap();
     let channels: Vec<_> = (0..50).map(|_| ipc::channel::<u32>().unwrap()).collect();
-    // Each several times, next to each other and far from each other.
+    // Each sender several times, side by side and far apart.
     let order: Vec<usize> = (0..400).map(|place| (place * place / 3) % channels.len()).collect();
     let senders = order.iter().map(|&index| channels[index].0.clone()).collect::<Vec<_>>();
     carrier.send(senders).unwrap();
@@ -106,7 +106,7 @@ fn of_one_message_equal_the_sent_ones() {
     }
 }
 
-/// Senders that are made and dropped while their message is being made are not taken for one another.
+/// Senders that are created and dropped while a message is encoded are told apart.
 #[test]
 fn differ_from_senders_received_earlier() {
     use serde::ser::SerializeTuple;
@@ -146,7 +146,7 @@ fn differ_from_senders_received_earlier() {
     }
 }
 
-/// A message that does not leave gives its receivers back, whatever senders are in it.
+/// A message that is not sent gives its receivers back, whatever senders are in it.
 #[test]
 fn of_a_failed_send_stay() {
     type Message = (Vec<IpcSender<u32>>, IpcReceiver<u32>, Vec<IpcSender<u32>>);
@@ -163,7 +163,7 @@ fn of_a_failed_send_stay() {
     expect_disconnected(&receiver);
 }
 
-/// While one is dropped, others of the same channel arrive.
+/// While a duplicate is dropped, others of the same channel are received.
 #[test]
 fn arrive_while_they_are_dropped() {
     let _watchdog = watchdog();
@@ -194,7 +194,7 @@ fn arrive_while_they_are_dropped() {
     assert_eq!(received, expected);
 }
 
-/// So that the last sender of this process goes at the same moment as one arrives.
+/// The last sender of this process is dropped at the moment in which another is received.
 #[test]
 fn arrive_when_the_last_one_is_dropped() {
     let _watchdog = watchdog();
@@ -220,7 +220,7 @@ fn arrive_when_the_last_one_is_dropped() {
     });
 }
 
-/// What only descriptors show.
+/// What file descriptors alone can show.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod descriptors {
     use std::mem::MaybeUninit;
@@ -234,7 +234,8 @@ mod descriptors {
     use crate::harness::fork::fork;
     use crate::harness::{alone, handles, handles_besides};
 
-    /// A process that sends senders of one channel, and receives from that until all are gone.
+    /// A process that sends senders of one channel, and receives from it until it is
+    /// disconnected.
     fn sends(
         send: impl FnOnce(IpcSender<u32>, IpcSender<Vec<IpcSender<u32>>>),
         receive: impl FnOnce(Vec<Vec<IpcSender<u32>>>),
@@ -296,7 +297,7 @@ mod descriptors {
         });
     }
 
-    /// Those into a bounded channel have another, for their permits.
+    /// Senders of a bounded channel have a second handle, for their permits.
     #[test]
     fn of_a_bounded_channel_have_two_handles() {
         alone(harness::path_of(of_a_bounded_channel_have_two_handles), || {
@@ -329,7 +330,7 @@ mod descriptors {
         });
     }
 
-    /// Different ones, each several times, in several messages.
+    /// Senders of many channels, each several times, in several messages.
     #[test]
     fn of_many_channels_have_one_handle_each() {
         alone(harness::path_of(of_many_channels_have_one_handle_each), || {
@@ -352,7 +353,8 @@ mod descriptors {
             drop(carrier);
             let arrived: Vec<_> = carried.iter().collect();
             assert_eq!(handles_besides(&before).len(), 30 + 1);
-            // One is enough to keep a channel, and the last to end it.
+            // One duplicate keeps a channel connected, and the drop of the last one
+            // disconnects it.
             let kept: Vec<_> = arrived.iter().flatten().step_by(7).cloned().collect();
             drop(arrived);
             assert_eq!(handles_besides(&before).len(), 30 + 1);
@@ -363,7 +365,7 @@ mod descriptors {
         });
     }
 
-    /// One descriptor in one packet.
+    /// One file descriptor in one packet.
     #[test]
     fn of_one_message_are_one_handle_in_flight() {
         let _watchdog = watchdog();
@@ -425,7 +427,7 @@ mod descriptors {
         });
     }
 
-    /// What was given as a descriptor is that descriptor.
+    /// A sender made of a file descriptor keeps that file descriptor.
     #[test]
     fn made_of_a_descriptor_keep_it() {
         use std::os::fd::AsRawFd;
@@ -438,7 +440,7 @@ mod descriptors {
         let number = fd.as_raw_fd();
         let made = IpcSender::<u32>::try_from(fd).unwrap();
         assert_eq!(made.as_fd().as_raw_fd(), number);
-        // It is not the one that is known, which goes first.
+        // It is not the sender that is known already, which is dropped first.
         carrier.send_ref(&made).unwrap();
         drop(sender);
         let arrived: [IpcSender<u32>; 2] = [carried.recv().unwrap(), carried.recv().unwrap()];
@@ -447,7 +449,8 @@ mod descriptors {
         expect_disconnected(&receiver);
     }
 
-    /// A forked child has its parent's senders, and knows only those that it has seen itself.
+    /// A forked child has its parent's senders, and recognises only those that it has
+    /// received itself.
     #[test]
     fn are_known_anew_after_a_fork() {
         alone(harness::path_of(are_known_anew_after_a_fork), || {
@@ -462,7 +465,8 @@ mod descriptors {
                 let before = handles().len();
                 let senders = [carried.recv().unwrap(), carried.recv().unwrap()];
                 assert_eq!(handles().len(), before + 1);
-                // The parent's own are dropped first, and leave those of the child alone.
+                // The parent's senders are dropped first, which does not affect those of
+                // the child.
                 drop((sender.clone(), arrived.clone()));
                 let third = carried.recv().unwrap();
                 assert_eq!(handles().len(), before + 1);
@@ -490,7 +494,7 @@ mod descriptors {
         });
     }
 
-    /// Many threads that receive the same one have one descriptor between them.
+    /// Many threads that receive the same sender share one file descriptor.
     #[test]
     fn of_many_threads_have_one_handle() {
         const THREADS: usize = 4;

@@ -1,4 +1,4 @@
-//! Endpoints in messages: what moves, what is shared, what comes back, and what is closed.
+//! Endpoints in messages: which are moved, shared, returned by a failed send, and closed.
 
 use std::fmt::Debug;
 use std::io;
@@ -94,7 +94,8 @@ fn may_be_nested() {
     expect_disconnected(outer_end.recv().map(drop));
 }
 
-/// A message may carry both ends of a channel, and the sender of the very channel that it goes through.
+/// A message may have both endpoints of a channel, and the sender of the channel that it is
+/// sent through.
 #[test]
 fn may_be_circular() {
     #[derive(Debug, Serialize, Deserialize)]
@@ -120,16 +121,16 @@ fn may_be_circular() {
     expect_disconnected(receiver.recv());
 }
 
-/// A message of which the rest never comes keeps nothing open, not even the channel that it was to come through.
+/// A message whose last parts never arrive keeps no endpoint open, not even its own channel's.
 #[test]
 fn in_a_message_cut_short_are_closed() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<Recursive>().unwrap();
     let (other, other_end) = ipc::channel::<u8>().unwrap();
     let content = vec![0; LARGE];
-    // What is left of it when the receiver leaves comes back or is closed.
+    // The attachments left when the receiver is dropped come back or are closed.
     let thread = thread::spawn(move || {
-        // Where there is no limit on what waits, it may have been sent whole.
+        // Without a limit on queued packets, the message may have been sent whole.
         if let Err(error) = sender.send(Recursive { itself: sender.clone(), other, content }) {
             assert!(error.is_disconnected(), "{error:?}");
         }
@@ -156,7 +157,7 @@ fn sends_itself_child() {
         let itself = answers.recv().unwrap();
         let (other, _other_end) = ipc::channel().unwrap();
         let message = Recursive { itself: itself.clone(), other, content: vec![0; LARGE] };
-        // Nobody receives, so it does not return.
+        // The parent does not receive, so this blocks until the process is killed.
         itself.send(message).unwrap();
     });
 }
@@ -175,7 +176,7 @@ fn in_a_message_of_a_process_that_was_killed_are_closed() {
     let (_, answer) = server.accept().unwrap();
     let (sender, receiver) = ipc::channel().unwrap();
     answer.send(sender).unwrap();
-    // It has begun, and cannot have ended: there is no room for all of it.
+    // The send has begun, and cannot have ended: there is no room for the whole message.
     poll(&mut [PollFd::from_borrowed_fd(receiver.as_fd(), PollFlags::IN)], None).unwrap();
     child.killed();
     expect_disconnected(receiver.recv().map(drop));
@@ -185,7 +186,7 @@ fn in_a_message_of_a_process_that_was_killed_are_closed() {
 fn may_be_many() {
     harness::alone(harness::path_of(may_be_many), || {
         let (carrier, carried) = ipc::channel().unwrap();
-        // One packet carries 253. Of each there are three descriptors, on the way.
+        // One packet has room for 253. Each has three file descriptors while it is in flight.
         let most = 600.min(harness::room_for_handles() / 3 - 10);
         for count in [1, 63, 64, 65, 252, 253, 254, most] {
             let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -203,7 +204,7 @@ fn may_be_many() {
     });
 }
 
-/// With messages before, during and after its moves, small ones and large ones.
+/// Messages are sent before, during and after the moves, small ones and large ones.
 #[test]
 fn receivers_move_without_loss() {
     const MOVES: u32 = 20;
@@ -271,7 +272,7 @@ fn receivers_of_a_failed_send_stay_usable() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
     sender.send(1).unwrap();
-    // Because nobody is there,
+    // The send fails because the receiver was dropped,
     let (carrier, carried) = ipc::channel().unwrap();
     drop(carried);
     expect_disconnected(carrier.send_ref(&receiver));
@@ -297,7 +298,7 @@ fn receivers_of_a_failed_send_stay_usable() {
     assert!(std::panic::catch_unwind(panic).is_err());
     sender.send(10).unwrap();
     assert_eq!(panics.0.recv().unwrap(), 10);
-    // And none of it shows in the next message.
+    // The next message is not affected.
     carrier.send(Broken(panics.0, Defect::None)).unwrap();
     drop(carrier);
     let Broken(receiver, _) = carried.recv().unwrap();
@@ -313,7 +314,7 @@ enum Defect {
     IsThereTwice,
 }
 
-/// A receiver in bad company.
+/// A receiver beside a field that cannot be encoded.
 struct Broken(IpcReceiver<u8>, Defect);
 
 impl Serialize for Broken {
@@ -350,7 +351,7 @@ impl Serialize for Panics {
     }
 }
 
-/// What is decoded may fail half way: the endpoints decoded before are closed, as are those after.
+/// If decoding fails half way, the endpoints decoded before are closed, and those after, too.
 #[test]
 fn are_closed_if_the_value_cannot_be_decoded() {
     #[derive(Debug)]
@@ -380,7 +381,7 @@ fn are_closed_if_the_value_cannot_be_decoded() {
     expect_empty(carried.try_recv());
 }
 
-/// There is no message that they could be attached to.
+/// Other formats have no message that endpoints could be attached to.
 #[test]
 fn are_refused_by_other_formats() {
     let _watchdog = watchdog();
@@ -402,7 +403,7 @@ fn are_refused_by_other_formats() {
     let decoded = bincode::serde::decode_from_slice::<IpcSender<u8>, _>(&[0], config);
     let text = decoded.unwrap_err().to_string();
     assert!(text.contains("only be received in messages of a channel"), "{text}");
-    // They are none the worse for it.
+    // The endpoints are still usable.
     sender.send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
     drop(sender);

@@ -1,5 +1,5 @@
-//! Receivers in a message that is not sent, for whatever reason: each of them comes back with everything, and no descriptor is left
-//! over.
+//! Receivers in a message that fails to be sent: each of them comes back with all its messages,
+//! and no file descriptor leaks.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ use crate::harness::{raw, table};
 
 type Inner = (u32, Option<Handle<File>>, String);
 
-/// Receivers of all kinds, and what is with them in the message.
+/// Receivers of all kinds, and the other values in their message.
 #[derive(Serialize, Deserialize)]
 struct Cargo {
     before: Vec<IpcSharedMemory>,
@@ -29,7 +29,7 @@ struct Cargo {
     after: Whim,
 }
 
-/// What may make a message fail.
+/// A value that may make the encoding of its message fail.
 #[derive(Deserialize)]
 enum Whim {
     Nothing,
@@ -54,12 +54,12 @@ enum Sender {
     Bounded(IpcSyncSender<Inner>),
 }
 
-/// A channel with something undelivered in it, and how to go on with it.
+/// A channel with undelivered messages, and the numbers with which it continues.
 struct Channel {
     sender: Sender,
-    /// The number that is sent next.
+    /// The number of the next message to send.
     sent: u32,
-    /// The number that is received next.
+    /// The number of the next message to receive.
     received: u32,
 }
 
@@ -104,7 +104,7 @@ fn channels() -> (Vec<Channel>, Vec<IpcReceiver<Inner>>) {
     let mut receivers = Vec::new();
     for ((sender, receiver), sent, received) in all {
         let mut channel = Channel { sender, sent: 0, received: 0 };
-        // With a ring, and what was read ahead beside it.
+        // With a ring, and messages that were read ahead from the socket.
         let at_once = 250;
         while channel.sent < sent {
             for _ in 0..at_once.min(sent - channel.sent) {
@@ -129,16 +129,16 @@ fn channels() -> (Vec<Channel>, Vec<IpcReceiver<Inner>>) {
     (channels, receivers)
 }
 
-/// Checks that they have everything and go on.
+/// Checks that the receivers have all their messages and can receive more.
 fn check(what: &str, channels: &mut [Channel], receivers: &[IpcReceiver<Inner>]) {
     for (channel, receiver) in channels.iter_mut().zip(receivers) {
-        // One more is sent, and one that was there before is received, if there is one.
+        // Sends one more message, and receives one that was queued before, if there is one.
         channel.send();
         channel.receive(what, receiver);
     }
 }
 
-/// Checks that nothing is missing at the end.
+/// Checks at the end that no message is missing.
 fn check_all(channels: Vec<Channel>, receivers: Vec<IpcReceiver<Inner>>) {
     for (mut channel, receiver) in channels.into_iter().zip(receivers) {
         while channel.received < channel.sent {
@@ -163,7 +163,7 @@ const SHORT: Duration = Duration::from_millis(2);
 /// Sends in all ways that fail.
 fn fail(cargo: &mut Cargo, is_back: &mut dyn FnMut(&Cargo, &str)) {
     let (carrier, carried) = ipc::channel::<Cargo>().unwrap();
-    // What cannot be encoded half way, in the middle and at the end.
+    // Encoding fails before, between and after the receivers.
     cargo.after = Whim::Fails;
     expect_refused(carrier.send_ref(cargo));
     is_back(cargo, "not encoded");
@@ -220,7 +220,7 @@ fn fail(cargo: &mut Cargo, is_back: &mut dyn FnMut(&Cargo, &str)) {
         is_back(cargo, "the socket stays full");
     }
     cargo.before.clear();
-    // A channel in memory that is full.
+    // An in-memory channel that is full.
     let lazy = ChannelOptions::new().lazy(true);
     let (in_memory, carried_in_memory) = lazy.sync_channel::<Cargo>(1).unwrap();
     in_memory.send(empty()).unwrap();
@@ -257,7 +257,7 @@ fn receivers_of_a_failed_send_keep_their_messages_at_every_failure() {
     );
 }
 
-/// The same without anything between: what fails changes nothing, also if nothing else is done with the receivers.
+/// The same without other calls in between: failed sends alone change nothing.
 #[test]
 fn receivers_of_repeated_failed_sends_lose_nothing() {
     harness::alone(harness::path_of(receivers_of_repeated_failed_sends_lose_nothing), || {
@@ -267,7 +267,7 @@ fn receivers_of_repeated_failed_sends_lose_nothing() {
         let mut open = None;
         for _ in 0..3 {
             fail(&mut cargo, &mut |_, _| {});
-            // The first time, those in memory became the system's, and rings messages.
+            // The first failed send promoted the in-memory channels, and emptied the rings.
             let now = harness::handles().len();
             assert_eq!(*open.get_or_insert(now), now);
         }

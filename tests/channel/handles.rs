@@ -199,7 +199,8 @@ fn other_formats_refuse_them() {
     assert!(error.to_string().contains("only be received in messages"), "{error}");
 }
 
-/// Nothing is left of what was sent, received, refused or dropped on the way, and all are closed on exec.
+/// No file descriptor is left of handles that were sent, received, refused or dropped in
+/// flight, and all have CLOEXEC.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn no_descriptor_leaks() {

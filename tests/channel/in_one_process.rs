@@ -1,4 +1,5 @@
-//! Channels as one process sees them: values of all kinds, disconnection, waiting, iterating, bytes.
+//! Channels in one process: values of all kinds, disconnection, blocking calls,
+//! iterators, bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc;
@@ -177,7 +178,7 @@ mod disconnection {
         let (started, is_started) = mpsc::channel();
         let thread = thread::spawn(move || {
             loop {
-                // Far more than there is room for, where room is limited.
+                // Far more than a channel with limited room holds.
                 if let Err(error) = sender.send(vec![0_u8; LARGE]) {
                     return error;
                 }
@@ -208,7 +209,7 @@ mod disconnection {
 mod waiting {
     use super::*;
 
-    /// None is cut off to milliseconds, none returns early.
+    /// No timeout is truncated to milliseconds, and no call returns early.
     #[test]
     fn lasts_for_the_timeout() {
         let _watchdog = watchdog();
@@ -328,7 +329,7 @@ mod iterators {
         sender.send(4).unwrap();
         let mut there = receiver.try_iter();
         assert_eq!((there.next(), there.next()), (Some(4), None));
-        // One that has ended may go on.
+        // An iterator that has returned `None` may continue.
         sender.send(5).unwrap();
         assert_eq!(there.next(), Some(5));
     }
@@ -412,16 +413,17 @@ mod bytes {
     }
 }
 
-/// What every sender can do besides sending.
+/// What every sender has besides `send`.
 mod senders {
     use super::*;
 
-    /// The receiver's being there, as each kind of sender says it, and then its being gone.
+    /// Checks that each kind of sender reports its receiver as connected, and then as dropped.
     #[track_caller]
     fn expect_end<R>(kind: &str, receiver: R, is_closed: impl Fn() -> bool) {
         assert!(!is_closed(), "{kind}");
         drop(receiver);
-        // Where there are descriptors, a child process that another test is just starting has copies of everything until its `exec`.
+        // Where there are descriptors, a child process that another test is just starting has
+        // copies of everything until its `exec`.
         while !is_closed() {
             thread::yield_now();
         }
@@ -448,7 +450,7 @@ mod senders {
         expect_end("mpsc::SyncSender", receiver, || sender.is_closed());
     }
 
-    /// In the memory of this process, on the way out of it, and outside.
+    /// In an in-memory channel, in one that is being promoted, and in another process.
     #[test]
     fn is_closed_wherever_the_receiver_was_dropped() {
         let _watchdog = watchdog();
@@ -474,7 +476,7 @@ mod senders {
         expect_end("sent away", receiver, || sender.is_closed() && arrived.is_closed());
     }
 
-    /// Where there is room, none of them waits, and all do the same.
+    /// While there is room, none of them blocks, and all have the same result.
     #[test]
     fn send_without_waiting() {
         let _watchdog = watchdog();
@@ -519,7 +521,7 @@ mod senders {
         let opaque = carried.recv().unwrap();
         let sender: ipc::IpcSyncSender<String> = ipc::OpaqueIpcSyncSender::to(opaque);
         sender.try_send(&"one".to_string()).unwrap();
-        // The bound has come along.
+        // The bound was moved along.
         assert!(sender.try_send(&"two".to_string()).unwrap_err().is_full());
         assert_eq!(receiver.recv().unwrap(), "one");
         sender.try_send(&"two".to_string()).unwrap();

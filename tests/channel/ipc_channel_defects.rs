@@ -1,5 +1,6 @@
-//! One test for each defect of ipc-channel 0.23.1 that a channel on Linux could have, too; they are named after the defects. That a
-//! sender waits while the socket is full (its section 4.1) is not among them: so does this one, for now.
+//! One test for each defect of ipc-channel 0.23.1 that a channel on Linux could have, too; each
+//! is named after the defect. One is missing: a sender blocks while the socket is full (section
+//! 4.1), and so do strait's senders, for now.
 //!
 //! # Safety
 //!
@@ -66,7 +67,7 @@ fn more_than_64_endpoints_in_a_message() {
     }
 }
 
-/// `MSG_CTRUNC` was not looked at: a panic for want of what was not there. (More in `limits`.)
+/// `MSG_CTRUNC` was ignored: the missing file descriptors were a panic. (More in `limits`.)
 #[test]
 fn a_receiver_at_its_descriptor_limit_does_not_panic() {
     harness::alone(harness::path_of(a_receiver_at_its_descriptor_limit_does_not_panic), || {
@@ -87,7 +88,7 @@ fn a_receiver_at_its_descriptor_limit_does_not_panic() {
     });
 }
 
-/// Twenty messages were twenty descriptors; with debug assertions a panic.
+/// Twenty messages leaked twenty file descriptors; with debug assertions they were a panic.
 #[test]
 fn messages_that_are_not_decoded_leak_no_endpoints() {
     let _watchdog = harness::watchdog();
@@ -135,7 +136,7 @@ impl Serialize for Reentrant {
     }
 }
 
-/// The inner message took the outer one's endpoints, whose receiver panicked.
+/// The inner message took the endpoints of the outer one, and the receiver panicked.
 #[test]
 fn sending_while_serializing_keeps_messages_apart() {
     let _watchdog = harness::watchdog();
@@ -212,7 +213,8 @@ impl Serialize for Failing {
     }
 }
 
-/// The endpoint went out with the next message of the thread, whatever that was, and its channel never disconnected.
+/// The endpoint was sent with the next message of the thread, and its channel never
+/// disconnected.
 #[test]
 fn failed_serialization_leaves_no_endpoints_behind() {
     let _watchdog = harness::watchdog();
@@ -226,10 +228,10 @@ fn failed_serialization_leaves_no_endpoints_behind() {
         if let Ok(sent) = sent {
             assert_refused(sent);
         }
-        // The receiver is where it was.
+        // The receiver is still in its variable.
         to_moved.send(4).unwrap();
         assert_eq!(failing.receiver.as_ref().unwrap().recv().unwrap(), 4);
-        // The next message of this thread has what belongs to it.
+        // The next message of this thread has its own endpoints only.
         let (text_sender, texts) = ipc::channel::<(String, Option<IpcSender<u32>>)>().unwrap();
         text_sender.send(("next".to_string(), None)).unwrap();
         drop(failing);
@@ -240,7 +242,7 @@ fn failed_serialization_leaves_no_endpoints_behind() {
     }
 }
 
-/// A receiver for what never arrives.
+/// A receiver of messages that never arrive.
 fn narrow(
     (sender, receiver): (IpcSender<Failing>, IpcReceiver<Failing>),
 ) -> (IpcSender<Failing>, IpcReceiver<u32>) {
@@ -253,7 +255,8 @@ impl<'de> Deserialize<'de> for Failing {
     }
 }
 
-/// A number out of range was a panic, and a number twice a sender that panicked when it was dropped: it is one sender. (More in `hostile`.)
+/// A number out of range was a panic, and a number twice a sender that panicked when it was
+/// dropped: it is one sender. (More in `hostile`.)
 #[test]
 fn forged_numbers_do_not_panic() {
     let _watchdog = harness::watchdog();
@@ -281,7 +284,7 @@ fn forged_numbers_do_not_panic() {
 
 // ---- 4.4: memory (what is allocated is counted in `allocation`) ----
 
-/// It had the capacity of the largest packet.
+/// The vector had the capacity of the largest packet.
 #[test]
 fn a_received_vector_is_as_large_as_its_content() {
     let _watchdog = harness::watchdog();
@@ -290,7 +293,7 @@ fn a_received_vector_is_as_large_as_its_content() {
     let (text_sender, texts) = ipc::channel::<(String, Vec<u8>, Vec<u64>)>().unwrap();
     let mut set = IpcReceiverSet::new().unwrap();
     set.add_bytes(set_receiver).unwrap();
-    // Up and down, so that what was expected is more or less than what comes.
+    // Lengths go up and down, so that the expected length is too large or too small.
     for len in [3, 0, 1000, 100_000, 199_000, 1, 50_000, 3_000_000, 3, 70_000, 70_001, 69_999] {
         let sending = thread::spawn({
             let (sender, set_sender) = (sender.clone(), set_sender.clone());
@@ -319,7 +322,7 @@ fn a_received_vector_is_as_large_as_its_content() {
 
 // ---- 4.5: peers that are not to be trusted ----
 
-/// A panic.
+/// It was a panic.
 #[test]
 fn a_short_packet_and_a_hang_up_do_not_panic() {
     let _watchdog = harness::watchdog();
@@ -330,7 +333,7 @@ fn a_short_packet_and_a_hang_up_do_not_panic() {
     assert!(receiver.recv().unwrap_err().is_disconnected());
 }
 
-/// Without the hang-up: for ever.
+/// Without a hang-up, the receiver blocked for ever.
 #[test]
 fn a_short_packet_does_not_wait_for_more() {
     let _watchdog = harness::watchdog();
@@ -344,7 +347,7 @@ fn a_short_packet_does_not_wait_for_more() {
     assert_eq!(server.accept().unwrap().1, 5);
 }
 
-/// A panic or an abort.
+/// It was a panic or an abort.
 #[test]
 fn an_announced_size_is_not_reserved() {
     let _watchdog = harness::watchdog();
@@ -358,7 +361,7 @@ fn an_announced_size_is_not_reserved() {
     assert_eq!(receiver.recv().unwrap(), 5);
 }
 
-/// SIGBUS.
+/// The receiver was killed by SIGBUS.
 #[test]
 fn memory_that_is_not_sealed_is_refused() {
     use rustix::fs::MemfdFlags;
@@ -376,9 +379,9 @@ fn memory_that_is_not_sealed_is_refused() {
 
 // ---- 4.6: timeouts, signals, partial messages (more in `signals`) ----
 
-/// It waited without bound.
+/// The call blocked beyond its timeout.
 #[test]
-fn a_timeout_ends_while_a_message_is_half_sent() {
+fn timeout_is_kept_while_a_message_is_incomplete() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     raw::send(&sender, &raw::first(1, 1_000_000, &[7; 1000]), &[]).unwrap();
@@ -388,7 +391,8 @@ fn a_timeout_ends_while_a_message_is_half_sent() {
     assert!(start.elapsed() >= timeout);
 }
 
-/// What is half sent by a sender that dies is nobody's message; other senders go on.
+/// If a sender is dropped in the middle of a message, the message is discarded, and other
+/// senders continue.
 #[test]
 fn incomplete_message_of_a_dropped_sender_is_discarded() {
     let _watchdog = harness::watchdog();
@@ -407,7 +411,7 @@ fn incomplete_message_of_a_dropped_sender_is_discarded() {
     canary.wait_until_closed();
 }
 
-/// Whole milliseconds, rounded down: 1.9 were 1, and less than one was none.
+/// Timeouts were truncated to milliseconds: 1.9 ms was 1 ms, and less than 1 ms was 0.
 #[test]
 fn timeouts_are_not_rounded() {
     let _watchdog = harness::watchdog();
@@ -423,13 +427,13 @@ fn timeouts_are_not_rounded() {
             assert!(start.elapsed() >= timeout);
         }
     }
-    // And one that no clock can express is no limit.
+    // A timeout beyond the range of the clock is none.
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     sender.send(1).unwrap();
     assert_eq!(receiver.try_recv_timeout(Duration::MAX).unwrap(), 1);
 }
 
-/// std ignores the signal in programs, but a library may find itself anywhere.
+/// std ignores the signal in Rust programs, but other programs do not.
 #[test]
 fn send_without_receiver_raises_no_sigpipe() {
     harness::alone(harness::path_of(send_without_receiver_raises_no_sigpipe), || {
@@ -444,7 +448,7 @@ fn send_without_receiver_raises_no_sigpipe() {
 
 // ---- 4.7: sets (more in `hostile`) ----
 
-/// The results that were there already were thrown away.
+/// The results that had been collected were dropped.
 #[test]
 fn an_error_in_the_middle_of_a_selection_loses_nothing() {
     let _watchdog = harness::watchdog();
@@ -479,7 +483,7 @@ fn an_error_in_the_middle_of_a_selection_loses_nothing() {
     assert_eq!(errors, 100);
 }
 
-/// There was no way to take a receiver out again.
+/// A set had no method to remove a receiver.
 #[test]
 fn receiver_can_be_removed_from_a_set() {
     let _watchdog = harness::watchdog();
@@ -499,7 +503,7 @@ fn receiver_can_be_removed_from_a_set() {
 
 // ---- 4.8: the router ----
 
-/// One mistyped message, and all routes of the process were gone.
+/// One mistyped message ended all routes of the process.
 #[test]
 fn a_mistyped_message_ends_no_route() {
     let _watchdog = harness::watchdog();
@@ -525,7 +529,7 @@ fn a_callback_that_panics_ends_no_other_route() {
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     router.add_typed_route(receiver, Box::new(|_| panic!("as it was told")));
     sender.send(1).unwrap();
-    // Its own channel is closed.
+    // The channel of that route is closed.
     raw::wait_until_disconnected(|| sender.send(2));
     other_sender.send(5).unwrap();
     assert_eq!(others.recv().unwrap(), 5);
@@ -569,7 +573,7 @@ fn a_callback_adds_a_thousand_routes() {
     });
 }
 
-/// It waited for itself.
+/// The router waited for its own thread.
 #[test]
 fn a_callback_shuts_its_router_down() {
     let _watchdog = harness::watchdog();
@@ -586,7 +590,7 @@ fn a_callback_shuts_its_router_down() {
     );
     sender.send(1).unwrap();
     is_over.recv().unwrap();
-    // Its routes are gone, and so are those that come later.
+    // Its routes were dropped, and later ones are dropped, too.
     raw::wait_until_disconnected(|| sender.send(2));
     let (late_sender, late) = ipc::channel::<u32>().unwrap();
     router.add_typed_route(late, Box::new(|_| {}));
@@ -596,7 +600,8 @@ fn a_callback_shuts_its_router_down() {
 
 // ---- 4.9 ----
 
-/// Senders that are on their way while others are dropped: never too early an end, never none.
+/// Senders are in flight while others are dropped: disconnection comes neither too early
+/// nor never.
 #[test]
 fn senders_in_flight_keep_the_channel_open() {
     let _watchdog = harness::watchdog();
@@ -614,7 +619,8 @@ fn senders_in_flight_keep_the_channel_open() {
     }
 }
 
-/// `try_recv` that found nothing, and then the receiver is sent: a panic on Windows, where a read was in progress.
+/// A receiver that was sent after an empty `try_recv` was a panic on Windows, where a read was
+/// in progress.
 #[test]
 fn a_receiver_that_found_nothing_can_be_sent() {
     let _watchdog = harness::watchdog();
@@ -639,7 +645,7 @@ fn an_endpoint_in_anything_but_a_message_is_an_error() {
     let decoded: Result<(IpcSender<u32>, usize), _> =
         bincode::serde::decode_from_slice(&[0; 8], bincode::config::standard());
     assert!(decoded.is_err());
-    // Neither was used up.
+    // Both endpoints are still usable.
     sender.send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
 }

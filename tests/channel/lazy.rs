@@ -1,4 +1,4 @@
-//! Channels that stay in the memory of a process until one of their ends leaves it.
+//! Lazy channels: they stay in memory until one of their endpoints leaves the process.
 
 use std::thread;
 use std::time::Duration;
@@ -26,7 +26,7 @@ where
 {
     let (sender, receiver) = ipc::channel::<T>().unwrap();
     thread::scope(|scope| {
-        // A large message with handles waits for who receives it.
+        // The send of a large message with handles blocks until it is received.
         let received = scope.spawn(move || receiver.recv().unwrap());
         sender.send_ref(value).unwrap();
         received.join().unwrap()
@@ -138,7 +138,7 @@ fn receive_timeouts_are_kept() {
     drop(sending.join().unwrap());
 }
 
-/// How the receiver gets to messages that it has not taken when the channel leaves the process.
+/// How the receiver receives messages that were queued when the channel was promoted.
 #[test]
 fn c9_messages_before_promotion_precede_those_after_it() {
     let _watchdog = watchdog();
@@ -189,7 +189,7 @@ fn endpoints_in_queued_messages_are_received() {
         drop(sender);
         assert_eq!(receiver.into_iter().collect::<Vec<_>>(), [number as u32, 1000]);
     }
-    // What nobody receives is closed.
+    // Endpoints in messages that are not received are closed.
     let (outer, outer_receiver) = lazy::<IpcSender<u32>>();
     let (sender, receiver) = lazy::<u32>();
     outer.send(sender).unwrap();
@@ -345,7 +345,7 @@ mod unix {
     }
 
     #[test]
-    fn a_socket_can_be_taken_out_unless_something_is_left() {
+    fn socket_can_be_taken_out_unless_messages_are_queued() {
         let (sender, receiver) = lazy::<u32>();
         sender.send(1).unwrap();
         let receiver = OwnedFd::try_from(receiver).unwrap_err();
@@ -355,7 +355,7 @@ mod unix {
         assert_eq!(IpcReceiver::<u32>::try_from(socket).unwrap().recv().unwrap(), 2);
         assert!(OwnedFd::try_from(sender).is_ok());
 
-        // Without its permits nobody could send.
+        // A socket alone would have no permits, and no sender could send.
         let options = ChannelOptions::new().lazy(true);
         let (sender, receiver) = options.sync_channel::<u32>(1).unwrap();
         let receiver = OwnedFd::try_from(receiver).unwrap_err();
@@ -372,7 +372,10 @@ mod unix {
                 sender.send(1).unwrap();
                 let (bounded, bounded_receiver) =
                     ChannelOptions::new().lazy(true).sync_channel::<u32>(1).unwrap();
-                let is_unsupported = |error: IpcError| matches!(error, IpcError::Io(error) if error.kind() == io::ErrorKind::Unsupported);
+                let is_unsupported = |error: IpcError| match error {
+                    IpcError::Io(error) => error.kind() == io::ErrorKind::Unsupported,
+                    _ => false,
+                };
                 fork(|| {
                     assert!(is_unsupported(sender.send(2).unwrap_err()));
                     assert!(is_unsupported(sender.clone().send(2).unwrap_err()));
@@ -384,7 +387,7 @@ mod unix {
                     assert!(carrier.send_ref(&receiver).is_err());
                     assert!(receiver.iter().next().is_none());
                     drop((sender.clone(), bounded.clone()));
-                    // Those that it makes itself are its own.
+                    // Channels that the child makes itself are usable.
                     let (own, own_receiver) = lazy::<u32>();
                     own.send(5).unwrap();
                     assert_eq!(own_receiver.recv().unwrap(), 5);

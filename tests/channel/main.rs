@@ -1,5 +1,5 @@
-//! Channels that no other topic has: values, endpoints, handles and shared memory in messages, lazy channels, options, and errors of
-//! decoding.
+//! Messages and endpoints, as far as no other topic has them: values, endpoints, handles and
+//! shared memory in messages, lazy channels, options, and errors of decoding.
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -1,4 +1,5 @@
-//! What a receiver decides about its channel: the order, the limits, how it waits, whether memory is shared.
+//! The options of a receiver: the order, the limits, how it waits, and whether memory
+//! is shared.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,7 +32,7 @@ fn assert_refused<T: std::fmt::Debug>(received: Result<T, IpcError>) {
     }
 }
 
-/// Whichever way they come: in one packet, in parts, whole in a ring, or in fragments.
+/// On every path: in one packet, in parts, in one record of a ring, or in fragments.
 #[test]
 fn messages_longer_than_the_limit_are_one_error_each() {
     let _watchdog = harness::watchdog();
@@ -39,7 +40,7 @@ fn messages_longer_than_the_limit_are_one_error_each() {
         let (sender, receiver) =
             limited(|limits| limits.message_bytes = limit).bytes_channel().unwrap();
         for round in 0..200 {
-            // The first rounds go by socket; enough of them for a ring follow.
+            // The first messages are sent by socket; then there are enough for a ring.
             sender.send(&vec![1; limit]).unwrap();
             sender.send(&vec![2; limit + 1]).unwrap();
             if round % 50 == 0 {
@@ -117,7 +118,7 @@ fn receiver_that_accepts_no_parts_receives_messages_in_one_packet() {
         }
     });
     for _ in 0..3000 {
-        // In-process there are no parts.
+        // The in-process backend has no parts.
         match receiver.recv() {
             Err(IpcError::SerializationError(_)) => {}
             received => assert_eq!(received.unwrap(), [1; 200_000]),
@@ -147,7 +148,7 @@ fn options_move_with_the_receiver() {
     assert_refused(receiver.recv());
 }
 
-/// A receiver may come from anybody.
+/// Any peer may send a receiver.
 #[test]
 fn peer_cannot_raise_a_limit() {
     let _watchdog = harness::watchdog();
@@ -175,7 +176,7 @@ fn peer_cannot_raise_a_limit() {
     assert_eq!(receiver.options().unwrap(), here);
 }
 
-/// If the message with it is not sent, it comes back as it was.
+/// If its message is not sent, the receiver comes back unchanged.
 #[test]
 fn receiver_of_a_failed_send_keeps_its_options() {
     let _watchdog = harness::watchdog();
@@ -199,14 +200,14 @@ fn moved_receiver_has_no_options() {
 
 // ---- Order ----
 
-/// A flood in one ring does not keep others waiting, by socket or by ring.
+/// A flood in one ring does not delay other senders, by socket or by ring.
 #[test]
 fn a_busy_sender_does_not_starve_others_in_either_ordering() {
     let _watchdog = harness::watchdog();
     for ordering in [Ordering::PerSender, Ordering::Causal] {
         let (sender, receiver) = ChannelOptions::new().ordering(ordering).channel().unwrap();
         let other = sender.clone();
-        // There is always something in the ring, and never very much.
+        // The ring is never empty, and never very full.
         let (sent, received) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let flood = thread::spawn({
             let (sent, received) = (Arc::clone(&sent), Arc::clone(&received));
@@ -272,7 +273,7 @@ mod between_processes {
             }
         }
 
-        /// Checks that it is whole, and the next of its sender.
+        /// Checks that the note is complete, and the next of its sender.
         #[track_caller]
         fn check(&self, next: &mut [u64]) {
             let next = &mut next[self.from as usize];
@@ -292,7 +293,7 @@ mod between_processes {
         }
     }
 
-    /// Receives as many from each.
+    /// Receives so many notes from each sender.
     #[track_caller]
     fn receive_notes(receiver: &IpcReceiver<Note>, next: &mut [u64], count: u64) {
         while next.iter().any(|next| *next < count) {
@@ -318,7 +319,8 @@ mod between_processes {
         child
     }
 
-    /// Threads that share a sender, others that have received theirs, and other processes, by ring and by socket.
+    /// The senders are threads with clones, threads with received senders, and other processes,
+    /// by ring and by socket.
     #[test]
     fn each_thread_keeps_its_own_order_in_either_ordering() {
         const COUNT: u64 = 20_000;
@@ -328,7 +330,7 @@ mod between_processes {
             let (sender, receiver) = ChannelOptions::new().ordering(ordering).channel().unwrap();
             let children = [start_writer(&sender, 0, COUNT), start_writer(&sender, 1, COUNT)];
             let clone = sender.clone();
-            // What is made of a descriptor shares nothing with others.
+            // A sender made of a file descriptor shares no state with others.
             let other = IpcSender::try_from(OwnedFd::try_from(sender.clone()).unwrap()).unwrap();
             let threads = [
                 thread::spawn(move || send_notes(&sender, 2, COUNT)),
@@ -351,7 +353,7 @@ mod between_processes {
         OwnedFd::try_from(sender.clone()).unwrap().try_into().unwrap()
     }
 
-    /// Sends by ring, and for so long that the sender knows how the receiver reads it.
+    /// Sends by ring until the sender knows the order that the receiver keeps.
     fn send_by_ring(sender: &IpcSender<Numbered>, receiver: &IpcReceiver<Numbered>) {
         for _ in 0..4 {
             for _ in 0..100 {
@@ -362,7 +364,7 @@ mod between_processes {
         }
     }
 
-    /// What a sender has sent by socket is behind more than a receiver reads at once.
+    /// A sender's message in the socket is behind more packets than a receiver reads at once.
     #[test]
     fn a_sender_keeps_its_order_behind_many_handles() {
         let _watchdog = harness::watchdog();
@@ -381,9 +383,9 @@ mod between_processes {
         }
     }
 
-    /// Who has not noticed yet that the order matters again keeps it as well.
+    /// A sender that has not noticed the change of the option keeps the order as well.
     #[test]
-    fn causal_order_holds_from_when_it_is_asked_for() {
+    fn causal_order_holds_once_it_is_requested() {
         let _watchdog = harness::watchdog();
         let options = ChannelOptions::new().ordering(Ordering::PerSender);
         let (sender, receiver) = options.channel::<Numbered>().unwrap();
@@ -400,7 +402,7 @@ mod between_processes {
         }
     }
 
-    /// However often the receiver changes its mind, and wherever it is.
+    /// However often the options are changed, and in whichever process the receiver is.
     #[test]
     fn options_can_be_changed_between_messages() {
         const COUNT: u64 = 20_000;
@@ -470,13 +472,13 @@ mod between_processes {
                 let (sender, receiver) = options.channel().unwrap();
                 heat(&sender, &receiver);
                 assert_eq!(rings(), 0);
-                // It waits for room instead.
+                // The sender waits for room instead.
                 let sending = thread::spawn(move || send_notes(&sender, 0, 5000));
                 receive_notes(&receiver, &mut [0], 5000);
                 sending.join().unwrap();
                 assert_eq!(rings(), 0);
 
-                // Also from where nobody was told before.
+                // Also on a new channel, on which no ring was refused before.
                 let (sender, receiver) = options.channel().unwrap();
                 let child = start_writer(&sender, 0, 5000);
                 drop(sender);
@@ -510,7 +512,8 @@ mod between_processes {
         );
     }
 
-    /// A receiver keeps no memory of a sender that was busy once, and the sender keeps none when it sends again.
+    /// A receiver gives back the ring of an idle sender, and the sender gives its mapping back
+    /// when it sends again.
     #[test]
     fn idle_rings_are_given_back() {
         harness::alone(harness::path_of(idle_rings_are_given_back), || {
@@ -539,12 +542,12 @@ mod between_processes {
                         assert!(matches!(receiver.recv(), Err(IpcError::Disconnected)));
                     }
                 });
-                // It waits, and closes its side; the sender does nothing.
+                // The receiver waits, and unmaps the ring; the sender does nothing.
                 while rings() > 1 {
                     thread::sleep(Duration::from_millis(10));
                 }
                 keeper.send(Note::new(0, 100)).unwrap();
-                // What it has now is new, and small.
+                // The new ring is small.
                 assert!(rings() <= 1 && ring_memory() <= 128 << 10, "{}", ring_memory());
                 drop((sender, keeper));
                 waiting.join().unwrap();
@@ -555,7 +558,7 @@ mod between_processes {
     #[test]
     fn ring_is_kept_for_the_idle_time_of_the_options() {
         harness::alone(harness::path_of(ring_is_kept_for_the_idle_time_of_the_options), || {
-            // One is given back early, so that there is something to wait for.
+            // One ring is given back early, so that the test can wait for that.
             let [kept, given_back] = [Duration::MAX, Duration::ZERO].map(|duration| {
                 let options = ChannelOptions::new().keep_memory(duration);
                 let (sender, receiver) = options.channel().unwrap();
@@ -563,7 +566,7 @@ mod between_processes {
                 let waiting = thread::spawn(move || while receiver.recv().is_ok() {});
                 (sender, waiting)
             });
-            // The receiver's side is closed, and the sender's when it sends again.
+            // The receiver unmaps the ring, and the sender does when it sends again.
             while rings() > 3 {
                 thread::sleep(Duration::from_millis(10));
             }
@@ -598,7 +601,7 @@ mod between_processes {
                     assert_eq!(answered.recv().unwrap(), number);
                 }
                 assert!(rings() >= 2);
-                // Both sides of the one way; the other way nobody waits.
+                // Both mappings of one direction; in the other direction no receiver waits.
                 while rings() > 3 {
                     thread::sleep(Duration::from_millis(10));
                 }

@@ -1,4 +1,4 @@
-//! Shared memory: who sees what, and what it costs.
+//! Shared memory: which process sees which bytes, and what it costs.
 
 #![allow(unsafe_code, reason = "`deref_mut` is declared unsafe, as in ipc-channel")]
 

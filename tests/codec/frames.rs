@@ -1,4 +1,4 @@
-//! Framing and assembly with random input. What is right is defined by something simpler: a model in a few lines.
+//! Framing and assembly with random input, compared with a model of a few lines.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn a_kind() -> impl Strategy<Value = Kind> {
     ]
 }
 
-/// Without a file of past failures: what failed once becomes a test with a name.
+/// Without a file of past failures: an input that failed becomes a test with a name.
 fn settings() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -33,7 +33,7 @@ fn settings() -> ProptestConfig {
 mod framing {
     use super::*;
 
-    /// As `parse`, with what it is told of the packet from the packet.
+    /// As `parse`, with the length from the packet.
     fn parse(packet: &[u8], attachments: usize) -> Result<frame::Frame, Malformed> {
         frame::parse(packet, packet.len(), attachments)
     }
@@ -57,14 +57,15 @@ mod framing {
             prop_assert_eq!(&packet[frame.head_len..], body);
         }
 
-        /// What has no message has no body and a certain number of attachments.
+        /// A frame without a message has no body and a fixed number of attachments.
         #[test]
         fn frame_without_message_has_exact_length(
             clock_domain: u64,
             attachments in 0..3_u8,
             body in vec(any::<u8>(), 0..2),
         ) {
-            for (kind, needs) in [(Kind::WakeUp, 0), (Kind::RingOffer { clock_domain, has_messages: true }, 1)] {
+            let attach = Kind::RingOffer { clock_domain, has_messages: true };
+            for (kind, needs) in [(Kind::WakeUp, 0), (attach, 1)] {
                 let head = Head::new(kind, attachments, body.len() as u32);
                 let parsed = parse(&[head.as_bytes(), &body].concat(), attachments.into());
                 let is_right = body.is_empty() && attachments == needs;
@@ -85,7 +86,7 @@ mod framing {
             }
         }
 
-        /// Of a frame with one bit changed, every part that is checked is checked.
+        /// A frame with one flipped bit is refused, or differs in the field of that bit.
         #[test]
         fn flipped_bit_is_refused_or_changes_the_frame(
             kind in a_kind(),
@@ -99,9 +100,12 @@ mod framing {
             packet[bit / 8] ^= 1 << (bit % 8);
             let result = parse(&packet, attachments.into());
             match bit / 8 {
-                // What every HELLO has is the same in every version.
+                // The head of a HELLO is the same in every version.
                 0 | 2 => match (kind, result) {
-                    (Kind::Hello { dialect }, Ok(Frame { kind: Kind::Hello { dialect: other }, .. })) => {
+                    (
+                        Kind::Hello { dialect },
+                        Ok(Frame { kind: Kind::Hello { dialect: other }, .. }),
+                    ) => {
                         prop_assert!(other != dialect);
                     }
                     (_, result) => prop_assert!(matches!(result, Err(Malformed::Foreign(_)))),
@@ -109,7 +113,7 @@ mod framing {
                 1 => prop_assert!(result.map(|frame| frame.kind) != Ok(kind)),
                 3 => prop_assert_eq!(result, Err(Malformed::Attachments)),
                 4..8 => prop_assert_eq!(result, Err(Malformed::Length)),
-                // Whatever a stamp says, only its sender can know.
+                // Every stamp is valid.
                 8..16 => {
                     let frame = result.unwrap();
                     prop_assert_eq!(frame.kind, kind);
@@ -149,7 +153,7 @@ mod assembling {
 
     type Whole = (Vec<u8>, Vec<u32>);
 
-    /// An assembly that shares its limit with none that is made in another place.
+    /// An assembly that shares its limit only with those made at the same place in the code.
     macro_rules! new_assembly {
         () => {{
             static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -157,7 +161,7 @@ mod assembling {
         }};
     }
 
-    /// How many bytes and attachments it says are waiting.
+    /// The bytes and attachments that the assembly counts as waiting.
     fn waiting(assembly: &Assembly<u32>) -> (usize, usize) {
         let text = format!("{assembly:?}");
         let number_after = |name: &str| {
@@ -168,18 +172,18 @@ mod assembling {
         (number_after(" bytes: "), number_after(" attachments: "))
     }
 
-    /// A part, on its way.
+    /// A part of a message that is being sent.
     #[derive(Clone, Debug)]
     struct Part {
         id: u128,
         position: Position,
         body: Vec<u8>,
         attachments: Vec<u32>,
-        /// Whether it is received where it belongs, instead of being copied there.
+        /// Whether it is received in place, instead of being copied there.
         lands: bool,
     }
 
-    /// Hands a part over in the way that it wants.
+    /// Adds a part, in place or by a copy.
     fn add(assembly: &mut Assembly<u32>, part: Part) -> Result<Option<Whole>, Malformed> {
         let Part { id, position, body, attachments, lands } = part;
         if lands && !matches!(position, Position::First { .. }) {
@@ -194,18 +198,18 @@ mod assembling {
     /// A message and the sizes of its parts.
     fn a_message() -> impl Strategy<Value = (Whole, Vec<(usize, usize, bool)>)> {
         let content = (vec(any::<u8>(), 0..2000), vec(any::<u32>(), 0..20));
-        // A message of nothing at all has no parts.
+        // An empty message has no parts.
         let content = content.prop_filter("something", |(b, a)| b.len() + a.len() > 0);
         (content, vec((0..700_usize, 0..8_usize, any::<bool>()), 1..12))
     }
 
-    /// What a sender makes of a message.
+    /// The parts in which a sender sends a message.
     fn parts_of(id: u128, (message, sizes): (Whole, Vec<(usize, usize, bool)>)) -> Vec<Part> {
         let (mut bytes, mut attachments) = message;
         let mut position =
             Position::First { bytes: bytes.len() as u64, attachments: attachments.len() as u32 };
         let mut parts = Vec::new();
-        // There is always a first and a last one, and the last one is the one that completes it.
+        // There is always a first and a last part, and the last part completes the message.
         for (some_bytes, some_attachments, lands) in sizes {
             let most = (bytes.len(), attachments.len());
             let (some_bytes, some_attachments) =
@@ -235,7 +239,7 @@ mod assembling {
         LendInVain(u128),
     }
 
-    /// Anything, about few messages of few bytes, so that things meet.
+    /// Any event, about few messages of few bytes, so that events interact.
     fn an_event() -> impl Strategy<Value = Event> {
         let id = 0..4_u128;
         let position = prop_oneof![
@@ -261,7 +265,7 @@ mod assembling {
         ]
     }
 
-    /// What an assembly without limits is to do, as simply as it can be said.
+    /// The simplest model of an assembly without limits.
     #[derive(Debug, Default)]
     struct Model {
         /// `None` is a message that is lost.
@@ -335,13 +339,15 @@ mod assembling {
     proptest! {
         #![proptest_config(settings())]
 
-        /// However the parts of several messages interleave, each message comes out whole, when its last part came in.
+        /// However the parts of several messages interleave, each message is complete when its
+        /// last part is added.
         #[test]
         fn interleaved_messages_are_assembled(
             messages in vec(a_message(), 1..8),
             order: u64,
         ) {
-            let expected: Vec<Whole> = messages.iter().map(|(message, _)| message.clone()).collect();
+            let expected: Vec<Whole> =
+                messages.iter().map(|(message, _)| message.clone()).collect();
             let mut queues: Vec<_> = messages
                 .into_iter()
                 .zip(0..)
@@ -351,7 +357,8 @@ mod assembling {
             let mut order = order;
             let mut done = 0;
             while done < queues.len() {
-                // A linear congruential generator: any order will do, if it is the same when it is tried again.
+                // A linear congruential generator: any order will do, if it is the same in
+                // every run.
                 order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let chosen = (order >> 33) as usize % queues.len();
                 let Some(part) = queues[chosen].next() else { continue };
@@ -368,7 +375,7 @@ mod assembling {
             prop_assert_eq!(waiting(&assembly), (0, 0));
         }
 
-        /// Whatever comes, it does what the model does, and knows what it holds.
+        /// After every event, results and counts are those of the model.
         #[test]
         fn random_events_match_the_model(events in vec(an_event(), 0..60)) {
             let mut assembly = new_assembly!();
@@ -402,13 +409,14 @@ mod assembling {
             prop_assert_eq!(waiting(&assembly), (0, 0));
         }
 
-        /// What moves to another process half way is completed there.
+        /// An incomplete message that is moved to another process is completed there.
         #[test]
         fn moved_assembly_completes_messages(
             messages in vec(a_message(), 1..5),
             moves in vec(0..10_usize, 1..5),
         ) {
-            let expected: Vec<Whole> = messages.iter().map(|(message, _)| message.clone()).collect();
+            let expected: Vec<Whole> =
+                messages.iter().map(|(message, _)| message.clone()).collect();
             let mut queues: Vec<_> = messages
                 .into_iter()
                 .zip(0..)
@@ -439,7 +447,8 @@ mod assembling {
             prop_assert_eq!(waiting(&assembly), (0, 0));
         }
 
-        /// At most so many attachments wait, whoever sends them, and those that are refused are not counted.
+        /// The attachments that wait are limited over all senders, and refused attachments are
+        /// not counted.
         #[test]
         fn attachments_are_limited(
             parts in vec((0..6_u128, 0..5_usize), 1..100),

@@ -1,4 +1,5 @@
-//! The codec with random values and random bytes, compared with the format's own crate; and how deeply values may be nested.
+//! The codec with random values and random bytes, compared with the format's own crate; and how
+//! deeply values may be nested.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -105,7 +106,8 @@ fn a_rich_value() -> impl Strategy<Value = Rich> {
     })
 }
 
-/// The format, by its own crate. The limit is on what it may allocate for what a message only announces.
+/// The format, by its own crate. The limit is on what it may allocate for what a message only
+/// announces.
 fn config() -> impl Config {
     bincode::config::standard().with_fixed_int_encoding().with_limit::<1_000_000>()
 }
@@ -131,7 +133,7 @@ fn check<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), TestCaseError
     Ok(())
 }
 
-/// That bytes are the same value, or none, here and there.
+/// Checks that bytes decode to the same value in both, or in neither.
 fn check_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), TestCaseError> {
     let again = |value: T| bincode::serde::encode_to_vec(&value, config()).ok();
     let theirs = bincode::serde::decode_from_slice::<T, _>(bytes, config())
@@ -142,7 +144,8 @@ fn check_bytes<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<(), Test
     Ok(())
 }
 
-/// That a value is sent if, and only if, it can be received, and arrives as it was.
+/// Checks that a value is sent if, and only if, it can be received, and that it is received
+/// unchanged.
 fn check_sending<T>(value: &T) -> Result<(), TestCaseError>
 where
     T: Serialize + DeserializeOwned + PartialEq + fmt::Debug,
@@ -158,12 +161,12 @@ where
     Ok(())
 }
 
-/// As [`check_bytes`], of a sequence that may announce what it will never read. Strait refuses that by the announcement, the
-/// format's own crate never notices.
+/// As [`check_bytes`], of a sequence that may announce more elements than it reads. Strait
+/// refuses it because of the announced number, which the format's own crate ignores.
 fn check_few(bytes: &[u8]) -> Result<(), TestCaseError> {
     let theirs = bincode::serde::decode_from_slice::<(Few, Vec<u8>), _>(bytes, config());
     if let (Ok(((_, rest), _)), Some(announced)) = (theirs, bytes.first_chunk()) {
-        // What is left over is there, byte for byte.
+        // The bytes that are left over are the same.
         drop(rest);
         if u64::from_le_bytes(*announced) > bytes.len() as u64 + 65_536 {
             prop_assert!(decode_bytes::<(Few, Vec<u8>)>(bytes).is_err());
@@ -188,7 +191,8 @@ fn check_bytes_as_everything(bytes: &[u8]) -> Result<(), TestCaseError> {
     check_bytes::<()>(bytes)
 }
 
-/// A sequence of which at most three elements are read, and the first two kept, whatever it announces.
+/// A sequence of which at most three elements are read, and the first two kept, whatever it
+/// announces.
 #[derive(Clone, Debug)]
 struct Few(Vec<u8>);
 
@@ -290,14 +294,14 @@ impl Serialize for Collected {
     }
 }
 
-/// Bytes that become others where they arrive: they are inverted.
+/// Bytes that are inverted when they are decoded.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 struct Inverted(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Inverted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Inverted, D::Error> {
-        /// Called as serde's own.
+        /// Has the name of serde's own visitor.
         struct VecVisitor<T>(PhantomData<T>);
 
         impl<'de> Visitor<'de> for VecVisitor<u8> {
@@ -320,7 +324,7 @@ impl<'de> Deserialize<'de> for Inverted {
     }
 }
 
-/// What looks like a byte in a message, and is another type than `u8`.
+/// A type that is encoded as a byte, and is not `u8`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Octet(u8);
 
@@ -471,7 +475,8 @@ proptest! {
         let octets: Vec<Octet> = bytes.iter().copied().map(Octet).collect();
         let pieces: Vec<[u8; 3]> = bytes.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect();
         let flags: Vec<bool> = bytes.iter().map(|byte| byte % 2 == 1).collect();
-        let value = (bytes.clone(), 1_u16, bytes.into_boxed_slice(), queue, signed, octets, pieces, flags, 2_u64);
+        let boxed = bytes.clone().into_boxed_slice();
+        let value = (bytes, 1_u16, boxed, queue, signed, octets, pieces, flags, 2_u64);
         let sent = encode(&value).unwrap();
         prop_assert!(decode_bytes::<BytesInEverything>(&sent).unwrap() == value);
         check(&value)?;
@@ -499,25 +504,26 @@ proptest! {
         check_bytes_as_everything(&bytes)?;
     }
 
-    /// Bytes that look a little more like something: small numbers, little-endian.
+    /// Bytes that decode more often: small numbers, little-endian.
     #[test]
     fn random_small_numbers_decode_or_fail(numbers in vec((0..20_u64, 1..9_usize), 0..60)) {
         let bytes = numbers.iter().flat_map(|(number, len)| number.to_le_bytes()[..*len].to_vec());
         check_bytes_as_everything(&bytes.collect::<Vec<_>>())?;
     }
 
-    /// Elements without bytes may be announced in some number, not in any.
+    /// The number of announced elements without bytes is limited.
     #[test]
     fn elements_without_bytes_are_limited(count: u64) {
         let message = count.to_le_bytes();
         let result = decode_bytes::<Vec<()>>(&message);
-        prop_assert_eq!(result.map(|v| v.len() as u64).ok(), (count <= UNITS as u64 + 8).then_some(count));
+        let expected = (count <= UNITS as u64 + 8).then_some(count);
+        prop_assert_eq!(result.map(|v| v.len() as u64).ok(), expected);
         let _ = decode_bytes::<Vec<Vec<()>>>(&message);
         let _ = decode_bytes::<BTreeSet<()>>(&message);
         let _ = decode_bytes::<Vec<[(); 32]>>(&message);
     }
 
-    /// However deep it is, what is sent is received, and what would not be is not sent.
+    /// However deep a value is, it is received if it is sent, and refused by `send` otherwise.
     #[test]
     fn nested_values_are_received_or_refused_by_send(value in a_deep_value()) {
         check_sending(&value)?;
@@ -529,7 +535,7 @@ proptest! {
     // Each has a million elements.
     #![proptest_config(ProptestConfig { cases: 16, ..settings() })]
 
-    /// However many elements without bytes there are: as many as there may be, or a few less or more.
+    /// Numbers of elements without bytes around the maximum.
     #[test]
     fn values_of_many_elements_are_received_or_refused_by_send(
         units in vec(0..320_000_usize, 0..4),
@@ -550,7 +556,8 @@ proptest! {
     }
 }
 
-/// Elements of which the second and the fourth may be longer than a byte, read with a look at how many are left before each.
+/// Elements of which the second and the fourth may be longer than a byte, read with a look at
+/// how many are left before each.
 struct Counted<const IS_TUPLE: bool, const IS_MIXED: bool>;
 
 impl<const IS_TUPLE: bool, const IS_MIXED: bool> Counted<IS_TUPLE, IS_MIXED> {
@@ -607,8 +614,9 @@ impl<'de, const IS_TUPLE: bool, const IS_MIXED: bool> Visitor<'de> for Counted<I
     }
 }
 
-/// What it announces and does not read is 2^48 elements: the format's own crate finds three and then twelve. This was found by
-/// [`random_small_numbers_decode_or_fail`] when it expected the same of both.
+/// What it announces and does not read is 2^48 elements: the format's own crate finds three and
+/// then twelve. This was found by [`random_small_numbers_decode_or_fail`] when it expected the
+/// same of both.
 #[test]
 fn announced_elements_that_are_not_read_are_refused() {
     let _watchdog = harness::watchdog();
@@ -619,7 +627,7 @@ fn announced_elements_that_are_not_read_are_refused() {
     assert!(matches!(theirs, Ok(((_, twelve), 31)) if twelve.len() == 12));
     assert!(decode_bytes::<(Few, Vec<u8>)>(&bytes).is_err());
     check_bytes_as_everything(&bytes).unwrap();
-    // What is read is there as well as it is in the other crate, with as many announced as may be.
+    // With the maximum of announced elements, the decoded ones are those of the other crate.
     let most = (65_536_u64 + bytes.len() as u64 - 12).to_le_bytes();
     let bytes = [&most[..], &bytes[8..]].concat();
     assert!(decode_bytes::<(Few, Vec<u8>)>(&bytes).is_ok());
@@ -635,7 +643,7 @@ fn size_hint_is_the_number_of_remaining_elements() {
     assert!(decode_bytes::<Counted<true, true>>(&Counted::<true, true>::message()).is_ok());
 }
 
-/// Every way of being nested, at the one limit and at the other.
+/// Every kind of nesting, at each of the two limits.
 #[test]
 fn encoder_counts_every_level() {
     let _watchdog = harness::watchdog();

@@ -14,7 +14,7 @@ const NAMED: usize = 128;
 /// How many sequences, maps, tuples and options may be.
 const UNNAMED: usize = 256;
 
-/// What `std` gives a thread.
+/// The stack that `std` gives a thread.
 const STACK: usize = 2 << 20;
 
 /// An expression, as compilers and databases send them.
@@ -51,7 +51,7 @@ enum Document {
     Object(BTreeMap<String, Document>),
 }
 
-/// A node of a syntax tree, with much to say about itself: what takes the most stack.
+/// A node of a syntax tree with many fields, which takes the most stack.
 #[allow(clippy::large_enum_variant, reason = "that is what it is for")]
 #[derive(Debug, Serialize, Deserialize)]
 enum Syntax {
@@ -107,11 +107,11 @@ enum Bush {
     },
 }
 
-/// The least that can be nested.
+/// The smallest type that can be nested.
 #[derive(Debug, Serialize, Deserialize)]
 struct Chain(Option<Box<Chain>>);
 
-/// Nested in itself without anything that has a name.
+/// Nested in itself without a struct or an enum.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Bare(Option<Box<Bare>>);
@@ -134,7 +134,7 @@ fn array(len: usize) -> Array {
     (1..len).fold(Array::Leaf, |array, _| Array::Array(vec![array]))
 }
 
-/// That it is received as it was sent.
+/// Checks that the value is received as it was sent.
 fn assert_exchanged<T: Serialize + DeserializeOwned>(value: &T) {
     let (sender, receiver) = ipc::channel::<T>().unwrap();
     sender.send_ref(value).unwrap();
@@ -143,7 +143,8 @@ fn assert_exchanged<T: Serialize + DeserializeOwned>(value: &T) {
     assert_eq!(bytes(&received), bytes(value));
 }
 
-/// That it is not sent, and why; and that what was encoded by other means is not received.
+/// Checks that the value is refused by `send` with this error, and by `recv` if it was encoded
+/// by other means.
 fn assert_too_deep<T: Serialize + DeserializeOwned>(value: &T, text: &str) {
     let (sender, receiver) = ipc::channel::<T>().unwrap();
     let Err(IpcError::SerializationError(error)) = sender.send_ref(value) else {
@@ -165,8 +166,8 @@ fn is_limited_by_send() {
     assert_too_deep(&array(NAMED + 1), "more than 128 structs and enums");
     assert_exchanged(&bare(UNNAMED));
     assert_too_deep(&bare(UNNAMED + 1), "more than 256 sequences, maps, tuples and options");
-    // Levels are left where they end: what is side by side is not deeper than one of it, whether the one before was
-    // complete or not.
+    // Levels end where their values end: values side by side are not deeper than one of them,
+    // whether the one before was complete or not.
     assert_exchanged(&[chain(NAMED), chain(1), chain(NAMED)]);
     assert_exchanged(&(0..10).map(|_| array(NAMED)).collect::<Vec<_>>());
     let (sender, receiver) = ipc::channel::<Vec<Chain>>().unwrap();
@@ -175,7 +176,8 @@ fn is_limited_by_send() {
     assert_eq!(receiver.recv().unwrap().len(), 1);
 }
 
-/// What is sent to exhaust a stack: `depth` times what comes before the innermost value, and what comes after.
+/// A message that is to exhaust a stack: `depth` times what comes before the innermost value,
+/// and what comes after.
 fn bomb(depth: usize, before: &[u8], innermost: &[u8], after: &[u8]) -> Vec<u8> {
     [&before.repeat(depth), innermost, &after.repeat(depth)].concat()
 }
@@ -184,8 +186,8 @@ fn number(number: u64) -> [u8; 8] {
     number.to_le_bytes()
 }
 
-/// On a thread with the usual stack: what is as deep as `depth` is decoded, sent, received and dropped, what is deeper is
-/// refused, and nothing ends the process.
+/// Checks on a thread with the usual stack that a value of this depth is decoded, sent,
+/// received and dropped. A deeper one is refused, and the stack does not overflow.
 fn survives<T: Serialize + DeserializeOwned>(depth: usize, bomb: impl Fn(usize) -> Vec<u8> + Sync) {
     thread::scope(|scope| {
         let exchanging = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || {
@@ -203,7 +205,7 @@ fn survives<T: Serialize + DeserializeOwned>(depth: usize, bomb: impl Fn(usize) 
     });
 }
 
-/// A stack that overflows ends the process, so it is one of its own that is at risk.
+/// A stack that overflows ends the process, so the test has a process of its own.
 #[test]
 fn is_limited_before_the_stack_ends() {
     crate::harness::alone(crate::harness::path_of(is_limited_before_the_stack_ends), || {
@@ -254,7 +256,8 @@ struct Large {
     next: Vec<Large>,
 }
 
-/// As deep as may be on a thread with little stack: what it has no room for is an error, and ends nothing.
+/// Checks the maximum of nesting on a thread with a small stack: a value that it has no room
+/// for is an error, and the stack does not overflow.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 fn survives_on<T: Serialize + DeserializeOwned>(
     stack: usize,
@@ -272,7 +275,7 @@ fn survives_on<T: Serialize + DeserializeOwned>(
                 let text = result.as_ref().unwrap_err().to_string();
                 assert!(text.contains(WHY), "{text}");
             }
-            // It is so for those who send, too, and the channel goes on.
+            // `send` has the same limit, and the channel stays usable.
             let (sender, receiver) = ipc::channel::<T>().unwrap();
             thread::scope(|scope| {
                 let big = thread::Builder::new().stack_size(32 << 20).spawn_scoped(scope, || {

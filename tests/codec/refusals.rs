@@ -1,4 +1,4 @@
-//! Values that cannot be sent, and what the errors say.
+//! Values that cannot be sent, and the texts of the errors.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use strait::{IpcError, SerDeError};
 
 use super::*;
 
-/// Why a message could not be sent, in words.
+/// Returns the text of the error of a send.
 fn refused(result: Result<(), IpcError>) -> String {
     match result {
         Err(IpcError::SerializationError(error)) => why(error),
@@ -62,7 +62,7 @@ fn of_many_handles_name_the_count_and_return_receivers() {
     assert_eq!(receiver.recv().unwrap(), 2);
 }
 
-/// Without a length, or failing by itself.
+/// A sequence without a length, or one that fails to be encoded.
 #[derive(Deserialize)]
 struct Odd(bool);
 

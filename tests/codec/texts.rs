@@ -1,4 +1,5 @@
-//! Formats for people, used within messages: an endpoint in such a text would be in the message, too, where nobody looks for it.
+//! Text formats, used within messages: an endpoint in such a text would also become an entry of
+//! the message, which no decoder takes.
 
 use serde::de::value::Error as TextError;
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -6,7 +7,7 @@ use strait::ipc::{IpcBytesSender, IpcReceiver, IpcSender, IpcSharedMemory, Opaqu
 
 use super::*;
 
-/// A value, sent as its text, or what arrives of it: none if it has no text.
+/// A value that is sent as its text, and what is received of it: `None` if it has no text.
 enum AsText<T> {
     Value(T),
     Text(Option<String>),
@@ -39,7 +40,7 @@ impl<'de, T> Deserialize<'de> for AsText<T> {
     }
 }
 
-/// What is received as the index of an endpoint that a text has. Ends with why that was refused.
+/// Decodes an endpoint from a text with an index. Always fails, with the reason.
 struct FromText<T> {
     refusal: Option<String>,
     _type: PhantomData<T>,
@@ -54,14 +55,14 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for FromText<T> {
     }
 }
 
-/// Only because a receiver's type has to have it.
+/// Never called; the type of a receiver needs it.
 impl<T> Serialize for FromText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.refusal.serialize(serializer)
     }
 }
 
-/// That there is no text of it; it comes back.
+/// Checks that it has no text and comes back.
 #[track_caller]
 fn assert_not_sent<T: Serialize>(value: T) -> T {
     let (sender, receiver) = ipc::channel().unwrap();
@@ -95,7 +96,8 @@ fn do_not_take_endpoints_along() {
     #[cfg(unix)]
     assert_not_sent(strait::handle::Handle(std::fs::File::open("Cargo.toml").unwrap()));
 
-    // Nor unnoticed: an endpoint that waits in a message keeps its channel connected.
+    // An endpoint that waits in a message keeps its channel connected, so a leak would
+    // be noticed.
     let (sender, receiver) = ipc::channel::<u8>().unwrap();
     let (carrier, _carried) = ipc::channel().unwrap();
     carrier.send(AsText::Value(sender)).unwrap();

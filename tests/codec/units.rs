@@ -24,7 +24,7 @@ fn are_received_up_to_a_million() {
         assert_eq!(sent(&VecDeque::from(vec![Unit; count])).unwrap().len(), count);
         assert_eq!(sent(&vec![[(); 3]; count].into_boxed_slice()).unwrap().len(), count);
     }
-    // What has bytes is not one of them, before and after.
+    // Elements with bytes, before and after, are not limited.
     let value = (vec![7_u64; 1000], vec![(); UNITS], vec![8_u8; 200_000], vec![Some(()); 9]);
     assert_eq!(sent(&value).unwrap(), value);
     let value = vec![vec![(); 20_000]; 52];
@@ -54,13 +54,13 @@ fn beyond_a_million_are_refused_without_encoding_all() {
     }
     assert!(sent(&vec![(); UNITS + 9]).is_err());
     assert!(sent(&vec![vec![(); 20_000]; 53]).is_err());
-    // However many there are, if they have bytes.
+    // Any number of elements with bytes is received.
     assert_eq!(sent(&vec![1_u16; 3 * UNITS]).unwrap().len(), 3 * UNITS);
 }
 
 thread_local!(static READ: Cell<usize> = const { Cell::new(0) });
 
-/// Without bytes, but not without memory.
+/// Has no bytes in a message, but takes memory.
 #[derive(Debug)]
 struct Hidden([u64; 16]);
 
@@ -93,7 +93,7 @@ fn cost_a_receiver_a_limited_number_of_steps() {
     }
     decode_bytes::<Vec<Nothing>>(&(UNITS as u64 + 8).to_le_bytes()).unwrap();
     assert_eq!(READ.replace(0), UNITS + 8);
-    // Of what takes up memory there may be fewer.
+    // The limit is lower for elements that take memory.
     let received = decode_bytes::<Vec<Hidden>>(&65_544_u64.to_le_bytes()).unwrap();
     assert_eq!(received.iter().map(|hidden| hidden.0[0]).sum::<u64>(), 0);
     assert_eq!(READ.replace(0), 65_544);

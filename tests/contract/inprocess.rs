@@ -1,4 +1,4 @@
-//! The in-process backend: the common cases, and what only it can keep.
+//! The in-process backend: the common cases, and guarantees of this backend alone.
 
 use strait::internals::Wait;
 use strait::internals::contract::{Attachment as _, PacketSender as _};

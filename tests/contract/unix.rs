@@ -1,4 +1,4 @@
-//! The Unix backend: the common cases, and what only descriptors have.
+//! The Unix backend: the common cases, and those of file descriptors.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +23,7 @@ mod cases;
 
 use crate::harness::{self, alone, handles, handles_besides, watchdog};
 
-/// A receiver, and the socket of a peer that does as it likes.
+/// A receiver, and the raw socket of its peer.
 fn receiver_and_peer() -> (PacketReceiver, OwnedFd) {
     let (peer, ours) = rustix::net::socketpair(
         AddressFamily::UNIX,
@@ -58,7 +58,7 @@ fn an_oversized_packet_is_reported_and_not_an_error() {
 }
 
 #[test]
-fn an_empty_packet_is_not_the_end() {
+fn empty_packet_is_not_disconnection() {
     let _watchdog = watchdog();
     let (receiver, peer) = receiver_and_peer();
     for _ in 0..2 {
@@ -106,9 +106,10 @@ fn nonblocking_mode_of_the_shared_description_changes_nothing() {
     assert!(matches!(recv(&receiver, Wait::Forever), Err(RecvError::Closed)));
 }
 
-/// An exposed descriptor keeps its number when its receiver leaves, and does not keep the channel alive.
+/// An exposed file descriptor keeps its number when its receiver is moved, and does not keep
+/// the channel connected.
 #[test]
-fn a_descriptor_that_was_lent_out_stays() {
+fn exposed_descriptor_keeps_its_number() {
     use std::os::fd::AsRawFd;
 
     let _watchdog = watchdog();
@@ -120,7 +121,7 @@ fn a_descriptor_that_was_lent_out_stays() {
     assert!(!is_readable(&again));
     let (mut receiver, remains) = receiver.take_apart().unwrap();
     assert!(is_readable(&again) && !receiver.is_lent());
-    // If it comes back, it comes back under its number, and can leave again.
+    // A receiver that comes back has the same number, and can be moved again.
     receiver.restore(remains);
     assert_eq!(receiver.lent().as_raw_fd(), number);
     receiver.show(false, true);
@@ -131,7 +132,7 @@ fn a_descriptor_that_was_lent_out_stays() {
     assert!(!is_readable(&again));
     receiver.show(true, false);
     assert!(is_readable(&again) && receiver.is_showing());
-    // Whoever waits for changes learns of what is news, as of each packet, and is woken by nothing else.
+    // An edge-triggered epoll reports what is new, as it reports each packet, and nothing else.
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     epoll::add(&epoll, &again, EventData::new_u64(0), EventFlags::IN | EventFlags::ET).unwrap();
     let changes = || {
@@ -155,7 +156,8 @@ fn a_descriptor_that_was_lent_out_stays() {
     drop(remains);
 }
 
-/// One descriptor is kept in reserve for such a packet; the next one waits for another.
+/// One file descriptor is kept in reserve for such a packet; the next packet waits until
+/// another is free.
 #[test]
 fn a_vital_packet_waits_in_the_socket_while_there_is_no_descriptor() {
     alone("unix::a_vital_packet_waits_in_the_socket_while_there_is_no_descriptor", || {
@@ -197,7 +199,8 @@ fn is_readable(fd: impl AsFd) -> bool {
     rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
 }
 
-/// What `make` makes: so many handles, all closed on exec, and none once it is dropped.
+/// Checks that `make` opens so many handles, all with CLOEXEC, and that none is left
+/// after the drop.
 #[track_caller]
 fn costs<T>(expected: usize, make: impl Fn() -> T) {
     let before = handles();
@@ -215,7 +218,8 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
         // A process that receives keeps one in reserve from then on.
         drop(backend::channel().unwrap());
         costs(2, || backend::channel().unwrap());
-        // What is polled, and what makes it ready when there is no packet.
+        // The epoll instance of the receiver, and an event that makes it ready when there is
+        // no packet.
         costs(4, || {
             let (sender, mut receiver) = backend::channel().unwrap();
             assert!(receiver.lend());
@@ -238,7 +242,7 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
             (writer.reader().unwrap(), writer.reader().unwrap(), writer.clone(), writer)
         });
         costs(1, || Poller::new().unwrap());
-        // The listener, and one in reserve for when there is no other left.
+        // The listener, and one handle in reserve for a full descriptor table.
         costs(2, || Listener::bind().unwrap());
         costs(4, || {
             let (listener, name) = Listener::bind().unwrap();
@@ -246,11 +250,11 @@ fn handles_are_closed_on_exec_and_on_drop_and_none_is_superfluous() {
             let server_end = listener.accept(Wait::Forever).unwrap();
             (listener, client, server_end)
         });
-        // The lock of a name that is a path, besides.
+        // And the lock of a name that is a path.
         let path = std::env::temp_dir().join(format!("strait-costs-{}", std::process::id()));
         costs(3, || Listener::bind_named(&ServerName::Path(path.clone())).unwrap());
         costs(2, || Listener::bind_named(&ServerName::Abstract("strait-costs".into())).unwrap());
-        // What arrives is closed on exec, too.
+        // Received handles have CLOEXEC, too.
         let (sender, receiver) = backend::channel().unwrap();
         costs(3, || {
             let (passed_sender, passed_receiver) = backend::channel().unwrap();
@@ -278,7 +282,7 @@ fn a_listener_leaves_no_file() {
     assert!(!directory.exists());
 }
 
-/// A signal handler without `SA_RESTART`, and signals all the time.
+/// Signals arrive all the time, with a handler without `SA_RESTART`.
 #[test]
 fn signals_neither_shorten_nor_fail_a_wait() {
     alone("unix::signals_neither_shorten_nor_fail_a_wait", || {
@@ -312,7 +316,7 @@ fn signals_neither_shorten_nor_fail_a_wait() {
             assert!(matches!(result, Err(RecvError::Empty)));
             assert!(Instant::now() >= deadline);
         }
-        // Without limit: each waits until ever more signals have come.
+        // Without a timeout: each wait is interrupted by ever more signals.
         let later = |what: Box<dyn FnOnce() + Send>| {
             let seen = SENT.load(Ordering::Relaxed);
             std::thread::spawn(move || {
@@ -335,8 +339,8 @@ fn signals_neither_shorten_nor_fail_a_wait() {
     });
 }
 
-/// Lets this thread be a user of its own without privileges, which the kernel limits: so many descriptors in flight as the process may
-/// have.
+/// Makes this thread a user of its own without privileges. The kernel limits the file
+/// descriptors that it has in flight to as many as the process may have open.
 fn become_unprivileged() {
     use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 
@@ -373,10 +377,10 @@ fn attachments_beyond_the_limit_on_descriptors_in_flight_come_back() {
         // Past the limit of the socket they do not wait either.
         let result = sender.send_past_limit(b"x", b"", unsent);
         let Err((SendError::TooManyInFlight, unsent)) = result else { panic!("{result:?}") };
-        // A packet without any is no part of it.
+        // A packet without attachments does not count.
         sender.send(b"x", b"", Vec::new(), Wait::Never).unwrap();
 
-        // One that waits is sent once others were received ...
+        // A blocked send is sent once others were received ...
         let waiting = std::thread::spawn(move || {
             become_unprivileged();
             sender.send(b"x", b"", unsent, Wait::Forever).map_err(|(error, _)| error).unwrap();
@@ -386,7 +390,7 @@ fn attachments_beyond_the_limit_on_descriptors_in_flight_come_back() {
             recv(&hoarded, Wait::Forever).unwrap();
         }
         let sender = waiting.join().unwrap();
-        // ... and does not wait for a receiver that goes away.
+        // ... and fails when the receiver is dropped.
         while hoard.send(b"x", b"", attachments(), Wait::Never).is_ok() {}
         let waiting = std::thread::spawn(move || {
             become_unprivileged();
@@ -408,7 +412,8 @@ fn limit(sender: &PacketSender) -> usize {
     rustix::net::sockopt::socket_send_buffer_size(sender.as_fd()).unwrap()
 }
 
-/// However full the queue is with packets that may wait, as many that may not still go.
+/// While the quarter for packets that may wait is full, packets that may not wait can
+/// still be sent.
 #[test]
 fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
     let _watchdog = watchdog();
@@ -418,7 +423,8 @@ fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
     assert!(ordinary > 10, "{ordinary}");
     let past = (0..).take_while(|_| sender.send_past_limit(b"x", b"", Vec::new()).is_ok()).count();
     assert!(past > 100, "{past}");
-    // No process changes the limit of a socket that others have: that takes a lock which they can hold.
+    // Strait does not change the buffer size of a shared socket: that takes a lock that
+    // peers can hold.
     assert_eq!(limit(&sender), limit_before);
     // All of them are received, and then there is room again.
     for _ in 0..ordinary + past {
@@ -428,9 +434,10 @@ fn a_quarter_of_the_queue_is_for_packets_that_may_wait() {
     assert_eq!(fill(&sender), ordinary);
 }
 
-/// Another holder of a sender has the lock of the socket, in the middle of a `setsockopt` whose argument is never there.
+/// Another holder of a sender has the lock of the socket, in the middle of a `setsockopt` whose
+/// argument is never there.
 #[test]
-fn a_locked_socket_holds_up_no_send() {
+fn locked_socket_blocks_no_send() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let Some(page) = crate::harness::stuck::StuckPage::new() else { return };

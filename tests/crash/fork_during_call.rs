@@ -1,9 +1,10 @@
-//! Forks while another thread is in the middle of a call: what it has locked there, no thread of the child will ever unlock.
+//! Forks while another thread is in the middle of a call: in the child, no thread ever releases
+//! the locks that it held.
 //!
 //! # Safety
 //!
-//! The allocator of this test binary is the system's. A thread can ask to be held up in one of its next allocations: it waits before the
-//! system's allocator is called, so it holds no lock of that.
+//! The allocator of this test binary is the system's. A thread can be paused in one of its next
+//! allocations, before the system's allocator is called, so it holds no lock of that.
 
 #![allow(unsafe_code)]
 
@@ -65,8 +66,8 @@ unsafe impl GlobalAlloc for Pausing {
     }
 }
 
-/// Has another thread run `interrupted` up to its allocation `number`, and then runs `in_child` in a forked child. Whether there are so
-/// many allocations.
+/// Runs `interrupted` on another thread up to its allocation `number`, and then `in_child` in a
+/// forked child. Returns whether there are so many allocations.
 fn fork_in_allocation(
     number: usize,
     interrupted: impl FnOnce() + Send,
@@ -94,7 +95,7 @@ fn fork_in_allocation(
     })
 }
 
-/// Adds a route, and waits until a message has come by it.
+/// Adds a route, and waits until its callback has got a message.
 fn route_a_message(router: &RouterProxy) {
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     let (values, routed) = mpsc::channel();
@@ -164,7 +165,8 @@ fn a_child_makes_streams_while_a_thread_of_its_parent_does() {
         || {
             let mut number = 1;
             loop {
-                // The first stream of a process is what locks something, so each round has one of its own.
+                // Only the first stream of a process takes locks, so each round has a process
+                // of its own.
                 let (mut result, mut said) = UnixStream::pair().unwrap();
                 fork(|| {
                     let is_paused = fork_in_allocation(number, stream_a_message, stream_a_message);

@@ -13,7 +13,7 @@ fn a_forked_child_uses_inherited_endpoints() {
         let (to_child, from_parent) = ipc::channel::<String>().unwrap();
         let (to_parent, from_child) = ipc::channel::<(u32, String, IpcSender<u32>)>().unwrap();
         let memory = IpcSharedMemory::try_from_bytes(b"inherited").unwrap();
-        // Buffers that are used again are in use in both from here on.
+        // From here on, both processes use buffers for a second time.
         to_child.send("before".to_string()).unwrap();
         let child = fork(|| {
             assert_eq!(from_parent.recv().unwrap(), "before");
@@ -39,7 +39,8 @@ fn a_forked_child_uses_inherited_endpoints() {
     });
 }
 
-/// A child goes on with what its parent had polled, as a daemon does; or it has just a copy, which it drops.
+/// The child continues with the receiver that its parent polled, as a daemon does; or it
+/// drops its copy.
 #[test]
 fn a_forked_child_polls_an_inherited_receiver() {
     harness::alone(harness::path_of(a_forked_child_polls_an_inherited_receiver), || {
@@ -79,14 +80,14 @@ fn a_forked_child_polls_an_inherited_receiver() {
     });
 }
 
-/// Large messages of a parent and its children interleave; nothing of one gets into another.
+/// Large messages of a parent and its children interleave; no part of one gets into another.
 #[test]
 fn large_messages_of_parent_and_forked_children_do_not_mix() {
     harness::alone(
         harness::path_of(large_messages_of_parent_and_forked_children_do_not_mix),
         || {
             let (sender, receiver) = ipc::channel::<String>().unwrap();
-            // So that whatever makes identities has been used before the fork.
+            // Uses the source of message ids before the fork.
             let (warm_up, warmed_up) = ipc::channel::<String>().unwrap();
             let warming_up = fork(|| assert_eq!(warmed_up.recv().unwrap().len(), 300_000));
             warm_up.send("w".repeat(300_000)).unwrap();
@@ -135,7 +136,7 @@ fn the_router_works_anew_in_a_forked_child() {
         assert_eq!(routed.recv().unwrap(), 2);
         sender.send(3).unwrap();
         assert_eq!(routed.recv().unwrap(), 3);
-        // A child that only shuts down does not shut down the parent's.
+        // A child that shuts its router down does not affect the parent's.
         in_a_fork(|| ROUTER.shutdown());
         sender.send(4).unwrap();
         assert_eq!(routed.recv().unwrap(), 4);
@@ -155,7 +156,7 @@ fn a_forked_child_leaves_the_name_of_a_server_alone() {
     });
 }
 
-/// Whoever made it, and whatever its number is.
+/// Whichever process forked it, and whatever its process id is.
 #[test]
 fn a_forked_child_is_known_to_be_another_process() {
     harness::alone(harness::path_of(a_forked_child_is_known_to_be_another_process), || {
@@ -183,7 +184,7 @@ fn a_forked_child_is_known_to_be_another_process() {
     });
 }
 
-/// The thread that watches streams is not there, and may have held a lock.
+/// The thread that polls streams does not exist in the child, and may have held a lock.
 #[cfg(feature = "async")]
 #[test]
 fn a_forked_child_drops_the_streams_of_its_parent() {
@@ -204,14 +205,15 @@ fn a_forked_child_drops_the_streams_of_its_parent() {
             assert!(Pin::new(&mut stream).poll_next(&mut cx).is_pending());
             let mut inherited = Some(stream);
             let child = fork(|| drop(inherited.take()));
-            // Not until there is nothing: it comes faster than it is taken.
+            // Does not receive until the channel is empty: messages arrive faster than they
+            // are received.
             for _ in 0..300 {
                 if let Poll::Ready(Some(item)) = Pin::new(&mut busy).poll_next(&mut cx) {
                     assert_eq!(item.unwrap(), 1);
                 }
             }
             child.completed();
-            // The parent's goes on.
+            // The parent's stream still works.
             sender.send(2).unwrap();
             let mut stream = inherited.unwrap();
             let item = Pin::new(&mut stream).poll_next(&mut cx);
@@ -253,7 +255,7 @@ fn streams_work_anew_in_a_forked_child() {
         sender.send(1).unwrap();
         assert_eq!(block_on(stream.as_mut().unwrap().next()).unwrap().unwrap(), 1);
         in_a_fork(|| {
-            // The parent's is dropped, and stays the parent's.
+            // The child drops its copy, which does not affect the parent's.
             drop(stream.take());
             let (sender, receiver) = ipc::channel::<u32>().unwrap();
             let mut stream = receiver.to_stream();
@@ -277,7 +279,7 @@ fn streams_work_anew_in_a_forked_child() {
     });
 }
 
-/// The child has copies of everything, so the end comes when it, too, has let go.
+/// The child has copies of all endpoints, so disconnection comes when it has dropped them, too.
 #[test]
 fn c6_channel_stays_connected_while_a_forked_child_has_a_sender() {
     harness::alone(

@@ -1,9 +1,10 @@
-//! Processes that are killed, stopped and forked, at any moment: what was sent is received, and nothing hangs.
+//! Processes that are killed, stopped and forked, at any moment: messages that were sent are
+//! received, and no call hangs.
 //!
 //! # Safety
 //!
-//! `fork`: the child runs on the one thread that forked, and no other thread of the parent holds a lock that the child needs;
-//! it ends by `_exit`.
+//! `fork`: the child runs on the one thread that forked, and no other thread of the parent
+//! holds a lock that the child needs; it ends by `_exit`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #![allow(unsafe_code)]
@@ -37,19 +38,19 @@ use harness::raw::Random;
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     letters: IpcSender<Letter>,
-    /// Where it notes how many letters were sent.
+    /// The file in which it counts the letters that were sent.
     sent: SharedMemoryWriter,
     seed: u64,
 }
 
-/// What it sends. All of it follows from the seed and the number.
+/// A message. The seed and the number determine its content.
 #[derive(Debug, Serialize, Deserialize)]
 struct Letter {
     seed: u64,
     number: u64,
     body: String,
     reply: Option<IpcSender<u64>>,
-    /// With two messages in it.
+    /// With two messages queued.
     moved: Option<IpcReceiver<u64>>,
 }
 
@@ -80,7 +81,7 @@ impl Letter {
         }
     }
 
-    /// Checks that it is whole and that it is letter `number`.
+    /// Checks that it is complete and that it is letter `number`.
     fn check(self, seed: u64, number: u64) {
         assert_eq!((self.seed, self.number), (seed, number));
         assert!(self.body == Letter::body_of(seed, number), "letter {number} is damaged");
@@ -109,7 +110,7 @@ fn sending_child() {
         let job = jobs.recv().unwrap();
         let (reply, replies) = ipc::channel().unwrap();
         for number in 0.. {
-            // The parent stops receiving only once this process is dead, or did what it was to do.
+            // The parent receives until this process is dead, or has completed its job.
             if job.letters.send(Letter::new(job.seed, number, &reply)).is_err() {
                 break;
             }
@@ -119,12 +120,12 @@ fn sending_child() {
     });
 }
 
-/// A child that sends, and where it notes how much.
+/// A child that sends, and the file with its count.
 struct Writer {
     process: Child,
     seed: u64,
     sent: SharedMemoryWriter,
-    /// How much was received.
+    /// How many letters were received.
     received: u64,
 }
 
@@ -148,15 +149,16 @@ impl Writer {
         self.received += 1;
     }
 
-    /// After it was killed and everything was received.
+    /// Checks the count after the child was killed and everything was received.
     fn check(self) {
-        // Reaped, so that what it wrote is written.
+        // It is reaped, so its writes are complete.
         self.process.killed();
         let mut sent = [0; 8];
         self.sent.read_at(0, &mut sent).unwrap();
         let sent = u64::from_ne_bytes(sent);
         assert!(self.received >= sent, "{sent} letters were sent, {} received", self.received);
-        // The last may have left while its sender died.
+        // The last letter may have been sent while its process was killed, before it
+        // was counted.
         assert!(self.received <= sent + 1);
     }
 }
@@ -177,7 +179,7 @@ fn c5_sent_messages_are_received_after_their_sender_is_killed() {
     for round in 0..120 {
         let (letters, received) = ipc::channel().unwrap();
         let mut writer = Writer::start(letters, round);
-        // From the first letter on, or after some, or while it waits for room.
+        // Killed from the first letter on, after some letters, or while it waits for room.
         writer.take(received.recv().unwrap());
         let killing = kill_soon(&mut random, writer.pid());
         if round % 3 == 0 {
@@ -231,7 +233,8 @@ fn c5_messages_to_a_set_are_received_after_their_senders_are_killed() {
     }
 }
 
-/// Many write into one channel; one after another is killed; the others never notice.
+/// Many processes send into one channel and are killed one after another; the others are
+/// not affected.
 #[test]
 fn c7_killed_sender_does_not_disturb_other_senders_of_the_channel() {
     let _watchdog = harness::watchdog();
@@ -286,7 +289,8 @@ fn c7_stopped_sender_does_not_delay_other_senders() {
             }
         }
         stopping.join().unwrap();
-        // Whatever it was doing: a timeout holds, and others are heard, in parts, too.
+        // Whatever the stopped process was doing, timeouts hold, and messages of others are
+        // received, also those in parts.
         while let Ok(letter) = received.recv_timeout(Duration::from_millis(1)) {
             writer.take(letter);
         }
@@ -336,7 +340,8 @@ fn receiving_child() {
     });
 }
 
-/// A child that receives, to send letters to, and the numbers of those it has received.
+/// Starts a child that receives. Returns a sender to it, and the numbers of the letters that it
+/// has received.
 fn start_reader() -> (Child, IpcSender<Letter>, IpcReceiver<u64>) {
     let (server, name) = IpcOneShotServer::<(IpcSender<Letter>, IpcReceiver<u64>)>::new().unwrap();
     let process = harness::child(harness::path_of(receiving_child), &[&name]);
@@ -359,7 +364,7 @@ fn c6_senders_are_disconnected_when_the_receiver_is_killed() {
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            // And so it stays.
+            // All further sends fail, too.
             assert!(letters.send(Letter::new(9, 0, &reply)).unwrap_err().is_disconnected());
         });
         assert_eq!(numbers.recv().unwrap(), 0);
@@ -407,7 +412,7 @@ fn c3_receiver_that_is_stopped_repeatedly_loses_nothing() {
     process.completed();
 }
 
-/// Killed peers leave nothing open here.
+/// Killed peers leave no handle open in this process.
 #[test]
 fn c11_killed_peers_leave_no_handles() {
     harness::alone(harness::path_of(c11_killed_peers_leave_no_handles), || {

@@ -1,9 +1,12 @@
-//! Channels across processes do what `std::sync::mpsc` does within one: random programs are run on both and compared.
+//! Channels across processes do what `std::sync::mpsc` does within one: random programs are run
+//! on both and compared.
 //!
-//! A program is a sequence of steps on up to three channels, whose endpoints lie in up to three processes. A step is done when whoever
-//! did it has said so, through another channel, through a pipe or by exiting, so it comes before the next to whoever can compare. What
-//! is received is what std's channel gives, in its order; only what several threads send in one step may interleave, each in its
-//! own order. An end is an end on both, at the same step.
+//! A program is a sequence of steps on up to three channels, whose endpoints lie in up to three
+//! processes. A step is done when its process has reported so, through another channel, through
+//! a pipe or by exiting. So every process sees it before the next step. The messages received
+//! are those of std's channel, in the same order. Only the messages that several threads send
+//! in one step may interleave, each thread's in its own order. Both channels are disconnected
+//! at the same step.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -39,7 +42,7 @@ use harness::ways::{Next, all_ways};
 
 // ---- What processes do ----
 
-/// What goes through the channels that are compared.
+/// A message of the channels that are compared.
 #[derive(Debug, Serialize, Deserialize)]
 struct Letter {
     tag: Tag,
@@ -48,7 +51,7 @@ struct Letter {
     carried: Vec<(Name, Endpoint)>,
 }
 
-/// Which letter it is.
+/// The identity of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Tag {
     /// The step in which it was sent, ...
@@ -100,7 +103,7 @@ mod bytes {
     }
 }
 
-/// An endpoint keeps its name wherever it goes.
+/// The name of an endpoint, which does not change when it is moved.
 type Name = u32;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,12 +131,13 @@ impl Endpoint {
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     Keep(Name, Endpoint),
-    /// Send letters, one after another, or each list on a thread of its own.
+    /// Send letters, in sequence, or each list on a thread of its own.
     Send {
         by: Name,
         letters: Vec<Vec<Tag>>,
     },
-    /// Send one letter with these endpoints, if the socket has room: what has endpoints goes by socket, and waits if there is none.
+    /// Send one letter with these endpoints, if the socket has room: letters with endpoints are
+    /// sent by socket, and would block.
     Carry {
         by: Name,
         letter: Tag,
@@ -149,7 +153,7 @@ enum Order {
         count: usize,
         how: How,
     },
-    /// Send by this pipe from now on what was done, if it is nothing but done.
+    /// From now on, report by this pipe if the report is nothing but `Done`.
     Tell(Option<Handle<File>>),
     /// Drop everything.
     Clear,
@@ -166,13 +170,13 @@ enum How {
     WaitForMoment,
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Report {
     Done,
-    /// There is no receiver.
+    /// The receiver was dropped.
     Refused,
-    /// There is no room for what has endpoints.
+    /// There is no room for a letter with endpoints.
     Full,
     Received(Vec<Received>),
 }
@@ -188,7 +192,7 @@ const REFUSED: u8 = 1;
 const FULL: u8 = 2;
 const DONE: u8 = 3;
 
-/// Does what it is told.
+/// Executes orders.
 fn obey(orders: &IpcReceiver<Order>, reports: &IpcSender<Report>) {
     let mut kept: BTreeMap<Name, Endpoint> = BTreeMap::new();
     let mut pipe: Option<File> = None;
@@ -299,7 +303,7 @@ fn report_of(sent: Result<(), IpcError>) -> Report {
     }
 }
 
-/// Receives the next letter, without waiting in anything but an epoll instance.
+/// Receives the next letter, and blocks only in an epoll instance.
 fn receive_polled(
     receiver: &IpcReceiver<Letter>,
     mode: EventFlags,
@@ -317,7 +321,7 @@ fn receive_polled(
     }
 }
 
-/// Whether a small packet goes without waiting.
+/// Whether a small packet can be sent without blocking.
 fn has_room(sender: &IpcSender<Letter>) -> bool {
     let fd = sender.as_fd();
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
@@ -325,7 +329,7 @@ fn has_room(sender: &IpcSender<Letter>) -> bool {
 }
 
 #[test]
-fn obedient_child() {
+fn order_child() {
     harness::child_main(|arguments| {
         let (order_sender, orders) = ipc::channel().unwrap();
         let (reports, report_receiver) = ipc::channel().unwrap();
@@ -333,14 +337,14 @@ fn obedient_child() {
         boot.send((order_sender, report_receiver)).unwrap();
         drop(boot);
         obey(&orders, &reports);
-        // Nothing is dropped in an orderly manner.
+        // The process exits without dropping anything.
         process::exit(0);
     });
 }
 
 // ---- Workers ----
 
-/// Who takes orders: a process, or a thread of this one.
+/// A worker that takes orders: a process, or a thread of this process.
 struct Worker {
     orders: IpcSender<Order>,
     reports: IpcReceiver<Report>,
@@ -364,7 +368,7 @@ impl Worker {
             return Worker { orders, reports, pipe: None, body: Body::Thread(thread) };
         }
         let (server, name) = IpcOneShotServer::<Ends>::new().unwrap();
-        let process = harness::child(harness::path_of(obedient_child), &[&name]);
+        let process = harness::child(harness::path_of(order_child), &[&name]);
         let (_, (orders, reports)) = server.accept().unwrap();
         Worker { orders, reports, pipe: None, body: Body::Process(process) }
     }
@@ -373,7 +377,7 @@ impl Worker {
         self.orders.send(order).unwrap();
     }
 
-    /// Chooses how it tells what it did.
+    /// Chooses how the worker reports.
     fn tell_by_pipe(&mut self, by_pipe: bool) {
         if by_pipe == self.pipe.is_some() {
             return;
@@ -387,7 +391,7 @@ impl Worker {
         self.order(Order::Tell(theirs));
     }
 
-    /// What became of an order that nothing is received by.
+    /// The outcome of an order that receives no letter.
     fn done(&mut self) -> Report {
         let Some(pipe) = &mut self.pipe else { return self.reports.recv().unwrap() };
         let mut byte = [0];
@@ -400,7 +404,7 @@ impl Worker {
         }
     }
 
-    /// Whatever it keeps is gone when this returns.
+    /// When this returns, the process has exited and its endpoints are closed.
     fn exited(self) {
         self.order(Order::Exit);
         match self.body {

@@ -3,7 +3,7 @@
 use super::twin::*;
 use super::*;
 
-/// Says on which program a test failed.
+/// Prints the seed of the program if the test fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -18,7 +18,7 @@ impl Drop for Seed {
 struct World<'a> {
     random: Random,
     workers: &'a mut Vec<Worker>,
-    /// Where each endpoint is that a process has.
+    /// The place of each endpoint that a process has.
     twins: BTreeMap<Name, (usize, Twin)>,
     died_unseen: Vec<Rc<Cell<bool>>>,
     next_name: Name,
@@ -52,7 +52,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Gives a new endpoint to any process.
+    /// Gives a new endpoint to a random process.
     fn place(&mut self, channel: usize, endpoint: Endpoint, end: TwinEnd) {
         let place = self.random.below(self.workers.len());
         let name = self.name();
@@ -66,7 +66,7 @@ impl<'a> World<'a> {
         self.next_name
     }
 
-    /// Has it done, and waits until it is, learning that in any way.
+    /// Gives the order, and waits for its report, by a random way.
     fn order(&mut self, place: usize, order: Order) -> Report {
         let by_pipe = self.random.below(2) == 0;
         self.workers[place].tell_by_pipe(by_pipe);
@@ -92,7 +92,7 @@ impl<'a> World<'a> {
         self.any_of(|twin| matches!(twin.end, TwinEnd::Receiver(_)))
     }
 
-    /// Something to send: most is small, some is around where there is another way, some is large.
+    /// A random length: most are small, some near the limit of a path, some large.
     fn len(&mut self) -> u32 {
         let len = match self.random.below(40) {
             0 => self.random.below(300 << 10),
@@ -112,7 +112,7 @@ impl<'a> World<'a> {
             // Enough for a ring.
             _ => 70 + self.random.below(150),
         };
-        // So many of any length would be several megabytes.
+        // So many of random length would be several megabytes.
         let mut is_small = count > 50 && self.random.below(4) > 0;
         (0..count as u32)
             .map(|number| {
@@ -136,7 +136,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Has letters sent: by several threads and processes, and received meanwhile, or not.
+    /// Lets several threads and processes send letters, which are received meanwhile, or not.
     fn send(&mut self, is_received: bool) {
         let Some(name) = self.any_sender() else { return };
         let channel = self.twins[&name].1.channel;
@@ -219,7 +219,8 @@ impl<'a> World<'a> {
         self.take_received(name, false);
     }
 
-    /// Compares what was received. `is_early` if it was while it was being sent, so that there may have been nothing yet.
+    /// Compares what was received. `is_early` if it was received during the sends, so that
+    /// there may have been nothing yet.
     fn take_received(&mut self, name: Name, is_early: bool) {
         let place = self.twins[&name].0;
         let Report::Received(received) = self.workers[place].reports.recv().unwrap() else {
@@ -233,7 +234,8 @@ impl<'a> World<'a> {
             if received == Received::Empty
                 && twin.receiver().at_end() == Some(Received::Disconnected)
             {
-                // A process that is just being started has copies of all descriptors, for a moment. The end comes all the same.
+                // A process that is just being started has copies of all file descriptors, for
+                // a moment. Disconnection comes a little later.
                 self.workers[place].order(Order::Receive { by: name, count: 1, how: How::Wait });
                 let end = self.workers[place].reports.recv().unwrap();
                 assert_eq!(end, Report::Received(vec![Received::Disconnected]));
@@ -244,11 +246,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Sends endpoints away.
+    /// Moves endpoints in a letter.
     fn carry(&mut self) {
         let Some(name) = self.any_sender() else { return };
         let (place, channel) = (self.twins[&name].0, self.twins[&name].1.channel);
-        // A receiver only in one direction: it must not end up in its own channel.
+        // A receiver is moved in one direction only: it must not be queued in its own channel.
         let may_go = |(other, (at, twin)): (&Name, &(usize, Twin))| {
             let may_go = match twin.end {
                 TwinEnd::Sender(_) => true,
@@ -291,7 +293,7 @@ impl<'a> World<'a> {
     }
 
     fn drop_one(&mut self) {
-        // Receivers seldom: without one there is not much to compare.
+        // Receivers are dropped seldom: without one there is not much to compare.
         let name = if self.random.below(5) == 0 { self.any_receiver() } else { self.any_sender() };
         let Some(name) = name else { return };
         let (place, twin) = self.twins.remove(&name).unwrap();
@@ -299,7 +301,7 @@ impl<'a> World<'a> {
         drop(twin);
     }
 
-    /// A process exits with all it has, and another takes its place.
+    /// A process exits with all its endpoints, and another takes its place.
     fn lose_process(&mut self) {
         let lost = self.random.below(self.workers.len());
         if self.random.below(3) > 0 {
@@ -310,7 +312,7 @@ impl<'a> World<'a> {
         self.unlink_all(lost);
     }
 
-    /// A receiver that went with its process has not told its senders.
+    /// The senders of a receiver that exited with its process have not noticed yet.
     fn unlink_all(&mut self, lost: usize) {
         self.twins.retain(|_, (place, twin)| {
             if *place == lost && lost != 0 {
@@ -320,7 +322,7 @@ impl<'a> World<'a> {
         });
     }
 
-    /// Receives everything that can be received, while dropping the senders one by one.
+    /// Receives all letters, while dropping the senders one by one.
     fn finish(mut self) {
         loop {
             let receivers: Vec<Name> = self
@@ -336,7 +338,7 @@ impl<'a> World<'a> {
                 self.workers[place].order(order);
                 self.take_received(name, false);
             }
-            // More of them may have come out of the channels.
+            // More of them may have been received.
             let Some(name) = self.any_sender() else { break };
             let (place, twin) = self.twins.remove(&name).unwrap();
             assert_eq!(self.order(place, Order::Drop(name)), Report::Done);
@@ -353,7 +355,7 @@ impl<'a> World<'a> {
 fn random_programs_behave_as_with_std() {
     let _watchdog = harness::watchdog();
     thread::scope(|scope| {
-        // Together, so that they disturb each other.
+        // Run at the same time, so that they affect each other.
         for first in [1000, 2000] {
             scope.spawn(move || {
                 let mut workers: Vec<Worker> = (0..3).map(Worker::start).collect();

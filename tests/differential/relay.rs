@@ -1,15 +1,17 @@
-//! A relay: a receiver that is passed on from process to process, and letters that are sent to it meanwhile.
+//! A relay: a receiver that is passed on from process to process, and letters that are sent to
+//! it meanwhile.
 
 use super::*;
 
-/// What is handed on: who has it sends some letters and gives it to another.
+/// What is handed on: the process that has it sends some letters and passes it to
+/// another process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Baton {
     hops: u32,
     random: u64,
 }
 
-/// Everything that a runner needs.
+/// The endpoints of a process of the relay.
 #[derive(Debug, Serialize, Deserialize)]
 struct Track {
     index: usize,
@@ -18,14 +20,15 @@ struct Track {
     letters: IpcSender<Letter>,
 }
 
-/// Sends letters while it has the baton, some with an endpoint, which go another way than those without.
+/// Sends letters while it has the baton, some with an endpoint, which are sent by socket
+/// instead of ring.
 fn run(track: Track) {
     let Track { batons, to, letters, index } = track;
     for Baton { hops, random } in batons.iter() {
         if hops == 0 {
-            // The others are to end, too.
+            // Tells the other processes to end, too.
             for sender in &to {
-                // Who has ended already needs to be told no more.
+                // A process that has ended already needs no message.
                 let _ = sender.send(Baton { hops, random });
             }
             return;
@@ -60,7 +63,8 @@ fn running_child() {
     });
 }
 
-/// Whoever has the baton knows of all that was sent before, and it moves as fast as it can while the letters are received.
+/// The process with the baton knows of all letters sent before. The baton moves as fast as it
+/// can while the letters are received.
 #[test]
 fn messages_sent_by_a_relay_of_processes_arrive_in_order() {
     const HOPS: u32 = 1000;

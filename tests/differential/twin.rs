@@ -1,14 +1,14 @@
-//! What std's channels do: a model of each endpoint, wherever it is.
+//! The same on std's channels: a model of each endpoint, in whichever process it is.
 
 use super::*;
 
-/// What stands for a letter.
+/// The model of a letter.
 pub(super) struct Token {
     pub(super) tag: Tag,
     pub(super) carried: Vec<(Name, Twin)>,
 }
 
-/// What stands for an endpoint.
+/// The model of an endpoint.
 pub(super) struct Twin {
     pub(super) channel: usize,
     pub(super) end: TwinEnd,
@@ -21,11 +21,12 @@ pub(super) enum TwinEnd {
 
 pub(super) struct TwinReceiver {
     pub(super) tokens: mpsc::Receiver<Token>,
-    /// Those that were taken to see whether the letter that was received may be received yet.
+    /// Tokens that were taken to check whether a letter may have been received already.
     pub(super) taken: VecDeque<Token>,
     /// Whether it is in a letter.
     pub(super) is_travelling: Cell<bool>,
-    /// Set when it is dropped there, or has not received everything: who sends by memory learns that only when it looks.
+    /// Set when it is dropped there, or has not received everything: a sender with a ring
+    /// notices that only when it looks.
     pub(super) died_unseen: Rc<Cell<bool>>,
 }
 
@@ -38,7 +39,7 @@ impl Drop for TwinReceiver {
 }
 
 impl TwinReceiver {
-    /// What std would say that there is, if it is not a letter.
+    /// The outcome on std, if it is not a letter.
     pub(super) fn at_end(&mut self) -> Option<Received> {
         if self.taken.is_empty() {
             match self.tokens.try_recv() {
@@ -50,7 +51,7 @@ impl TwinReceiver {
         None
     }
 
-    /// Checks that this is what comes next, and takes what came with it.
+    /// Checks that this letter is next, and takes the endpoints in it.
     pub(super) fn take(&mut self, received: &Received) -> Vec<(Name, Twin)> {
         let end = self.at_end();
         let Received::Letter(tag) = received else {
@@ -58,7 +59,7 @@ impl TwinReceiver {
             return Vec::new();
         };
         assert_eq!(end, None, "{tag:?} came out of nothing");
-        // All of the step, of which any thread's first may be next.
+        // All tokens of the step: the first one of any thread may be next.
         let step = self.taken[0].tag.step;
         while self.taken.back().is_some_and(|token| token.tag.step == step) {
             match self.tokens.try_recv() {

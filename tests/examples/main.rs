@@ -1,4 +1,4 @@
-//! Runs the examples and looks at what they say.
+//! Runs the examples and checks their output.
 
 #[allow(dead_code)]
 #[path = "../../examples/sandbox/count.rs"]
@@ -23,10 +23,10 @@ use std::{env, thread};
 use count::Counter;
 use estimate::{Amount, Estimate};
 
-/// How long an example may take. Not how long it should take: machines may be slow.
+/// The maximum duration of an example. It is generous, because machines may be slow.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// What a process left behind.
+/// The output and the exit status of a process.
 struct Output {
     code: Option<i32>,
     stdout: String,
@@ -57,7 +57,7 @@ fn run(example: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) ->
     finish(Command::new(program(example)).args(arguments))
 }
 
-/// Runs a command to its end, or kills it when the watchdog barks.
+/// Runs a command to its end, or kills it after the maximum duration.
 fn finish(command: &mut Command) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -140,7 +140,7 @@ fn examples_with_several_processes_report_missing_support() {
     }
 }
 
-/// The counter of the sandbox finds what a simpler one finds, however its input is cut.
+/// The counter of the sandbox counts the same as a simpler one, wherever its input is split.
 #[test]
 fn sandbox_counts_words_over_every_boundary() {
     let pieces: [&[u8]; 18] = [
@@ -199,7 +199,7 @@ fn sandbox_counts_words_over_every_boundary() {
     }
 }
 
-/// Seconds since the start, and workers that take as long as they should.
+/// A clock in seconds since the start, and workers that follow it.
 struct Clock(Instant);
 
 impl Clock {
@@ -207,7 +207,7 @@ impl Clock {
         self.0 + Duration::from_secs_f64(seconds)
     }
 
-    /// What the estimate says, in seconds.
+    /// The estimate, in seconds.
     fn left(&self, estimate: &Estimate, seconds: f64) -> Option<f64> {
         estimate.time_left(self.at(seconds)).map(|left| left.as_secs_f64())
     }
@@ -227,7 +227,7 @@ fn sandbox_estimate_follows_the_bytes_of_one_file() {
     for second in 1..1000 {
         estimate.read(1, second << 20);
         assert_eq!(estimate.done(), Amount { files: 0, bytes: second << 20 });
-        // The other seven workers are of no help.
+        // The other seven workers are idle.
         assert_about(clock.left(&estimate, second as f64), (1000 - second) as f64);
     }
     estimate.finish(1, 1000 << 20, 1000 << 20, clock.at(1000.0));
@@ -251,7 +251,7 @@ fn sandbox_estimate_allows_for_the_time_that_a_file_takes_beside_its_bytes() {
         now += 0.01;
         estimate.finish(job, 1, 1, clock.at(now));
     }
-    // Of the bytes next to none are left.
+    // Almost no bytes are left.
     assert_about(clock.left(&estimate, now), 90.0);
 }
 
@@ -266,7 +266,7 @@ fn sandbox_estimate_takes_back_what_a_failed_worker_had_read() {
     assert_eq!(estimate.done(), Amount { files: 0, bytes: 140 });
     estimate.fail(1);
     assert_eq!(estimate.done(), Amount { files: 0, bytes: 50 });
-    // What is not counted is not to be done either, and a file may have changed its size.
+    // A file that is not counted needs no time either, and a file may have changed its size.
     estimate.leave_out(100);
     estimate.finish(2, 100, 70, clock.at(1.0));
     assert_eq!(estimate.done(), Amount { files: 2, bytes: 70 });

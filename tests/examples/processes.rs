@@ -1,7 +1,7 @@
 //! The examples with several processes.
 //!
-//! The sandbox counts a corpus whose words are known, and must find the same whatever happens to its workers. That, and
-//! what a hostile file may do to it, makes this file as long as it is.
+//! The sandbox counts a corpus whose words are known. Its result must be the same whatever
+//! happens to its workers, and whatever a hostile file contains. That takes most of this file.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -71,7 +71,7 @@ fn server() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
 }
 
-/// A directory of files, and what the sandbox should say about them.
+/// A directory of files, and the result that the sandbox should print.
 struct Corpus {
     directory: PathBuf,
     counts: HashMap<String, u64>,
@@ -90,8 +90,8 @@ impl Corpus {
         Corpus { directory, counts: HashMap::new(), files: 0, words: 0, bytes: 0 }
     }
 
-    /// Files of all sizes: empty, smaller than a packet, larger than a buffer, with more different words than a
-    /// worker keeps.
+    /// Files of all sizes: empty, smaller than a packet, larger than a buffer, with more
+    /// different words than a worker keeps.
     fn generated() -> Corpus {
         let mut corpus = Corpus::empty();
         let mut numbers = Numbers(7);
@@ -100,7 +100,8 @@ impl Corpus {
             let words = [0, 1, 100, 3000][file % 4] * (1 + file / 20);
             let mut text = String::new();
             for _ in 0..words {
-                // Small numbers are frequent, so that the order of the most frequent words is no accident.
+                // Small numbers are frequent, so that the order of the most frequent words is
+                // no accident.
                 let limit = 1 + numbers.below(400);
                 let word = numbers.below(limit);
                 corpus.add_word(&mut text, ["wört", "Word", "WORD"][word % 3], word);
@@ -148,7 +149,7 @@ impl Corpus {
         self.bytes += content.len() as u64;
     }
 
-    /// What the sandbox prints if, besides, there are so many files that are no text or can't be read.
+    /// The expected output if so many other files are no text or cannot be read.
     fn expected(&self, binary: u64, skipped: u64) -> String {
         let mut words: Vec<_> =
             self.counts.iter().map(|(word, count)| (-(*count as i64), word)).collect();
@@ -175,14 +176,14 @@ impl Drop for Corpus {
     }
 }
 
-/// Patient by default: a machine may be slow, or have other work.
+/// Runs the sandbox with long timeouts, because a machine may be slow or busy.
 fn sandbox(paths: &[&Path], options: &[&str]) -> Output {
     finish(Command::new(program("sandbox")).args(PATIENT).args(options).args(paths))
 }
 
 const PATIENT: [&str; 2] = ["--timeout", "100"];
 
-/// The sandbox has counted everything, or said that it has not.
+/// Checks that the sandbox has counted everything, or has reported that it has not.
 #[track_caller]
 fn assert_result(output: &Output, expected: &str) {
     assert_eq!(output.stdout, expected, "{}", output.stderr);
@@ -251,7 +252,7 @@ fn sandbox_counts_below_the_current_directory() {
     let left_out = "left out: symbolic links (2), pipes, sockets and devices (1)\n";
     assert!(output.stderr.contains(left_out), "{}", output.stderr);
 
-    // What is named is never left out.
+    // A file that is named as an argument is never skipped.
     let output = sandbox(&[&corpus.path("target"), &corpus.path(".hidden/file")], &[]);
     assert!(output.stdout.contains("files: 2 counted"), "{}", output.stdout);
     assert!(!output.stderr.contains("left out"), "{}", output.stderr);
@@ -299,7 +300,7 @@ fn sandbox_needs_few_descriptors_for_many_files() {
     assert_result(&output, &corpus.expected(0, 0));
 }
 
-/// A file that takes over its workers is given up, and nothing else is the worse for it.
+/// A file that takes over its workers is skipped, and no other file is affected.
 #[test]
 fn sandbox_survives_workers_that_were_taken_over() {
     let deeds = [
@@ -356,7 +357,8 @@ fn sandbox_counts_a_repeated_answer_once() {
     }
 }
 
-/// A confined worker gets at nothing. Where the kernel has nothing to confine it with, the sandbox says so.
+/// A confined worker has no access to files, network or processes. If the kernel cannot confine
+/// it, the sandbox reports that.
 #[test]
 fn sandbox_workers_cannot_escape() {
     let corpus = Corpus::empty();
@@ -372,14 +374,14 @@ fn sandbox_workers_cannot_escape() {
     assert_eq!(words, ["tried"], "{}", output.stderr);
 }
 
-/// A worker has its next job before it is done with the one before. If it fails, the job that it had not begun is not
-/// held against the file.
+/// A worker gets its next job before it has finished the current one. If the worker fails, the
+/// file of the next job is not counted as failed.
 #[test]
 fn sandbox_gives_a_worker_a_job_ahead() {
     let mut corpus = Corpus::empty();
     let innocent = String::from("innocent");
     corpus.counts.extend([(innocent, 1), (String::from("grabbed"), 1)]);
-    // The longest comes first.
+    // The longest file comes first.
     corpus.add("drill.txt", b"drill: grab\n");
     corpus.add("innocent.txt", b"innocent");
     corpus.words = 2;
@@ -389,7 +391,8 @@ fn sandbox_gives_a_worker_a_job_ahead() {
     assert_eq!(replaced(&output), 1, "{}", output.stderr);
 }
 
-/// Of a file that stalls in the middle, half is shown as done, and nothing once its workers have failed.
+/// While a file stalls in the middle, half of it is shown as done, and nothing once its workers
+/// have failed.
 #[test]
 fn sandbox_shows_progress_within_a_file() {
     let corpus = Corpus::empty();
@@ -424,7 +427,7 @@ fn on_a_terminal(command: &mut Command) -> (String, Option<i32>) {
         .unwrap();
     command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::null()).stderr(terminal);
     let mut child = command.spawn().unwrap();
-    // The terminal hangs up when no process has it any more, this one included.
+    // The terminal hangs up when all processes have closed it, including this one.
     command.stderr(Stdio::null());
     let (sender, receiver) = mpsc::channel();
     let mut screen = fs::File::from(screen);

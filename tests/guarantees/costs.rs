@@ -13,9 +13,9 @@ fn c11_a_channel_is_two_handles_and_nothing_else() {
             harness::handles().into_iter().filter(|handle| !handles.contains(handle)).collect();
         assert_eq!(new.len(), 200);
         assert!(new.iter().all(|handle| handle.closes_on_exec), "{new:?}");
-        // Clones share.
+        // Clones share the handle.
         let clones: Vec<_> = channels.iter().map(|(sender, _)| sender.clone()).collect();
-        // Use opens nothing either.
+        // Use opens no handles either.
         for (sender, receiver) in &channels {
             sender.send(Item::new(0, 0)).unwrap();
             receiver.recv().unwrap().check(0);
@@ -29,14 +29,15 @@ fn c11_a_channel_is_two_handles_and_nothing_else() {
     });
 }
 
-/// One that is used has shared memory, one handle for each end, and so it goes with the channel.
+/// A busy channel has shared memory, one handle for each endpoint, which is closed with
+/// the channel.
 #[test]
 fn c11_a_busy_channel_has_one_handle_more_for_each_end() {
     harness::alone(harness::path_of(c11_a_busy_channel_has_one_handle_more_for_each_end), || {
         let before = harness::handles();
         let (sender, receiver) = ipc::channel::<Item>().unwrap();
         let is_ring = |handle: &harness::OpenHandle| handle.what.contains("strait-ring");
-        // As long as it takes: how many messages are many depends on the clock.
+        // Until the ring exists: how many messages that takes depends on the clock.
         let mut rings = 0;
         while rings < 2 {
             for number in 0..100 {
@@ -61,12 +62,12 @@ fn c11_a_busy_channel_has_one_handle_more_for_each_end() {
 }
 
 #[test]
-fn c11_what_was_received_is_one_handle_per_endpoint() {
-    harness::alone(harness::path_of(c11_what_was_received_is_one_handle_per_endpoint), || {
+fn c11_received_endpoints_have_one_handle_each() {
+    harness::alone(harness::path_of(c11_received_endpoints_have_one_handle_each), || {
         let (sender, receiver) = ipc::channel::<(IpcSender<u32>, IpcReceiver<u32>)>().unwrap();
         let before = harness::handles();
         sender.send(ipc::channel().unwrap()).unwrap();
-        // Nothing of it is open here while it is on its way.
+        // No handle of it is open here while it is in flight.
         assert_eq!(harness::handles(), before);
         let received = receiver.recv().unwrap();
         let new: Vec<_> =
@@ -78,7 +79,7 @@ fn c11_what_was_received_is_one_handle_per_endpoint() {
     });
 }
 
-/// A child process has none of them.
+/// A child process inherits no file descriptor of strait's.
 #[test]
 fn c11_programs_inherit_no_descriptor() {
     harness::alone(harness::path_of(c11_programs_inherit_no_descriptor), || {
@@ -101,13 +102,13 @@ fn c11_programs_inherit_no_descriptor() {
     });
 }
 
-/// Waiting costs no processor time, whatever is waited for.
+/// No blocked call uses processor time.
 #[test]
 fn c11_blocked_calls_use_no_processor_time() {
     harness::alone(harness::path_of(c11_blocked_calls_use_no_processor_time), || {
         let _idle: Vec<_> = (0..100).map(|_| ipc::channel::<u32>().unwrap()).collect();
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
-        // Used a lot, and then no more.
+        // The channel was busy, and is idle now.
         for number in 0..10_000 {
             sender.send(number).unwrap();
             assert_eq!(receiver.recv().unwrap(), number);
@@ -125,7 +126,7 @@ fn c11_blocked_calls_use_no_processor_time() {
     });
 }
 
-/// What this process has used so far.
+/// The processor time of this process so far.
 fn processor_time() -> Duration {
     let id = rustix::time::ClockId::ProcessCPUTime;
     let time = rustix::time::clock_gettime(id);

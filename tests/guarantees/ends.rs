@@ -1,4 +1,5 @@
-//! C5: what was sent survives its sender. C6: disconnected when, and only when, the other endpoints are dropped.
+//! C5: messages survive their sender. C6: disconnected when, and only when, the other endpoints
+//! are dropped.
 
 use super::*;
 
@@ -51,12 +52,12 @@ fn c6_channel_stays_connected_while_any_process_has_a_sender() {
     let [first, second] = helpers;
     first.drop_kept();
     assert_connected(&received);
-    // By exit or by itself, it is the same.
+    // Dropped by exit or explicitly, with the same outcome.
     second.order(Order::Exit);
     assert!(received.recv().unwrap_err().is_disconnected());
 }
 
-/// Senders in messages that nobody received count, however deep they are buried.
+/// Senders in messages that were not received count, however deep they are nested.
 #[test]
 fn c6_channel_stays_connected_while_a_sender_is_in_flight() {
     let _watchdog = harness::watchdog();
@@ -76,7 +77,7 @@ fn c6_channel_stays_connected_while_a_sender_is_in_flight() {
     helper.drop_kept();
     assert!(received.recv().unwrap_err().is_disconnected());
 
-    // It is as good as any other, once it is received.
+    // Once it is received, the sender works as any other.
     let (items, received) = ipc::channel::<Item>().unwrap();
     let Kept::Undelivered(buried) = bury(items).recv().unwrap() else { panic!("another one") };
     let Kept::Sender(sender) = buried.recv().unwrap() else { panic!("another one") };
@@ -103,7 +104,7 @@ fn c6_channel_stays_connected_while_its_sender_is_queued_in_it() {
 #[test]
 fn c6_send_is_disconnected_after_the_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
-    // Here, with and without messages that it had not received.
+    // In this process, with and without queued messages.
     for unread in [0, 3] {
         let (items, received) = ipc::channel::<Item>().unwrap();
         for number in 0..unread {
@@ -111,14 +112,14 @@ fn c6_send_is_disconnected_after_the_receiver_is_dropped() {
         }
         drop(received);
         raw::wait_until_disconnected(|| items.send(Item::new(0, 0)));
-        // And so it stays.
+        // All further sends fail, too.
         assert!(items.send(Item::new(0, 0)).unwrap_err().is_disconnected());
-        // Large ones and ones with handles, too.
+        // Also for large messages and for messages with handles.
         assert!(items.send(Item::new(0, 30)).unwrap_err().is_disconnected());
         let item = Item { reply: Some(ipc::channel().unwrap().0), ..Item::new(0, 0) };
         assert!(items.send(item).unwrap_err().is_disconnected());
     }
-    // In a message that nobody received.
+    // In a message that was not received.
     let (items, received) = ipc::channel::<Item>().unwrap();
     let (bury, buried) = ipc::channel().unwrap();
     bury.send(Kept::Receiver(received)).unwrap();
@@ -135,7 +136,7 @@ fn c6_send_is_disconnected_after_the_receiver_is_dropped() {
     raw::wait_until_disconnected(|| items.send(Item::new(0, 0)));
 }
 
-/// Even while it waits for room, as messages with handles do.
+/// Also while the send waits for room, as messages with handles do.
 #[test]
 fn c6_blocked_send_is_disconnected_when_the_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
@@ -143,7 +144,8 @@ fn c6_blocked_send_is_disconnected_when_the_receiver_is_dropped() {
     for round in 0..60 {
         let (items, received) = ipc::channel::<(Vec<u8>, IpcSender<u32>)>().unwrap();
         let (extra, _extras) = ipc::channel().unwrap();
-        // Full, so that it has to wait, or not quite, so that it has to wait in the middle.
+        // The socket is full, so that the send blocks at once, or almost full, so that it
+        // blocks in the middle.
         while raw::try_send(&items, &raw::message(0, b"x"), &[]).is_ok() {}
         if round % 2 == 0 {
             for _ in 0..100 {

@@ -1,5 +1,5 @@
-//! What is promised of every channel, across real processes: C1, C3 to C6, C9 and C11. C7 is in `hostile`, `limits` and `crash`,
-//! C8 in `set`.
+//! The guarantees of every channel, between real processes: C1, C3 to C6, C9 and C11. C7 is in
+//! `hostile`, `limits` and `crash`, C8 in `set`.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -33,22 +33,22 @@ use harness::Child;
 use harness::raw::{self, Canary, Random};
 use harness::table;
 
-/// What a child process is to do. It does one thing after another, until it is to exit.
+/// An order for a child process. It executes orders in sequence, until it is to exit.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     /// Send these numbers, with texts of various lengths.
     Count { to: IpcSender<Item>, from: u64, numbers: u64 },
-    /// Send one item, then do something that somebody else can know of.
+    /// Send one item, then do something that another process can observe.
     Tell { to: IpcSender<Item>, item: Item, signal: Signal },
     /// Send a text of so many bytes.
     Write { to: IpcSender<(String, Option<Handle<File>>)>, len: usize, handle: bool },
     /// Receive so many items, check that they count on from `first`, and pass the receiver on.
-    Take { items: IpcReceiver<Item>, first: u64, count: u64, pass_on: IpcSender<IpcReceiver<Item>> },
+    Take { items: IpcReceiver<Item>, first: u64, count: u64, next: IpcSender<IpcReceiver<Item>> },
     /// Keep it.
     Keep(Kept),
-    /// Drop what was kept, and say so.
+    /// Drop what was kept, and report it.
     Drop(IpcSender<()>),
-    /// Exit without any further ado.
+    /// Exit without dropping anything.
     Exit,
     /// The same by SIGABRT.
     Abort,
@@ -59,11 +59,11 @@ enum Order {
 enum Kept {
     Sender(IpcSender<Item>),
     Receiver(IpcReceiver<Item>),
-    /// With messages in it that nobody has received.
+    /// With messages in it that were not received.
     Undelivered(IpcReceiver<Kept>),
 }
 
-/// How somebody else learns that an item was sent.
+/// How another process learns that an item was sent.
 #[derive(Debug, Serialize, Deserialize)]
 enum Signal {
     Channel(IpcSender<()>),
@@ -80,7 +80,8 @@ struct Item {
 }
 
 impl Item {
-    /// Number `number` of sender `from`: small ones, some that just fit into a packet and some that do not.
+    /// Number `number` of sender `from`: small ones, some that just fit into a packet and some
+    /// that do not.
     fn new(from: u64, number: u64) -> Item {
         Item { from, number, text: Item::text(number), reply: None }
     }
@@ -103,7 +104,7 @@ impl Item {
 }
 
 #[test]
-fn obedient_child() {
+fn order_child() {
     harness::child_main(|arguments| {
         let (order_sender, orders) = ipc::channel::<Order>().unwrap();
         let boot = IpcSender::connect(arguments[0].clone()).unwrap();
@@ -128,11 +129,11 @@ fn obedient_child() {
                     let handle = handle.then(|| File::open("/dev/null").unwrap().into());
                     to.send((long_text(len), handle)).unwrap();
                 }
-                Order::Take { items, first, count, pass_on } => {
+                Order::Take { items, first, count, next } => {
                     for number in first..first + count {
                         items.recv().unwrap().check(number);
                     }
-                    pass_on.send(items).unwrap();
+                    next.send(items).unwrap();
                 }
                 Order::Keep(what) => kept.push(what),
                 Order::Drop(done) => {
@@ -155,7 +156,7 @@ struct Helper {
 impl Helper {
     fn start() -> Helper {
         let (server, name) = IpcOneShotServer::new().unwrap();
-        let process = harness::child(harness::path_of(obedient_child), &[&name]);
+        let process = harness::child(harness::path_of(order_child), &[&name]);
         let (_, orders) = server.accept().unwrap();
         Helper { process, orders }
     }
@@ -164,7 +165,7 @@ impl Helper {
         self.orders.send(order).unwrap();
     }
 
-    /// Does something while it does nothing.
+    /// Runs `body` while the child is stopped.
     fn while_stopped(&self, then: impl FnOnce()) {
         let pid = Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
         kill_process(pid, rustix::process::Signal::STOP).unwrap();

@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// A stream of items goes on while its receiver goes from process to process.
+/// Items are sent without a pause while their receiver is moved from process to process.
 #[test]
-fn c9_a_receiver_moves_between_processes_mid_stream() {
+fn c9_receiver_moves_between_processes_while_messages_are_sent() {
     let _watchdog = harness::watchdog();
     let (items, mut received) = ipc::channel::<Item>().unwrap();
     let sender = Helper::start();
@@ -13,9 +13,9 @@ fn c9_a_receiver_moves_between_processes_mid_stream() {
     let mut random = Random::new(9);
     let mut expected = 0;
     for round in 0..20 {
-        let (pass_on, passed_on) = ipc::channel().unwrap();
+        let (next, passed_on) = ipc::channel().unwrap();
         let count = random.below(60) as u64;
-        let order = Order::Take { items: received, first: expected, count, pass_on };
+        let order = Order::Take { items: received, first: expected, count, next };
         takers[round % 2].order(order);
         received = passed_on.recv().unwrap();
         expected += count;
@@ -31,7 +31,7 @@ fn c9_a_receiver_moves_between_processes_mid_stream() {
     assert!(received.recv().unwrap_err().is_disconnected());
 }
 
-/// With a large message half received, handles included, and more behind it.
+/// A large message with handles is incomplete, and other messages are behind it.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     use strait::internals::frame::{Kind, Position};
@@ -39,7 +39,7 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     let _watchdog = harness::watchdog();
     let (sender, mut receiver) = ipc::channel::<(String, Vec<Handle<UnixStream>>)>().unwrap();
     let (carrier, carried) = ipc::channel().unwrap();
-    // What is half received has to fit into one packet: nobody receives while it is sent.
+    // The incomplete message has to fit into one packet: no thread receives while it is sent.
     let text = "moved".repeat(30_000);
     let (canary, fd) = Canary::new();
     let mut body = raw::encoded(&text);
@@ -73,7 +73,8 @@ fn c9_a_receiver_moves_in_the_middle_of_a_message() {
     canary.wait_until_closed();
 }
 
-/// Again and again, while a process sends it that knows nothing of that: by socket, because of the handle.
+/// The receiver is moved again and again while a process sends it a message, by socket because
+/// of the handle.
 #[test]
 fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     const LEN: usize = 20 << 20;
@@ -83,7 +84,8 @@ fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     let helper = Helper::start();
     helper.order(Order::Write { to: sender, len: LEN, handle: true });
     for _ in 0..20 {
-        // What is there is taken while nothing is added to it, so it cannot be all.
+        // The helper is stopped while the parts in the socket are received, so the message
+        // cannot be complete.
         wait_until_readable(&receiver);
         helper.while_stopped(|| assert!(receiver.try_recv().unwrap_err().is_empty()));
         receiver = moved(receiver);
@@ -93,14 +95,15 @@ fn c9_a_receiver_moves_in_the_middle_of_a_large_message() {
     assert!(receiver.recv().unwrap_err().is_disconnected());
 }
 
-/// By shared memory, which has room for all of it; the helper is stopped so that it is not all there yet.
+/// The message is sent by shared memory, which has room for all of it. The helper is stopped,
+/// so that not all of it is there yet.
 #[test]
-fn c9_a_receiver_moves_in_the_middle_of_what_is_written_to_shared_memory() {
+fn c9_receiver_moves_in_the_middle_of_a_message_in_shared_memory() {
     const LEN: usize = 8 << 20;
 
     let _watchdog = harness::watchdog();
     let mut moves = 0;
-    // Until it was stopped in the middle often enough. It need not be in the first rounds.
+    // Until the helper was stopped in the middle often enough, which may take some rounds.
     while moves < 10 {
         let (sender, mut receiver) = ipc::channel().unwrap();
         let helper = Helper::start();
@@ -127,13 +130,14 @@ fn wait_until_readable(fd: &impl AsFd) {
     rustix::event::poll(&mut fds, None).unwrap();
 }
 
-/// The receiver after a way through a channel.
+/// Moves the receiver through a channel.
 fn moved<T>(receiver: IpcReceiver<T>) -> IpcReceiver<T>
 where
     T: Serialize + for<'de> Deserialize<'de> + Send + 'static,
 {
     let (carrier, carried) = ipc::channel().unwrap();
-    // From another thread: what goes along is more than there is room for before it is received.
+    // From another thread: the messages that are moved along need more room than there is
+    // before they are received.
     let moving = thread::spawn(move || carrier.send(receiver).unwrap());
     let receiver = carried.recv().unwrap();
     moving.join().unwrap();
@@ -148,8 +152,8 @@ fn c9_pending_messages_move_with_their_receiver() {
         items.send(Item::new(0, number)).unwrap();
     }
     let helper = Helper::start();
-    let (pass_on, passed_on) = ipc::channel().unwrap();
-    helper.order(Order::Take { items: received, first: 0, count: 4, pass_on });
+    let (next, passed_on) = ipc::channel().unwrap();
+    helper.order(Order::Take { items: received, first: 0, count: 4, next });
     let received = passed_on.recv().unwrap();
     drop(items);
     for number in 4..10 {
@@ -158,7 +162,7 @@ fn c9_pending_messages_move_with_their_receiver() {
     assert!(received.recv().unwrap_err().is_disconnected());
 }
 
-/// Out of a set, too, with all that the set had not delivered.
+/// Also out of a set, with all messages that the set had not returned.
 #[test]
 fn c9_receiver_removed_from_a_set_can_be_moved() {
     let _watchdog = harness::watchdog();
@@ -174,9 +178,9 @@ fn c9_receiver_removed_from_a_set_can_be_moved() {
     }
     let received = set.remove(id).unwrap().to::<Item>();
     assert!(set.remove(id).is_none());
-    let (pass_on, passed_on) = ipc::channel().unwrap();
+    let (next, passed_on) = ipc::channel().unwrap();
     let helper = Helper::start();
-    helper.order(Order::Take { items: received, first: 5, count: 5, pass_on });
+    helper.order(Order::Take { items: received, first: 5, count: 5, next });
     drop(items);
     assert!(passed_on.recv().unwrap().recv().unwrap_err().is_disconnected());
 }

@@ -24,8 +24,8 @@ fn c3_fifo_per_sender_across_processes() {
     assert!(receiver.recv_timeout(Duration::from_secs(60)).unwrap_err().is_disconnected());
 }
 
-/// Clones, what was sent elsewhere and came back, and what was made of a descriptor are one sender to whoever uses them one after
-/// another.
+/// Clones, senders that were moved away and back, and senders made of a file descriptor are one
+/// sender, if they are used one after another.
 #[test]
 fn c3_fifo_across_all_copies_of_one_sender() {
     let _watchdog = harness::watchdog();
@@ -45,9 +45,9 @@ fn c3_fifo_across_all_copies_of_one_sender() {
     assert!(receiver.iter().eq(0..200));
 }
 
-/// One process sends, another one learns of it and then sends, too.
+/// One process sends, another is notified and then sends, too.
 #[test]
-fn c4_what_was_sent_before_arrives_before() {
+fn c4_message_sent_earlier_arrives_earlier() {
     let _watchdog = harness::watchdog();
     let (items, received) = ipc::channel::<Item>().unwrap();
     let receiving = thread::spawn(move || {
@@ -81,8 +81,9 @@ fn c4_what_was_sent_before_arrives_before() {
     receiving.join().unwrap();
 }
 
-/// Three processes whose channels are busy or not, so that what they send comes by shared memory or by socket; some with
-/// handles, which always come by socket. Each sends when it knows that the one before has sent.
+/// Three processes whose channels are busy or not, so that messages are sent by shared memory
+/// or by socket. Some have handles, which are always sent by socket. Each process sends when it
+/// knows that the one before has sent.
 #[test]
 fn c4_busy_senders_and_others_are_in_causal_order() {
     const ROUNDS: u64 = 300;
@@ -120,7 +121,7 @@ fn c4_busy_senders_and_others_are_in_causal_order() {
         let item = Item { reply: (round % 5 == 0).then(|| reply.clone()), ..Item::new(2, round) };
         items.send(item).unwrap();
         if round % 100 == 50 {
-            // From now on it is busy.
+            // From now on this channel is busy.
             for number in busy..busy + 2000 {
                 items
                     .send(Item { from: 9, number, text: Item::text(number), reply: None })
@@ -134,7 +135,8 @@ fn c4_busy_senders_and_others_are_in_causal_order() {
     receiving.join().unwrap();
 }
 
-/// The same without anybody receiving meanwhile: everything is in the queue before the first is received.
+/// The same while no thread receives: every message is in the queue before the first
+/// is received.
 #[test]
 fn c4_the_queue_is_in_causal_order() {
     let _watchdog = harness::watchdog();
@@ -144,7 +146,7 @@ fn c4_the_queue_is_in_causal_order() {
     let mut random = Random::new(4);
     for _ in 0..20 {
         for number in 0..9 {
-            // Any of them, or this process.
+            // Any of the helpers, or this process.
             match random.below(4) {
                 3 => items.send(Item::new(3, number)).unwrap(),
                 chosen => {

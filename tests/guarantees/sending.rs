@@ -1,4 +1,4 @@
-//! C1: sending does not wait for the receiver.
+//! C1: `send` does not wait for the receiver.
 
 use super::*;
 
@@ -20,10 +20,10 @@ fn c1_processes_that_send_before_they_receive_do_not_deadlock() {
     let _watchdog = harness::watchdog();
     let (to_helper, from_here) = ipc::channel::<Item>().unwrap();
     let (to_here, from_helper) = ipc::channel::<Item>().unwrap();
-    let (pass_on, passed_on) = ipc::channel().unwrap();
+    let (next, passed_on) = ipc::channel().unwrap();
     let helper = Helper::start();
     helper.order(Order::Count { to: to_here, from: 1, numbers: 5000 });
-    helper.order(Order::Take { items: from_here, first: 0, count: 5000, pass_on });
+    helper.order(Order::Take { items: from_here, first: 0, count: 5000, next });
     for number in 0..5000 {
         to_helper.send(Item::new(0, number)).unwrap();
     }
@@ -35,7 +35,8 @@ fn c1_processes_that_send_before_they_receive_do_not_deadlock() {
     assert!(from_helper.recv().unwrap_err().is_disconnected());
 }
 
-/// What cannot go by socket, because other senders have filled what they may of it, goes another way, and is in order all the same.
+/// A message that the socket has no room for, because other senders have used their share, is
+/// sent by ring, and in order.
 #[test]
 fn c1_send_does_not_block_on_a_full_socket() {
     let _watchdog = harness::watchdog();

@@ -1,9 +1,11 @@
-//! System calls that fail once: the kernel asks this process what shall become of each call of a kind (seccomp's user notification).
+//! System calls that fail once: the kernel asks this process for the result of each call of a
+//! kind (seccomp's user notification).
 //!
 //! # Safety
 //!
-//! The structures that are shared with the kernel are plain numbers and are zeroed, as it asks for. A filter is installed for the
-//! calling thread and those that it starts; the one that answers was started before, so its own calls are not asked about.
+//! The structures that are shared with the kernel are plain numbers and are zeroed, as it asks
+//! for. A filter is installed for the calling thread and those that it starts. The thread that
+//! answers was started before, so its own calls are not filtered.
 
 #![allow(unsafe_code)]
 
@@ -19,12 +21,12 @@ use rustix::io::Errno;
 /// A system call, as the kernel shows it: its number and arguments.
 pub type Call = libc::seccomp_data;
 
-/// A kind of calls, and how one may fail although its arguments are valid.
+/// A kind of calls, and the errnos with which one may fail although its arguments are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     pub name: &'static str,
     pub number: i64,
-    /// Which calls of that number are meant.
+    /// Selects among the calls of that number.
     pub is_meant: fn(&Call) -> bool,
     pub errnos: &'static [Errno],
 }
@@ -36,7 +38,8 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Lets the call at `place`, counted from 0, fail: of this thread, and those that it starts.
+    /// Makes the call at `place`, counted from 0, fail: of this thread, and those that
+    /// it starts.
     pub fn inject(kind: Kind, errno: Errno, place: usize) -> Faults {
         let happened = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&happened);
@@ -85,16 +88,18 @@ fn install(number: Option<i64>, mut answer: impl FnMut(&Call) -> Option<Errno> +
                 fd => break unsafe { OwnedFd::from_raw_fd(fd) },
             }
         };
-        // The end comes with the process.
+        // The thread ends with the process.
         while let Some(request) = next(&listener) {
             reply(&listener, request.id, answer(&request.data));
         }
     });
-    // Handing it on must not need a call: there is no answer until it is there.
+    // Handing the descriptor on must not need a system call, because no call is
+    // answered before.
     installed.store(filter(number), Ordering::Release);
 }
 
-/// Installs a filter that asks about calls of that number, or of all. The result is the descriptor by which it asks.
+/// Installs a filter that asks about calls of that number, or of all. The result is the
+/// descriptor by which it asks.
 fn filter(number: Option<i64>) -> RawFd {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0);
@@ -108,7 +113,8 @@ fn filter(number: Option<i64>) -> RawFd {
         }
         None => vec![ask],
     };
-    // Never freed: until the other thread has the descriptor, no call may be made that is asked about.
+    // Never freed: until the other thread has the descriptor, no call may be made that is
+    // asked about.
     let program = program.leak();
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: this option takes numbers.

@@ -1,9 +1,10 @@
-//! Forked children of a test: many processes, and quickly, or because what becomes of them is what is tested.
+//! Forked children of a test: for many processes in little time, or because forking is what
+//! is tested.
 //!
 //! # Safety
 //!
-//! `fork`: the child runs on the one thread that forked, and no other thread of the parent holds a lock that the child needs;
-//! it ends by `_exit`.
+//! `fork`: the child runs on the one thread that forked, and no other thread of the parent
+//! holds a lock that the child needs; it ends by `_exit`.
 
 #![allow(unsafe_code)]
 
@@ -23,8 +24,8 @@ pub(crate) fn fork(body: impl FnOnce()) -> Fork {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
-        // The watchdog has stayed in the parent.
-        // SAFETY: it has no conditions; the default action of the signal ends the process.
+        // The watchdog thread exists in the parent only. SAFETY: it has no conditions; the
+        // default action of the signal ends the process.
         unsafe { libc::alarm(60) };
         let outcome = catch_unwind(AssertUnwindSafe(body));
         // SAFETY: it has no conditions.

@@ -1,7 +1,9 @@
-//! What all integration tests share: a watchdog for every test, real child processes, and the list of open handles.
+//! What all integration tests share: a watchdog for every test, real child processes, and the
+//! list of open handles.
 //!
-//! A child process is this test binary again, told to run one test function. That function is an ordinary `#[test]` whose
-//! body is [`child_main`], which does nothing unless the process is such a child:
+//! A child process is this test binary again, told to run one test function. That function is
+//! an ordinary `#[test]` whose body is [`child_main`], which does nothing unless the process is
+//! such a child:
 //!
 //! ```ignore
 //! #[test]
@@ -18,8 +20,8 @@
 //! }
 //! ```
 //!
-//! Tests in one binary run in parallel threads of one process; what looks at the whole process (its handles, its limits, its
-//! signals) belongs into a process of its own: [`alone`].
+//! Tests in one binary run in parallel threads of one process; what looks at the whole process
+//! (its handles, its limits, its signals) belongs into a process of its own: [`alone`].
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
@@ -53,7 +55,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
-/// How long any test may take: generous, for slow and busy machines, and for Windows' waits where another system emulates them.
+/// How long any test may take: generous, for slow and busy machines, and for Windows' waits
+/// where another system emulates them.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(windows) { 300 } else { 120 });
 
 /// Names the function that a child process runs.
@@ -64,7 +67,8 @@ const ARGUMENTS: &str = "STRAIT_TEST_ARGUMENTS";
 
 const SEPARATOR: char = '\u{1f}';
 
-/// With what a child exits whose function returned. Not 0, which is how libtest exits when no test has the name asked for.
+/// The exit status of a child whose function returned. Not 0, with which libtest exits when no
+/// test has the given name.
 pub(crate) const COMPLETED: i32 = 90;
 
 /// Ends the process unless it is dropped in time: a hang becomes a failure that names the test.
@@ -73,29 +77,30 @@ pub(crate) struct Watchdog {
     _alive: Sender<()>,
 }
 
-/// Watches over a test for as long as is reasonable for any.
+/// Starts a watchdog with the default timeout.
 #[track_caller]
 pub(crate) fn watchdog() -> Watchdog {
     watchdog_for(PATIENCE)
 }
 
-/// Read while no child process may be started, written while one is.
+/// Locked for reading while no child process may be started, and for writing while one is.
 static STARTING: RwLock<()> = RwLock::new(());
 
-/// As [`watchdog`], of a test that expects at once what follows from a drop. Until its `exec`, a child process of another test has
-/// copies of all descriptors, so none is started meanwhile. The test must not start any itself.
+/// As [`watchdog`], of a test that expects at once what follows from a drop. Until its `exec`,
+/// a child process of another test has copies of all descriptors, so none is started meanwhile.
+/// The test must not start any itself.
 #[track_caller]
 pub(crate) fn watchdog_without_children() -> (Watchdog, RwLockReadGuard<'static, ()>) {
     (watchdog(), STARTING.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// While it exists, no test runs that must not see copies of its descriptors. [`start`] has it; other ways to start a child process
-/// need it in binaries that have such tests.
+/// While it exists, no test runs that must not see copies of its file descriptors. [`start`]
+/// has it; other ways to start a child process need it in binaries that have such tests.
 pub(crate) fn starting() -> RwLockWriteGuard<'static, ()> {
     STARTING.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Watches over a test that may take `patience`.
+/// Starts a watchdog with the timeout `patience`.
 #[track_caller]
 pub(crate) fn watchdog_for(patience: Duration) -> Watchdog {
     // Tests beside this one need descriptors, too.
@@ -126,18 +131,21 @@ pub(crate) fn path_of<F: Fn()>(_test: F) -> &'static str {
     path.split_once("::").expect("a function is in a crate").1
 }
 
-/// Starts a child process that runs `function`, the full path of a test in this binary, which calls [`child_main`].
+/// Starts a child process that runs `function`, the full path of a test in this binary, which
+/// calls [`child_main`].
 pub(crate) fn child(function: &str, arguments: &[&str]) -> Child {
     start(function, &mut command(function, arguments))
 }
 
-/// As [`child`], with the child's standard input and output as pipes: `stdin` and `stdout` of the [`Child`]. On its output, libtest's
-/// own lines come before the first that `function` writes.
+/// As [`child`], with the child's standard input and output as pipes: `stdin` and `stdout`
+/// of the [`Child`]. On its output, libtest's own lines come before the first that
+/// `function` writes.
 pub(crate) fn child_with_pipes(function: &str, arguments: &[&str]) -> Child {
     start(function, command(function, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()))
 }
 
-/// The command that [`child`] starts, to be changed (limits, environment, descriptors) before [`start`].
+/// The command that [`child`] starts, to be changed (limits, environment, descriptors) before
+/// [`start`].
 pub(crate) fn command(function: &str, arguments: &[&str]) -> Command {
     let this_binary = env::current_exe().expect("a running binary has a path");
     command_of(&this_binary, function, arguments)
@@ -151,7 +159,8 @@ pub(crate) fn command_of(program: &Path, function: &str, arguments: &[&str]) -> 
         .env(CHILD, function)
         .env(ARGUMENTS, arguments.join(&SEPARATOR.to_string()))
         .stdin(Stdio::null())
-        // It would mix libtest's lines into ours; what a test has to say in its defence goes to standard error.
+        // It would mix libtest's lines into ours; messages of a failed test go to
+        // standard error.
         .stdout(Stdio::null());
     command
 }
@@ -207,8 +216,8 @@ impl Drop for Child {
     }
 }
 
-/// The body of a test that is the main function of a child process: runs `body` if this process is that child, and then ends
-/// the process.
+/// The body of a test that is the main function of a child process: runs `body` if this process
+/// is that child, and then ends the process.
 #[track_caller]
 pub(crate) fn child_main(body: impl FnOnce(Vec<String>)) {
     child_main_for(PATIENCE, body);
@@ -230,7 +239,8 @@ pub(crate) fn child_main_for(patience: Duration, body: impl FnOnce(Vec<String>))
     process::exit(COMPLETED);
 }
 
-/// Runs `body` in a process of its own, with no other test in it. `function` is the full path of the test that calls this.
+/// Runs `body` in a process of its own, with no other test in it. `function` is the full path
+/// of the test that calls this.
 #[track_caller]
 pub(crate) fn alone(function: &str, body: impl FnOnce()) {
     alone_for(PATIENCE, function, body);
@@ -267,8 +277,8 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// How many more handles this process may have, after raising its limit as far as it may. The limit is the whole process's: see
-/// [`alone`].
+/// How many more handles this process may have, after raising its limit as far as it may. The
+/// limit is the whole process's: see [`alone`].
 pub(crate) fn room_for_handles() -> usize {
     #[cfg(target_os = "linux")]
     {
@@ -282,7 +292,8 @@ pub(crate) fn room_for_handles() -> usize {
     usize::MAX
 }
 
-/// How many descriptors may be in messages that were sent and not received, all processes of this user taken together.
+/// How many descriptors may be in messages that were sent and not received, all processes of
+/// this user taken together.
 #[cfg(target_os = "linux")]
 pub(crate) fn room_for_handles_in_flight() -> usize {
     use rustix::process::{Resource, getrlimit};
@@ -314,7 +325,8 @@ pub(crate) struct OpenHandle {
     pub(crate) closes_on_exec: bool,
 }
 
-/// All open descriptors of this process, in order. Only meaningful where no other test runs: see [`alone`].
+/// All open descriptors of this process, in order. Only meaningful where no other test runs:
+/// see [`alone`].
 #[cfg(target_os = "linux")]
 pub(crate) fn handles() -> Vec<OpenHandle> {
     use std::fs;
@@ -322,7 +334,8 @@ pub(crate) fn handles() -> Vec<OpenHandle> {
     /// `O_CLOEXEC`, as it is shown in /proc/self/fdinfo.
     const CLOSE_ON_EXEC: u32 = 0o2_000_000;
 
-    // A process that receives keeps one descriptor in reserve. With this, it has it whenever handles are counted.
+    // A process that receives keeps one descriptor in reserve. With this, it has it whenever
+    // handles are counted.
     drop(strait::ipc::bytes_channel());
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")
         .expect("/proc is mounted")
@@ -369,8 +382,8 @@ pub(crate) fn handles_besides(before: &[OpenHandle]) -> Vec<OpenHandle> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InterruptedThread(libc::pthread_t);
 
-/// The current thread, prepared for interruptions: a handler that does nothing, without `SA_RESTART`, for a signal that nothing
-/// else uses. It is the whole process's: see [`alone`].
+/// The current thread, prepared for interruptions: a handler that does nothing, without
+/// `SA_RESTART`, for a signal that nothing else uses. It is the whole process's: see [`alone`].
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(crate) fn interrupted_thread() -> InterruptedThread {

@@ -1,4 +1,4 @@
-//! A peer that speaks the protocol by hand, or something else.
+//! A raw peer: packets of the protocol, or any others, written by hand.
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -21,12 +21,13 @@ pub const MAX_FDS: usize = 253;
 
 /// Sends exactly these bytes and descriptors as one packet.
 ///
-/// Blocks until there is room, also among the descriptors that this user may have in flight, which other tests use at the same time.
+/// Blocks until there is room, also among the descriptors that this user may have in flight,
+/// which other tests use at the same time.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match send_with(&socket, bytes, fds, SendFlags::NOSIGNAL) {
-            // The kernel does not report when that changes.
+            // The kernel does not report when file descriptors in flight are received.
             Err(error)
                 if error.raw_os_error() == Some(Errno::TOOMANYREFS.raw_os_error())
                     && Instant::now() < deadline =>
@@ -43,7 +44,7 @@ pub fn try_send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::
     send_with(socket, bytes, fds, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
-/// Whether there is room for what may wait: an honest sender sends nothing else.
+/// Whether there is room for packets that may wait: an honest sender sends no others.
 pub fn is_writable(socket: impl AsFd) -> bool {
     let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec::default())).unwrap();
@@ -91,7 +92,7 @@ pub fn message(attachments: u8, body: &[u8]) -> Vec<u8> {
     packet(Kind::Message, attachments, body)
 }
 
-/// What a process says of itself that speaks this.
+/// The HELLO of a process with this dialect.
 pub fn hello(dialect: Dialect, attachments: u8, fields: &[u8]) -> Vec<u8> {
     packet(Kind::Hello { dialect }, attachments, fields)
 }
@@ -141,8 +142,8 @@ impl Canary {
         (Canary { watched }, sent.into())
     }
 
-    /// Waits until every copy was closed. (At once is too much to ask: a child process that another test is just
-    /// starting has copies of everything until its `exec`.)
+    /// Waits until every copy was closed. (At once is too much to ask: a child process that
+    /// another test is just starting has copies of everything until its `exec`.)
     pub fn wait_until_closed(mut self) {
         assert_eq!(self.watched.read(&mut [0]).unwrap(), 0);
     }

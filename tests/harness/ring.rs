@@ -1,8 +1,9 @@
-//! The memory of a ring as a peer has it that writes by hand.
+//! The memory of a ring, as a raw peer maps and writes it.
 //!
 //! # Safety
 //!
-//! What is mapped is as long as its file, which stays so, is accessed as atomic words only, and is unmapped when it is dropped.
+//! What is mapped is as long as its file, which stays so, is accessed as atomic words only, and
+//! is unmapped when it is dropped.
 
 #![allow(unsafe_code)]
 
@@ -28,7 +29,7 @@ pub const MIDDLE: u8 = 3;
 pub const LAST: u8 = 4;
 pub const JUMP: u8 = 5;
 
-/// What the receiver makes of a ring.
+/// The states that the receiver gives a ring.
 pub const ACCEPTED: u64 = 1;
 
 const TAIL: usize = 0;
@@ -70,7 +71,7 @@ impl RawRing {
         RawRing::map(file, mapped).unwrap()
     }
 
-    /// What a sender has made and sent.
+    /// Maps the memory that a sender has made and sent.
     ///
     /// # Errors
     ///
@@ -86,7 +87,8 @@ impl RawRing {
     }
 
     fn words(&self) -> &[AtomicU64] {
-        // SAFETY: as long as the mapping, which is aligned to a page and lives as long as `self`; any bytes are numbers.
+        // SAFETY: as long as the mapping, which is aligned to a page and lives as long as
+        // `self`; any bytes are numbers.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.mapped / 8) }
     }
 
@@ -135,7 +137,7 @@ impl RawRing {
         self.words()[at as usize / 8].store(word, Ordering::Relaxed);
     }
 
-    /// Leads on to another place.
+    /// Writes a JUMP to another place.
     pub fn jump(&mut self, place: Place) {
         let body = [&place.offset.to_le_bytes()[..], &place.len.to_le_bytes(), &[0; 4]].concat();
         self.write(JUMP, 0, &body);
@@ -143,12 +145,12 @@ impl RawRing {
         self.base = self.tail;
     }
 
-    /// Says that all is there that was written.
+    /// Publishes all that was written.
     pub fn publish(&self) {
         self.words()[TAIL].swap(self.tail, Ordering::AcqRel);
     }
 
-    /// Says that so many bytes are there.
+    /// Publishes up to this position, whatever was written.
     pub fn publish_up_to(&self, position: u64) {
         self.words()[TAIL].swap(position, Ordering::AcqRel);
     }
@@ -158,7 +160,7 @@ impl RawRing {
         self.tail
     }
 
-    /// The position up to which it is consumed, as its receiver says.
+    /// The position up to which the receiver has consumed it.
     pub fn head(&self) -> &AtomicU64 {
         &self.words()[HEAD]
     }
@@ -168,7 +170,7 @@ impl RawRing {
         &self.words()[TAIL]
     }
 
-    /// What its receiver makes of it.
+    /// The state that the receiver has given it.
     pub fn state(&self) -> &AtomicU64 {
         &self.words()[STATE]
     }
@@ -176,7 +178,8 @@ impl RawRing {
 
 impl Drop for RawRing {
     fn drop(&mut self) {
-        // SAFETY: it is the whole mapping that was made in `map`, and nothing borrows from it any more.
+        // SAFETY: it is the whole mapping that was made in `map`, and nothing borrows from
+        // it any more.
         unsafe { rustix::mm::munmap(self.words.as_ptr().cast(), self.mapped).unwrap() };
     }
 }

@@ -16,7 +16,8 @@ pub(crate) fn kill_for(system_call: impl Into<i64>) {
     filter(system_call, Vec::new(), SeccompAction::KillProcess);
 }
 
-/// Makes `mmap` fail where files are mapped at offsets that are no multiples of 64 KiB, for this thread and those that it starts.
+/// Makes `mmap` fail where files are mapped at offsets that are no multiples of 64 KiB, for
+/// this thread and those that it starts.
 pub(crate) fn forbid_unaligned_mappings() {
     const OFFSET: u8 = 5;
 

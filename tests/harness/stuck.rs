@@ -1,9 +1,11 @@
-//! Memory and files of a peer that does not let the kernel go on: a page whose fault is not resolved (userfaultfd), and a file
-//! system whose server does not answer (FUSE). Both need rights; where a test may not have them, it says so and is over.
+//! Memory and files of a peer that block the kernel: a page whose fault is not resolved
+//! (userfaultfd), and a file system whose server does not answer (FUSE). Both need privileges;
+//! a test without them reports that and ends.
 //!
 //! # Safety
 //!
-//! Calls without a wrapper. What is passed is a descriptor, a number, or a structure of the kernel's interface that lives for the call.
+//! Calls without a wrapper. What is passed is a descriptor, a number, or a structure of the
+//! kernel's interface that lives for the call.
 
 #![allow(unsafe_code)]
 
@@ -24,7 +26,7 @@ const PAGE: usize = 4096;
 const UFFDIO_API: libc::Ioctl = 0xc018_aa3f_u32 as libc::Ioctl;
 const UFFDIO_REGISTER: libc::Ioctl = 0xc020_aa00_u32 as libc::Ioctl;
 
-/// A page that whatever touches it waits for, until this is dropped.
+/// A page that blocks each thread that touches it, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct StuckPage {
     faults: OwnedFd,
@@ -32,11 +34,12 @@ pub(crate) struct StuckPage {
 }
 
 impl StuckPage {
-    /// `None` where userfaultfd is not allowed to hold up the kernel.
+    /// `None` where userfaultfd may not block the kernel.
     pub(crate) fn new() -> Option<StuckPage> {
         // One that waits when it is read cannot be polled.
         let flags = UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
-        // SAFETY: nothing is registered with it but the page below, which the kernel alone accesses.
+        // SAFETY: nothing is registered with it but the page below, which the kernel
+        // alone accesses.
         let made = unsafe { rustix::mm::userfaultfd(flags) };
         let faults = match made {
             Ok(faults) => faults,
@@ -48,7 +51,8 @@ impl StuckPage {
         let fd = faults.as_raw_fd();
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping at an address of the kernel's choice. It stays: what waits for it may still use it.
+        // SAFETY: a new mapping at an address of the kernel's choice. It stays: what waits for
+        // it may still use it.
         let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
         assert_ne!(page, libc::MAP_FAILED);
         let mut api = [0xaa_u64, 0, 0];
@@ -60,7 +64,7 @@ impl StuckPage {
         Some(StuckPage { faults, address: page as usize })
     }
 
-    /// Reads into it, in a thread that gets stuck in that: it has by now.
+    /// Starts a thread that reads into the page, and returns when it is blocked there.
     pub(crate) fn read_from(&self, fd: &OwnedFd) {
         let (fd, address) = (fd.try_clone().unwrap(), self.address);
         thread::spawn(move || {
@@ -70,7 +74,8 @@ impl StuckPage {
         self.await_fault();
     }
 
-    /// Sets a filter of a socket that is in it, in a thread that gets stuck in that, with the socket locked: it has by now.
+    /// Starts a thread that sets a socket filter from the page, and returns when it is blocked
+    /// there, with the socket locked.
     pub(crate) fn set_filter(&self, socket: BorrowedFd<'_>) {
         let (socket, address) = (socket.try_clone_to_owned().unwrap(), self.address);
         thread::spawn(move || {
@@ -104,7 +109,7 @@ pub(crate) struct StuckWriter {
 }
 
 impl StuckWriter {
-    /// Locks the file by writing to it; `None` where userfaultfd is not allowed to hold up the kernel.
+    /// Locks the file by writing to it; `None` where userfaultfd may not block the kernel.
     pub(crate) fn new(file: OwnedFd) -> Option<StuckWriter> {
         let page = StuckPage::new()?;
         let address = page.address;
@@ -133,14 +138,15 @@ impl Drop for StuckWriter {
     }
 }
 
-/// A file on a file system whose server answers what is needed to open and to close it, and nothing else.
+/// A file on a file system whose server answers what is needed to open and to close it, and
+/// nothing else.
 pub(crate) struct StuckFile {
     file: File,
     directory: CString,
 }
 
 impl StuckFile {
-    /// `None` where FUSE cannot be mounted. It gives this thread mounts of its own.
+    /// `None` where FUSE cannot be mounted. Gives this thread a mount namespace of its own.
     pub(crate) fn new() -> Option<StuckFile> {
         let device = match File::options().read(true).write(true).open("/dev/fuse") {
             Ok(device) => device,
@@ -170,8 +176,8 @@ impl StuckFile {
 
 impl Drop for StuckFile {
     fn drop(&mut self) {
-        // What waits for an answer gets an error instead.
-        // SAFETY: the path is a string that lives for the call.
+        // Calls that wait for an answer fail. SAFETY: the path is a string that lives
+        // for the call.
         unsafe { libc::umount2(self.directory.as_ptr(), libc::MNT_FORCE | libc::MNT_DETACH) };
         let _ = fs::remove_dir(OsStr::from_bytes(self.directory.to_bytes()));
     }

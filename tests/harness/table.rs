@@ -17,7 +17,7 @@ pub const FIXED: u32 = 0;
 pub const WRITE: u32 = 1;
 pub const READ: u32 = 2;
 
-/// An entry. Each of its fields may be a lie.
+/// An entry. Each of its fields may be invalid.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub kind: u8,
@@ -32,17 +32,17 @@ fn entry(kind: u8, attachments: u32, said: Vec<u8>) -> Entry {
     Entry { kind, version, codec, attachments, said }
 }
 
-/// A sender into a channel that can do everything.
+/// A sender of a channel with all capabilities.
 pub fn sender() -> Entry {
     sender_that_can(u32::MAX >> 16)
 }
 
-/// A sender into a channel with these capabilities.
+/// A sender of a channel with these capabilities.
 pub fn sender_that_can(capabilities: u32) -> Entry {
     entry(SENDER, 1, capabilities.to_le_bytes().to_vec())
 }
 
-/// A sender into a channel with a bound.
+/// A sender of a bounded channel.
 pub fn bounded_sender(is_rendezvous: bool) -> Entry {
     let capabilities = u32::MAX >> 16 | u32::from(is_rendezvous) << 16;
     entry(BOUNDED_SENDER, 2, capabilities.to_le_bytes().to_vec())
@@ -53,14 +53,14 @@ pub fn receiver() -> Entry {
     receiver_with(&[], 0, &[])
 }
 
-/// A receiver with a spool, attachments of what is in there, and rings.
+/// A receiver with a spool, the attachments of the messages in it, and rings.
 pub fn receiver_with(spool: &[u8], undelivered: u32, rings: &[[u8; 40]]) -> Entry {
     let count = rings.len() as u32;
     let head = [0, count, 0, undelivered].map(u32::to_le_bytes).concat();
     entry(RECEIVER, 1 + count + undelivered, [&head[..], &rings.concat(), spool].concat())
 }
 
-/// A receiver of a channel with a bound, whose permits are issued by so many attachments.
+/// A receiver of a bounded channel, which issues permits by so many attachments.
 pub fn bounded_receiver(issuer: u32, bound: u64, surplus: u64) -> Entry {
     let head = [IS_BOUNDED, 0, issuer, 0].map(u32::to_le_bytes).concat();
     entry(
@@ -85,12 +85,12 @@ pub fn handle() -> Entry {
     entry(HANDLE, 1, Vec::new())
 }
 
-/// What the user's bytes say of an entry: its number.
+/// The user's bytes for an entry: its number.
 pub fn number(number: u32) -> Vec<u8> {
     number.to_le_bytes().to_vec()
 }
 
-/// What the user's bytes say of the memory that an entry is.
+/// The user's bytes for shared memory.
 pub fn memory_number(number: u32) -> Vec<u8> {
     [&[1][..], &number.to_le_bytes()].concat()
 }
@@ -108,7 +108,7 @@ pub fn with(user: &[u8], entries: &[Entry]) -> Vec<u8> {
     [user, &table, &trailer].concat()
 }
 
-/// The user's bytes with a table of so many handles; without any there is none.
+/// The user's bytes with a table of so many handles, or without a table if there are none.
 pub fn with_handles(user: &[u8], count: usize) -> Vec<u8> {
     match count {
         0 => user.to_vec(),

@@ -1,8 +1,9 @@
-//! Every way there is to receive, behind one function: what is promised of one is promised of all.
+//! Every way to receive, behind one function: all have the same guarantees.
 //!
 //! # Safety
 //!
-//! Tokio takes a receiver whose descriptor stays the same and open for as long as the receiver exists. Receivers promise that.
+//! Tokio takes a receiver whose descriptor stays the same and open for as long as the receiver
+//! exists. Receivers promise that.
 
 #![allow(unsafe_code)]
 
@@ -19,14 +20,14 @@ use serde::de::DeserializeOwned;
 use strait::ipc::{IpcError, IpcReceiver, IpcReceiverSet, IpcSelectionResult, TryRecvError};
 use strait::router::RouterProxy;
 
-/// What comes next.
+/// The next outcome of a receiver.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<T> {
     /// A value.
     Value(T),
     /// A message that is only an error.
     Refused,
-    /// Nothing, ever.
+    /// Disconnected.
     Closed,
 }
 
@@ -63,7 +64,8 @@ where
     ]
 }
 
-/// Those of [`ways`], those of pollers, and those that pass over what is only an error: for tests in which nothing is.
+/// Those of [`ways`], those of pollers, and those that skip errors: for tests in which
+/// there are none.
 pub fn all_ways<T>() -> Vec<(&'static str, Way<T>)>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
@@ -169,7 +171,7 @@ pub fn by_router<T: Serialize + DeserializeOwned + Send + 'static>(
     router.add_typed_route(
         receiver,
         Box::new(move |result| {
-            // It fails when the test is over.
+            // Fails when the test has ended.
             let _ = results.send(result);
         }),
     );
@@ -224,7 +226,7 @@ pub fn by_async_fd<T: Serialize + DeserializeOwned + 'static>(
 ) -> Source<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let registered = runtime.block_on(async {
-        // SAFETY: that is what a receiver promises of a descriptor that it has lent out.
+        // SAFETY: a receiver keeps a descriptor that it has lent out open under its number.
         unsafe { tokio::io::unix::AsyncFd::register(receiver).unwrap() }
     });
     // Dropped in this order: what is registered needs its reactor.
@@ -238,7 +240,7 @@ pub fn by_async_fd<T: Serialize + DeserializeOwned + 'static>(
                     Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
                     Err(TryRecvError::Empty) => {
                         let mut guard = registered.readable().await.unwrap();
-                        // What came in the meantime makes it ready again.
+                        // A packet that arrives in the meantime makes it ready again.
                         match guard.get_inner().try_recv() {
                             Ok(value) => return Next::Value(value),
                             Err(TryRecvError::IpcError(error)) => return of_result(Err(error)),
@@ -271,7 +273,7 @@ pub fn by_try_iter<T: Serialize + DeserializeOwned + 'static>(
     })
 }
 
-/// By what `strait::mpsc` has.
+/// By the receiver of `strait::mpsc`.
 pub fn by_mpsc_recv<T: Serialize + DeserializeOwned + 'static>(
     receiver: IpcReceiver<T>,
 ) -> Source<T> {
@@ -279,7 +281,7 @@ pub fn by_mpsc_recv<T: Serialize + DeserializeOwned + 'static>(
     Box::new(move || of_option(receiver.recv().ok()))
 }
 
-/// By the `recv_timeout` of that.
+/// By the `recv_timeout` of `strait::mpsc`.
 pub fn by_mpsc_timeout<T: Serialize + DeserializeOwned + 'static>(
     receiver: IpcReceiver<T>,
 ) -> Source<T> {

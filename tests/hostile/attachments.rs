@@ -1,4 +1,4 @@
-//! Descriptors: wrong ones, too many, wrongly named.
+//! Attachments of the wrong kind, too many of them, and malformed endpoint tables.
 
 use std::fs::File;
 use std::io::{self};
@@ -53,7 +53,8 @@ pub(super) fn a_handle() -> Vec<u8> {
     table::with_handles(&table::number(0), 1)
 }
 
-/// Messages that are one shared memory of so many bytes: as it is taken, its reader and its writer.
+/// Messages that are one shared memory of so many bytes: an immutable one, a reader
+/// and a writer.
 pub(super) fn fixed(len: u64) -> Vec<u8> {
     table::with(&table::memory_number(0), &[table::memory(len, table::FIXED)])
 }
@@ -113,7 +114,7 @@ fn c7_entry_is_taken_once_and_with_its_kind() {
     let receiver = with(table::receiver());
     assert_refused(send_one_of::<(IpcReceiver<u32>, IpcReceiver<u32>)>(&receiver, &fds));
     assert_refused(send_one_of::<(IpcReceiver<u32>, IpcSender<u32>)>(&receiver, &fds));
-    // What is no sender does not become one the second time.
+    // A handle that is no sender is refused a second time, too.
     let wrong = [&2_u64.to_le_bytes()[..], &table::number(1), &table::number(1)].concat();
     let wrong = table::with(&wrong, &[table::handle(), table::sender()]);
     assert_refused(send_one_of::<Vec<IpcSender<u32>>>(&wrong, &fds));
@@ -126,7 +127,8 @@ fn c7_entry_is_taken_once_and_with_its_kind() {
     canary.wait_until_closed();
 }
 
-/// Whatever is wrong with the table, the message is one error, what came with it is closed, and the channel goes on.
+/// Whatever is wrong with the table, the message is one error, its attachments are closed, and
+/// the channel stays usable.
 #[test]
 fn c7_malformed_table_is_one_error() {
     let _watchdog = harness::watchdog();
@@ -180,7 +182,7 @@ fn c7_malformed_table_is_one_error() {
     canary.wait_until_closed();
 }
 
-/// A channel that cannot carry everything says so before anything leaves.
+/// A channel that cannot carry every entry refuses the message before it sends any part of it.
 #[test]
 fn c7_send_refuses_entries_that_its_channel_cannot_carry() {
     const ENDPOINTS: u32 = 8;
@@ -191,7 +193,7 @@ fn c7_send_refuses_entries_that_its_channel_cannot_carry() {
     let body = table::with(&table::number(0), &[entry]);
     type Value = (u32, Option<Handle<File>>, Option<IpcReceiver<u32>>);
     let sender = send_one_of::<IpcSender<Value>>(&body, &[b.as_fd()]).unwrap();
-    // Whoever gets it next is told the same.
+    // The next receiver of it gets the same error.
     let (carrier, carried) = ipc::channel::<IpcSender<Value>>().unwrap();
     carrier.send(sender.clone()).unwrap();
     let inbox = IpcReceiver::<Value>::try_from(a).unwrap();
@@ -213,7 +215,7 @@ fn c7_send_refuses_entries_that_its_channel_cannot_carry() {
     }
 }
 
-/// A sender may be in a message more than once, and costs what its places in the message cost.
+/// A sender may be in a message more than once; each further use costs only its bytes.
 #[test]
 fn c7_a_sender_named_a_million_times_is_one() {
     harness::alone(harness::path_of(c7_a_sender_named_a_million_times_is_one), || {
@@ -239,7 +241,7 @@ fn c7_a_sender_named_a_million_times_is_one() {
             receiver.recv().unwrap()
         });
         assert_eq!(senders.len(), 1_000_000);
-        // The one that arrived; the one that was sent is gone.
+        // One handle more for the received sender, and one fewer for the sent one.
         assert_eq!(harness::handles().len(), before.len());
         let inbox = IpcReceiver::<u32>::try_from(a).unwrap();
         senders[999_999].send(1).unwrap();
@@ -249,7 +251,7 @@ fn c7_a_sender_named_a_million_times_is_one() {
     });
 }
 
-/// Those that nobody takes, those before and those after an error.
+/// Attachments that the value does not take, and those before and after an error.
 #[test]
 fn c7_attachments_that_were_not_taken_are_closed() {
     let _watchdog = harness::watchdog();
@@ -268,14 +270,14 @@ fn c7_attachments_that_were_not_taken_are_closed() {
     set.add(receiver).unwrap();
     raw::send(&sender, &raw::message(253, &five), &many).unwrap();
     drop(set.select().unwrap());
-    // And those that nobody received.
+    // And the attachments of messages that were not received.
     raw::send(&sender, &raw::message(253, &five), &many).unwrap();
     drop(set);
     drop(fd);
     canary.wait_until_closed();
 }
 
-/// Where somebody claims to have stopped reading a ring.
+/// Where a peer claims to have stopped reading a ring.
 #[derive(Clone, Copy)]
 struct Stopped {
     position: u64,
@@ -317,7 +319,7 @@ fn c7_forged_ring_of_a_moved_receiver_loses_only_its_messages() {
         if !is_right {
             assert!(!receiver.try_recv().unwrap_err().is_empty(), "{what}");
         }
-        // One error, and it goes on.
+        // One error, and the receiver stays usable.
         assert!(receiver.try_recv().unwrap_err().is_empty(), "{what}");
         let sender = IpcSender::<u32>::try_from(b.try_clone().unwrap()).unwrap();
         sender.send(5).unwrap();
@@ -378,12 +380,12 @@ pub(super) fn sealed_memory(len: u64) -> OwnedFd {
     memory_with(len, SealFlags::SHRINK | SealFlags::WRITE)
 }
 
-/// What a hostile peer offers as a ring is a ring or one error, and disturbs nobody.
+/// What a hostile peer offers as a ring is a ring or one error, and disturbs no other sender.
 #[test]
 fn c7_offer_of_invalid_ring_memory_is_one_error() {
     let _watchdog = harness::watchdog();
     let here = strait::internals::clock_domain().unwrap();
-    // New ones each time: what was made of a ring is written in it.
+    // A new memory each time: the receiver writes its state into the ring.
     let objects = || -> [(&str, OwnedFd, bool); 7] {
         let (reader, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         [
@@ -421,7 +423,7 @@ fn c7_offer_of_invalid_ring_memory_is_one_error() {
     }
 }
 
-/// The parts of a receiver that a hostile peer claims to have received incompletely.
+/// A moved receiver with an incomplete message that a hostile peer has forged.
 #[test]
 fn c7_forged_incomplete_message_of_a_moved_receiver_loses_only_itself() {
     let _watchdog = harness::watchdog();
@@ -459,7 +461,7 @@ fn c7_forged_incomplete_message_of_a_moved_receiver_loses_only_itself() {
         sender.send(5).unwrap();
         assert_eq!(receiver.recv().unwrap(), 5, "{what}");
     }
-    // What is right is taken, and goes when the receiver goes.
+    // A valid one is accepted, and dropped with the receiver.
     let received = send_one_of::<IpcReceiver<u32>>(&receiver(&[good], 1), &fds).unwrap();
     assert!(received.try_recv().unwrap_err().is_empty());
     drop((received, fd, a, b));

@@ -1,5 +1,5 @@
-//! What one call does for a peer has an end that the peer does not decide about: parts of messages, JUMPs, room for descriptors, and how
-//! long `send` waits for room.
+//! The work of one call has a limit that no peer can raise: parts of messages, JUMPs, room for
+//! file descriptors, and how long `send` waits for room.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -25,11 +25,11 @@ use crate::harness::raw;
 use crate::harness::ring::{self, RawRing};
 use crate::harness::table;
 
-/// How long a fragment with one byte is in a ring.
+/// The length of a fragment with one byte in a ring.
 const FRAGMENT: u64 = 32;
 
-/// Parts of a message of 512 MiB that does not end, a byte each: as many as `fragments`. The ring leads to its start again and again, so
-/// that no sender has to write meanwhile.
+/// Parts of a message of 512 MiB that does not end, a byte each: as many as `fragments`. A JUMP
+/// leads to the start of the ring, so that no sender has to write meanwhile.
 fn endless_message(fragments: u64) -> RawRing {
     let mut ring = RawRing::new();
     ring.write(ring::FIRST, 1, &[&(512_u64 << 20).to_le_bytes()[..], &[1; 8]].concat());
@@ -40,7 +40,7 @@ fn endless_message(fragments: u64) -> RawRing {
     ring
 }
 
-/// How many records of this length `call` takes.
+/// Returns how many records of this length `call` takes.
 fn taken_by(ring: &RawRing, len: u64, call: impl FnOnce()) -> u64 {
     let before = ring.head().load(Ordering::Acquire);
     call();
@@ -71,7 +71,7 @@ fn c1_parts_of_a_message_do_not_prolong_a_wait() {
             let taken = taken_by(&ring, FRAGMENT, || {
                 assert_empty(receiver.try_recv_timeout(Duration::from_millis(1)));
             });
-            // As many as there is time for.
+            // As many parts as there is time for.
             assert!((1..400_000).contains(&taken), "{ordering:?}: {taken}");
         }
     }
@@ -91,7 +91,7 @@ fn c1_a_call_that_does_not_wait_leaves_parts_for_the_next() {
 }
 
 #[test]
-fn c7_parts_of_a_message_do_not_keep_what_came_by_socket() {
+fn c7_parts_of_a_message_do_not_delay_messages_by_socket() {
     let _watchdog = harness::watchdog();
     for ordering in ORDERINGS {
         let ring = endless_message(80_000_000);
@@ -100,7 +100,7 @@ fn c7_parts_of_a_message_do_not_keep_what_came_by_socket() {
         let taken = taken_by(&ring, FRAGMENT, || {
             assert_eq!(receiver.recv().unwrap(), b"by socket");
         });
-        // For a while they are taken for those of an earlier message.
+        // For a while the receiver takes the parts for those of an earlier message.
         assert!(taken < 3_000_000, "{ordering:?}: {taken}");
     }
 }
@@ -130,7 +130,7 @@ fn c7_set_member_with_endless_parts_does_not_starve_others() {
     }
 }
 
-/// JUMPs there and back, again and again.
+/// JUMPs to another segment and back, without end.
 fn endless_jumps() -> RawRing {
     let places = [UNIT, UNIT + u64::from(FIRST_LEN)];
     let places = places.map(|offset| Place { offset, len: FIRST_LEN });
@@ -150,7 +150,7 @@ fn c7_a_flood_of_jumps_is_followed_a_few_at_a_time() {
         let (_sender, receiver) = channel_with(&ring, ordering);
         for _ in 0..3 {
             let taken = taken_by(&ring, 32, || assert_empty(receiver.try_recv()));
-            // Each takes as long as some system calls.
+            // Each JUMP takes as long as some system calls.
             assert!((1..30_000).contains(&taken), "{ordering:?}: {taken}");
         }
     }
@@ -159,13 +159,14 @@ fn c7_a_flood_of_jumps_is_followed_a_few_at_a_time() {
 #[test]
 fn c1_wake_ups_do_not_prolong_a_wait() {
     harness::alone(harness::path_of(c1_wake_ups_do_not_prolong_a_wait), || {
-        // Two descriptors each, and a quarter of all are left to others.
+        // Two file descriptors each; a quarter of all are left for other uses.
         let count = 500.min(harness::room_for_handles() / 4);
         let mut limits = Limits::default();
         limits.shared_memories = count;
         let options = ChannelOptions::new().spin(Duration::ZERO).keep_memory(Duration::MAX);
         let (sender, receiver) = options.limits(limits).bytes_channel().unwrap();
-        // The first is the first whose sender is asked for a wake-up, long before the receiver sleeps.
+        // The first member is the first whose sender is asked for a wake-up, long before the
+        // receiver sleeps.
         let rings: Vec<RawRing> = (0..count).map(|_| RawRing::new()).collect();
         for ring in &rings {
             ring.offer(&sender, true);
@@ -222,7 +223,7 @@ fn c1_slow_receiver_does_not_block_send_beyond_its_timeout() {
     )
     .unwrap();
     let sender = IpcBytesSender::try_from(ours).unwrap();
-    // More than the socket takes.
+    // More than the socket has room for.
     for _ in 0..300 {
         sender.send(&[1; 2000]).unwrap();
     }
@@ -246,7 +247,7 @@ fn c1_slow_receiver_does_not_block_send_beyond_its_timeout() {
             }
         }
     });
-    // Until it is accepted, and its sender counts on it.
+    // Until the ring is accepted, and its sender has noticed.
     for _ in 0..2000 {
         sender.send(&[1; 1000]).unwrap();
     }
@@ -255,7 +256,7 @@ fn c1_slow_receiver_does_not_block_send_beyond_its_timeout() {
     let taken = steps.load(Ordering::Relaxed) - before;
     is_over.store(true, Ordering::Relaxed);
     receiving.join().unwrap();
-    // It would take half a million to make room for all of it.
+    // Half a million wake-ups would be needed to free all of the socket.
     assert!(taken < 20_000, "{taken}");
 }
 
@@ -269,7 +270,7 @@ fn c7_messages_that_are_read_ahead_leave_descriptors_for_others() {
             setrlimit(Resource::Nofile, limits).unwrap();
             let (reader, _writer) =
                 rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-            // With an idle ring in each, so that messages have to be compared with what may be in there.
+            // With an idle ring in each, so that messages have to be compared with its content.
             let rings: Vec<RawRing> = (0..10).map(|_| RawRing::new()).collect();
             let channels: Vec<_> =
                 rings.iter().map(|ring| channel_with(ring, ipc::Ordering::Causal)).collect();
@@ -279,7 +280,7 @@ fn c7_messages_that_are_read_ahead_leave_descriptors_for_others() {
                 for (sender, _) in &channels {
                     for count in [63, 253, 63, 253] {
                         let fds = vec![reader.as_fd(); count];
-                        // The user's descriptors in flight may be used up.
+                        // The user's limit on file descriptors in flight may be reached.
                         let body = table::with_handles(b"x", count);
                         let _ = raw::try_send(sender, &raw::message(count as u8, &body), &fds);
                     }

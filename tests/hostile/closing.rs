@@ -1,9 +1,10 @@
-//! Closing what a peer sent and the receiver has no use for: it does not wait for anything that a peer can hold up.
+//! Closing file descriptors that a peer sent and the receiver does not use: it waits for
+//! nothing that a peer can block.
 //!
 //! # Safety
 //!
-//! A page is mapped and registered with `userfaultfd`; only the kernel reads from it, in a system call of this process, and it stays
-//! mapped until the process ends.
+//! A page is mapped and registered with `userfaultfd`; only the kernel reads from it, in a
+//! system call of this process, and it stays mapped until the process ends.
 
 #![allow(unsafe_code)]
 
@@ -29,14 +30,14 @@ const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
 
 const PAGE: usize = 4096;
 
-/// A page that who touches it waits for, until this is dropped.
+/// A page that blocks each thread that touches it, until this is dropped.
 struct StuckPage {
     faults: OwnedFd,
     address: usize,
 }
 
 impl StuckPage {
-    /// Or nothing, where this process may not have one.
+    /// Returns `None` where this process may not have one.
     #[allow(
         clippy::disallowed_methods,
         reason = "rustix has no userfaultfd without a feature of its own"
@@ -62,12 +63,13 @@ impl StuckPage {
         Ok(StuckPage { faults, address: page as usize })
     }
 
-    /// Starts a thread that has the kernel read from the page in a call, and waits until it is there.
+    /// Starts a thread that makes the kernel read from the page in a call, and waits until it
+    /// is blocked there.
     fn hold(&self, call: impl FnOnce(*const libc::c_void) + Send + 'static) {
         let address = self.address;
         thread::spawn(move || call(address as *const libc::c_void));
         let mut event = [0_u8; 32];
-        // It waits until there is an event, which is that the page was touched.
+        // Waits for the event that the page was touched.
         rustix::io::read(&self.faults, &mut event).unwrap();
     }
 }
@@ -76,13 +78,13 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A message with a number and, unasked, this.
+/// Sends a number with this file descriptor, which the message does not need.
 fn send_unasked(sender: &IpcSender<u32>, number: u32, fd: &OwnedFd) {
     let body = table::with_handles(&number.to_le_bytes(), 1);
     raw::send(sender, &raw::message(1, &body), &[fd.as_fd()]).unwrap();
 }
 
-/// Waits until the end of a pipe that is read was closed.
+/// Waits until the read end of a pipe was closed.
 fn wait_until_broken(write: &OwnedFd) {
     let mut polled = [PollFd::new(write, PollFlags::empty())];
     poll(&mut polled, None).unwrap();
@@ -101,7 +103,7 @@ fn locked_socket(page: &StuckPage) -> OwnedFd {
     socket
 }
 
-/// The end of a pipe that is read, the last copy of which is in a message, and a thread that has the pipe locked.
+/// Sends the last copy of the read end of a pipe, and starts a thread that has the pipe locked.
 fn send_locked_pipe(sender: &IpcSender<u32>, number: u32, page: &StuckPage) {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
     page.hold(move |page| {
@@ -111,7 +113,8 @@ fn send_locked_pipe(sender: &IpcSender<u32>, number: u32, page: &StuckPage) {
     send_unasked(sender, number, &read);
 }
 
-/// `setsockopt` waited for the lock, uninterruptibly; and so does closing the last descriptor of a pipe.
+/// `setsockopt` waited for the lock, uninterruptibly; closing the last file descriptor of a
+/// pipe does, too.
 #[test]
 fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
     harness::alone(harness::path_of(c7_closing_does_not_wait_for_locks_that_a_peer_holds), || {
@@ -126,7 +129,8 @@ fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
         let other_page = StuckPage::new().unwrap();
         send_locked_pipe(&sender, 2, &other_page);
         assert_eq!(receiver.recv().unwrap(), 2);
-        // That the threads which close are stuck keeps nothing else open, even if nothing more comes.
+        // Closing threads that are blocked keep no other file descriptor open, even if no
+        // more arrive.
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
         send_unasked(&sender, 3, &read);
         drop(read);
@@ -136,7 +140,7 @@ fn c7_closing_does_not_wait_for_locks_that_a_peer_holds() {
     });
 }
 
-/// Whatever it is of, and however it comes, in the end it is closed.
+/// Every kind of file descriptor, however it was received, is closed in the end.
 #[test]
 fn c7_descriptors_handed_to_the_closing_thread_are_closed() {
     harness::alone(
@@ -151,7 +155,8 @@ fn c7_descriptors_handed_to_the_closing_thread_are_closed() {
                 assert_eq!(receiver.recv().unwrap(), round);
                 wait_until_broken(&write);
             }
-            // Undecoded, in a set, with a message in it that nobody received, which has a descriptor of its own.
+            // Undecoded, in a set, with a message that was not received and has a file
+            // descriptor of its own.
             let mut set = IpcReceiverSet::new().unwrap();
             let (inner_sender, inner) = ipc::channel::<u32>().unwrap();
             let (canary, fd) = raw::Canary::new();

@@ -1,4 +1,5 @@
-//! Descriptors of the wrong kind, memory that changes or disappears, and more descriptors than there is room for (C7).
+//! Descriptors of the wrong kind, memory that changes or disappears, and more descriptors than
+//! there is room for (C7).
 
 use std::env;
 use std::fs::{self, File};
@@ -62,7 +63,7 @@ fn wrong_descriptors() -> Vec<(&'static str, OwnedFd)> {
     wrong.push(("memory that is sealed against growing only", growing));
     let shrinking = memory_with(8192, SealFlags::WRITE);
     wrong.push(("memory that is sealed against writing only", shrinking));
-    // Not everywhere.
+    // Not on every system.
     if let Ok(huge) = memfd(2 << 20, MemfdFlags::HUGETLB) {
         let seals = SealFlags::SHRINK | SealFlags::WRITE | SealFlags::FUTURE_WRITE;
         rustix::fs::fcntl_add_seals(&huge, seals).unwrap();
@@ -85,7 +86,7 @@ fn c7_descriptors_of_the_wrong_kind_are_refused() {
         assert_refused(send_one_of::<IpcReceiver<u32>>(&a_receiver(), &fds));
         assert!(IpcSender::<u32>::try_from(fd.try_clone().unwrap()).is_err());
         assert!(IpcReceiver::<u32>::try_from(fd.try_clone().unwrap()).is_err());
-        // As what it is, it is welcome.
+        // As a handle of its own kind, it is accepted.
         send_one_of::<Handle<OwnedFd>>(&a_handle(), &fds).unwrap();
     }
     assert_refused(send_one_of::<IpcSharedMemory>(&fixed(4096), &[a.as_fd()]));
@@ -100,7 +101,8 @@ fn c7_descriptors_of_the_wrong_kind_are_refused() {
     drop(b);
 }
 
-/// Which seals are needed depends on what the memory is received as, and what it is sent as has to be the same.
+/// The seals that are needed depend on the type as which the memory is received. It has to be
+/// the type as which it was sent.
 #[test]
 fn c7_memory_is_taken_only_with_the_seals_that_it_needs() {
     let _watchdog = harness::watchdog();
@@ -166,7 +168,8 @@ fn c7_borrowed_memory_never_changes() {
     assert_eq!(taken, 1, "that is sealed against writing");
 }
 
-/// A process that has a reader cannot write, whatever it does with the descriptor.
+/// A process with a reader cannot write to the memory, whatever it does with the file
+/// descriptor.
 #[test]
 fn c7_a_reader_cannot_write() {
     let _watchdog = harness::watchdog();
@@ -183,7 +186,7 @@ fn c7_a_reader_cannot_write() {
         assert!(rustix::fs::ftruncate(fd, 1 << 20).is_err());
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         assert!(rustix::fs::fallocate(fd, punch, 0, 4096).is_err());
-        // As a writer it is refused.
+        // It is refused as a writer.
         let fds = [fd.as_fd()];
         assert_refused(send_one_of::<SharedMemoryWriter>(&writer_of(8192), &fds));
         send_one_of::<SharedMemoryReader>(&reader_of(8192), &fds).unwrap();
@@ -209,7 +212,7 @@ fn c7_memory_that_was_accepted_cannot_be_taken_away() {
     assert!(rustix::fs::ftruncate(&fd, 0).is_err());
     assert!(rustix::fs::fallocate(&fd, punch, 0, 8192).is_err());
     assert_eq!(memory.to_vec().unwrap(), [0; 8192]);
-    // What strait makes is sealed from the start, whoever has it.
+    // Memory that strait makes is sealed from the start, in every process.
     let ours = IpcSharedMemory::try_from_byte(7, 8192).unwrap();
     let (sender, receiver) = ipc::channel::<IpcSharedMemory>().unwrap();
     sender.send(ours.clone()).unwrap();
@@ -220,7 +223,7 @@ fn c7_memory_that_was_accepted_cannot_be_taken_away() {
     assert_eq!(ours[8191], 7);
 }
 
-/// They are packet sockets, so they pass; but they never hold anybody up.
+/// They are packet sockets, so they are accepted; but no call blocks on them.
 #[test]
 fn c7_packet_sockets_without_a_peer_are_disconnected() {
     let _watchdog = harness::watchdog();
@@ -241,7 +244,7 @@ fn c7_packet_sockets_without_a_peer_are_disconnected() {
         assert!(receive().try_recv().unwrap_err().is_disconnected());
         let timeout = Duration::from_secs(60);
         assert!(receive().recv_timeout(timeout).unwrap_err().is_disconnected());
-        // In a set others go on.
+        // In a set, the other members are served.
         let (good, receiver) = ipc::channel::<u32>().unwrap();
         let mut set = IpcReceiverSet::new().unwrap();
         let bad_id = set.add(receive()).unwrap();
@@ -262,8 +265,8 @@ fn c7_packet_sockets_without_a_peer_are_disconnected() {
 }
 
 #[test]
-fn c7_descriptor_bombs_leak_nothing() {
-    harness::alone(harness::path_of(c7_descriptor_bombs_leak_nothing), || {
+fn c7_floods_of_descriptors_leak_nothing() {
+    harness::alone(harness::path_of(c7_floods_of_descriptors_leak_nothing), || {
         let (_canary, fd) = Canary::new();
         let many = vec![fd.as_fd(); raw::MAX_FDS];
         let seven = table::with_handles(&table::number(7), many.len());
@@ -282,7 +285,7 @@ fn c7_descriptor_bombs_leak_nothing() {
                 assert_eq!(next(), Next::Refused, "{way}");
                 raw::send(&sender, b"noise", &many).unwrap();
                 assert_eq!(next(), Next::Refused, "{way}");
-                // The last of them may still be on its way to being dropped in a router.
+                // The router may not have dropped the last of them yet.
                 sender.send(1).unwrap();
                 assert_eq!(next(), Next::Value(1), "{way}");
             }
@@ -291,7 +294,7 @@ fn c7_descriptor_bombs_leak_nothing() {
     });
 }
 
-/// Handles of messages that are never finished leave some for everybody else.
+/// The handles of messages that are never completed leave some for other messages.
 #[test]
 fn c7_incomplete_messages_do_not_take_all_descriptors() {
     harness::alone(harness::path_of(c7_incomplete_messages_do_not_take_all_descriptors), || {
@@ -304,7 +307,8 @@ fn c7_incomplete_messages_do_not_take_all_descriptors() {
         for id in 0..10 {
             raw::send(&sender, &first(id), &[fd.as_fd(); 50]).unwrap();
         }
-        // Only now, because it would also limit how many descriptors a user other than root has in flight.
+        // The limit is set only now, because it also limits the file descriptors in flight of
+        // users other than root.
         set_descriptor_limit(400);
         sender.send(3).unwrap();
         let mut refused = 0;
@@ -323,7 +327,7 @@ fn c7_incomplete_messages_do_not_take_all_descriptors() {
     });
 }
 
-/// However many channels they come through.
+/// However many channels the parts are sent through.
 #[test]
 fn c7_incomplete_messages_of_many_channels_leave_descriptors_for_others() {
     let name =
@@ -349,7 +353,7 @@ fn c7_incomplete_messages_of_many_channels_leave_descriptors_for_others() {
             }
         }
         assert_eq!(refused, 2, "one of them is within three in four of 400");
-        // There is room for a good channel, and what it sends arrives whole.
+        // There is room for another channel, and its messages are received completely.
         let (good, receiver) = ipc::channel::<Handle<OwnedFd>>().unwrap();
         good.send(Handle(fd.try_clone().unwrap())).unwrap();
         receiver.recv().unwrap();
@@ -358,7 +362,8 @@ fn c7_incomplete_messages_of_many_channels_leave_descriptors_for_others() {
     });
 }
 
-/// Both ends of a TCP connection over which so much was sent, and not received, that closing the first end waits for hours.
+/// Both ends of a TCP connection with so much unreceived data that closing the first end would
+/// block for hours.
 fn lingering_socket() -> (OwnedFd, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut sending = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -371,7 +376,7 @@ fn lingering_socket() -> (OwnedFd, OwnedFd) {
     (sending.into(), receiving.into())
 }
 
-/// What a peer sends unasked is closed without waiting for anything.
+/// File descriptors that no message needs are closed without blocking.
 #[test]
 fn c7_closing_unused_descriptors_does_not_block() {
     let _watchdog = harness::watchdog();
@@ -386,21 +391,21 @@ fn c7_closing_unused_descriptors_does_not_block() {
     let five = raw::message(1, &table::with_handles(&table::number(5), 1));
     let mut others = vec![send_unasked(&sender, &five)];
     assert_eq!(receiver.recv().unwrap(), 5);
-    // Of a wrong kind.
+    // As a handle of the wrong kind.
     others.push(send_unasked(&sender, &raw::message(1, &a_sender())));
     let wrong: IpcReceiver<IpcSender<u32>> = receiver.to_opaque().to();
     assert_refused(wrong.recv());
     others.push(send_unasked(&sender, &raw::message(1, &fixed(10))));
     let wrong: IpcReceiver<IpcSharedMemory> = wrong.to_opaque().to();
     assert_refused(wrong.recv());
-    // In a message that is never finished.
+    // In a message that is never completed.
     let position = Position::First { bytes: 9, attachments: 9 };
     let first = raw::packet(Kind::Part { id: 1, position }, 1, b"x");
     others.push(send_unasked(&sender, &first));
     let receiver: IpcReceiver<u32> = wrong.to_opaque().to();
     assert!(receiver.try_recv().unwrap_err().is_empty());
     drop(receiver);
-    // In one that is not decoded.
+    // In a message that is not decoded.
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     let mut set = IpcReceiverSet::new().unwrap();
     set.add(receiver).unwrap();
@@ -408,7 +413,7 @@ fn c7_closing_unused_descriptors_does_not_block() {
     drop(set.select().unwrap());
 }
 
-/// Files with holes cost a peer nothing, but mapping them costs us room.
+/// Files with holes cost a peer nothing, but mapping them takes address space.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn c7_memory_of_peers_does_not_use_up_the_address_space() {
@@ -423,7 +428,7 @@ fn c7_memory_of_peers_does_not_use_up_the_address_space() {
         drop(first);
         let third = receive().unwrap();
         assert_refused(receive());
-        // One's own is no peer's.
+        // Memory of this process does not count.
         let own = IpcSharedMemory::try_from_byte(0, 3 << 40).unwrap();
         drop((second, third, own));
         receive().unwrap();

@@ -1,4 +1,4 @@
-//! More than can be received.
+//! Floods: peers that send faster than the receiver receives.
 
 use std::cell::RefCell;
 use std::io;
@@ -21,14 +21,14 @@ use crate::harness::raw::{self, Random};
 use crate::harness::ring::{self, RawRing};
 use crate::harness::ways::{Next, ways};
 
-/// A thread that sends without end, until it is dropped.
+/// A thread that sends until this is dropped.
 struct Flood {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Flood {
-    /// `send` must not wait for ever.
+    /// `send` must not block for ever.
     fn of(mut send: impl FnMut() -> io::Result<()> + Send + 'static) -> Flood {
         let is_over = Arc::new(AtomicBool::new(false));
         let is_over_too = Arc::clone(&is_over);
@@ -43,7 +43,8 @@ impl Flood {
         Flood { is_over, thread: Some(thread) }
     }
 
-    /// Of parts that never make a message and are no error, from several threads, so that there is always something to receive.
+    /// A flood of parts that never complete a message and are no error, from several threads,
+    /// so that the socket is never empty.
     fn of_parts(socket: impl AsFd) -> [Flood; 3] {
         Flood::of_counted_parts(socket, &Arc::default())
     }
@@ -65,7 +66,7 @@ impl Flood {
         })
     }
 
-    /// Of good messages.
+    /// A flood of valid messages.
     fn of_messages(socket: OwnedFd, body: Vec<u8>) -> Flood {
         let message = raw::message(0, &body);
         Flood::of(move || raw::try_send(&socket, &message, &[]))
@@ -81,8 +82,9 @@ impl Drop for Flood {
     }
 }
 
-/// Sends a number from another thread, without waiting for room: the kernel wakes who does only when three quarters of the socket's
-/// buffer are free, and those who do not wait fill it before.
+/// Sends a number from another thread, without waiting for room. The kernel wakes a waiting
+/// sender only when three quarters of the socket's buffer are free, and senders that do not
+/// wait fill it before.
 fn keep_trying(socket: impl AsFd, number: u32) -> JoinHandle<()> {
     let socket = socket.as_fd().try_clone_to_owned().unwrap();
     let message = raw::message(0, &number.to_le_bytes());
@@ -122,7 +124,7 @@ fn c7_timeouts_end_in_a_flood_of_parts() {
     drop(flood);
 }
 
-/// Also while there is a ring to be read, for which the socket is read ahead.
+/// Also while the receiver has a ring, and therefore reads the socket ahead.
 #[test]
 fn c7_a_call_beside_a_ring_takes_a_bounded_amount_of_parts() {
     let _watchdog = harness::watchdog();
@@ -146,11 +148,12 @@ fn c7_a_call_beside_a_ring_takes_a_bounded_amount_of_parts() {
 }
 
 thread_local! {
-    /// Where an [`Encore`] comes from, how many were tried, and how many packets come before each.
-    static ENCORES: RefCell<Option<(IpcSender<Encore>, usize, usize)>> = const { RefCell::new(None) };
+    /// The sender of each [`Encore`], how many were decoded, and how many packets precede each.
+    static ENCORES: RefCell<Option<(IpcSender<Encore>, usize, usize)>> =
+        const { RefCell::new(None) };
 }
 
-/// A value that cannot be decoded. Whoever tries finds another behind it.
+/// A value that cannot be decoded. Each attempt to decode it sends another.
 #[derive(Debug)]
 struct Encore;
 
@@ -175,7 +178,7 @@ impl<'de> Deserialize<'de> for Encore {
     }
 }
 
-/// How many of them `call` has tried, with so many other packets before each.
+/// Returns how many of them `call` has tried to decode, with so many other packets before each.
 fn encores(others: usize, call: impl FnOnce(IpcReceiver<Encore>)) -> usize {
     let (sender, receiver) =
         ChannelOptions::new().shared_memory(false).channel::<Encore>().unwrap();
@@ -235,7 +238,7 @@ fn c7_an_iterator_that_does_not_block_passes_over_a_bounded_amount() {
     drop(floods);
 }
 
-/// What comes before each of the messages that are passed over counts, too.
+/// The packets before each skipped message count, too.
 #[test]
 fn c7_a_call_that_passes_over_messages_takes_a_bounded_amount_of_other_packets() {
     let _watchdog = harness::watchdog();
@@ -287,7 +290,7 @@ fn c7_flooded_set_member_does_not_delay_others() {
     drop(floods);
 }
 
-/// However much each of them has waiting.
+/// However many messages each member has queued.
 #[test]
 fn c7_every_member_of_a_flooded_set_is_served() {
     let _watchdog = harness::watchdog();
@@ -312,14 +315,14 @@ fn c7_every_member_of_a_flooded_set_is_served() {
             turns[id as usize] += 1;
         }
         assert!(turns.iter().all(|&turn| turn <= 100), "{turns:?}");
-        // Nobody is ahead by more than a turn or two.
+        // No member is ahead by more than two turns.
         let (least, most) = (received.iter().min().unwrap(), received.iter().max().unwrap());
         assert!(most - least <= 200, "{received:?}");
     }
     drop(senders);
 }
 
-/// Parts count as messages do, though there is nothing to return for them.
+/// Parts count as messages do, though they return no result.
 #[test]
 fn c7_a_selection_takes_a_bounded_amount_of_parts() {
     let _watchdog = harness::watchdog();
@@ -342,7 +345,7 @@ fn c7_a_selection_takes_a_bounded_amount_of_parts() {
     };
     assert!(set.try_select().unwrap_err().is_empty());
     assert!(full() > 100, "only {} of 200 have not had their turn", full());
-    // The others have theirs in the end.
+    // The other members are served in the end.
     while full() > 0 {
         assert!(set.try_select().unwrap_err().is_empty());
     }
@@ -384,9 +387,10 @@ fn body_of(from: u32, number: u32) -> String {
     from.to_string().repeat([10, 100_000, 500_000][number as usize % 3])
 }
 
-/// All at once, on the same channel: what a hostile sender does to the channel does not change what others send.
+/// All attacks at once, on one channel: a hostile sender does not change messages of
+/// other senders.
 #[test]
-fn c7_healthy_senders_are_never_disturbed() {
+fn c7_honest_senders_are_never_disturbed() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<Letter>() {
         let (sender, receiver) = ipc::channel::<Letter>().unwrap();
@@ -433,12 +437,12 @@ fn c7_healthy_senders_are_never_disturbed() {
     }
 }
 
-/// One act of malice per call, over a socket that healthy senders use, too.
+/// Makes one random attack on a socket that honest senders use, too.
 fn misbehave(socket: OwnedFd) -> impl FnMut() -> io::Result<()> + Send {
     let mut random = Random::new(7);
     let mut id = 0;
     move || {
-        // Now and then the others get through.
+        // Pauses now and then, so that honest senders get room.
         if random.below(4) == 0 {
             thread::sleep(Duration::from_micros(100));
         }
@@ -451,7 +455,7 @@ fn misbehave(socket: OwnedFd) -> impl FnMut() -> io::Result<()> + Send {
                 let body = random.bytes(100);
                 raw::try_send(&socket, &raw::message(fds.len() as u8, &body), fds)
             }
-            // Some of them are never given up, but fewer than there may be.
+            // Some of the messages are never completed, but fewer than the limit.
             3 if id < 900 => {
                 id += 1;
                 let position = Position::First { bytes: 1 << 30, attachments: 0 };
@@ -474,7 +478,7 @@ fn misbehave(socket: OwnedFd) -> impl FnMut() -> io::Result<()> + Send {
     }
 }
 
-/// A set goes on after a bad message of one member, and none of the others' is lost.
+/// A set continues after a malformed message of one member, and loses no message of the others.
 #[test]
 fn c7_a_bad_message_among_good_ones_is_one_result() {
     let _watchdog = harness::watchdog();

@@ -12,7 +12,7 @@ use crate::harness::raw::{self, Canary, Random, encoded};
 use crate::harness::table;
 use crate::harness::ways::{Next, ways};
 
-/// Packets that are not ours, with how many descriptors each is sent.
+/// Packets of no valid form, with the number of file descriptors that each is sent with.
 fn bad_packets() -> Vec<(&'static str, Vec<u8>, usize)> {
     let good = raw::message(1, &table::with_handles(&encoded("good"), 1));
     let with = |at: usize, byte: u8| {
@@ -88,7 +88,7 @@ fn c7_a_bad_packet_is_one_error_and_its_handles_are_closed() {
             assert_eq!(next(), Next::Refused, "{way}: {what}");
             assert_eq!(next(), Next::Value("good".to_string()), "{way}: {what}");
             canary.wait_until_closed();
-            // An incomplete message of this id may be there; the next packet is to find none.
+            // An incomplete message of this id may exist; ends it before the next packet.
             raw::send(&sender, &raw::abort(7), &[]).unwrap();
             if what.starts_with("a first part of") || what.starts_with("a first part that") {
                 sender.send("cleared".to_string()).unwrap();
@@ -103,12 +103,12 @@ fn c7_a_bad_packet_is_one_error_and_its_handles_are_closed() {
 }
 
 #[test]
-fn c7_an_empty_packet_is_not_the_end() {
+fn c7_empty_packet_is_not_disconnection() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
         let (canary, fd) = Canary::new();
-        // Before, between and after real messages, alone and with a handle.
+        // Before, between and after valid messages, alone and with a handle.
         raw::send(&sender, &[], &[]).unwrap();
         sender.send("one".to_string()).unwrap();
         raw::send(&sender, &[], &[]).unwrap();
@@ -132,7 +132,7 @@ fn c7_an_empty_packet_is_not_the_end() {
 }
 
 #[test]
-fn c7_an_empty_packet_while_the_sender_lives_is_not_the_end() {
+fn c7_empty_packet_of_a_living_sender_is_not_disconnection() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
@@ -147,14 +147,14 @@ fn c7_an_empty_packet_while_the_sender_lives_is_not_the_end() {
 }
 
 #[test]
-fn c7_packets_longer_than_any_of_ours_are_one_error() {
+fn c7_packets_beyond_the_maximum_length_are_one_error() {
     let _watchdog = harness::watchdog();
     for (way, receive) in ways::<String>() {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
         rustix::net::sockopt::set_socket_send_buffer_size(&sender, 8 << 20).unwrap();
         let mut next = receive(receiver);
         let text = |len: usize| "x".repeat(len - 16 - 8);
-        // The longest that is ours.
+        // The length of the longest valid packet.
         let longest = text(MAX_RECEIVED_PACKET_BYTES);
         raw::send(&sender, &raw::message(0, &encoded(&longest)), &[]).unwrap();
         assert_eq!(next(), Next::Value(longest), "{way}");
@@ -172,7 +172,7 @@ fn c7_packets_longer_than_any_of_ours_are_one_error() {
 }
 
 #[test]
-fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
+fn c7_random_bytes_are_errors_and_disturb_no_honest_sender() {
     let _watchdog = harness::watchdog();
     // A socket holds a hundred packets or two.
     let is_room = harness::room_for_handles_in_flight() > 300 * raw::MAX_FDS;
@@ -190,7 +190,7 @@ fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
                     _ => random.below(2000),
                 };
                 let mut packet = random.bytes(len);
-                // The more of it is right, the deeper it gets.
+                // The more fields are valid, the more code the packet reaches.
                 if len >= 16 && random.below(4) != 0 {
                     packet[0] = 1;
                     packet[1] = random.below(8) as u8;
@@ -213,7 +213,7 @@ fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
         let mut numbers = Vec::new();
         loop {
             match next() {
-                // Noise may be a number by chance.
+                // Random bytes may decode as a number.
                 Next::Value(number) if number >> 32 == 1 << 31 => numbers.push(number & 0xffff),
                 Next::Value(_) | Next::Refused => {}
                 Next::Closed => break,
@@ -225,14 +225,14 @@ fn c7_noise_is_errors_and_healthy_senders_are_not_disturbed() {
     }
 }
 
-/// Who says that its message comes from the future does not keep those behind it waiting, however busy others are: what is read
-/// ahead is limited, by handles among other things.
+/// A stamp in the future does not delay the messages behind it, however busy other senders are.
+/// The number of messages read ahead is limited, by handles among other things.
 #[test]
 fn c7_stamp_in_the_future_does_not_delay_other_senders() {
     let _watchdog = harness::watchdog();
     let (honest, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
     let (reply, _replies) = ipc::channel().unwrap();
-    // So that it has shared memory.
+    // Gives the sender shared memory.
     for number in 0..1000 {
         honest.send((number, None)).unwrap();
         assert_eq!(receiver.recv().unwrap().0, number);

@@ -1,4 +1,5 @@
-//! A hostile peer can lose its own messages, and nothing else (C7): raw frames, noise, descriptors of every wrong kind.
+//! A hostile peer can lose its own messages, and nothing else (C7): raw frames, noise,
+//! descriptors of every wrong kind.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -7,6 +8,7 @@ mod harness;
 
 mod attachments;
 mod budgets;
+mod clients;
 mod closing;
 mod descriptors;
 mod floods;
@@ -16,7 +18,6 @@ mod parts;
 mod permits;
 mod rings;
 mod sockets;
-mod strangers;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -24,7 +25,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use strait::ipc::{self, IpcError};
 
-/// A message that is only an error.
+/// Checks that a message is one error.
 #[track_caller]
 fn assert_refused<T>(received: Result<T, IpcError>) {
     match received {
@@ -34,13 +35,14 @@ fn assert_refused<T>(received: Result<T, IpcError>) {
     }
 }
 
-/// Both ends of what a channel is made of.
+/// A pair of sockets, as a channel has them.
 fn packet_pair() -> (OwnedFd, OwnedFd) {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .unwrap()
 }
 
-/// What is received if somebody writes these bytes and sends these descriptors with them.
+/// Returns what is received if a peer writes these bytes and sends these file descriptors
+/// with them.
 fn send_one_of<T>(body: &[u8], fds: &[BorrowedFd<'_>]) -> Result<T, IpcError>
 where
     T: Serialize + for<'de> Deserialize<'de>,

@@ -9,10 +9,10 @@ use strait::ipc::{self, IpcReceiver, IpcSender};
 use crate::harness::raw::{self, Canary, encoded};
 use crate::{assert_refused, harness};
 
-/// How much a receiver takes along at the most.
+/// The maximum of bytes of incomplete messages that a moved receiver takes along.
 const MAX_MOVED_BYTES: usize = 64 << 20;
 
-/// A receiver with so many bytes of message 1 in it, which would have so many and one more.
+/// A receiver with so many bytes of message 1, which has one byte more.
 fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let sending = thread::spawn({
@@ -34,7 +34,7 @@ fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     (sender, receiver)
 }
 
-/// Moves a receiver, however long the message that it moves in.
+/// Moves a receiver, in a message of any length.
 fn moved(receiver: IpcReceiver<String>) -> IpcReceiver<String> {
     let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
     let sending = thread::spawn(move || carrier.send(receiver).unwrap());
@@ -50,7 +50,8 @@ fn c9_receiver_with_an_incomplete_message_can_be_moved() {
     sender.send("before".to_string()).unwrap();
     let receiver = moved(receiver);
     assert_eq!(receiver.recv().unwrap(), "before");
-    // The rest of what was left behind is one error, here and wherever the receiver goes.
+    // The rest of a message that was left behind is one error, in this process and wherever the
+    // receiver is moved.
     raw::send(&sender, &raw::middle(1, b""), &[]).unwrap();
     sender.send("between".to_string()).unwrap();
     assert_refused(receiver.recv());
@@ -64,7 +65,8 @@ fn c9_receiver_with_an_incomplete_message_can_be_moved() {
     assert_eq!(receiver.recv().unwrap(), "after");
 }
 
-/// Several receivers in one message share the budget: the message does not become too large for any.
+/// Several receivers in one message share the budget: the message does not become too
+/// large for any.
 #[test]
 fn c9_receivers_with_incomplete_messages_move_together() {
     let _watchdog = harness::watchdog();
@@ -80,7 +82,7 @@ fn c9_receivers_with_incomplete_messages_move_together() {
     }
 }
 
-/// Nothing was malformed about the sender's message, and nothing is lost of it.
+/// The sender's message is valid, and none of it is lost.
 #[test]
 fn c9_a_large_message_arrives_while_its_receiver_moves() {
     let _watchdog = harness::watchdog();
@@ -108,7 +110,8 @@ fn c9_receiver_of_a_failed_send_keeps_its_messages() {
     let (carrier, carried) = ipc::channel::<IpcReceiver<String>>().unwrap();
     drop(carried);
     assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
-    // What it would have left behind is still there: now the message is complete, though not a string.
+    // The parts that it would have left behind are still there: the message is complete now,
+    // though not a string.
     raw::send(&sender, &raw::last(1, b"x"), &[]).unwrap();
     sender.send("after".to_string()).unwrap();
     assert_refused(receiver.recv());
@@ -121,7 +124,8 @@ fn c9_receiver_of_a_failed_send_keeps_its_messages() {
     assert_eq!(receiver.recv().unwrap(), "a text in two parts");
 }
 
-/// Handles that wait for the rest of their message are no reason to lose the receiver, and go when there is no room.
+/// Handles of an incomplete message do not make the move fail; they are dropped if there
+/// is no room.
 #[test]
 fn c9_waiting_handles_do_not_keep_a_receiver_from_arriving() {
     let _watchdog = harness::watchdog();
@@ -141,7 +145,7 @@ fn c9_waiting_handles_do_not_keep_a_receiver_from_arriving() {
     canary.wait_until_closed();
 }
 
-/// Of a message that was refused before the move nobody hears again.
+/// A message that was refused before the move is not reported again.
 #[test]
 fn c9_messages_discarded_before_a_move_stay_discarded() {
     let _watchdog = harness::watchdog();

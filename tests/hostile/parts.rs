@@ -1,4 +1,4 @@
-//! Large messages that are never finished, and announcements that come to nothing.
+//! Large messages that are never completed, and announced lengths that are never sent.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,8 @@ use crate::harness::table;
 use crate::harness::ways::{Next, ways};
 use crate::{assert_refused, harness};
 
-/// One that is never finished, one that is given up, one that goes on after its end.
+/// One message that is never completed, one that is aborted, and one that continues
+/// after its end.
 #[test]
 fn c7_incomplete_message_does_not_delay_other_senders() {
     let _watchdog = harness::watchdog();
@@ -37,7 +38,7 @@ fn c7_incomplete_message_does_not_delay_other_senders() {
     });
     assert_eq!(receiver.recv().unwrap(), large);
     sending.join().unwrap();
-    // More of it is not an error, too much of it is one.
+    // A further part is no error; a part beyond the announced length is one.
     raw::send(&sender, &raw::middle(1, &[b'x'; 1000]), &[]).unwrap();
     assert!(receiver.try_recv().unwrap_err().is_empty());
     raw::send(&sender, &raw::middle(1, &[b'x'; 100_000]), &[]).unwrap();
@@ -46,7 +47,7 @@ fn c7_incomplete_message_does_not_delay_other_senders() {
     sender.send("after".to_string()).unwrap();
     assert_refused(receiver.recv());
     assert_eq!(receiver.recv().unwrap(), "after");
-    // Disconnection does not wait for the rest.
+    // Disconnection does not wait for missing parts.
     raw::send(&sender, &raw::first(2, 100, b"x"), &[]).unwrap();
     drop(sender);
     assert!(receiver.recv().unwrap_err().is_disconnected());
@@ -72,9 +73,9 @@ fn c7_aborted_message_leaves_nothing() {
     assert_eq!(receiver.recv().unwrap(), "a text in two parts");
 }
 
-/// A message that gave way or was refused is one error, not one for each of its parts.
+/// A message that was discarded or refused is one error, not one for each of its parts.
 #[test]
-fn c7_a_message_refused_for_want_of_room_is_one_error() {
+fn c7_message_refused_for_lack_of_room_is_one_error() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let others = limits::MAX_INCOMPLETE_MESSAGES as u128;
@@ -92,7 +93,7 @@ fn c7_a_message_refused_for_want_of_room_is_one_error() {
     assert_eq!(receiver.recv().unwrap(), "small");
 }
 
-/// As soon as those that were begun before have been silent for a while.
+/// As soon as no part of the older messages has arrived for a while.
 #[test]
 fn c7_oldest_incomplete_messages_are_discarded_beyond_the_quota() {
     let _watchdog = harness::watchdog();
@@ -115,7 +116,7 @@ fn c7_oldest_incomplete_messages_are_discarded_beyond_the_quota() {
 fn c7_announced_lengths_cost_nothing() {
     harness::alone(harness::path_of(c7_announced_lengths_cost_nothing), || {
         let (sender, receiver) = ipc::bytes_channel().unwrap();
-        // Even if large ones are usual.
+        // Even if large messages are usual.
         let sending = thread::spawn({
             let sender = sender.clone();
             move || sender.send(&vec![7; 64 << 20]).unwrap()
@@ -142,8 +143,8 @@ fn c7_announced_lengths_cost_nothing() {
     });
 }
 
-/// Parts of many messages in any order, whole messages and bad packets between them: what is complete comes when it is
-/// complete, whole.
+/// Parts of many messages in random order, with whole messages and malformed packets between
+/// them: each message is received when it is complete.
 #[test]
 fn c7_parts_of_many_messages_mix_with_anything() {
     let _watchdog = harness::watchdog();
@@ -285,7 +286,7 @@ enum Nested {
 }
 
 #[test]
-fn c7_bombs_of_nesting_and_of_nothing_are_refused() {
+fn c7_excessive_nesting_and_empty_elements_are_refused() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<Nested>().unwrap();
     let bomb: Vec<u8> = 1_u32.to_le_bytes().repeat(40_000);

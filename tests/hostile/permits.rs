@@ -1,4 +1,4 @@
-//! What others do to the permits of a bounded channel.
+//! Hostile use of the permits of a bounded channel.
 
 use std::fs::File;
 use std::io::Write;
@@ -28,22 +28,22 @@ use crate::{assert_refused, harness, packet_pair, send_one_of};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A place with no permits.
+/// A permit descriptor without permits.
 fn no_permits() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK | EventfdFlags::SEMAPHORE).unwrap()
 }
 
-/// A message that is a sender and what it takes permits from.
+/// A message that is a sender and its permit descriptor.
 fn bounded_sender(is_rendezvous: bool) -> Vec<u8> {
     table::with(&table::number(0), &[table::bounded_sender(is_rendezvous)])
 }
 
-/// A message that is a receiver and so many attachments that it issues permits into.
+/// A message that is a receiver and so many permit descriptors.
 fn bounded_receiver(issuer: u32, bound: u64, surplus: u64) -> Vec<u8> {
     table::with(&table::number(0), &[table::bounded_receiver(issuer, bound, surplus)])
 }
 
-/// The descriptor that a sender takes permits from.
+/// The file descriptor that a sender takes permits from.
 fn permits_of(sender: &IpcSyncSender<u32>) -> OwnedFd {
     let (carrier, carried) = ipc::channel::<IpcSyncSender<u32>>().unwrap();
     carrier.send_ref(sender).unwrap();
@@ -93,7 +93,8 @@ fn c7_invalid_permit_descriptor_is_refused() {
     canary.wait_until_closed();
 }
 
-/// What a file system is asked, its server need not answer. What arrived is asked nothing of that kind.
+/// The server of a file system may never answer a call. No received file descriptor is used in
+/// such a call.
 #[test]
 fn c7_a_file_whose_server_does_not_answer_is_refused_at_once() {
     let _watchdog = harness::watchdog();
@@ -135,7 +136,7 @@ fn c7_forged_bounds_are_harmless() {
             assert_eq!(receiver.recv().unwrap(), "text");
             assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
         }
-        // And it moves on.
+        // The receiver can be moved again.
         let (carrier, carried) = ipc::channel().unwrap();
         carrier.send(receiver).unwrap();
         let receiver: IpcReceiver<String> = carried.recv().unwrap();
@@ -144,7 +145,8 @@ fn c7_forged_bounds_are_harmless() {
     }
 }
 
-/// The kernel writes to a sender's memory what that takes. If it has to wait there, it has no lock that others need.
+/// The kernel writes a permit to the memory of the sender that takes it. If it blocks there, it
+/// holds no lock that other calls need.
 #[test]
 fn c7_read_of_a_permit_into_faulting_memory_blocks_no_other_call() {
     let _watchdog = harness::watchdog();
@@ -171,7 +173,7 @@ fn c7_read_of_a_permit_into_faulting_memory_blocks_no_other_call() {
             drop(receiver);
             assert!(sender.try_send(&0).is_err_and(|error| error.is_disconnected()));
         });
-        // There is one as soon as the receiver waits.
+        // There is a permit as soon as the receiver waits.
         rustix::event::poll(&mut [PollFd::new(&permits, PollFlags::IN)], None).unwrap();
         page.read_from(&permits);
         met.send(()).unwrap();
@@ -184,7 +186,7 @@ fn c7_read_of_a_permit_into_faulting_memory_blocks_no_other_call() {
     }
 }
 
-/// A holder may clear the flag that keeps its users from waiting, and may fill it.
+/// A peer may clear `O_NONBLOCK`, and may add permits up to the maximum.
 #[test]
 fn c7_descriptor_flags_of_a_peer_block_no_call() {
     const MOST: u64 = u64::MAX - 1;
@@ -205,14 +207,15 @@ fn c7_descriptor_flags_of_a_peer_block_no_call() {
         sender.try_send(&number).unwrap();
         assert_eq!(receiver.recv().unwrap(), number);
     }
-    // Nor does one who keeps it open let those wait for ever who wait for a receiver that is gone.
+    // Nor does a peer that keeps it open make senders wait for ever for a receiver that
+    // was dropped.
     drop(receiver);
     assert!(matches!(sender.send(7), Err(IpcError::Disconnected)));
 }
 
-/// Whatever moment it chooses.
+/// At whatever moment the sender adds them.
 #[test]
-fn c7_a_sender_that_keeps_the_permits_at_their_most_does_not_stop_the_receiver() {
+fn c7_sender_that_keeps_permits_at_the_maximum_does_not_stop_the_receiver() {
     const MESSAGES: u32 = 20_000;
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::sync_channel::<u32>(1).unwrap();
@@ -228,7 +231,7 @@ fn c7_a_sender_that_keeps_the_permits_at_their_most_does_not_stop_the_receiver()
         assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
     }
     sending.join().unwrap();
-    // It waits for others to take one, or is about to.
+    // The receiver waits until a permit is taken, or is about to.
     assert!(!filling.is_finished());
 }
 
@@ -242,14 +245,15 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
             let sender = sender.clone();
             thread::spawn(move || while raw::send(&sender, &want, &[]).is_ok() {})
         };
-        // It is heard, and that is all: timeouts hold, and messages pass.
+        // The notification is read and has no further effect: timeouts hold, and messages
+        // are received.
         for _ in 0..3 {
             let timed_out = receiver.try_recv_timeout(Duration::from_millis(50));
             assert!(matches!(timed_out, Err(TryRecvError::Empty)), "{timed_out:?}");
             let _ = receiver.try_recv();
         }
         if bound > 0 {
-            // What floods the channel takes up its room, so that a sender waits for that.
+            // The flood takes up the room of the socket, so that a sender waits for it.
             let sending = thread::spawn(move || (0..100).for_each(|n| sender.send(n).unwrap()));
             for number in 0..100 {
                 assert_eq!(receiver.recv_timeout(LONG).unwrap(), number);
@@ -265,7 +269,8 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
     }
 }
 
-/// Also if a ring has to be looked at, and though a sender has taken the only permit and sends nothing.
+/// Also if a ring has to be looked at, and though a sender has taken the only permit and
+/// sends nothing.
 #[test]
 fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
     const MOST: u32 = 1_000_000;
@@ -315,13 +320,13 @@ fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
     }
 }
 
-/// As senders do that say that they would come, and never do.
+/// Sends a notification as a sender that waits for a permit, and never sends a message.
 fn say_that_one_waits(sender: &IpcSyncSender<u32>) {
     let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
     let _ = raw::send(sender, &want, &[]);
 }
 
-/// The wait for one that has accepted is part of the caller's.
+/// The wait for a sender that has accepted is part of the caller's timeout.
 #[test]
 fn c7_sender_that_accepts_a_rendezvous_and_sends_nothing_prolongs_no_timeout() {
     const ROUNDS: u32 = 100;
@@ -343,7 +348,7 @@ fn c7_sender_that_accepts_a_rendezvous_and_sends_nothing_prolongs_no_timeout() {
         let timed_out = receiver.try_recv_timeout(Duration::from_millis(2));
         assert!(matches!(timed_out, Err(TryRecvError::Empty)));
     }
-    // They would be 100 ms each.
+    // Each wait would be 100 ms.
     assert!(since.elapsed() < ROUNDS * Duration::from_millis(50), "{:?}", since.elapsed());
     drop(stop);
     accepting.join().unwrap();
@@ -352,7 +357,7 @@ fn c7_sender_that_accepts_a_rendezvous_and_sends_nothing_prolongs_no_timeout() {
     sending.join().unwrap().unwrap();
 }
 
-/// They are waited for together, and less and less often.
+/// The set waits for all of them together, and less and less often.
 #[test]
 fn c7_notifications_without_messages_delay_no_selection() {
     const MEMBERS: u32 = 50;
@@ -379,9 +384,9 @@ fn c7_notifications_without_messages_delay_no_selection() {
         senders.iter().for_each(say_that_one_waits);
         assert!(matches!(set.try_select(), Err(TrySelectError::Empty)));
     }
-    // Member by member they would be up to half a second each.
+    // Member by member, each wait would be up to half a second.
     assert!(since.elapsed() < ROUNDS * Duration::from_millis(50), "{:?}", since.elapsed());
-    // And one of them comes.
+    // One of the senders sends.
     let sender = senders[7].clone();
     let sending = thread::spawn(move || sender.send(1));
     let results = set.select().unwrap();
@@ -389,7 +394,7 @@ fn c7_notifications_without_messages_delay_no_selection() {
     sending.join().unwrap().unwrap();
 }
 
-/// A receiver without a bound has no ear for it.
+/// The receiver of an unbounded channel ignores notifications.
 #[test]
 fn c7_notifications_to_an_unbounded_channel_are_ignored() {
     let _watchdog = harness::watchdog();
@@ -405,7 +410,7 @@ fn c7_notifications_to_an_unbounded_channel_are_ignored() {
     assert_eq!(receiver.recv().unwrap(), 1);
 }
 
-/// The sender is the same, and its permits are not.
+/// The sender is the known one, but the permit descriptor is another.
 #[test]
 fn c7_forged_permits_do_not_replace_those_of_a_known_sender() {
     let _watchdog = harness::watchdog();
@@ -434,7 +439,7 @@ fn c7_messages_of_a_moved_receiver_are_sorted_in_linear_time() {
     const MANY: u64 = 500_000;
     let _watchdog = harness::watchdog();
     let (_other_end, socket) = packet_pair();
-    // The worst of orders, and some from the future.
+    // The worst order of stamps, and some in the future.
     let spool = (0..MANY).rev().flat_map(|stamp| {
         let number = stamp as u32;
         let stamp = if stamp < 3 { u64::MAX - stamp } else { stamp };
@@ -450,7 +455,7 @@ fn c7_messages_of_a_moved_receiver_are_sorted_in_linear_time() {
     fcntl_add_seals(&file, seals).unwrap();
     let body = table::with(&table::number(0), &[table::receiver_with_spool_beside()]);
     let receiver: IpcReceiver<u32> = send_one_of(&body, &[socket.as_fd(), file.as_fd()]).unwrap();
-    // What is from the future is of another clock: it comes last, as it was.
+    // Stamps in the future are of another clock: those messages come last, in their order.
     for number in (3..MANY as u32).chain([2, 1, 0]) {
         assert_eq!(receiver.recv().unwrap(), number);
     }

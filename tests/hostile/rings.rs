@@ -1,4 +1,5 @@
-//! Rings that are made, filled and locked by a peer that means harm: others' messages arrive all the same, and nothing is paid for the peer.
+//! Rings that a hostile peer makes, fills and locks: messages of other senders are received,
+//! and the receiver's memory is not used up.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -49,7 +50,8 @@ fn c7_places_that_are_taken_by_many_rings_lose_no_honest_message() {
     drop(rings);
 }
 
-/// Whoever reads a page of a file that is not there makes it, and pays for it as long as the peer keeps the file.
+/// A read of a missing page of a file allocates it, and is charged for it as long as the peer
+/// keeps the file.
 #[test]
 fn c7_holes_of_a_ring_are_read_without_making_pages() {
     const SEGMENT: u32 = 1 << 20;
@@ -66,12 +68,12 @@ fn c7_holes_of_a_ring_are_read_without_making_pages() {
         assert_eq!(message.len(), SEGMENT as usize - 64);
         assert!(message.iter().all(|byte| *byte == 0));
     }
-    // What was written here.
+    // The pages that this process wrote.
     let resident = ring.resident();
     assert!(resident < 4 << 20, "{resident}");
 }
 
-/// Memory is only address space, and of that there is no more than a processor can address.
+/// Sparse memory is only address space, which is limited by the processor.
 #[test]
 fn c7_sparse_memory_that_is_kept_leaves_room_for_rings() {
     let _watchdog = watchdog();
@@ -101,7 +103,8 @@ fn rings() -> Vec<i32> {
     handles.map(|handle| handle.number).collect()
 }
 
-/// A channel with a ring that both sides use, which gives it back when it is not used for a moment.
+/// A channel with a ring that both endpoints use. The receiver gives it back when it is idle
+/// for a moment.
 fn with_ring() -> (IpcBytesSender, IpcBytesReceiver) {
     let options = ChannelOptions::new().keep_memory(Duration::from_millis(100));
     let (sender, receiver) = options.bytes_channel().unwrap();
@@ -113,7 +116,7 @@ fn with_ring() -> (IpcBytesSender, IpcBytesReceiver) {
             receiver.recv().unwrap();
         }
     }
-    // In use, by both.
+    // Both endpoints use the ring.
     for _ in 0..100 {
         sender.send(b"hot").unwrap();
         receiver.recv().unwrap();
@@ -121,7 +124,7 @@ fn with_ring() -> (IpcBytesSender, IpcBytesReceiver) {
     (sender, receiver)
 }
 
-/// A peer that keeps the lock of the memory of the only ring there is.
+/// A peer that holds the lock of the memory of the only ring.
 fn lock_ring() -> Option<StuckWriter> {
     StuckWriter::new(OwnedFd::from(ring::opened_again(rings()[0])))
 }
@@ -149,13 +152,13 @@ fn c7_set_serves_its_members_while_a_peer_keeps_the_lock_of_a_ring() {
         || {
             let (_sender, receiver) = with_ring();
             let stuck = lock_ring();
-            // Without a ring, so that there is one only.
+            // This channel has no ring, so that there is one only.
             let without = ChannelOptions::new().shared_memory(false);
             let (honest, honest_receiver) = without.bytes_channel().unwrap();
             let mut set = IpcReceiverSet::new().unwrap();
             set.add_bytes(receiver).unwrap();
             let id = set.add_bytes(honest_receiver).unwrap();
-            // The sender's, and that of the writer. The set gives its own back.
+            // The sender's mapping, and that of the writer. The set unmaps its own.
             let others = 1 + usize::from(stuck.is_some());
             while rings().len() > others {
                 honest.send(b"honest").unwrap();
@@ -185,7 +188,8 @@ fn c7_sender_continues_while_a_peer_keeps_the_lock_of_its_ring() {
     });
 }
 
-/// What those calls take may be kept by a peer for as long as it likes, also where a test cannot show it.
+/// A peer can hold the locks that those calls take for as long as it likes, also where a test
+/// cannot show it.
 #[test]
 fn c7_no_call_that_locks_the_memory_of_a_ring_is_made_while_a_peer_has_it() {
     alone(

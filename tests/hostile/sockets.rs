@@ -14,14 +14,15 @@ use crate::harness;
 use crate::harness::raw::{self, Canary};
 use crate::harness::ways::{Next, ways};
 
-/// A receiver, and a further descriptor of its socket: what `as_fd` lends is something else.
+/// A receiver, and a duplicate of its socket: `as_fd` lends another file descriptor.
 fn with_socket<T>(receiver: IpcReceiver<T>) -> (IpcReceiver<T>, OwnedFd) {
     let socket = OwnedFd::try_from(receiver).unwrap();
     let theirs = socket.try_clone().unwrap();
     (IpcReceiver::try_from(socket).unwrap(), theirs)
 }
 
-/// Descriptions are shared: a peer that sent us an end, or got one from us, can change what the description is like.
+/// Open file descriptions are shared: a peer that sent or received an endpoint can change the
+/// flags of its description.
 #[test]
 fn c7_flags_that_a_peer_sets_change_nothing() {
     let _watchdog = harness::watchdog();
@@ -45,7 +46,7 @@ fn c7_flags_that_a_peer_sets_change_nothing() {
         let sending = thread::spawn(move || {
             let large = "x".repeat(300_000);
             for _ in 0..3 {
-                // Long enough for all those short timeouts.
+                // Longer than all those short timeouts.
                 thread::sleep(Duration::from_millis(20));
                 sender.send("small".to_string()).unwrap();
                 sender.send(large.clone()).unwrap();
@@ -83,7 +84,8 @@ fn c7_timeouts_hold_whatever_flags_a_peer_sets() {
     check();
 }
 
-/// Nobody can send any more, so this is what `Disconnected` means; what was sent before comes first.
+/// No process can send any more, which is what `Disconnected` means; messages that were sent
+/// before come first.
 #[test]
 fn c7_a_sender_that_shuts_its_socket_down_disconnects() {
     let _watchdog = harness::watchdog();
@@ -116,7 +118,8 @@ fn c7_a_receiver_that_shuts_its_socket_down_disconnects_the_senders() {
     assert!(sender.send(big).unwrap_err().is_disconnected());
 }
 
-/// What somebody writes in the wrong direction is never read, and resets the connection when the sender leaves.
+/// A packet in the wrong direction is never read, and resets the connection when the sender
+/// is dropped.
 #[test]
 fn c7_packets_from_receiver_to_sender_change_nothing() {
     let _watchdog = harness::watchdog();
@@ -136,8 +139,8 @@ fn c7_packets_from_receiver_to_sender_change_nothing() {
     }
 }
 
-/// The kernel adds control messages on request, and anybody who has the description can request them. One of them is
-/// a descriptor.
+/// The kernel adds control messages on request, and every process that has the open file
+/// description can request them. One of them is a file descriptor.
 #[test]
 fn c7_descriptors_that_the_kernel_adds_are_closed() {
     harness::alone(harness::path_of(c7_descriptors_that_the_kernel_adds_are_closed), || {
@@ -177,7 +180,7 @@ fn c7_control_messages_that_the_kernel_adds_displace_no_handles() {
     }
 }
 
-/// A former owner can leave a socket so that what is peeked at is not what is received.
+/// A former owner can set a socket so that a peek does not show the packet that is received.
 #[test]
 fn c7_peek_offset_set_by_a_former_owner_changes_nothing() {
     let _watchdog = harness::watchdog();
@@ -204,7 +207,7 @@ fn turn_on(socket: impl AsFd, option: libc::c_int) -> bool {
     set(socket, option, 1)
 }
 
-/// Sets an option of a socket that rustix does not know. Whether the kernel does.
+/// Sets an option of a socket that rustix does not know. Returns whether the kernel knows it.
 #[allow(unsafe_code)]
 fn set(socket: impl AsFd, option: libc::c_int, value: libc::c_int) -> bool {
     // SAFETY: `value` is readable for the length given, which is its own.

@@ -1,4 +1,4 @@
-//! A full descriptor table, and one that fills up in the middle of something.
+//! A descriptor table that is full, or that fills up in the middle of a call.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn c7_every_call_works_or_fails_at_every_descriptor_limit() {
     );
 }
 
-/// Whatever is used for the first time while there is nothing left.
+/// Objects that are used for the first time while the descriptor table is full.
 #[test]
 fn c7_objects_made_without_descriptors_work_once_there_are_some() {
     harness::alone(
@@ -47,7 +47,7 @@ fn c7_objects_made_without_descriptors_work_once_there_are_some() {
             ROUTER.add_typed_route(late_receiver, Box::new(|_| {}));
             drop(taken);
             raise_descriptor_limit();
-            // The route that could not be is gone, and whoever sends knows.
+            // The route that could not be added was dropped, and its sender is disconnected.
             assert!(late_sender.send(1).unwrap_err().is_disconnected());
             assert_business_as_usual();
             carrier.send_ref(&receiver).unwrap();
@@ -59,7 +59,7 @@ fn c7_objects_made_without_descriptors_work_once_there_are_some() {
     );
 }
 
-/// A router that exists goes on routing.
+/// A router that exists continues.
 #[test]
 fn c7_routes_survive_a_full_descriptor_table() {
     harness::alone(harness::path_of(c7_routes_survive_a_full_descriptor_table), || {
@@ -95,7 +95,8 @@ fn c7_message_with_more_handles_than_free_descriptors_is_one_error() {
                 let messages: Vec<_> = [1, 3, 253, 510].map(handles).into();
                 let taken = take_descriptors(0);
                 for (number, handles) in messages.iter().enumerate() {
-                    // The sender's copies are made before the table is full, the receiver's are not there yet.
+                    // The sender's copies are made before the table is full, the receiver's are
+                    // not there yet.
                     let fds: Vec<_> = handles.iter().map(|handle| handle.as_fd()).collect();
                     send_in_parts(&sender, number as u32, &fds);
                     sender.send((9, Vec::new())).unwrap();
@@ -108,7 +109,7 @@ fn c7_message_with_more_handles_than_free_descriptors_is_one_error() {
                 assert_eq!(next().value().1.len(), 300, "{way}");
                 drop(next);
             }
-            // One of them fits and two do not: none stays.
+            // One of the handles fits and two do not: none is kept.
             let (sender, receiver) = ipc::channel::<Vec<Handle<OwnedFd>>>().unwrap();
             let fd = io::stdin().as_fd().try_clone_to_owned().unwrap();
             let body =
@@ -149,7 +150,7 @@ fn send_in_parts(socket: impl AsFd, number: u32, fds: &[std::os::fd::BorrowedFd<
     }
 }
 
-/// The descriptor that a connection takes is kept in reserve.
+/// A server keeps a file descriptor in reserve for a connection.
 #[test]
 fn c7_a_server_accepts_with_a_full_descriptor_table() {
     harness::alone(harness::path_of(c7_a_server_accepts_with_a_full_descriptor_table), || {
@@ -165,7 +166,7 @@ fn c7_a_server_accepts_with_a_full_descriptor_table() {
     });
 }
 
-/// Nothing of a client is lost that there were no descriptors for.
+/// No message is lost of a client that could not be accepted for lack of file descriptors.
 #[test]
 fn c7_a_server_of_many_waits_for_descriptors() {
     harness::alone(harness::path_of(c7_a_server_of_many_waits_for_descriptors), || {
@@ -188,7 +189,7 @@ fn c7_a_server_of_many_waits_for_descriptors() {
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            // One has the place of the reserve and one of the spare ones, and so on.
+            // One client uses the reserve and one a spare file descriptor, and so on.
             assert_eq!(accepted.len(), spare.div_ceil(2), "with {spare}");
             drop(taken);
             while accepted.len() < clients.len() {
@@ -205,7 +206,7 @@ fn c7_a_server_of_many_waits_for_descriptors() {
     });
 }
 
-/// A descriptor for a set's own needs that was not to be had is to be had later.
+/// A set that could not open a file descriptor of its own opens it later.
 #[test]
 fn c7_a_set_can_be_polled_once_there_are_descriptors_again() {
     harness::alone(
@@ -228,7 +229,7 @@ fn c7_a_set_can_be_polled_once_there_are_descriptors_again() {
     );
 }
 
-/// Clients that only stay connected cost descriptors, and so give way when there are none left.
+/// Clients that send no hello are dropped when there are no file descriptors left.
 #[test]
 fn c7_silent_clients_of_a_server_do_not_use_up_the_descriptors() {
     harness::alone(

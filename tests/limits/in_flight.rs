@@ -1,20 +1,20 @@
-//! The kernel limits how many descriptors a user without privileges has in messages that nobody received, to as many as the
-//! process may have open.
+//! The kernel limits how many file descriptors a user without privileges has in flight, to as
+//! many as the process may have open.
 
 use super::*;
 
-/// Lets this thread be a user without privileges and with few descriptors; one that nobody else is, since all of a user's
-/// descriptors in flight count.
+/// Makes this thread a user without privileges and with few file descriptors. No other test is
+/// that user, because all of a user's file descriptors in flight count.
 fn become_unprivileged() {
     limit(Resource::Nofile, 64);
     let id = 60_000 + std::process::id() % 5000;
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    // Who may not do this has no privileges either.
+    // If this fails, the process has no privileges already.
     let _ = rustix::thread::set_thread_res_gid(gid, gid, gid);
     let _ = rustix::thread::set_thread_res_uid(uid, uid, uid);
 }
 
-/// Sends until the kernel refuses; how many messages that took.
+/// Sends until the kernel refuses, and returns the number of messages.
 fn fill_with_handles(sender: &IpcSender<(u32, Vec<IpcSender<u32>>)>, one: &IpcSender<u32>) -> u32 {
     let fds = vec![one.as_fd(); 10];
     let mut body = [&[0; 4][..], &10_u64.to_le_bytes()].concat();
@@ -73,10 +73,10 @@ fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
             }
             other => panic!("it was not refused: {other:?}"),
         }
-        // It came back.
+        // The receiver came back.
         to_moved.send(6).unwrap();
         assert_eq!(moved.recv().unwrap(), 6);
-        // Without handles one can always send.
+        // Messages without handles can always be sent.
         sender.send((1000, Vec::new())).unwrap();
         for number in 0..sent {
             assert_eq!(receiver.recv().unwrap().0, number);
@@ -89,8 +89,8 @@ fn c7_too_many_handles_in_flight_are_an_error_in_the_end() {
     });
 }
 
-/// The receiver of a bounded channel may take as long as it likes. Only then do the ten seconds begin that other messages have for
-/// receiving their handles.
+/// A send into a bounded channel waits for its receiver without a timeout. Only then do the ten
+/// seconds begin in which the handles of other messages must be received.
 #[test]
 fn c2_a_bounded_send_waits_for_the_receiver_first_and_then_for_handles_in_flight() {
     harness::alone(
@@ -114,7 +114,8 @@ fn c2_a_bounded_send_waits_for_the_receiver_first_and_then_for_handles_in_flight
                     // Two parts, the second of which has the handle.
                     sender.send((vec![1; 100_000], vec![one.clone()]))
                 });
-                // Time passes for the receiver, and almost as much for the other receiver after that.
+                // Waits almost as long for the receiver, and again for the other receiver
+                // after that.
                 thread::sleep(Duration::from_secs(8));
                 let receiving = scope.spawn(move || receiver.recv().unwrap());
                 thread::sleep(Duration::from_secs(5));

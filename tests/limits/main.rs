@@ -1,5 +1,5 @@
-//! What this process may not have: descriptors, memory, system calls, /proc. Every call works or returns an error, and
-//! once there is enough again it is business as usual.
+//! Limits of the process: file descriptors, memory, system calls, /proc. Every call works or
+//! returns an error, and once there is enough again every call works.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -36,10 +36,10 @@ use harness::ways::{Next, ways};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// Something that can be done, and its name.
+/// A call, and its name.
 type Call = (&'static str, fn() -> Outcome);
 
-/// What can be done with strait, each with objects of its own. Wrong results panic, refusals are errors.
+/// Calls of strait, each with objects of its own. Wrong results panic; refusals are errors.
 const CALLS: &[Call] = &[
     ("a message", || {
         let (sender, receiver) = ipc::channel::<String>()?;
@@ -82,7 +82,7 @@ const CALLS: &[Call] = &[
         let (tx, rx) = ipc::channel()?;
         rx.as_fd();
         if let Err(error) = sender.send_ref(&rx) {
-            // It stays what it was.
+            // The value is unchanged.
             tx.send(4)?;
             assert_eq!(rx.recv()?, 4);
             return Err(error.into());

@@ -7,7 +7,7 @@ fn c7_thousands_of_handles_in_one_message() {
     harness::alone(harness::path_of(c7_thousands_of_handles_in_one_message), || {
         let limit = raise_descriptor_limit();
         for count in [253, 254, 300, 1000, 5000] {
-            // The incomplete message may have three in four of all.
+            // The incomplete message may have three quarters of all file descriptors.
             if count * 4 / 3 + 200 > limit {
                 continue;
             }
@@ -20,7 +20,7 @@ fn c7_thousands_of_handles_in_one_message() {
             });
             let memories = receiver.recv().unwrap();
             sending.join().unwrap();
-            // But for the sender and its memory.
+            // Except those of the sender and its memory.
             assert_eq!(harness::handles().len() as u64, before - 2 + count);
             assert_eq!(memories.len() as u64, count);
             for (expected, (number, memory)) in memories.into_iter().enumerate() {
@@ -31,7 +31,7 @@ fn c7_thousands_of_handles_in_one_message() {
     });
 }
 
-/// Each handle in a message of many is the one that it was.
+/// Each endpoint in a large message is received at its own place.
 #[test]
 fn c7_hundreds_of_different_endpoints_in_one_message() {
     harness::alone(harness::path_of(c7_hundreds_of_different_endpoints_in_one_message), || {

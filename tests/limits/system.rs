@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn c7_everything_works_without_proc() {
     if !rustix::process::geteuid().is_root() {
-        // Nobody else can take it away.
+        // Only root can change to a root directory without /proc.
         return;
     }
     harness::alone(harness::path_of(c7_everything_works_without_proc), || {
@@ -36,7 +36,7 @@ fn c7_allocation_beyond_the_address_space_is_an_error() {
         assert!(IpcSharedMemory::try_from_byte(1, 1 << 62).is_err());
         sender.send(large.clone()).unwrap();
         assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
-        // A peer can send more than there is room for.
+        // A peer can send more than this process has memory for.
         let sending = thread::spawn(move || {
             let part = vec![7; 100_000];
             raw::send(&bytes_sender, &raw::first(1, 600_000_000, &part), &[]).unwrap();
@@ -60,7 +60,7 @@ fn address_space() -> u64 {
     pages * 4096
 }
 
-/// Sandboxes forbid writing files this way. The kernel's answer to who tries is a signal that kills.
+/// Sandboxes forbid writing files this way. The kernel kills a process that tries, by a signal.
 #[test]
 fn c7_memory_beyond_the_limit_on_files_is_an_error() {
     harness::alone(harness::path_of(c7_memory_beyond_the_limit_on_files_is_an_error), || {
@@ -83,7 +83,7 @@ fn c7_every_call_works_or_fails_for_every_system_call_that_a_sandbox_forbids() {
             assert_business_as_usual();
             let handles = || {
                 let mut handles = harness::handles();
-                // Where std gets random numbers from when it has to; it keeps it.
+                // std opens /dev/urandom if it has to, and keeps it open.
                 handles.retain(|handle| handle.what != "/dev/urandom");
                 handles
             };

@@ -1,4 +1,5 @@
-//! What two sides do to shared memory at the same time, in every order that they and the memory of a weakly ordered machine allow.
+//! Concurrent accesses of two threads to shared memory, in every order that weakly ordered
+//! memory allows.
 //!
 //! `RUSTFLAGS="--cfg strait_loom" cargo test --release --test loom`
 

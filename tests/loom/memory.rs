@@ -1,9 +1,11 @@
 //! The memory of a ring under loom.
 //!
-//! The words are loom's. The bytes are not: there are too many. Beside them are cells that are written and read when they are, and
-//! loom complains if two accesses to one of them are not ordered. There are cells for both ends of a segment, where the tests meet.
+//! The words are loom's. The bytes are not: there are too many. Each access to bytes also
+//! accesses loom's cells beside them, and loom reports two accesses to a cell that are not
+//! ordered. There are cells for both ends of a segment, where the tests access it.
 //!
-//! Loom's threads share one thread of the system, so what holds all this together need not be for several. That way it orders nothing.
+//! Loom's threads share one thread of the system, so the containers are not thread-safe.
+//! Therefore they order nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -64,13 +66,13 @@ struct Shared {
     segments: RefCell<BTreeMap<u64, LoomSegment>>,
 }
 
-/// One side's memory.
+/// The memory of the producer or of the consumer.
 pub(crate) struct LoomMemory {
     shared: Rc<Shared>,
     is_producer: bool,
 }
 
-/// Part of it.
+/// A segment of it.
 #[derive(Clone)]
 pub(crate) struct LoomSegment {
     len: usize,
@@ -78,7 +80,7 @@ pub(crate) struct LoomSegment {
     cells: Rc<BTreeMap<usize, UnsafeCell<()>>>,
 }
 
-/// The two sides of the memory of a new ring.
+/// The memory of a new ring, for the producer and for the consumer.
 pub(crate) fn memory() -> (LoomMemory, LoomMemory) {
     let word = || LoomWord(AtomicU64::new(0));
     let segments = RefCell::default();
@@ -117,7 +119,7 @@ impl Memory for LoomMemory {
 
     fn release(&self, place: Place) {
         let segment = self.shared.segments.borrow()[&place.offset].clone();
-        // Its bytes become others.
+        // Writes the cells of these bytes.
         segment.touch(0..segment.len, true);
     }
 }

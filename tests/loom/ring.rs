@@ -1,4 +1,5 @@
-//! Both sides of the ring at the same time, in every order that they and the memory of a weakly ordered machine allow.
+//! The producer and the consumer of a ring at the same time, in every order that weakly ordered
+//! memory allows.
 
 use loom::sync::mpsc;
 use loom::thread;
@@ -21,7 +22,7 @@ fn push(producer: &mut Producer<LoomMemory>, stamp: u64, len: usize) -> Result<P
     producer.push(Kind::Message, stamp, [&vec![stamp as u8; len], &[]])
 }
 
-/// Takes a message, if there is one, and checks what it says. Its stamp.
+/// Takes a message, if there is one, and checks its content. Returns its stamp.
 fn next(consumer: &mut Consumer<LoomMemory>) -> Option<u64> {
     let visible = consumer.scan().unwrap();
     let stamp = consumer.front(visible).unwrap()?;
@@ -46,7 +47,7 @@ fn take_until(consumer: &mut Consumer<LoomMemory>, last: u64, bell: &mpsc::Recei
     }
 }
 
-/// Pushes, grows if there is no room, and wakes whoever has to be woken.
+/// Pushes, grows if there is no room, and wakes the consumer if it sleeps.
 fn send(producer: &mut Producer<LoomMemory>, stamp: u64, len: usize, bell: &mpsc::Sender<()>) {
     let pushed = push(producer, stamp, len).or_else(|_| {
         producer.grow(len).unwrap();
@@ -85,11 +86,11 @@ fn a_record_that_is_seen_has_its_bytes() {
 }
 
 #[test]
-fn asking_and_not_asking_to_be_woken_hides_nothing() {
+fn arming_and_disarming_hides_no_record() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         let sender = thread::spawn(move || push(&mut producer, 1, 20).unwrap());
-        // What is seen now was written by this side, after what the producer wrote.
+        // These bytes were written by the consumer, after those of the producer.
         consumer.arm();
         consumer.disarm();
         let early = next(&mut consumer);
@@ -116,7 +117,7 @@ fn a_fragment_that_is_seen_has_its_bytes() {
 }
 
 #[test]
-fn room_is_used_again_only_when_it_was_read() {
+fn room_is_reused_only_after_it_was_read() {
     for in_fragments in [false, true] {
         in_every_order(move || {
             let (mut producer, mut consumer) = ring();
@@ -127,7 +128,7 @@ fn room_is_used_again_only_when_it_was_read() {
             } else {
                 let _ = push(&mut producer, 1, 80).unwrap();
             }
-            // There is room for the third only where the first is, all of it.
+            // The third record has room only in the place of the first.
             let _ = push(&mut producer, 2, FIRST_LEN as usize - 32 - 96 - 16).unwrap();
             let sender = thread::spawn(move || {
                 let pushed = push(&mut producer, 3, 80);
@@ -204,7 +205,7 @@ fn segment_is_given_back_only_after_it_was_read() {
 }
 
 #[test]
-fn growing_leaves_alone_what_is_still_read() {
+fn growing_does_not_overwrite_unread_records() {
     in_every_order(|| {
         let (mut producer, mut consumer) = ring();
         producer.grow(0).unwrap();
@@ -214,7 +215,7 @@ fn growing_leaves_alone_what_is_still_read() {
             producer.settle();
             let _ = push(&mut producer, 2, 20).unwrap();
             producer.grow(0).unwrap();
-            // Longer than the other: where the JUMP back was is overwritten.
+            // Longer than the other record: it overwrites the JUMP back.
             let _ = push(&mut producer, 3, 60).unwrap();
         });
         let mut expected = 1;

@@ -1,4 +1,5 @@
-//! Copies of memory that is written meanwhile, in every order that the memory of a weakly ordered machine allows.
+//! Copies of memory that is written meanwhile, in every order that weakly ordered
+//! memory allows.
 //!
 //! ThreadSanitizer cannot show this: it does not know fences.
 

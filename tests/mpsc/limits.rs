@@ -1,4 +1,4 @@
-//! Bounds beyond std: limited waits for room, and ends of bounded channels in messages.
+//! Bounded channels beyond std: timeouts of sends, and endpoints in messages.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn send_timeout_returns_the_value_of_a_full_channel() {
             assert_eq!(sender.send_timeout(9, timeout), Err(SendTimeoutError::Timeout(9)));
             assert!(begun.elapsed() >= timeout);
         }
-        // Nothing of it is left.
+        // The channel is empty.
         assert!(receiver.try_iter().eq(0..bound));
         drop(receiver);
         for timeout in [Duration::ZERO, LONG, Duration::MAX] {
@@ -47,7 +47,7 @@ fn send_timeout_uses_room_made_in_time() {
     }
 }
 
-/// Whoever gives up and comes again loses nothing and sends nothing twice.
+/// A sender that times out and tries again loses nothing and sends nothing twice.
 #[test]
 fn short_waits_lose_nothing() {
     let _watchdog = watchdog();
@@ -103,7 +103,8 @@ fn moved_receiver_keeps_its_bound() {
     assert!(arrived.into_iter().eq([2, 3]));
 }
 
-/// Senders that wait while the receiver is on its way go on when it has arrived, or learn that it was dropped there.
+/// Senders that block while the receiver is in flight continue when it has been received, or
+/// are disconnected when it is dropped there.
 #[test]
 fn blocked_send_continues_when_the_receiver_is_moved() {
     let _watchdog = watchdog();
@@ -189,7 +190,7 @@ mod processes {
         }
     }
 
-    /// What a killed process had of the room is not lost for ever.
+    /// The permits that a killed process had taken are issued again.
     #[test]
     fn a_killed_sender_leaves_the_room_to_others() {
         let _watchdog = watchdog();

@@ -1,16 +1,17 @@
-//! `strait::mpsc` does what `std::sync::mpsc` does: the same cases are compiled against both, so std says what is right. Then what std's
-//! channels cannot: ends in messages and in other processes, and values that do not get through.
+//! `strait::mpsc` behaves as `std::sync::mpsc`: the same cases are compiled against both, so
+//! std defines the outcome. Other tests are for what std's channels cannot do: endpoints in
+//! messages and in other processes, and values that cannot be encoded or decoded.
 
 #![allow(clippy::duplicate_mod, reason = "the same cases run on std's channels and on ours")]
 
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod failures;
 mod limits;
+mod moves;
 mod programs;
 mod traits;
-mod travel;
-mod trouble;
 mod with_std;
 mod with_strait;
 

@@ -1,4 +1,4 @@
-//! Ends in other processes, and what only a kernel can do to them.
+//! Endpoints in other processes, and faults of system calls.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -18,7 +18,7 @@ use crate::harness::{
     Child, alone, child, child_main, handles, handles_besides, path_of, watchdog,
 };
 
-/// Starts a child that runs `function`, which [`take`]s `value`: of the same type, or what it sends is passed over.
+/// Starts a child that runs `function`, which [`take`]s `value` by the same type.
 pub(crate) fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) -> Child {
     let (server, name) = IpcOneShotServer::<Sender<T>>::new().unwrap();
     let child = child(function, &[&name]);
@@ -27,14 +27,14 @@ pub(crate) fn give<T: Serialize + DeserializeOwned>(function: &str, value: T) ->
     child
 }
 
-/// What the parent gave.
+/// Receives the value that the parent gave.
 pub(crate) fn take<T: Serialize + DeserializeOwned>(arguments: &[String]) -> T {
     let (sender, receiver) = mpsc::channel();
     IpcSender::connect(arguments[0].clone()).unwrap().send(sender).unwrap();
     receiver.recv().unwrap()
 }
 
-/// What might as well be a thread: nothing in it knows where it runs.
+/// Work that runs in a thread or in a process, without any difference in the code.
 fn work(jobs: Receiver<u32>, results: Sender<(u32, String)>) {
     for job in jobs {
         results.send((job, job.to_string())).unwrap();
@@ -139,7 +139,8 @@ fn few_at_a_time_child() {
     });
 }
 
-/// A receiver goes to and fro while a thread sends; each process receives what is next.
+/// A receiver is moved back and forth while a thread sends; each process receives the
+/// next messages.
 #[test]
 fn receiver_is_moved_to_a_process_and_back() {
     let _watchdog = watchdog();
@@ -224,7 +225,7 @@ fn panic_child() {
     });
 }
 
-/// The process lives on; only its ends are gone.
+/// The process continues; its endpoints were dropped.
 #[test]
 fn a_panic_in_another_process_drops_its_ends() {
     let _watchdog = watchdog();
@@ -320,7 +321,7 @@ fn temporary_failure_of_the_system_is_not_disconnection() {
         let (seen, receiver) = receive_where(Errno::NOMEM, receiver);
         assert_eq!(seen, [RecvTimeoutError::Timeout; 3]);
         assert_eq!(receiver.recv_timeout(LONG), Ok(1));
-        // What it will always refuse is one.
+        // An error that is permanent disconnects.
         sender.send(2).unwrap();
         let (seen, receiver) = receive_where(Errno::ACCESS, receiver);
         assert_eq!(seen, [RecvTimeoutError::Disconnected; 3]);

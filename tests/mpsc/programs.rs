@@ -1,10 +1,12 @@
-//! All short programs on one thread, on std's channels and on ours: each step sees the same.
+//! All short programs on one thread, on std's channels and on strait's: each step has the
+//! same outcome.
 //!
-//! Ends also travel through other channels, where std moves a value and ours takes the ends apart and puts them together.
+//! Endpoints are also sent through other channels, where std moves a value and strait encodes
+//! and decodes the endpoints.
 
 use crate::harness::watchdog;
 
-/// How many steps a program has: all sequences of so many are run.
+/// The number of steps of a program: all sequences of so many are run.
 const STEPS: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ const ALL: [Step; 8] = [
     Step::SendReceiver,
 ];
 
-/// What a step sees.
+/// The outcome of a step.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Sent(Result<(), std::sync::mpsc::TrySendError<u32>>),
@@ -40,7 +42,8 @@ enum Seen {
 
 macro_rules! runner {
     ($name:ident, $mpsc:path, $bound:ident => $channel:expr, $send:ident) => {
-        /// Runs a program, and at its end receives what is left; `None` if a step has no end to be done with.
+        /// Runs a program, and at its end receives what is left; `None` if a step has no
+        /// endpoint to be done with.
         fn $name(program: &[Step], $bound: usize) -> Option<Vec<Seen>> {
             use $mpsc as mpsc;
 
@@ -106,18 +109,18 @@ fn compare(steps: usize, bound: usize, on_std: Runner, on_strait: Runner) {
             programs += 1;
         }
     }
-    // Less than half of them need an end that they have not got any more.
+    // Less than half of the programs use an endpoint that was dropped before.
     assert!(2 * programs > ALL.len().pow(steps as u32) / 2, "{programs}");
 }
 
 #[test]
-fn every_short_program_sees_what_it_sees_on_std() {
+fn every_short_program_has_the_outcomes_of_std() {
     let _watchdog = watchdog();
     compare(STEPS, 0, on_std, on_strait);
 }
 
 #[test]
-fn every_short_program_with_a_bound_sees_what_it_sees_on_std() {
+fn every_short_program_with_a_bound_has_the_outcomes_of_std() {
     let _watchdog = watchdog();
     for bound in 0..3 {
         compare(STEPS - 1, bound, bounded_on_std, bounded_on_strait);

@@ -1,4 +1,5 @@
-//! What the types implement and how the functions are written: as in std, and more only where users of std's do not notice.
+//! Traits and signatures: as in std, with additions only where users of std's channels do
+//! not notice.
 
 use std::fmt::Debug;
 use std::iter::FusedIterator;
@@ -12,17 +13,18 @@ use serde::{Deserialize, Serialize};
 use strait::ipc::{IpcReceiver, IpcSender};
 use strait::mpsc as ours;
 
-/// No trait of any kind, so that whatever holds for an end of it holds for all.
+/// A type without any trait: what holds for its endpoints holds for all endpoints.
 struct Nothing(#[expect(dead_code)] Rc<()>);
 
-/// Ends of any type can be derived over, without bounds.
+/// Traits can be derived for a struct with endpoints, without bounds on the value type.
 #[derive(Debug, Serialize, Deserialize)]
 struct Ends {
     sender: ours::Sender<Nothing>,
     receiver: ours::Receiver<Nothing>,
 }
 
-/// Whether the type has the trait: what it has by itself is found before what all have.
+/// Whether the type has the trait: an inherent constant is found before that of a trait for
+/// all types.
 macro_rules! has {
     ($type:ty: $trait:path) => {{
         #[allow(dead_code, reason = "where the trait is there")]
@@ -40,7 +42,7 @@ macro_rules! has {
     }};
 }
 
-/// That both have the same of these traits.
+/// Checks that both have the same of these traits.
 macro_rules! assert_same {
     ($ours:ty, $theirs:ty: $($trait:path),*) => {$(
         let (ours, theirs) = (has!($ours: $trait), has!($theirs: $trait));
@@ -87,7 +89,7 @@ fn are_those_of_std() {
     );
 }
 
-/// Whatever the values are.
+/// Whatever the type of the values is.
 #[test]
 fn do_not_depend_on_the_values() {
     assert!(has!(ours::Sender<Nothing>: Send) && has!(ours::Sender<Nothing>: Sync));
@@ -125,7 +127,7 @@ fn show_what_std_shows() {
     }
 }
 
-/// The errors are std's own, so what users have written for those goes on working.
+/// The errors are std's own, so users' code for those compiles unchanged.
 #[test]
 fn signatures_are_those_of_std() {
     type Value = String;
@@ -150,7 +152,7 @@ fn signatures_are_those_of_std() {
     let _: fn(ours::RecvError) -> theirs::TryRecvError = ours::TryRecvError::from;
 }
 
-/// Ends of values that live long will do for ends of values that need not.
+/// An endpoint of long-lived references converts to one of shorter ones.
 #[test]
 fn ends_are_covariant() {
     fn shorter<'a>(
@@ -167,7 +169,7 @@ fn ends_are_covariant() {
     drop((sender, receiver));
 }
 
-/// It is not stable in std, so it cannot be std's, but it is what it would be.
+/// The method is not stable in std; this one has the same signature.
 #[test]
 fn recv_timeout_error_converts_like_the_others() {
     use ours::SendTimeoutError::{Disconnected, Timeout};

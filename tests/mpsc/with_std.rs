@@ -1,4 +1,4 @@
-//! What is right.
+//! The cases on std's channels, which define the outcomes.
 
 use std::sync::mpsc;
 

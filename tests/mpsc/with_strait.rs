@@ -1,4 +1,4 @@
-//! The same here.
+//! The same cases on strait's channels.
 
 use strait::mpsc;
 

@@ -1,12 +1,12 @@
-//! Visits every state that a small concurrent system can reach, breadth first, so that the first thing found wrong is also
-//! one of the shortest. Two promises are checked of every model besides its own: that nothing gets stuck, and that from everywhere
-//! the end can still be reached.
+//! Visits every state that a small concurrent system can reach, breadth first, so that the
+//! first counterexample is one of the shortest. Besides a model's own guarantees, two are
+//! checked: no state is stuck, and the end can be reached from every state.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// More states than any scenario should have: the model has lost its bounds.
+/// More states than any scenario should have: the model is unbounded by mistake.
 const TOO_MANY: usize = 2_000_000;
 
 /// A system that moves in atomic steps.
@@ -16,7 +16,7 @@ pub(crate) trait Model {
 
     fn start(&self) -> Self::State;
 
-    /// Appends everything that can happen next.
+    /// Appends all possible moves.
     fn moves(&self, state: &Self::State, moves: &mut Vec<Move<Self::Label, Self::State>>);
 
     fn judge(&self, state: &Self::State) -> Verdict;
@@ -25,26 +25,26 @@ pub(crate) trait Model {
 pub(crate) struct Move<Label, State> {
     pub(crate) label: Label,
     pub(crate) state: State,
-    /// Nobody may count on it: a process that dies, say. Progress must be possible without.
+    /// No progress may depend on it: for example, that a process dies.
     pub(crate) optional: bool,
 }
 
 pub(crate) enum Verdict {
-    /// Not the end: something must be able to happen.
+    /// Not the end: a move must be possible.
     Going,
-    /// Nothing more needs to happen.
+    /// No move needs to follow.
     End,
     Wrong(&'static str),
 }
 
-/// What was seen of a system in which nothing is wrong.
+/// The statistics of a system without a counterexample.
 #[derive(Debug)]
 pub(crate) struct Explored {
     pub(crate) states: usize,
     pub(crate) ends: usize,
 }
 
-/// How it goes wrong.
+/// The moves to a state that breaks a guarantee.
 #[derive(Debug)]
 pub(crate) struct Counterexample {
     pub(crate) wrong: &'static str,
@@ -63,7 +63,7 @@ impl Display for Counterexample {
 
 pub(crate) fn explore<M: Model>(model: &M) -> Result<Explored, Counterexample> {
     let mut seen = Seen::new();
-    // Backwards along these, what can reach an end is found. Optional moves are left out.
+    // Edges for the backward search from the ends. Optional moves are left out.
     let mut edges: Vec<(u32, u32)> = Vec::new();
     let mut ends: Vec<u32> = Vec::new();
     let mut moves = Vec::new();
@@ -97,9 +97,11 @@ pub(crate) fn explore<M: Model>(model: &M) -> Result<Explored, Counterexample> {
     }
 }
 
-/// The state nearest to the start from which no end can be reached. `edges` lead from a state to one before it.
+/// The state nearest to the start from which no end can be reached. `edges` lead from a state
+/// to one before it.
 fn first_without_end(states: usize, edges: &[(u32, u32)], ends: &[u32]) -> Option<usize> {
-    // All that lead to a state stand together: those of state `n` from `starts[n]` to `starts[n + 1]`.
+    // Edges to a state are adjacent: those of state `n` are from `starts[n]` to
+    // `starts[n + 1]`.
     let mut starts = vec![0_u32; states + 2];
     for &(to, _) in edges {
         starts[to as usize + 2] += 1;
@@ -150,7 +152,8 @@ fn counterexample<M: Model>(
     Counterexample { wrong, trace }
 }
 
-/// All states met, in the order of meeting them. A hash leads to the first state that has it; from there the next is linked.
+/// All visited states, in the order of their discovery. A hash leads to the first state that
+/// has it; each state links to the next.
 struct Seen<State> {
     states: Vec<State>,
     parents: Vec<u32>,
@@ -190,7 +193,8 @@ impl<State: Eq + Hash> Seen<State> {
     }
 }
 
-/// Good enough for states of a fixed size, and quick without optimisation, which the standard one is not.
+/// A hasher for states of a fixed size. It is fast without optimisation, which the standard
+/// one is not.
 #[derive(Default)]
 struct Mixer {
     mixed: u64,

@@ -1,4 +1,4 @@
-//! Who sends what, in the cases in which the merge can go wrong.
+//! Scenarios in which the merge can go wrong.
 
 use super::merge::{Clock, Scenario, Send, Thread};
 
@@ -7,7 +7,7 @@ fn thread<const N: usize>(process: usize, sends: [Send; N]) -> Thread {
 }
 
 fn socket() -> Send {
-    Send { ring: None, after: &[], lie: None, too_large: false }
+    Send { ring: None, after: &[], false_stamp: None, too_large: false }
 }
 
 fn ring(ring: usize) -> Send {
@@ -19,8 +19,8 @@ impl Send {
         Self { after, ..self }
     }
 
-    fn lie(self, stamp: u8) -> Self {
-        Self { lie: Some(stamp), ..self }
+    fn false_stamp(self, stamp: u8) -> Self {
+        Self { false_stamp: Some(stamp), ..self }
     }
 
     fn too_large(self) -> Self {
@@ -43,7 +43,8 @@ fn scenario<const N: usize>(
     }
 }
 
-/// The whole algorithm keeps its promises in all of these, and in the large ones.
+/// Small scenarios. The whole algorithm keeps its guarantees in all of these, and in the
+/// large ones.
 pub(crate) fn small() -> Vec<Scenario> {
     vec![
         scenario("socket only", &[], [thread(0, [socket(), socket()]), thread(1, [socket()])]),
@@ -267,7 +268,7 @@ pub(crate) fn large() -> Vec<Scenario> {
     ]
 }
 
-/// The same, with so many sends that it takes long without optimisation.
+/// The same, with so many sends that they take long without optimisation.
 pub(crate) fn huge() -> Vec<Scenario> {
     vec![
         Scenario {
@@ -309,8 +310,8 @@ pub(crate) fn coarse_clock() -> Scenario {
     }
 }
 
-/// What a receiver that keeps only the order of each sender has to get right: one sender by socket and ring in turn. Besides, all
-/// of the above, with clocks that have nothing to do with each other.
+/// Scenarios for a receiver that keeps only the order of each sender: one sender uses socket
+/// and ring in turn. Besides, all of the above, with clocks without any relation.
 pub(crate) fn per_sender() -> Vec<Scenario> {
     let own = vec![
         scenario(
@@ -387,34 +388,42 @@ fn apart(scenarios: impl Iterator<Item = Scenario>) -> Vec<Scenario> {
     scenarios.map(|scenario| Scenario { clock: Clock::Apart, ..scenario }).collect()
 }
 
-/// The same, where the socket has so much that not all of it is read, and rings are stamped by a clock that costs less.
+/// The same, with so many messages in the socket that not all of them are read, and with a
+/// cheaper clock for rings.
 pub(crate) fn rough_clock() -> Vec<Scenario> {
     let all = per_sender().into_iter().chain(per_sender_large());
     let more = all.filter(|scenario| scenario.threads.len() == 3);
     more.map(|scenario| Scenario { clock: Clock::Rough, ..scenario }).collect()
 }
 
-/// Stamps that are lies, far in the future or long past: in a ring, or in the socket. The whole algorithm keeps its promises to those
-/// who do not lie.
-pub(crate) fn liars() -> Vec<Scenario> {
+/// False stamps, far in the future or long past, in a ring or in the socket. The whole
+/// algorithm keeps its guarantees for honest senders.
+pub(crate) fn false_stamps() -> Vec<Scenario> {
     let in_ring = |name, first, second| {
         scenario(
             name,
             &[0, 1],
             [
-                thread(0, [ring(0).lie(first), ring(0).lie(second)]),
+                thread(0, [ring(0).false_stamp(first), ring(0).false_stamp(second)]),
                 thread(1, [ring(1)]),
                 thread(2, [socket()]),
             ],
         )
     };
-    let in_socket =
-        |name, liar| scenario(name, &[0], [thread(0, [ring(0)]), thread(1, [socket()]), liar]);
+    let in_socket = |name, hostile| {
+        scenario(name, &[0], [thread(0, [ring(0)]), thread(1, [socket()]), hostile])
+    };
     vec![
-        in_ring("lies in a ring: late", 100, 1),
-        in_ring("lies in a ring: early", 1, 100),
-        in_socket("a lie in the socket", thread(2, [socket().lie(100)])),
-        in_socket("two lies in the socket", thread(2, [socket().lie(100), socket().lie(101)])),
-        in_socket("lies in the socket: early", thread(2, [socket().lie(100), socket().lie(1)])),
+        in_ring("false stamps in a ring: late", 100, 1),
+        in_ring("false stamps in a ring: early", 1, 100),
+        in_socket("a false stamp in the socket", thread(2, [socket().false_stamp(100)])),
+        in_socket(
+            "two false stamps in the socket",
+            thread(2, [socket().false_stamp(100), socket().false_stamp(101)]),
+        ),
+        in_socket(
+            "false stamps in the socket: early",
+            thread(2, [socket().false_stamp(100), socket().false_stamp(1)]),
+        ),
     ]
 }

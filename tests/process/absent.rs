@@ -13,7 +13,7 @@ use super::*;
 use crate::connected::{echo_command, end_echo, start_echo};
 use crate::harness::fork::fork;
 
-/// Takes as long as it is let.
+/// Runs until its input ends or it is killed.
 #[test]
 fn silent_child() {
     child_main(|_| {
@@ -23,7 +23,7 @@ fn silent_child() {
     });
 }
 
-/// Has the handle no more, and lives on.
+/// Closes its channel, and keeps running.
 #[test]
 fn child_that_closes_its_channel() {
     child_main(|_| {
@@ -84,8 +84,8 @@ fn a_program_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn nothing_is_left_of_processes_that_did_not_start() {
-    harness::alone(harness::path_of(nothing_is_left_of_processes_that_did_not_start), || {
+fn processes_that_did_not_start_leave_no_handles() {
+    harness::alone(harness::path_of(processes_that_did_not_start_leave_no_handles), || {
         let mut echo = echo_command();
         end_echo(start_echo(&mut echo));
         let before = harness::handles();
@@ -100,7 +100,7 @@ fn nothing_is_left_of_processes_that_did_not_start() {
                 3 => drop(echo.start_with_channel::<Vec<u8>, Vec<u8>>().unwrap()),
                 _ => {
                     let starting = echo.start_with_channel::<Vec<u8>, Vec<u8>>().unwrap();
-                    // In time if it is very quick.
+                    // It may have ended before, if it is very fast.
                     if let Ok(started) = starting.connect(Duration::from_millis(1)) {
                         end_echo(started);
                     }
@@ -113,13 +113,13 @@ fn nothing_is_left_of_processes_that_did_not_start() {
 }
 
 #[test]
-fn without_descriptors_nothing_starts_and_nothing_is_left() {
+fn without_descriptors_no_process_starts_and_no_handle_is_left() {
     use std::fs::File;
 
     use rustix::process::{Resource, Rlimit, setrlimit};
 
     harness::alone(
-        harness::path_of(without_descriptors_nothing_starts_and_nothing_is_left),
+        harness::path_of(without_descriptors_no_process_starts_and_no_handle_is_left),
         || {
             let mut echo = echo_command();
             end_echo(start_echo(&mut echo));
@@ -131,7 +131,7 @@ fn without_descriptors_nothing_starts_and_nothing_is_left() {
             loop {
                 match echo.start_with_channel::<Vec<u8>, Vec<u8>>() {
                     Ok(starting) => {
-                        // Waiting for it needs no descriptor, either.
+                        // Waiting for it needs no file descriptor, either.
                         let (mut child, to_child, from_child) = starting.connect(LONG).unwrap();
                         files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
                         assert_eq!(child.wait_timeout(Duration::from_millis(30)).unwrap(), None);
@@ -144,7 +144,7 @@ fn without_descriptors_nothing_starts_and_nothing_is_left() {
                         assert_eq!(errno, Some(Errno::MFILE), "{error}");
                     }
                 }
-                // All that were to spare before are to spare again.
+                // As many file descriptors are free as before.
                 let more: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
                 assert_eq!(more.len(), failed - 1);
                 files.extend(more);
@@ -163,12 +163,12 @@ fn a_forked_child_kills_no_process_of_its_parent() {
         child.kill_on_drop(true);
         let mut inherited = Some(child);
         fork(|| drop(inherited.take())).completed();
-        // If it was killed it says nothing more.
+        // A killed child writes nothing more.
         end_echo((inherited.unwrap(), to_child, from_child));
     });
 }
 
-/// Has a child that it may not reap once that was killed, because its own parent traces it.
+/// Kills a child that it cannot reap, because its own parent traces it.
 #[test]
 fn parent_of_a_traced_child() {
     child_main(|_| {
@@ -188,7 +188,7 @@ fn parent_of_a_traced_child() {
         drop(starting);
         to_parent.send(0).unwrap();
         from_parent.recv().unwrap();
-        // The tracer is gone: those that are left are reaped with the next.
+        // The tracer has ended: the remaining children are reaped with the next one.
         drop(silent());
         assert_eq!(waitpid(None, WaitOptions::NOHANG).unwrap_err(), Errno::CHILD);
     });
@@ -211,7 +211,7 @@ fn killed_child_that_is_traced_blocks_no_call() {
             id
         });
         assert_eq!(from_child.recv().unwrap(), 0);
-        // Each was killed, and its end is this process's to take note of first.
+        // Each was killed, and its end is reported to this process, the tracer, first.
         for id in traced {
             let (_, status) = waitpid(Some(id), WaitOptions::empty()).unwrap().unwrap();
             assert_eq!(status.terminating_signal(), Some(libc::SIGKILL));
@@ -231,7 +231,7 @@ fn where_child_signals_are_ignored_everything_ends_with_a_documented_error() {
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         let kind_of =
             |command: &mut Command| command.spawn_with_channel::<(), ()>().unwrap_err().kind();
-        // Without a channel, std says the same.
+        // Without a channel, std has the same outcome.
         for no_program in ["/nonexistent/program", "no-such-program", "", "/", "/etc/passwd"] {
             let expected = Command::new(no_program).spawn().unwrap_err().kind();
             assert_eq!(kind_of(&mut Command::new(no_program)), expected, "{no_program}");

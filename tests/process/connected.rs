@@ -16,12 +16,12 @@ use strait::{IpcError, TryRecvError};
 
 use super::*;
 
-/// Sends back what it gets.
+/// Sends each message back.
 #[test]
 fn echo_child() {
     child_main(|_| {
         let (to_parent, from_parent) = match process::parent::<Vec<u8>, Vec<u8>>() {
-            // Some parents lose their patience, and are about to kill it.
+            // Some parents stop waiting, and kill it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => return,
             channels => channels.unwrap(),
         };
@@ -41,7 +41,7 @@ pub(super) fn echo_command() -> Command {
     harness::command(harness::path_of(echo_child), &[])
 }
 
-/// Ends it, and checks that both sides of its death are seen.
+/// Kills it, and checks that its channel and its exit status show that.
 pub(super) fn end_echo((mut child, to_child, from_child): Echo) {
     to_child.send(b"last".to_vec()).unwrap();
     drop(to_child);
@@ -82,7 +82,7 @@ fn large_messages_are_sent_in_both_directions_at_once() {
     end_echo((child, to_child, from_child));
 }
 
-/// Counts until nobody listens.
+/// Counts until the receiver is dropped.
 #[test]
 fn counting_child() {
     child_main(|_| {
@@ -93,7 +93,7 @@ fn counting_child() {
 }
 
 #[test]
-fn a_killed_child_shows_on_the_channel_and_by_its_status() {
+fn killed_child_disconnects_and_has_an_exit_status() {
     let _watchdog = watchdog();
     let mut command = harness::command(harness::path_of(counting_child), &[]);
     for round in 0..20_u64 {
@@ -131,7 +131,7 @@ fn child_killed_while_it_starts_blocks_no_call() {
         let starting = command.start_with_channel::<Vec<u8>, Vec<u8>>().unwrap();
         let id = Pid::from_raw(starting.id().try_into().unwrap()).unwrap();
         let killing = thread::spawn(move || {
-            // From at once to twice as long as it takes to start.
+            // Delays from zero to twice the time that it takes to start.
             while begun.elapsed() < usual * round / 20 {
                 std::hint::spin_loop();
             }
@@ -153,7 +153,7 @@ fn child_killed_while_it_starts_blocks_no_call() {
 
 /// Calls `parent` only when its input ends.
 #[test]
-fn child_that_takes_its_time() {
+fn slow_child() {
     child_main(|_| {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
         let (to_parent, _from_parent) = process::parent::<u32, ()>().unwrap();
@@ -163,7 +163,7 @@ fn child_that_takes_its_time() {
 
 fn start_one_that_takes_its_time() -> (Starting<(), u32>, OwnedFd) {
     let (input, end_of_input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
-    let mut command = harness::command(harness::path_of(child_that_takes_its_time), &[]);
+    let mut command = harness::command(harness::path_of(slow_child), &[]);
     (command.stdin(input).start_with_channel().unwrap(), end_of_input)
 }
 
@@ -222,7 +222,7 @@ fn a_process_that_starts_can_be_awaited() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     assert!(error.to_string().contains("exit status: 1"), "{error}");
 
-    // One that is not wanted any more is gone.
+    // A child that was dropped while it started was killed.
     let (starting, _end_of_input) = start_one_that_takes_its_time();
     let id = starting.id();
     let mut connecting = starting.into_future();
@@ -304,7 +304,7 @@ fn child_dropped_while_it_starts_has_ended_after_the_drop() {
     assert!(!exists(id));
 }
 
-/// Goes on in a process of its own when it has a parent no more, as daemons do.
+/// Continues in a forked process of its own when its parent has ended, as daemons do.
 #[test]
 fn daemon_child() {
     child_main(|_| {

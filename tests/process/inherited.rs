@@ -1,4 +1,5 @@
-//! What a child inherits: one descriptor, whatever else is going on; and nobody else inherits that.
+//! What a child inherits: one file descriptor, whatever other threads do. No other process
+//! inherits it.
 
 #![allow(unsafe_code, clippy::disallowed_methods, reason = "the standard streams are closed")]
 
@@ -14,8 +15,8 @@ use super::*;
 use crate::connected::{echo_command, end_echo, start_echo};
 use crate::harness::OpenHandle;
 
-/// A command for a child that is told, in its only argument, what it inherits anyway: the tests may have been started with more than the
-/// standard streams.
+/// A command for a child. Its only argument lists the handles that it inherits anyway: the
+/// tests may have been started with more than the standard streams.
 fn informed(function: &str) -> Command {
     let known = harness::handles().into_iter();
     let known = known.filter(|handle| handle.number > 2 && !handle.closes_on_exec);
@@ -23,11 +24,11 @@ fn informed(function: &str) -> Command {
     harness::command(function, &[&known.join(",")])
 }
 
-/// What this process has besides the standard streams and what its parent told it of.
+/// The handles of this process besides the standard streams and those in its argument.
 fn extra_handles(arguments: &[String]) -> Vec<OpenHandle> {
     let known = arguments.first().map_or("", String::as_str);
     let is_known = |number: i32| known.split(',').any(|known| known == number.to_string());
-    // Made here, and not inherited: what a process that receives keeps in reserve.
+    // The handle in reserve of a process that receives was opened here, and not inherited.
     let is_reserve =
         |handle: &OpenHandle| handle.closes_on_exec && handle.what == "anon_inode:[eventfd]";
     let is_extra =
@@ -55,7 +56,7 @@ fn child_with_channel() {
         let (to_parent, _from_parent) = process::parent::<usize, ()>().unwrap();
         let handles = extra_handles(&arguments);
         assert!(!handles.iter().any(|handle| handle.what == inherited[0].what), "{handles:?}");
-        // The three of a moment ago are two by now.
+        // Two of the three handles in the first message are left.
         assert!(handles.iter().all(|handle| handle.closes_on_exec), "{handles:?}");
         to_parent.send(handles.len()).unwrap();
     });
@@ -117,7 +118,8 @@ fn child_with_or_without_channel() {
 
 #[test]
 fn a_command_can_be_used_again_with_a_channel_and_without() {
-    // Alone: what others open would get the numbers of what was inherited before, and be inherited itself.
+    // In a process of its own: handles that other tests open would get the numbers of inherited
+    // ones, and be inherited themselves.
     harness::alone(
         harness::path_of(a_command_can_be_used_again_with_a_channel_and_without),
         || {
@@ -125,7 +127,7 @@ fn a_command_can_be_used_again_with_a_channel_and_without() {
             for _ in 0..2 {
                 start_child_with_channel(&mut command);
                 start_child_with_channel(&mut command);
-                // They take the number that the channel had.
+                // The new file descriptors get the number that the channel had.
                 let files = [(); 20].map(|()| std::fs::File::open("/dev/null").unwrap());
                 assert_eq!(command.status().unwrap().code(), Some(COMPLETED));
                 drop(files);
@@ -158,7 +160,7 @@ fn the_environment_of_a_command_stays_as_it_was() {
     let before = others(&command);
     end_echo(start_echo(&mut command));
     assert_eq!(others(&command), before);
-    // Ours stand there as removed.
+    // The variables of strait are listed there as removed.
     assert!(command.get_envs().all(|(name, value)| {
         others(&command).iter().any(|other| other.0 == name) || value.is_none()
     }));
@@ -195,7 +197,7 @@ fn the_environment_may_be_empty_otherwise() {
 }
 
 #[test]
-fn a_program_in_between_passes_it_on() {
+fn intermediate_program_passes_the_channel_on() {
     let _watchdog = watchdog();
     let given = echo_command();
     let mut command = Command::new("/bin/sh");
@@ -204,7 +206,7 @@ fn a_program_in_between_passes_it_on() {
     end_echo(start_echo(&mut command));
 }
 
-/// Takes what it inherits, and nothing out of that.
+/// Takes the inherited channel, and receives no message.
 #[test]
 fn child_with_a_receiver() {
     child_main(|arguments| {
@@ -225,10 +227,10 @@ fn standard_streams_may_be_closed() {
     harness::alone(harness::path_of(standard_streams_may_be_closed), || {
         for count in 1..=3 {
             for number in 0..count {
-                // SAFETY: nobody uses them in between, and what is left behind is opened again below.
+                // SAFETY: no thread uses them in between, and they are opened again below.
                 drop(unsafe { OwnedFd::from_raw_fd(number) });
             }
-            // What is inherited may have one of these numbers, too.
+            // The inherited channel may have one of these numbers, too.
             let (sender, receiver) = strait::internals::channel().unwrap();
             let number = receiver.as_fd().as_raw_fd();
             assert!(count == 1 || number < 3, "{number}");
@@ -244,7 +246,7 @@ fn standard_streams_may_be_closed() {
                 let file = std::fs::File::options().read(true).write(true).open("/dev/null");
                 let file = OwnedFd::from(file.unwrap());
                 assert_eq!(file.as_raw_fd(), number);
-                // A standard stream again, which nobody owns.
+                // A standard stream again, which has no owner.
                 let _: i32 = file.into_raw_fd();
             }
         }

@@ -1,6 +1,6 @@
-//! Processes that are started with a channel: they get it, nobody else does, and whatever they do instead is an error in time.
-//!
-//! That there are so many things to do instead makes this file as long as it is.
+//! Processes that are started with a channel: they get it, and no other process does. If they
+//! do anything else, their parent gets an error in time. This file is long because there are
+//! many such things.
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -32,7 +32,7 @@ fn start_child_with_input() -> Child {
 fn wait_timeout_returns_while_the_process_runs() {
     let _watchdog = watchdog();
     let mut child = start_child_with_input();
-    // While the input is open it does not end.
+    // The child runs while its input is open.
     let input = child.stdin.take();
     for short in [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(30)] {
         assert_eq!(child.wait_timeout(short).unwrap(), None);

@@ -1,4 +1,4 @@
-//! What the environment may claim, and who else may call `parent`.
+//! What the environment variable may claim, and which other processes may call `parent`.
 
 #![allow(unsafe_code, reason = "other descriptors are inherited, too")]
 
@@ -18,7 +18,8 @@ use crate::connected::{echo_command, end_echo, start_echo};
 
 const VARIABLE: &str = "STRAIT_PARENT";
 
-/// Says in its first argument what kind of error it expects. Everything that it has is to stay as it is, unless that is its own.
+/// Its first argument is the kind of error that it expects. Its handles must not change, except
+/// those that it opens itself.
 #[test]
 fn child_that_is_refused() {
     child_main(|arguments| {
@@ -27,7 +28,7 @@ fn child_that_is_refused() {
         assert_eq!(format!("{:?}", error.kind()), arguments[0], "{error}");
         if arguments[0] == "NotFound" {
             assert_eq!(harness::handles(), before);
-            // Nothing was used up.
+            // The handles are unchanged.
             let error = process::parent::<(), ()>().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         } else {
@@ -54,7 +55,7 @@ fn refused(value: impl AsRef<OsStr>, heir: Option<&OwnedFd>, kind: &str) {
     harness::start(harness::path_of(child_that_is_refused), &mut command).completed();
 }
 
-/// What the variable would be for this descriptor.
+/// The value of the variable for this file descriptor.
 fn value_of(fd: &OwnedFd, number: i32) -> String {
     let about = rustix::fs::fstat(fd).unwrap();
     let cookie = sockopt::socket_cookie(fd).unwrap_or(0);
@@ -100,7 +101,7 @@ fn variable_with_another_kind_of_descriptor_is_refused() {
         refused(value_of(&socket, socket.as_raw_fd()), Some(&socket), "NotFound");
     }
     let (socket, other) = pair(SocketType::SEQPACKET);
-    // Another number, another socket, and the same one by another name.
+    // Another number, another socket, and another number of the same socket.
     refused(value_of(&socket, socket.as_raw_fd() + 1), Some(&socket), "NotFound");
     refused(value_of(&other, socket.as_raw_fd()), Some(&socket), "NotFound");
     let number = socket.as_raw_fd();
@@ -128,7 +129,8 @@ fn standard_streams_are_not_taken() {
 #[test]
 fn peer_that_sends_nothing_or_garbage_is_an_error_in_time() {
     let _watchdog = watchdog();
-    // Somebody who holds the other end and says nothing, who is gone, and who talks nonsense.
+    // A peer that holds the other endpoint and sends nothing, a peer that has ended, and a peer
+    // that sends garbage.
     let (socket, other) = pair(SocketType::SEQPACKET);
     refused(value_of(&socket, socket.as_raw_fd()), Some(&socket), "ConnectionAborted");
     drop(other);
@@ -170,7 +172,7 @@ fn child_that_asks_from_two_threads() {
     });
 }
 
-fn says_one(function: &str) {
+fn expect_one(function: &str) {
     let starting = harness::command(function, &[]).start_with_channel::<(), u8>().unwrap();
     let (mut child, _to_child, from_child) = starting.connect(LONG).unwrap();
     assert_eq!(from_child.recv().unwrap(), 1);
@@ -181,13 +183,13 @@ fn says_one(function: &str) {
 #[test]
 fn a_process_has_its_channel_once() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(child_that_asks_twice));
+    expect_one(harness::path_of(child_that_asks_twice));
     for _ in 0..30 {
-        says_one(harness::path_of(child_that_asks_from_two_threads));
+        expect_one(harness::path_of(child_that_asks_from_two_threads));
     }
 }
 
-/// Has the variable in its environment, and not what it names.
+/// Has the variable in its environment, but not the file descriptor that it names.
 #[test]
 fn child_with_children() {
     child_main(|_| {
@@ -205,21 +207,21 @@ fn child_with_children() {
 #[test]
 fn a_childs_children_do_not_have_its_channel() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(child_with_children));
+    expect_one(harness::path_of(child_with_children));
 }
 
-/// Lets its own child have the channel, and then asks for it.
+/// Lets its own child take the channel, and then calls `parent`.
 #[test]
-fn child_that_comes_too_late() {
+fn child_whose_channel_was_taken() {
     child_main(|_| {
-        harness::child(harness::path_of(child_that_says_one), &[]).completed();
+        harness::child(harness::path_of(child_that_sends_one), &[]).completed();
         let error = process::parent::<u8, ()>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
     });
 }
 
 #[test]
-fn child_that_says_one() {
+fn child_that_sends_one() {
     child_main(|_| {
         process::parent::<u8, ()>().unwrap().0.send(1).unwrap();
     });
@@ -228,10 +230,10 @@ fn child_that_says_one() {
 #[test]
 fn first_process_that_asks_gets_the_channel() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(child_that_comes_too_late));
+    expect_one(harness::path_of(child_whose_channel_was_taken));
 }
 
-/// In a process that has one thread, as most have when they begin.
+/// In a process with one thread, as most have when they begin.
 #[test]
 fn forked_child() {
     child_main(|_| {
@@ -249,17 +251,17 @@ fn forked_child() {
 #[test]
 fn the_variable_is_cleared_where_that_is_safe() {
     let _watchdog = watchdog();
-    says_one(harness::path_of(forked_child));
+    expect_one(harness::path_of(forked_child));
 }
 
-/// Waits until nobody waits for it any more.
+/// Connects after its parent has ended, or has stopped waiting for it.
 #[test]
-fn child_that_is_too_slow() {
+fn late_child() {
     child_main(|_| {
         io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
         let error = process::parent::<(), ()>().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "{error}");
-        println!("nobody waits");
+        println!("the parent does not wait");
     });
 }
 
@@ -268,14 +270,17 @@ fn child_is_disconnected_when_its_parent_is_killed() {
     let _watchdog = watchdog();
     let (input, ours) = pair(SocketType::STREAM);
     let (output, theirs) = pair(SocketType::STREAM);
-    // Forked: the process that starts it dies before it asks.
+    // Forked: the process that starts it ends before it calls `parent`.
     harness::fork::fork(|| {
-        let mut command = harness::command(harness::path_of(child_that_is_too_slow), &[]);
+        let mut command = harness::command(harness::path_of(late_child), &[]);
         command.stdin(input.as_fd().try_clone_to_owned().unwrap());
         command.stdout(theirs.as_fd().try_clone_to_owned().unwrap());
         let starting = command.start_with_channel::<(), ()>().unwrap();
         // Not dropped, which would kill it: this process just ends.
-        std::thread_local!(static KEPT: std::cell::RefCell<Vec<Box<dyn std::any::Any>>> = const { std::cell::RefCell::new(Vec::new()) });
+        std::thread_local! {
+            static KEPT: std::cell::RefCell<Vec<Box<dyn std::any::Any>>> =
+                const { std::cell::RefCell::new(Vec::new()) };
+        }
         KEPT.with_borrow_mut(|kept| kept.push(Box::new(starting)));
     })
     .completed();
@@ -283,5 +288,5 @@ fn child_is_disconnected_when_its_parent_is_killed() {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut std::fs::File::from(output), &mut text).unwrap();
     let text = String::from_utf8_lossy(&text);
-    assert!(text.contains("nobody waits"), "{text}");
+    assert!(text.contains("the parent does not wait"), "{text}");
 }

@@ -1,5 +1,5 @@
-//! A producer that writes what it likes, whenever it likes. The program it follows is any sequence of bytes; most of the
-//! records it writes are almost right, so that it gets further than the first check.
+//! A hostile producer, which writes any bytes at any time. Its program is any sequence of
+//! bytes. Most of its records are almost valid, so that they pass the first check.
 
 #![allow(dead_code, unreachable_pub, reason = "each user uses a part of it")]
 
@@ -10,14 +10,14 @@ use strait::internals::ring::{
 
 use super::memory::{TestMemory, memory};
 
-/// Few enough to be exceeded.
+/// Low enough to be exceeded.
 const LIMITS: ConsumerLimits =
     ConsumerLimits { max_message: 200_000, max_jumps: 3, max_bytes: 64 << 10 };
 
-/// The memory that there is, behind the first page: the first segment and as much again.
+/// The end of the memory, behind the first page: the first segment and as much again.
 const END: u64 = UNIT + 2 * FIRST_LEN as u64;
 
-/// What is left of the program. There is always another zero.
+/// The rest of the program, followed by zeroes without end.
 struct Program<'a>(&'a [u8]);
 
 impl Program<'_> {
@@ -58,7 +58,7 @@ impl Program<'_> {
     }
 }
 
-/// What an honest producer would know of its ring.
+/// A producer, with the state of an honest one.
 struct Hostile<'a> {
     program: Program<'a>,
     outside: TestMemory,
@@ -71,7 +71,7 @@ struct Hostile<'a> {
 }
 
 impl Hostile<'_> {
-    /// Writes as much as there is memory for, going over the end of the segment.
+    /// Writes bytes as far as there is memory, wrapping at the end of the segment.
     fn write(&self, position: u64, bytes: &[u8]) {
         let len = u64::from(self.place.len.max(1));
         let at = position.wrapping_sub(self.base) % len;
@@ -115,7 +115,7 @@ impl Hostile<'_> {
             }
             _ => body.resize(self.program.number() as usize % 40_000, choice),
         }
-        // One in eight lies about its length, one has another stamp.
+        // One in eight has a false length, one another stamp.
         let lie = self.program.byte();
         let len = if lie % 8 == 0 { self.program.number() as u32 } else { body.len() as u32 };
         let stamp = if lie / 8 % 8 == 0 { self.program.byte() } else { self.stamp };
@@ -133,7 +133,7 @@ impl Hostile<'_> {
         }
     }
 
-    /// Fills all there is with one record, and says that there are many.
+    /// Fills the memory with one record, and announces many.
     fn flood(&mut self) {
         let (kind, stamp) = (self.program.byte() % 8, self.stamp);
         let body = self.program.number().to_le_bytes();
@@ -152,7 +152,7 @@ impl Hostile<'_> {
     }
 }
 
-/// Runs both sides.
+/// Runs the producer and the consumer.
 pub fn run(program: &[u8]) {
     let (producer, memory) = memory();
     for offset in [UNIT, UNIT + u64::from(FIRST_LEN)] {
@@ -195,9 +195,9 @@ pub fn run(program: &[u8]) {
     victim.comes_to_rest();
 }
 
-/// A consumer, of which everything is checked that can be.
+/// A consumer, with checks of all its results.
 pub struct Victim {
-    /// Always there, but while it moves.
+    /// `None` only while it is moved.
     consumer: Option<Consumer<TestMemory>>,
     outside: TestMemory,
     scans: Vec<u64>,
@@ -216,7 +216,7 @@ impl Victim {
         self.consumer.as_mut().unwrap()
     }
 
-    /// Whatever is poisoned stays so.
+    /// Checks that a poisoned ring stays poisoned.
     fn checked<T>(&mut self, result: Result<T, Poisoned>) -> Option<T> {
         match result {
             Ok(it) => {
@@ -280,7 +280,7 @@ impl Victim {
         self.has_front = false;
     }
 
-    /// Goes on from a state that a peer has sent.
+    /// Continues with a state that a peer has sent.
     fn replaced(&mut self, program: &mut Program<'_>) {
         let partial = match program.byte() % 2 {
             0 => None,
@@ -308,7 +308,7 @@ impl Victim {
         }
     }
 
-    /// With somebody writing, there is nothing to be expected of it but that it returns.
+    /// While the memory is overwritten, all that is expected of a call is that it returns.
     pub fn runs(&mut self) {
         for choice in 0..100 {
             self.scan();
@@ -318,9 +318,10 @@ impl Victim {
         }
     }
 
-    /// With nobody writing any more, it goes on, or sleeps, or is poisoned.
+    /// Once the memory is not overwritten any more, the consumer continues, or sleeps, or
+    /// is poisoned.
     fn comes_to_rest(&mut self) {
-        // There may be more messages than anybody waits for.
+        // There may be more messages than this loop takes.
         for _ in 0..100 {
             let before = self.consumer().position();
             self.scan();

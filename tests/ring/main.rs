@@ -1,10 +1,11 @@
-//! The ring in one thread, where everything that happens is known: what comes out is what went in, whatever the ring has to do for
-//! it; and whatever a peer writes into its memory, the consumer neither panics nor reads where it must not nor stands still.
+//! The ring in one thread, where every step is determined: the consumer takes the messages that
+//! the producer pushed. Whatever a peer writes into the memory, the consumer does not panic,
+//! reads only the ring's memory, and makes progress.
 
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hostile;
-mod lies;
+mod malformed;
 mod memory;
 mod programs;
 
@@ -76,7 +77,7 @@ fn scan_does_not_see_records_published_after_it() {
     let between = consumer.scan().unwrap();
     assert_eq!(push(&mut producer, 2, 100), UNNOTICED);
     let after = consumer.scan().unwrap();
-    // Nobody has scanned as far as this.
+    // No scan has reached this place.
     for (visible, front) in
         [(before, None), (between, Some(1)), (after, Some(1)), (u64::MAX, Some(1))]
     {
@@ -109,7 +110,7 @@ fn a_message_in_fragments_is_seen_when_its_last_is() {
     assert_eq!(consumer.front(seen[2]), Ok(Some(7)));
     assert_eq!(consumer.front(seen[1]), Ok(None), "its last fragment was not there yet");
     assert_eq!(consumer.partial_bytes(), 0);
-    // It is exactly as large as it should be, and the memory of `out` is used for the next.
+    // The message has the exact length, and the memory of `out` is used for the next.
     let mut out = Vec::with_capacity(5000);
     consumer.take(&mut out).unwrap();
     assert_eq!((out.capacity(), &out), (100, &body));
@@ -146,7 +147,7 @@ fn message_beyond_the_limit_is_skipped() {
         assert_eq!(push(&mut producer, len as u64, len), UNNOTICED);
         assert_eq!(taken(&mut consumer), Some((len as u64, expected)));
     }
-    // Whenever it turns out.
+    // At whichever step it is noticed.
     for decided in 0..=pieces.len() {
         consumer.want(100);
         for (index, (kind, parts)) in pieces.into_iter().enumerate() {
@@ -160,7 +161,7 @@ fn message_beyond_the_limit_is_skipped() {
                 assert_eq!(consumer.partial_bytes(), 0);
             }
             if index == 1 {
-                // It is remembered elsewhere, too.
+                // A moved consumer remembers it, too.
                 let (memory, state) = consumer.into_parts();
                 consumer = Consumer::from_parts(memory, state, LIMITS).unwrap();
             }
@@ -192,7 +193,7 @@ fn aborted_message_is_discarded() {
 #[test]
 fn a_full_ring_can_always_grow() {
     let _watchdog = watchdog();
-    // The room for a JUMP is there wherever the ring becomes full, and wherever that is in the segment.
+    // There is room for a JUMP wherever in the segment the ring becomes full.
     for lag in (0..160).step_by(32) {
         for len in [16, 17, 48, 1000, 16_384] {
             let (mut producer, mut consumer, outside) = ring();
@@ -248,7 +249,8 @@ fn a_ring_grows_as_far_as_a_record_needs() {
     assert_eq!(outside.held(), 3 * first + (1 << 20), "long enough");
     assert_eq!(push(&mut producer, 1, (1 << 20) - 48), UNNOTICED);
     assert_eq!(next(&mut consumer), Some((1, message(1, (1 << 20) - 48))));
-    // The consumer has left the second segment, so that is where the next one begins that is small enough: there is none.
+    // The consumer has left the second segment, so a segment that is small enough would be
+    // placed there: there is none.
     producer.grow((1 << 20) - 47).unwrap();
     assert_eq!(outside.held(), first + (1 << 20) + (2 << 20));
 
@@ -288,7 +290,7 @@ fn unused_segments_are_given_back() {
 }
 
 #[test]
-fn a_consumer_that_always_lags_behind_does_not_make_the_memory_longer_for_ever() {
+fn lagging_consumer_does_not_make_the_memory_grow_for_ever() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     let mut expected = 0;
@@ -329,7 +331,7 @@ fn sleeping_consumer_is_woken_once() {
 }
 
 #[test]
-fn a_jump_does_not_swallow_a_wake_up() {
+fn jump_loses_no_wake_up() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, _) = ring();
     assert!(consumer.arm());
@@ -358,7 +360,7 @@ fn push_after_the_end_publishes_nothing() {
         assert_eq!((consumer.retire(), consumer.scan()), (Ok(end), Ok(end)));
     }
     assert!(!consumer.arm());
-    // It can go on elsewhere, and still ends there.
+    // A moved consumer continues, and still ends there.
     let (memory, state) = consumer.into_parts();
     let mut consumer = Consumer::from_parts(memory, state, LIMITS).unwrap();
     assert_eq!(next(&mut consumer), Some((1, message(1, 10))));
@@ -372,7 +374,7 @@ fn push_after_the_end_publishes_nothing() {
 }
 
 #[test]
-fn a_ring_that_was_retired_need_not_grow_to_find_out() {
+fn retirement_is_noticed_without_growing() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     while push(&mut producer, 1, 1000).is_ok() {}
@@ -380,7 +382,7 @@ fn a_ring_that_was_retired_need_not_grow_to_find_out() {
     assert_eq!(push(&mut producer, 1, 1000), Err(PushError::Closed));
     assert_eq!(outside.tail_word() & POSITION, consumer.scan().unwrap());
 
-    // Or finds it out by growing.
+    // Or notices it when it grows.
     let (mut producer, mut consumer, outside) = ring();
     producer.grow(0).unwrap();
     consumer.retire().unwrap();
@@ -406,7 +408,7 @@ fn producer_sees_the_state_that_the_consumer_sets() {
 }
 
 #[test]
-fn a_head_that_cannot_be_is_ignored() {
+fn impossible_head_is_ignored() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     for stamp in 0..100 {
@@ -430,7 +432,7 @@ fn a_head_that_cannot_be_is_ignored() {
 }
 
 #[test]
-fn a_ring_that_gets_no_memory_stays_as_it_is() {
+fn ring_that_cannot_grow_is_unchanged() {
     let _watchdog = watchdog();
     let (mut producer, mut consumer, outside) = ring();
     producer.grow(0).unwrap();
@@ -446,7 +448,7 @@ fn a_ring_that_gets_no_memory_stays_as_it_is() {
     outside.set_exhausted(false);
     producer.settle();
     assert_ne!(outside.tail_word(), tail);
-    // Where the producer has gone, the consumer cannot follow.
+    // The consumer cannot map the segment that the producer has moved to.
     outside.set_exhausted(true);
     let visible = consumer.scan().unwrap();
     assert_eq!(consumer.front(visible), Err(Poisoned(Why::Memory)));
@@ -467,7 +469,7 @@ fn consumer_does_not_sleep_while_there_is_a_record() {
                     Ok(pushed) => break pushed,
                     Err(PushError::Full) if stamp % 7 == 0 => producer.grow(len(stamp)).unwrap(),
                     Err(PushError::Full) => thread::yield_now(),
-                    Err(PushError::Closed) => panic!("nobody closes it"),
+                    Err(PushError::Closed) => panic!("the consumer does not close it"),
                 }
             };
             if pushed.must_wake {

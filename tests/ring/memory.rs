@@ -1,5 +1,6 @@
-//! The memory of a ring as a test has it: bytes that can be read and written from outside, and that complain when either side
-//! reaches beyond a segment. Bytes are atomic, so nothing that the sides do at the same time is undefined.
+//! The memory of a ring for tests: bytes that a test can read and write, and that panic when
+//! producer or consumer access more than a segment. Bytes are atomic, so concurrent accesses
+//! are defined.
 
 #![allow(dead_code, unreachable_pub, reason = "each user uses a part of it")]
 
@@ -13,7 +14,7 @@ use strait::internals::ring::{Memory, Place, Segment, UNIT};
 /// Pages are as long as the units of places.
 const PAGE_BYTES: usize = UNIT as usize;
 
-/// What is written over pages that were given back: whoever still reads them does not go unnoticed.
+/// What is written over pages that were given back, so that a later read of them is noticed.
 const RELEASED: u8 = 0xdb;
 
 type Page = Arc<[AtomicU8; PAGE_BYTES]>;
@@ -23,25 +24,25 @@ struct Shared {
     tail: AtomicU64,
     head: AtomicU64,
     state: AtomicU64,
-    /// Nothing can be made accessible.
+    /// No memory can be mapped.
     is_exhausted: AtomicBool,
-    /// By number. There is nothing where there is none.
+    /// The pages that exist, by number.
     pages: Mutex<BTreeMap<u64, Page>>,
 }
 
-/// One side's memory.
+/// The memory of the producer or of the consumer.
 #[derive(Clone)]
 pub struct TestMemory {
     shared: Arc<Shared>,
     is_producer: bool,
 }
 
-/// Part of it.
+/// A segment of it.
 pub struct TestSegment {
     pages: Vec<Page>,
 }
 
-/// The two sides of the memory of a new ring.
+/// The memory of a new ring, for the producer and for the consumer.
 pub fn memory() -> (TestMemory, TestMemory) {
     let producer = TestMemory { shared: Arc::default(), is_producer: true };
     let consumer = TestMemory { is_producer: false, ..producer.clone() };
@@ -54,7 +55,7 @@ impl TestMemory {
         self.pages().len() as u64 * UNIT
     }
 
-    /// From now on, or not any more, nothing can be made accessible.
+    /// Sets whether mapping of memory fails.
     pub fn set_exhausted(&self, is_exhausted: bool) {
         self.shared.is_exhausted.store(is_exhausted, Ordering::Relaxed);
     }
@@ -79,7 +80,7 @@ impl TestMemory {
         self.shared.head.load(Ordering::Acquire)
     }
 
-    /// Sets what the consumer is said to make of it.
+    /// Sets the state that the consumer gives the ring.
     pub fn set_state(&self, state: u64) {
         self.shared.state.store(state, Ordering::Release);
     }

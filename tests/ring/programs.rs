@@ -1,4 +1,4 @@
-//! Random programs of both sides. What is right is defined by a queue.
+//! Random programs of producer and consumer, compared with a queue.
 
 use std::collections::VecDeque;
 
@@ -43,12 +43,21 @@ enum Step {
 }
 
 fn a_len() -> impl Strategy<Value = usize> {
-    prop_oneof![5 => 0..100_usize, 2 => 0..5000_usize, 2 => 30_000..66_000_usize, 1 => 0..150_000_usize]
+    prop_oneof![
+        5 => 0..100_usize,
+        2 => 0..5000_usize,
+        2 => 30_000..66_000_usize,
+        1 => 0..150_000_usize,
+    ]
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
     let pieces = prop_oneof![Just(Vec::new()), vec(1..40_usize, 1..30), vec(1..40_000_usize, 1..5)];
-    let when_full = prop_oneof![3 => Just(WhenFull::Grow), 3 => Just(WhenFull::Wait), 1 => Just(WhenFull::GiveUp)];
+    let when_full = prop_oneof![
+        3 => Just(WhenFull::Grow),
+        3 => Just(WhenFull::Wait),
+        1 => Just(WhenFull::GiveUp),
+    ];
     let send = (a_len(), pieces, when_full).prop_map(|(len, pieces, when_full)| Step::Send {
         len,
         pieces,
@@ -71,7 +80,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// More JUMPs and bytes than any of these programs makes.
+/// Limits above the JUMPs and bytes of all these programs.
 const LIMITS: ConsumerLimits =
     ConsumerLimits { max_message: 1 << 30, max_jumps: 10_000, max_bytes: u64::MAX };
 
@@ -80,10 +89,10 @@ const MOST_MEMORY: u64 = 4 << 20;
 
 struct Run {
     producer: Producer<TestMemory>,
-    /// Always there, but while it moves.
+    /// `None` only while it is moved.
     consumer: Option<Consumer<TestMemory>>,
     outside: TestMemory,
-    /// Stamp, bytes, and up to where they are in the ring.
+    /// Stamp, bytes, and the position of their end in the ring.
     sent: VecDeque<(u64, Vec<u8>, u64)>,
     last_stamp: u64,
     scans: Vec<u64>,
@@ -202,7 +211,7 @@ impl Run {
                 WhenFull::Grow | WhenFull::Wait => {
                     let is_drained = self.producer.is_empty();
                     self.drain();
-                    // There are records that no empty segment has room for.
+                    // Some records are longer than an empty segment.
                     if is_drained {
                         self.grow(need);
                     }
@@ -266,7 +275,7 @@ impl Run {
     fn end(mut self) {
         self.drain();
         assert_eq!(self.sent.len(), 0);
-        // Once to go back to the first segment, once to see that the consumer did.
+        // Once to go back to the first segment, once to notice that the consumer did.
         self.settle();
         self.drain();
         self.settle();

@@ -1,5 +1,5 @@
-//! Channels that are used become rings, by themselves: what is promised of channels is promised of those, too, whatever happens to the
-//! processes on both sides.
+//! Busy channels use rings. The guarantees of channels hold for rings, too, whatever happens to
+//! the processes at both endpoints.
 
 #![cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 
@@ -35,7 +35,7 @@ use harness::fork::{Fork, fork};
 use harness::raw::Random;
 use harness::sandbox::forbid;
 
-/// What is sent. All of it follows from its number and plan.
+/// A message. Its number and plan determine its content.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     from: u32,
@@ -44,11 +44,11 @@ struct Note {
     text: String,
 }
 
-/// How long notes are.
+/// The lengths of notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Plan {
     Small,
-    /// More than a packet takes, but not more than a socket.
+    /// Longer than a packet, but not than the socket's buffer.
     Medium,
     /// Several fragments each.
     Large,
@@ -75,7 +75,7 @@ impl Note {
         Note { from, number, plan, text: plan.text(from, number) }
     }
 
-    /// Checks that it is whole, and the next of its sender.
+    /// Checks that the note is complete, and the next of its sender.
     #[track_caller]
     fn check(&self, next: &mut u64) {
         assert_eq!(self.number, *next, "from {}", self.from);
@@ -93,12 +93,12 @@ fn rings() -> usize {
     harness::handles().iter().filter(|handle| handle.what.contains("memfd:strait-ring")).count()
 }
 
-/// Whether there is a ring that can be used, and not just one that is being tried.
+/// Whether there is a ring that was accepted, and not just offered.
 fn has_mapped_rings() -> bool {
     fs::read_to_string("/proc/self/maps").unwrap().contains("strait-ring")
 }
 
-/// Sends until there is a ring that is read: with messages, which `receive` receives.
+/// Sends messages, which `receive` receives, until there is a ring that is read.
 fn heat(sender: &IpcSender<Note>, from: u32, mut receive: impl FnMut()) -> u64 {
     let mut number = 0;
     // Offered, accepted, and used for a while.

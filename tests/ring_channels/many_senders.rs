@@ -1,5 +1,6 @@
-//! Many senders of one channel, honest ones: every message whose `send` returned `Ok` is received, in its sender's order, whatever way
-//! of receiving is used, and however little the receiver can spare for rings.
+//! Many honest senders of one channel: every message whose `send` returned `Ok` is received,
+//! in its sender's order. That holds for every way to receive, and however few rings the
+//! receiver accepts.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +20,10 @@ use crate::harness::raw;
 use crate::harness::ring::{self, RawRing};
 use crate::harness::ways::{self, Next};
 
-/// What a child is to send: numbers, and where it says how far it is.
+/// The job of a child: the numbers that it sends, and the channel for its reports.
 type Job = (IpcSender<u64>, u64, IpcSender<()>);
 
-/// How many messages are more than a socket takes.
+/// More messages than a socket has room for.
 const MORE_THAN_A_SOCKET: u64 = 1000;
 
 #[test]
@@ -47,7 +48,8 @@ fn start_counting() -> (Child, IpcSender<Job>) {
     (child, server.accept().unwrap().1)
 }
 
-/// Receives what another process sends meanwhile. It is in a ring by the time that the first is received.
+/// Receives the messages that another process sends meanwhile. They are in a ring by the time
+/// that the first is received.
 fn count_by(way: ways::Way<u64>, jobs: &IpcSender<Job>, count: u64) {
     let (numbers, received) = ipc::channel().unwrap();
     let (progress, has_begun) = ipc::channel().unwrap();
@@ -60,7 +62,8 @@ fn count_by(way: ways::Way<u64>, jobs: &IpcSender<Job>, count: u64) {
     assert_eq!(next(), Next::Closed);
 }
 
-/// A ring is accepted while its sender goes on using it: again and again, since that takes a moment only.
+/// A ring is accepted while its sender uses it. The test repeats that, because it takes
+/// only a moment.
 #[test]
 fn c5_no_way_of_receiving_loses_messages_of_a_busy_process() {
     let _watchdog = harness::watchdog();
@@ -87,7 +90,7 @@ fn c5_a_stream_of_a_million_messages_of_another_process_is_complete() {
     child.completed();
 }
 
-/// Receives everything of so many senders, of each in order.
+/// Receives all messages of so many senders, and checks the order of each.
 #[track_caller]
 fn receive_all<T>(receiver: &IpcReceiver<(u32, u32, T)>, senders: u32, each: u32)
 where
@@ -108,8 +111,8 @@ where
 }
 
 #[test]
-fn c5_processes_that_report_one_after_the_other_lose_nothing() {
-    let name = harness::path_of(c5_processes_that_report_one_after_the_other_lose_nothing);
+fn c5_processes_that_send_in_turn_lose_no_message() {
+    let name = harness::path_of(c5_processes_that_send_in_turn_lose_no_message);
     harness::alone(name, || {
         let (sender, receiver) = ipc::channel().unwrap();
         for from in 0..200 {
@@ -122,7 +125,8 @@ fn c5_processes_that_report_one_after_the_other_lose_nothing() {
     });
 }
 
-/// Starts so many processes at once, each of which sends so many large messages and then waits until all is received.
+/// Starts so many processes at once. Each sends so many large messages, and then waits until
+/// all are received.
 fn send_from_many(
     sender: IpcSender<(u32, u32, Vec<u8>)>,
     senders: u32,
@@ -172,7 +176,7 @@ fn c5_more_processes_than_there_are_places_for_rings_lose_nothing_while_they_are
     });
 }
 
-/// A sender acts on what it is told of its ring, at any time.
+/// A sender notices the state of its ring at any time.
 #[test]
 fn c5_a_ring_that_is_accepted_is_not_refused_before() {
     const ROUNDS: usize = 200;
@@ -212,7 +216,8 @@ fn c5_a_ring_that_is_accepted_is_not_refused_before() {
     watcher.join().unwrap();
 }
 
-/// The kernel can find that nothing is there, and then that all senders are gone, though what they sent came in between.
+/// The kernel can find the socket empty, and then all senders closed, although a message
+/// arrived in between.
 #[test]
 fn c5_disconnection_is_not_reported_as_malformed_message() {
     const CHANNELS: usize = 100;
@@ -249,7 +254,8 @@ fn c5_disconnection_is_not_reported_as_malformed_message() {
     sending.join().unwrap();
 }
 
-/// As from a sender in another time namespace, which has what is in the future here and what is not in one socket.
+/// As from a sender in another time namespace, which has stamps in the future and others in
+/// one socket.
 #[test]
 fn c2_messages_of_a_sender_whose_clock_is_ahead_stay_in_order() {
     const SECOND: u64 = 1_000_000_000;
@@ -280,7 +286,7 @@ fn c2_messages_of_a_sender_whose_clock_is_ahead_stay_in_order() {
     }
 }
 
-/// Takes all descriptors that this process may have, so many of them at most.
+/// Opens all file descriptors that this process may have, and at most so many.
 fn take_descriptors() -> Vec<OwnedFd> {
     let mut limits = getrlimit(Resource::Nofile);
     limits.current = Some(limits.current.unwrap_or(1024).min(256));
@@ -295,7 +301,7 @@ fn c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later()
         c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later,
     );
     harness::alone(name, || {
-        // More than the receiver has descriptors in reserve.
+        // More than the receiver has file descriptors in reserve.
         let channels: Vec<_> = (0..3).map(|_| ipc::channel::<(u32, Vec<u8>)>().unwrap()).collect();
         let send = |number| {
             for (sender, _) in &channels {
@@ -307,7 +313,7 @@ fn c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later()
         let mut next = [0; 3];
         for (index, (_, receiver)) in channels.iter().enumerate() {
             let mut errors = 0;
-            // The senders live, and say nothing more.
+            // The senders exist, and send nothing more.
             while next[index] < 300 && errors < 10 {
                 match receiver.recv_timeout(Duration::from_millis(10)) {
                     Ok((number, _)) => {
@@ -328,7 +334,7 @@ fn c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later()
                 next[index] += 1;
             }
         }
-        // And so it goes on.
+        // The channel stays usable.
         send(300);
         for (_, receiver) in &channels {
             assert_eq!(receiver.recv().unwrap().0, 300);
@@ -337,7 +343,7 @@ fn c5_rings_that_are_announced_to_a_process_without_descriptors_are_read_later()
     });
 }
 
-/// How often threads of this process have stopped to wait, those that have ended left out.
+/// How often the living threads of this process have blocked.
 fn voluntary_switches() -> u64 {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
     let statuses = threads.map(|thread| thread.unwrap().path().join("status"));
@@ -351,7 +357,7 @@ fn voluntary_switches() -> u64 {
         .sum()
 }
 
-/// Or each would wake up all that wait, and all but one in vain.
+/// Otherwise each permit would wake all waiting senders, and only one of them could send.
 #[test]
 fn c2_released_permit_wakes_one_of_many_senders() {
     const SENDERS: u64 = 64;
@@ -359,7 +365,7 @@ fn c2_released_permit_wakes_one_of_many_senders() {
 
     harness::alone(harness::path_of(c2_released_permit_wakes_one_of_many_senders), || {
         let (sender, receiver) = ipc::sync_channel(1).unwrap();
-        // They are counted as long as they live.
+        // Threads are counted only while they live.
         let counted = Barrier::new(SENDERS as usize + 1);
         thread::scope(|scope| {
             for _ in 0..SENDERS {

@@ -1,4 +1,4 @@
-//! The order of messages that take different ways, or several looks at a ring.
+//! The order of messages that are sent by ring and by socket, or received in several passes.
 
 use serde::{Deserialize, Serialize};
 use strait::ipc::{self, IpcReceiver, IpcSender};

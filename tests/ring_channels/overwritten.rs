@@ -1,8 +1,10 @@
-//! A peer that shares memory and writes into it what it likes, whenever it likes: it loses its own messages, and nobody else does (C7).
+//! A peer that overwrites the memory it shares, with any bytes and at any time, loses its own
+//! messages and no others (C7).
 //!
 //! # Safety
 //!
-//! What is mapped here is as long as its file, which stays so, is accessed as atomic words only, and is unmapped by nobody.
+//! Each mapping here is as long as its file, whose length does not change. It is accessed as
+//! atomic words only, and is never unmapped.
 
 #![allow(unsafe_code)]
 
@@ -27,7 +29,7 @@ use crate::harness;
 use crate::harness::Child;
 use crate::harness::raw::{self, Random};
 
-/// What honest senders send, and nobody else: random bytes are not one.
+/// What honest senders send. Random bytes do not decode as a note.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     magic: [u64; 2],
@@ -53,16 +55,16 @@ impl Note {
     }
 }
 
-/// What a victim has received.
+/// The messages that an honest receiver has received.
 #[derive(Debug, Default)]
 struct Tally {
     honest: [u64; 4],
-    /// Messages that were errors, or not of an honest sender.
+    /// Errors, and messages that no honest sender has sent.
     others: u64,
 }
 
 impl Tally {
-    /// Receives the next. Whether there may be more.
+    /// Receives the next message. Returns whether there may be more.
     fn receive(&mut self, receiver: &IpcReceiver<Note>) -> bool {
         match receiver.recv() {
             Ok(note) if note.magic == MAGIC => {
@@ -100,12 +102,12 @@ fn start_honest(notes: IpcSender<Note>, from: u32, count: u64) -> Child {
 
 // ---- Memory that is offered ----
 
-/// Where the words are.
+/// The indices of the words.
 const TAIL: usize = 0;
 const HEAD: usize = 128 / 8;
 const STATE: usize = 256 / 8;
 
-/// Where the first segment begins, in words.
+/// The start of the first segment, in words.
 const SEGMENT: usize = UNIT as usize / 8;
 
 const BYTES: usize = UNIT as usize + FIRST_LEN as usize;
@@ -118,7 +120,7 @@ fn memory(bytes: usize, seals: SealFlags) -> OwnedFd {
     file
 }
 
-/// Memory that could be a ring's.
+/// Memory that is valid for a ring.
 fn ring_memory() -> OwnedFd {
     memory(BYTES, SealFlags::SHRINK | SealFlags::SEAL)
 }
@@ -153,9 +155,9 @@ fn publish(words: &[AtomicU64], body: &[u64]) {
     words[TAIL].store((16 + 8 * body.len() as u64).next_multiple_of(16), Ordering::Release);
 }
 
-/// Each is an error of its own, and shows as long as it is not told.
+/// Each is an error of its own, and the receiver is readable until it has returned it.
 #[test]
-fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
+fn c7_rings_poisoned_at_once_are_one_error_each() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<Note>().unwrap();
     let lent = receiver.as_fd();
@@ -172,10 +174,10 @@ fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
         .collect();
     assert!(receiver.try_recv().unwrap_err().is_empty());
     for words in &rings {
-        // Nothing is ever published at such a place.
+        // No record is ever published at this position.
         words[TAIL].store(8, Ordering::Relaxed);
     }
-    // Somebody who should have been woken is.
+    // The wake-up that the receiver waits for.
     raw::send(&sender, &raw::packet(Kind::WakeUp, 0, &[]), &[]).unwrap();
     for _ in &rings {
         assert!(is_readable());
@@ -193,7 +195,7 @@ fn c7_rings_that_are_poisoned_at_once_show_one_by_one() {
     assert_eq!(receiver.try_recv().unwrap().number, 0);
 }
 
-/// Writes something where somebody reads.
+/// Overwrites memory that a consumer reads.
 fn scribble(words: &[AtomicU64], random: &mut Random) {
     let tail = words[TAIL].load(Ordering::Relaxed);
     let position = tail & !(SLEEPING | CLOSED | 15);
@@ -201,7 +203,7 @@ fn scribble(words: &[AtomicU64], random: &mut Random) {
     let there = SEGMENT + 2 * random.below(FIRST_LEN as usize / 16);
     let ways = if random.below(20) == 0 { 16 } else { 10 };
     match random.below(ways) {
-        // A record that makes sense, and is rewritten while it is read.
+        // A valid record, which is rewritten while it is read.
         0..=4 => {
             let len = match random.below(8) {
                 0 => random.below(70_000),
@@ -222,7 +224,7 @@ fn scribble(words: &[AtomicU64], random: &mut Random) {
         9 => {
             words[TAIL].fetch_or(SLEEPING, Ordering::Relaxed);
         }
-        // To anywhere, for any length.
+        // A JUMP to any place, of any length.
         10..=11 => {
             let [first, second] = header(16, 5, 1);
             let offset = random.below(4) as u64 * UNIT + if random.below(4) == 0 { 8 } else { 0 };
@@ -267,21 +269,22 @@ fn c7_ring_rewritten_while_it_is_read_loses_only_its_own_messages() {
                         attach(&notes, &file, clock_domain().unwrap());
                         drop(file);
                         rings += 1;
-                        // Mostly from when it is read on.
+                        // In most rounds, overwrites it only once it is being read.
                         while rings % 5 > 0 && words[STATE].load(Ordering::Relaxed) == 0 {
                             thread::yield_now();
                         }
                         for _ in 0..random.below(3000) {
                             scribble(words, &mut random);
                         }
-                        // It may still be read; who waits for it is woken by others only.
+                        // A consumer may still read it; only other senders wake a consumer that
+                        // waits for it.
                         for word in words {
                             word.store(random.next(), Ordering::Relaxed);
                         }
                     }
                 }
             });
-            // And this process, which is honest, too.
+            // This process sends honestly, too.
             let sending = thread::spawn({
                 let notes = notes.clone();
                 move || {
@@ -306,13 +309,13 @@ fn c7_ring_rewritten_while_it_is_read_loses_only_its_own_messages() {
     );
 }
 
-/// What is no memory for a ring is an error at most, and is closed.
+/// A file descriptor that is no memory of a ring is at most one error, and is closed.
 #[test]
 fn c7_invalid_ring_memory_is_not_read() {
     harness::alone(harness::path_of(c7_invalid_ring_memory_is_not_read), || {
         let (notes, received) = ipc::channel::<Note>().unwrap();
         let domain = clock_domain().unwrap();
-        // The first clock, buffers, a ring of our own.
+        // Opens what a process opens once: clock, buffers, and a ring of its own.
         let mut tally = Tally::default();
         let mut number = 0;
         let mut exchange = |tally: &mut Tally| {
@@ -361,7 +364,7 @@ fn c7_invalid_ring_memory_is_not_read() {
         drop((reader, writer, directory, file, device, socket));
         assert_eq!(harness::handles_besides(&before), []);
 
-        // In another clock's time, only what is in it already.
+        // With stamps of another clock, only the records that it has already are received.
         let foreign = ring_memory();
         publish(words(&foreign), &[7; 3]);
         let others = tally.others;
@@ -371,7 +374,7 @@ fn c7_invalid_ring_memory_is_not_read() {
         assert_eq!(words(&foreign)[STATE].load(Ordering::Relaxed), 2);
         assert!(words(&foreign)[TAIL].load(Ordering::Relaxed) & CLOSED != 0);
         drop(foreign);
-        // It is closed when there is nothing else to do.
+        // The receiver closes it when it has no message.
         assert!(received.try_recv().unwrap_err().is_empty());
         assert_eq!(harness::handles_besides(&before), []);
 
@@ -382,7 +385,8 @@ fn c7_invalid_ring_memory_is_not_read() {
         attach(&notes, &twice, domain);
         exchange(&mut tally);
         assert_eq!(tally.others, others + 2);
-        // And by who has lied about that: it is the liar's.
+        // If a peer resets the state to attach it once more, only its own messages
+        // are affected.
         let again = ring_memory();
         publish(words(&again), &[7; 3]);
         attach(&notes, &again, domain);

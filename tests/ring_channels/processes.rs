@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Kills a sender whose ring is in use, at any moment.
+/// Kills a sender with a busy ring, at a random moment.
 fn kill_senders(rounds: u64, plan: Plan) {
     let mut random = Random::new(rounds);
     let mut most_sent = 0;
@@ -37,7 +37,7 @@ fn kill_senders(rounds: u64, plan: Plan) {
         let mut bytes = [0; 8];
         sent.read_at(0, &mut bytes).unwrap();
         let sent = u64::from_ne_bytes(bytes);
-        // The last may have left while its sender died.
+        // The last note may have been sent while its process was killed, before it was counted.
         assert!((sent..=sent + 1).contains(&received), "sent {sent}, received {received}");
         most_sent = most_sent.max(sent);
     }
@@ -64,7 +64,7 @@ fn c5_large_messages_in_a_ring_are_received_after_their_sender_is_killed() {
     });
 }
 
-/// What a writing child is to do.
+/// The job of a writing child.
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     notes: IpcSender<Note>,
@@ -92,12 +92,12 @@ fn start_writer(notes: IpcSender<Note>, from: u32, count: u64, plan: Plan) -> Ch
     child
 }
 
-/// Who takes notes for a while, and passes on how far it has got.
+/// A process that receives notes for a while, and passes on how many it has received.
 #[derive(Debug, Serialize, Deserialize)]
 struct Turn {
     notes: IpcReceiver<Note>,
     next: Vec<u64>,
-    /// After so many, or at the end.
+    /// Stops after so many notes, or at disconnection.
     count: usize,
     pass_on: IpcSender<Turn>,
 }
@@ -175,7 +175,8 @@ fn c3_stopped_senders_and_a_stopped_receiver_lose_nothing() {
     taker.completed();
 }
 
-/// Nothing but a look at the socket tells who only sends, into memory, that nobody is there any more.
+/// A process that only sends, by ring, can notice that the receiver is gone only by a look at
+/// its socket.
 #[test]
 fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
     harness::alone(
@@ -188,7 +189,7 @@ fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
                 let mut receiver = Some(receiver);
                 let child = fork(|| {
                     let receiver = receiver.take().unwrap();
-                    // Awake all the time.
+                    // The receiver does not sleep.
                     let mut next = 0;
                     loop {
                         match receiver.try_recv() {
@@ -218,7 +219,7 @@ fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
                 };
                 assert!(error.is_disconnected(), "{error:?}");
                 assert!(number >= until, "round {round}");
-                // And so it stays.
+                // All further sends fail, too.
                 for _ in 0..3 {
                     let again = sender.send(Note::new(0, number, Plan::Mixed)).unwrap_err();
                     assert!(again.is_disconnected(), "{again:?}");
@@ -229,8 +230,8 @@ fn c6_sender_by_ring_is_disconnected_when_the_receiver_is_killed() {
 }
 
 #[test]
-fn c3_a_forked_sender_and_its_parent_go_on_side_by_side() {
-    harness::alone(harness::path_of(c3_a_forked_sender_and_its_parent_go_on_side_by_side), || {
+fn c3_forked_sender_and_its_parent_keep_their_orders() {
+    harness::alone(harness::path_of(c3_forked_sender_and_its_parent_keep_their_orders), || {
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
         let mut sender = Some(sender);
         let receiving = fork(|| {
@@ -254,7 +255,7 @@ fn c3_a_forked_sender_and_its_parent_go_on_side_by_side() {
         for child in 1..=6 {
             children.push(fork(|| {
                 if child % 2 == 0 {
-                    // A child of a child has nothing of either.
+                    // A child of a child shares no ring with either.
                     send(child, 0..1000);
                     fork(|| send(child, 1000..2000)).completed();
                 } else {
@@ -301,7 +302,7 @@ fn c3_a_receiver_moves_with_its_rings_again_and_again() {
             }
         }
         assert_eq!(turn.next, [3000; 3]);
-        // All of them, as a rule; but who has little to send is soon gone.
+        // All of them, as a rule; but a writer with few notes ends soon.
         assert!(most_rings > 0);
         writers.into_iter().for_each(Child::completed);
         drop((turn, passed_on));
@@ -313,7 +314,7 @@ fn c3_a_receiver_moves_with_its_rings_again_and_again() {
     });
 }
 
-/// Also if it never looked at what was sent.
+/// Also if the receiver never received a message.
 #[test]
 fn c6_next_send_is_disconnected_after_the_receiver_is_dropped() {
     let _watchdog = harness::watchdog();

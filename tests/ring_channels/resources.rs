@@ -1,4 +1,5 @@
-//! C7, C11: descriptors, address space and system calls that a process may not have; and what is left of rings.
+//! C7, C11: limits on file descriptors, address space and system calls; and handles that
+//! remain of rings.
 
 use super::*;
 
@@ -8,8 +9,8 @@ fn limit(resource: Resource, limit: u64) {
     rustix::process::setrlimit(resource, limits).unwrap();
 }
 
-/// Sends under a limit, and receives when it is lifted: whatever was said to be sent, one message of which is of the plan `one`. How many
-/// errors there were, and whether there was a ring.
+/// Sends under a limit, and receives all sent messages when the limit is lifted. One of them
+/// has the plan `one`. Returns the number of errors, and whether there was a ring.
 fn send_under(
     limit_it: impl FnOnce(),
     lift_it: impl FnOnce(),
@@ -22,7 +23,7 @@ fn send_under(
     let mut errors = 0;
     limit_it();
     for number in 0..400 {
-        // Without a ring, the socket has to take all of them.
+        // Without a ring, the socket must have room for all of them.
         if !is_received && number >= 80 {
             break;
         }
@@ -36,7 +37,7 @@ fn send_under(
             match receiver.recv_timeout(Duration::from_millis(1)) {
                 Ok(note) => note.check(&mut received),
                 Err(TryRecvError::Empty | TryRecvError::IpcError(IpcError::Io(_))) => {}
-                // A ring that cannot be read. There is nothing in it yet.
+                // A ring that cannot be read. It is still empty.
                 Err(TryRecvError::IpcError(IpcError::SerializationError(_))) => {}
                 Err(error) => panic!("{error:?}"),
             }
@@ -48,7 +49,7 @@ fn send_under(
     while received < sent {
         match receiver.recv_timeout(Duration::from_millis(1)) {
             Ok(note) => note.check(&mut received),
-            // Who sends offers its ring again.
+            // A sender offers its ring again when it sends.
             Err(TryRecvError::Empty) => {
                 let sender = sender.as_ref().unwrap();
                 sender.send(Note::new(0, sent, Plan::Small)).unwrap();
@@ -60,7 +61,8 @@ fn send_under(
     drop(sender.take());
     let mut end = receiver.recv().unwrap_err();
     if let IpcError::SerializationError(_) = end {
-        // There was no handle left for a ring, and nobody is there to say that nothing was in it. Said once.
+        // There was no handle left for a ring, and its sender has ended without reporting that
+        // the ring was empty. This is one error.
         end = receiver.recv().unwrap_err();
     }
     assert!(end.is_disconnected(), "{end:?}");
@@ -86,8 +88,8 @@ fn take_descriptors(spare: usize) -> Vec<OwnedFd> {
 }
 
 #[test]
-fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
-    harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_descriptors), || {
+fn c7_no_message_is_lost_at_any_limit_on_descriptors() {
+    harness::alone(harness::path_of(c7_no_message_is_lost_at_any_limit_on_descriptors), || {
         let before = harness::handles();
         let mut had_ring = [false; 2];
         for spare in 0..8 {
@@ -97,7 +99,8 @@ fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
                     || *taken.borrow_mut() = take_descriptors(spare),
                     || taken.borrow_mut().clear(),
                     is_received,
-                    // Large enough to need a ring, whatever that leaves for others.
+                    // Large enough to need a ring, even if few file descriptors are left
+                    // for others.
                     Plan::Medium,
                 );
                 had_ring[usize::from(has_ring)] = true;
@@ -108,7 +111,7 @@ fn c7_nothing_is_lost_at_any_limit_on_descriptors() {
     });
 }
 
-/// Takes so many of every four descriptors that this process may have.
+/// Opens so many quarters of the file descriptors that this process may have.
 fn take_quarters(quarters: u64) -> Vec<OwnedFd> {
     limit(Resource::Nofile, 400);
     let mut taken = Vec::new();
@@ -118,7 +121,7 @@ fn take_quarters(quarters: u64) -> Vec<OwnedFd> {
     taken
 }
 
-/// Sends and receives what makes a channel hot.
+/// Sends and receives enough messages for a ring.
 fn exchange_much(sender: &IpcSender<Note>, receiver: &IpcReceiver<Note>) {
     let mut next = 0;
     heat(sender, 0, || (0..100).for_each(|_| receiver.recv().unwrap().check(&mut next)));
@@ -132,7 +135,7 @@ fn c7_rings_leave_descriptors_for_others() {
         exchange_much(&sender, &receiver);
         assert_eq!(rings(), 0);
         drop(taken);
-        // It is tried again, sooner or later.
+        // The sender offers a ring again, sooner or later.
         while rings() < 2 {
             exchange_much(&sender, &receiver);
         }
@@ -145,17 +148,18 @@ fn c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings() {
         harness::path_of(c1_a_sender_does_not_wait_for_a_receiver_without_descriptors_for_rings),
         || {
             let before = harness::handles();
-            // As often as it takes for a sender not to look meanwhile what becomes of its ring.
+            // Repeated until the sender does not check the state of its ring in between.
             for _ in 0..10 {
                 let (sender, receiver) = ipc::channel::<Note>().unwrap();
                 let mut received = 0;
                 let send = |number, plan| sender.send(Note::new(0, number, plan)).unwrap();
-                // Before the last of these, a ring is offered.
+                // A ring is offered before the last of these messages.
                 (0..64).for_each(|number| send(number, Plan::Small));
                 (0..63).for_each(|_| receiver.recv().unwrap().check(&mut received));
                 let taken = take_quarters(3);
                 receiver.recv().unwrap().check(&mut received);
-                // It is refused by now. There has to be another: no socket takes as much as these.
+                // The ring was refused by now. The sender needs another: no socket has room for
+                // these messages.
                 (64..70).for_each(|number| send(number, Plan::Large));
                 drop((sender, taken));
                 (64..70).for_each(|_| receiver.recv().unwrap().check(&mut received));
@@ -173,10 +177,11 @@ fn address_space() -> u64 {
 }
 
 #[test]
-fn c7_nothing_is_lost_at_any_limit_on_address_space() {
-    harness::alone(harness::path_of(c7_nothing_is_lost_at_any_limit_on_address_space), || {
-        // Buffers are made, and stay. There are small pieces of memory, which cannot become large ones: who fails to get a small one
-        // is aborted by the standard library.
+fn c7_no_message_is_lost_at_any_limit_on_address_space() {
+    harness::alone(harness::path_of(c7_no_message_is_lost_at_any_limit_on_address_space), || {
+        // Allocates buffers, which are kept. There are small pieces of memory, which cannot
+        // become large ones: the standard library aborts a process that cannot allocate a
+        // small one.
         send_under(|| {}, || {}, true, Plan::Small);
         let pieces: Vec<Vec<u8>> = (0..8000).map(|_| Vec::with_capacity(500)).collect();
         let _every_other: Vec<_> = pieces.into_iter().step_by(2).collect();
@@ -216,9 +221,9 @@ fn send_without(call: i64, plan: Plan) {
 }
 
 #[test]
-fn c7_without_memory_to_share_the_socket_carries_everything() {
+fn c7_without_shared_memory_all_messages_are_sent_by_socket() {
     harness::alone(
-        harness::path_of(c7_without_memory_to_share_the_socket_carries_everything),
+        harness::path_of(c7_without_shared_memory_all_messages_are_sent_by_socket),
         || {
             send_without(libc::SYS_memfd_create, Plan::Small);
             send_without(libc::SYS_memfd_create, Plan::Mixed);
@@ -229,8 +234,8 @@ fn c7_without_memory_to_share_the_socket_carries_everything() {
 }
 
 #[test]
-fn c7_without_mappings_the_socket_carries_everything() {
-    harness::alone(harness::path_of(c7_without_mappings_the_socket_carries_everything), || {
+fn c7_without_mappings_all_messages_are_sent_by_socket() {
+    harness::alone(harness::path_of(c7_without_mappings_all_messages_are_sent_by_socket), || {
         send_without(libc::SYS_mmap, Plan::Small);
     });
 }
@@ -258,7 +263,7 @@ fn c11_rings_leave_no_handles() {
                 0 => drop((sender, receiver)),
                 1 => drop((receiver, sender)),
                 2 => {
-                    // With something in it, large and small.
+                    // With messages in it, large and small.
                     for number in 500..600 {
                         sender.send(Note::new(0, number, Plan::Mixed)).unwrap();
                     }
@@ -267,7 +272,7 @@ fn c11_rings_leave_no_handles() {
                 _ => {
                     let (carrier, carried) = ipc::channel::<IpcReceiver<Note>>().unwrap();
                     carrier.send(receiver).unwrap();
-                    // In a message that nobody receives.
+                    // In a message that is not received.
                     drop((carrier, carried, sender));
                 }
             }

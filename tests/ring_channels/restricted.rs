@@ -1,5 +1,6 @@
-//! Processes that may not do what rings are usually made and read with: sandboxes, limits, and kernels with larger pages. Whatever was sent
-//! is received, in order and without an error.
+//! Processes that lack the system calls or the limits with which rings are usually made and
+//! read: sandboxes, limits, and kernels with larger pages. All sent messages are received, in
+//! order and without an error.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
@@ -32,7 +33,8 @@ fn receive(receiver: &IpcReceiver<Note>, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Receives on a thread that may not make these system calls: what was sent before, and what is sent meanwhile.
+/// Receives on a thread that may not make these system calls: messages sent before, and
+/// messages sent meanwhile.
 fn receive_without(calls: &[i64], errno: Errno) {
     let (sender, receiver) = ipc::channel::<Note>().unwrap();
     send(&sender, 0..3000);
@@ -76,7 +78,7 @@ fn c5_a_receiver_that_may_ask_nothing_but_for_seals_receives_what_is_in_a_ring()
     }
 }
 
-/// As where a list of allowed calls was made for what has been needed until now.
+/// As in a sandbox that allows only `recvmsg` for receiving.
 #[test]
 fn c5_a_receiver_that_may_receive_by_recvmsg_only_receives() {
     let _watchdog = harness::watchdog();
@@ -88,13 +90,13 @@ fn rings() -> usize {
     harness::handles().iter().filter(|handle| handle.what.contains("memfd:strait-ring")).count()
 }
 
-/// As where pages have 64 KiB.
+/// As on a kernel with pages of 64 KiB.
 #[test]
 fn rings_are_mapped_in_units_of_64_kib() {
     harness::alone(harness::path_of(rings_are_mapped_in_units_of_64_kib), || {
         forbid_unaligned_mappings();
         let (sender, receiver) = ipc::channel::<Note>().unwrap();
-        // More than a socket takes, so a ring with many segments.
+        // More than a socket has room for, so the ring gets many segments.
         send(&sender, 0..5000);
         receive(&receiver, 0..5000);
         assert_eq!(rings(), 2);
@@ -119,9 +121,10 @@ fn c2_messages_stay_in_order_where_a_receiver_has_few_descriptors_left() {
                 ipc::channel::<(u64, Option<Handle<OwnedFd>>, Vec<u8>)>().unwrap();
             let send = |number, handle| sender.send((number, handle, vec![1; 1000])).unwrap();
             let receive = |expected| assert_eq!(receiver.recv().unwrap().0, expected);
-            // More than the socket takes, so that a ring is announced behind what it takes.
+            // More than the socket has room for, so that a ring is announced behind the
+            // messages in the socket.
             (0..500).for_each(|number| send(number, None));
-            // There is room in the socket, behind the ring.
+            // The socket has room, behind the announcement of the ring.
             (0..50).for_each(receive);
             send(500, Some(Handle(another())));
             (501..600).for_each(|number| send(number, None));
@@ -146,7 +149,7 @@ fn c10_records_are_received_without_system_calls_where_only_each_senders_order_i
     assert_eq!(receiver.recv().unwrap(), [0]);
     let receiving = thread::spawn(move || {
         forbid(libc::SYS_recvmsg, Errno::PERM);
-        // The socket has its turn after 64 records.
+        // The socket is read after 64 records.
         for byte in 1..60 {
             send(byte);
             assert_eq!(receiver.recv().unwrap(), [byte]);
@@ -170,7 +173,7 @@ fn c1_a_ring_that_cannot_grow_any_more_has_a_successor() {
             }
             assert_eq!(rings(), 1);
             receive(&receiver, 0..10_000);
-            // And it goes on.
+            // The channel stays usable.
             for number in 10_000..20_000 {
                 sender.send((number, vec![number as u8; 1000])).unwrap();
                 if number % 2 == 1 {
@@ -183,7 +186,7 @@ fn c1_a_ring_that_cannot_grow_any_more_has_a_successor() {
     });
 }
 
-/// A receiver with so many bytes of a message in it that is not complete.
+/// A receiver with so many bytes of an incomplete message.
 fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     let (sender, receiver) = ipc::channel::<String>().unwrap();
     let sending = thread::spawn({
@@ -201,8 +204,9 @@ fn with_incomplete(bytes: usize) -> (IpcSender<String>, IpcReceiver<String>) {
     (sender, receiver)
 }
 
-/// Without memory that could go beside the message, what they have received goes into it: 1 MiB of all of them, and what peers have left
-/// incomplete beyond that is lost. The message is not longer than its receiver expects.
+/// Without memory beside the message, the spools are in the message: 1 MiB of all receivers
+/// together. Incomplete messages beyond that are discarded. The message is not longer than its
+/// receiver expects.
 #[test]
 fn c9_receivers_move_together_where_no_memory_can_be_made() {
     harness::alone(
@@ -224,7 +228,7 @@ fn c9_receivers_move_together_where_no_memory_can_be_made() {
             for (sender, receiver) in senders.iter().zip(receivers) {
                 raw::send(sender, &raw::last(1, b"x"), &[]).unwrap();
                 sender.send("after".to_string()).unwrap();
-                // It is no string, if it is still there.
+                // If the incomplete message was kept, it is complete now, and no string.
                 assert!(matches!(receiver.recv(), Err(IpcError::SerializationError(_))));
                 assert_eq!(receiver.recv().unwrap(), "after");
             }
@@ -232,7 +236,8 @@ fn c9_receivers_move_together_where_no_memory_can_be_made() {
     );
 }
 
-/// Whole messages are not lost for that: the receivers stay.
+/// Complete messages are not discarded for lack of memory: the send fails, and the receivers
+/// come back.
 #[test]
 fn c9_receivers_with_too_many_messages_to_be_moved_come_back() {
     harness::alone(
@@ -241,7 +246,7 @@ fn c9_receivers_with_too_many_messages_to_be_moved_come_back() {
             let (carrier, carried) = ipc::channel::<[IpcReceiver<Note>; 2]>().unwrap();
             let channels = || {
                 let (sender, receiver) = ipc::channel::<Note>().unwrap();
-                // More than a socket takes, and beyond what was in there.
+                // More than a socket has room for, beyond the messages in it.
                 send(&sender, 0..10_000);
                 receive(&receiver, 0..5000);
                 receiver

@@ -1,4 +1,4 @@
-//! C1: sending by ring does not wait for the receiver.
+//! C1: a send by ring does not wait for the receiver.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn c1_send_returns_although_no_thread_receives() {
     });
 }
 
-/// Everything of the one, then everything of the other.
+/// Sends all messages, then receives all of the other process.
 fn exchange(sender: &IpcSender<Note>, receiver: &IpcReceiver<Note>, plan: Plan) {
     let notes = if plan == Plan::Small { 30_000 } else { 25 };
     for number in 0..notes {
@@ -60,7 +60,8 @@ fn c1_processes_that_send_much_before_they_receive_do_not_deadlock() {
     child.completed();
 }
 
-/// Whatever has filled the socket, and by how much: the last that it takes may be larger than the room for it.
+/// Messages of any length fill the socket: the last one that it accepts may be larger than its
+/// free room.
 #[test]
 fn c1_messages_of_all_sizes_do_not_wait() {
     let _watchdog = harness::watchdog();

@@ -1,7 +1,8 @@
-//! A thousand clients that come, talk, leave and crash at random.
+//! A thousand clients that connect, send, disconnect and crash at random.
 //!
-//! A client process writes to its standard output, line by line, what it has been told was sent; that survives it. It is killed when it
-//! has written a random line. What it wrote must have been received, in order and without gaps, and no trace of it may be left.
+//! A client process writes each message whose send returned `Ok` to its standard output, which
+//! survives the process. It is killed when it has written a random line. The messages that it
+//! wrote must have been received, in order and without gaps, and no handle may be left.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,13 +24,13 @@ use super::fresh_name;
 use super::harness;
 use super::harness::raw::{self, Random};
 
-/// How many clients there are to be in all.
+/// The number of clients in all.
 const CLIENTS: usize = 1000;
 
-/// How many client processes there are at a time.
+/// The number of client processes at a time.
 const PROCESSES: usize = 6;
 
-/// How many clients a process is, one after another and beside each other.
+/// The number of clients of a process, in sequence and in parallel.
 const CLIENTS_PER_PROCESS: u32 = 25;
 
 #[derive(Serialize, Deserialize)]
@@ -41,12 +42,12 @@ struct Note {
     padding: Vec<u8>,
 }
 
-/// Which client: of which process, and which of its.
+/// The identity of a client: the numbers of its process, and of the client in it.
 type Client = (u32, u32);
 
 type Connection = IpcConnection<u32, Note>;
 
-/// Many clients, until it is killed or done.
+/// Runs many clients, until it is killed or all are done.
 #[test]
 fn loading_child() {
     harness::child_main(|arguments| {
@@ -79,7 +80,8 @@ fn loading_child() {
     });
 }
 
-/// Sends a few messages or, through a ring then, many, and writes down that they were sent.
+/// Sends a few messages or, by ring then, many, and writes each sent message to
+/// standard output.
 fn talk(
     process: u32,
     client: u32,
@@ -104,20 +106,20 @@ fn talk(
     }
 }
 
-/// Somebody who connects, and is no client.
+/// Connects as a peer that does not follow the protocol.
 fn misbehave(name: &str, random: &mut Random) -> impl AsFd + use<> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
     rustix::net::connect(&socket, &address).unwrap();
     if random.below(2) == 0 {
-        // It may have been turned out already.
+        // It may have been rejected already.
         let _ = raw::send(&socket, &random.bytes(20), &[]);
     }
     socket
 }
 
-/// What all client processes together have been told was sent: how many messages of each client.
+/// The number of messages of each client whose send returned `Ok`.
 type Sent = HashMap<Client, u32>;
 
 /// Runs client processes until there have been enough clients, and kills most of them.
@@ -153,7 +155,7 @@ fn run_process(name: &str, process: u32, killed: &AtomicU32) -> Sent {
     for (place, line) in output.lines().enumerate() {
         let line = line.unwrap();
         let words: Vec<&str> = line.split(' ').collect();
-        // What was written before the end is read to the end.
+        // Reads all that was written before the process ended.
         match words.as_slice() {
             ["connected", client] => {
                 clients.entry((process, client.parse().unwrap())).or_default();
@@ -179,14 +181,14 @@ fn run_process(name: &str, process: u32, killed: &AtomicU32) -> Sent {
     clients
 }
 
-/// What the server has received.
+/// The messages that the server has received.
 #[derive(Default)]
 struct Received {
     clients: HashMap<Client, u32>,
 }
 
 impl Received {
-    /// Notes what came, and answers. Clients may be gone by then.
+    /// Records a message, and answers. The client may have ended by then.
     fn note(&mut self, note: Note, sender: &IpcSender<u32>) {
         let next = self.clients.entry((note.process, note.client)).or_default();
         assert_eq!(note.number, *next, "a message was lost, or came out of turn");
@@ -197,15 +199,16 @@ impl Received {
         }
     }
 
-    /// Everything of which a client was told that it was sent was received.
+    /// Checks that every message whose send returned `Ok` was received.
     fn covers(&self, sent: &Sent, connections: usize) {
         assert!(sent.len() >= CLIENTS);
-        // Some were killed before they knew that they were connected.
+        // Some clients were killed before `connect` returned.
         assert!(connections >= sent.len(), "{connections} of {} were accepted", sent.len());
         for (client, &messages) in sent {
             let received = self.clients.get(client).copied().unwrap_or(0);
             assert!(received >= messages, "{client:?}: {received} of {messages}");
-            // And not much more: one that was sent, and not written down.
+            // At most one more message: one that was sent, and not written before the process
+            // was killed.
             assert!(received <= messages + 1, "{client:?}: {received} of {messages}");
         }
     }
@@ -215,7 +218,7 @@ fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Runs the clients against `serve`, and looks at what is left.
+/// Runs the clients against `serve`, and checks that nothing is left.
 fn run(serve: impl FnOnce(IpcServer<u32, Note>, &dyn Fn() -> bool) -> (Received, usize)) {
     harness::room_for_handles();
     let (handles, tasks) = (harness::handles(), threads());
@@ -240,7 +243,7 @@ fn a_set_loses_nothing_of_a_thousand_clients_that_crash() {
             let (mut received, mut connections) = (Received::default(), 0);
             let mut senders = HashMap::new();
             loop {
-                // In this order: what is not there after the end of all clients does not come.
+                // In this order: after all clients have ended, no further message can arrive.
                 let was_over = is_over();
                 let results = match set.try_select_timeout(Duration::from_millis(20)) {
                     Ok(results) => results,
@@ -306,10 +309,10 @@ fn threads_lose_nothing_of_a_thousand_clients_that_crash() {
     });
 }
 
-/// A server keeps an eye on those who say nothing, and on nobody else.
+/// Clients that send no hello do not keep other clients from being accepted.
 #[test]
-fn silent_clients_keep_no_client_out() {
-    harness::alone(harness::path_of(silent_clients_keep_no_client_out), serve_beside_a_crowd);
+fn silent_clients_delay_no_other_client() {
+    harness::alone(harness::path_of(silent_clients_delay_no_other_client), serve_beside_a_crowd);
 }
 
 fn serve_beside_a_crowd() {
@@ -337,7 +340,7 @@ fn serve_beside_a_crowd() {
         sender.send(number).unwrap();
     }
     clients.join().unwrap();
-    // All the others are let in, in vain.
+    // All the others are accepted as connections, and none as a client.
     while !crowd.is_finished() {
         assert!(server.accept_timeout(Duration::from_millis(1)).unwrap_err().is_empty());
     }

@@ -49,8 +49,8 @@ fn connect(name: &str) -> (IpcSender<u32>, IpcReceiver<u32>) {
     ipc::connect(name).unwrap()
 }
 
-/// Sends until there is no receiver any more. At once is too much to ask: a child process that another test is just starting has
-/// copies of everything until its `exec`.
+/// Sends until the channel is disconnected. That may take a moment: a child process that
+/// another test is just starting has copies of everything until its `exec`.
 #[track_caller]
 fn wait_until_disconnected(sender: &IpcSender<u32>) {
     loop {
@@ -118,7 +118,7 @@ fn every_kind_of_name_is_accepted() {
             drop(server);
             let error = ipc::connect::<u32, u32>(&name).unwrap_err();
             let expected = match name {
-                // The kernel does not tell them apart.
+                // The kernel does not distinguish the two cases.
                 ServerName::Abstract(_)
                     if cfg!(all(target_os = "linux", not(feature = "force-inprocess"))) =>
                 {
@@ -127,7 +127,7 @@ fn every_kind_of_name_is_accepted() {
                 _ => io::ErrorKind::NotFound,
             };
             assert_eq!(error.kind(), expected, "{error}");
-            // It can be had again.
+            // The name can be bound again.
             drop(IpcServer::<u32, u32>::bind(&name).unwrap());
         }
     });
@@ -211,7 +211,7 @@ fn clients_outlive_their_server() {
     assert_eq!(client.receiver.recv().unwrap(), 1);
     client.sender.send(2).unwrap();
     assert_eq!(receiver.recv().unwrap(), 2);
-    // Who was not accepted learns of it.
+    // A client that was not accepted is disconnected.
     assert!(unheard.recv().unwrap_err().is_disconnected());
 }
 
@@ -233,14 +233,14 @@ fn incoming_continues_after_an_error() {
     client.join().unwrap();
 }
 
-/// More than the kernel lets wait, and more than are looked at in one go.
+/// More than the backlog of the kernel, and more than one call handles.
 #[test]
 fn many_simultaneous_clients_are_all_accepted() {
     harness::alone(harness::path_of(many_simultaneous_clients_are_all_accepted), serve_many);
 }
 
 fn serve_many() {
-    // Each has two descriptors, and so has the server of each.
+    // Each client has two file descriptors, and the server has two for each.
     let clients = 400.min(harness::room_for_handles() / 5) as u32;
     let (mut server, name) = server();
     let name = Arc::new(name);
@@ -291,19 +291,20 @@ fn message_of_another_type_is_an_error_of_that_client() {
     assert!(matches!(client.receiver.recv(), Err(IpcError::SerializationError(_))));
 }
 
-/// Somebody who takes it for a one-shot server of that path. In the process, names of the one kind are none of the other.
+/// A client that takes it for a one-shot server of that path. In the process, names of the one
+/// kind are none of the other.
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 #[test]
 fn client_without_hello_is_rejected() {
     let _watchdog = watchdog();
     let path = std::env::temp_dir().join(fresh_name());
     let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
-    let stranger = IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
-    stranger.send(1).unwrap();
+    let other = IpcSender::<u32>::connect(path.to_str().unwrap().to_string()).unwrap();
+    other.send(1).unwrap();
     let (sender, _receiver) = ipc::connect::<u32, u32>(path).unwrap();
     sender.send(2).unwrap();
     assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), 2);
-    wait_until_disconnected(&stranger);
+    wait_until_disconnected(&other);
 }
 
 mod in_a_set {
@@ -311,7 +312,8 @@ mod in_a_set {
 
     type Client = IpcConnection<u32, u32>;
 
-    /// Selects until the server of that id has so many clients; everything else is a number of a receiver.
+    /// Selects until the server with this id has accepted so many clients; all other results
+    /// are messages.
     fn serve(
         set: &mut IpcReceiverSet,
         server: u64,
@@ -371,12 +373,12 @@ mod in_a_set {
         let _watchdog = watchdog();
         let (mut server, name) = server();
         let _clients: Vec<_> = (0..50).map(|_| connect(&name)).collect();
-        // The server has seen more than this one.
+        // The server has handled more clients than this one.
         server.accept().unwrap();
         let mut set = IpcReceiverSet::new().unwrap();
         let id = set.add_server(server).unwrap();
         serve(&mut set, id, 49);
-        // And goes on elsewhere.
+        // The server continues in another set.
         let _further: Vec<_> = (0..50).map(|_| connect(&name)).collect();
         serve(&mut set, id, 1);
         let mut server = set.remove_server::<u32, u32>(id).unwrap();
@@ -404,7 +406,8 @@ mod in_a_set {
         assert!(set.remove(receiver_id).is_some());
     }
 
-    /// A flood of messages does not keep clients out, nor clients messages.
+    /// A flood of messages does not delay clients, and a flood of clients does not
+    /// delay messages.
     #[test]
     fn server_is_served_beside_busy_members() {
         let _watchdog = watchdog();
@@ -413,7 +416,7 @@ mod in_a_set {
         let (flood, flooded) = ipc::channel::<u32>().unwrap();
         let flooded = set.add(flooded).unwrap();
         let id = set.add_server(server).unwrap();
-        // More than several selections take.
+        // More than several selections return.
         for number in 0..10_000 {
             flood.send(number).unwrap();
         }

@@ -1,7 +1,7 @@
-//! Names: who gets one, who has it, and what is left of it.
+//! Names: which server gets a name, which has it, and what is left of it in the file system.
 //!
-//! Where a socket of this process is to be a stale one, the test is alone: a child process that another one starts has a copy of it
-//! until its `exec`, and so it is not.
+//! A test that needs a stale socket of its own process runs in a process without other tests. A
+//! child process that another test starts would have a copy of the socket until its `exec`.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -60,7 +60,7 @@ fn assert_refused(path: &Path, kind: io::ErrorKind) {
     assert_eq!(error.kind(), kind, "{error}");
 }
 
-/// Whether the server is the one that is reached by its name.
+/// Checks that a client that connects by the name reaches this server.
 #[track_caller]
 fn assert_serves(server: &mut IpcServer<u32, u32>) {
     let (sender, _receiver) = ipc::connect::<u32, u32>(server.name()).unwrap();
@@ -84,7 +84,7 @@ fn listen(path: &Path, backlog: i32) -> OwnedFd {
     socket
 }
 
-/// Binds what it is told to and says so, until there is no more to read.
+/// Binds the names that it reads, and reports each, until its input ends.
 #[test]
 fn server_child() {
     harness::child_main(|arguments| {
@@ -102,7 +102,7 @@ fn server_child_at(path: &Path) -> harness::Child {
     let mut child =
         harness::child_with_pipes(harness::path_of(server_child), &[path.to_str().unwrap()]);
     let output = BufReader::new(child.stdout.take().unwrap());
-    // libtest's own words may stand before it on the line.
+    // libtest's own output may precede it on the line.
     assert!(output.lines().any(|line| line.unwrap().ends_with("bound")));
     child
 }
@@ -116,7 +116,7 @@ fn dropped_server_leaves_no_file() {
     assert_serves(&mut server);
     drop(server);
     assert_eq!(directory.entries(), [""; 0]);
-    // Nor does one that was not to be had.
+    // Nor does a name that could not be bound.
     fs::write(directory.path("x"), "something").unwrap();
     assert_refused(&directory.path("x"), io::ErrorKind::AlreadyExists);
     assert_eq!(directory.entries(), ["x"]);
@@ -144,9 +144,9 @@ fn the_name_of_a_server_that_was_killed_is_taken_over() {
     assert_eq!(directory.entries(), [""; 0]);
 }
 
-/// Asked, it does not notice.
+/// The check whether it lives does not affect the server.
 #[test]
-fn a_server_that_lives_is_never_taken_over() {
+fn name_of_a_living_server_is_never_taken_over() {
     let _watchdog = watchdog();
     let directory = Directory::new();
     let path = directory.path("x");
@@ -155,7 +155,7 @@ fn a_server_that_lives_is_never_taken_over() {
     for _ in 0..200 {
         assert_refused(&path, io::ErrorKind::AddrInUse);
     }
-    // Not even if the lock was taken away.
+    // Not even if the lock file was removed.
     fs::remove_file(directory.path("x.lock")).unwrap();
     for _ in 0..200 {
         assert_refused(&path, io::ErrorKind::AddrInUse);
@@ -171,7 +171,7 @@ fn path_of_another_listener_is_in_use() {
     harness::alone(harness::path_of(path_of_another_listener_is_in_use), || {
         let directory = Directory::new();
         let path = directory.path("x");
-        // One that takes nobody.
+        // A listener without room in its backlog.
         let other = listen(&path, 0);
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let client = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
@@ -179,7 +179,7 @@ fn path_of_another_listener_is_in_use() {
         assert_refused(&path, io::ErrorKind::AddrInUse);
         drop(other);
         drop(bind(&path).unwrap());
-        // One that is of another kind.
+        // A listener of another socket type.
         let other = UnixListener::bind(&path).unwrap();
         other.set_nonblocking(true).unwrap();
         assert_refused(&path, io::ErrorKind::AddrInUse);
@@ -214,18 +214,15 @@ fn a_socket_that_is_bound_and_does_not_listen_yet_is_in_use() {
 }
 
 #[test]
-fn a_server_of_another_program_that_is_asked_for_gets_no_client() {
-    harness::alone(
-        harness::path_of(a_server_of_another_program_that_is_asked_for_gets_no_client),
-        || {
-            let directory = Directory::new();
-            let path = directory.path("x");
-            let other = listen(&path, 5);
-            rustix::io::ioctl_fionbio(&other, true).unwrap();
-            assert_refused(&path, io::ErrorKind::AddrInUse);
-            assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
-        },
-    );
+fn check_of_a_name_does_not_connect_to_its_listener() {
+    harness::alone(harness::path_of(check_of_a_name_does_not_connect_to_its_listener), || {
+        let directory = Directory::new();
+        let path = directory.path("x");
+        let other = listen(&path, 5);
+        rustix::io::ioctl_fionbio(&other, true).unwrap();
+        assert_refused(&path, io::ErrorKind::AddrInUse);
+        assert_eq!(rustix::net::accept(&other).unwrap_err(), Errno::AGAIN);
+    });
 }
 
 #[test]
@@ -249,7 +246,7 @@ fn path_of_another_file_is_left_alone() {
         fs::remove_file(&path).unwrap();
     }
     assert!(stale.exists());
-    // What looks like the lock, and is not.
+    // A file at the path of the lock that is no lock.
     let lock = directory.path("x.lock");
     fs::write(&lock, "content").unwrap();
     assert_refused(&path, io::ErrorKind::AlreadyExists);
@@ -287,7 +284,8 @@ fn a_forked_child_leaves_the_name_alone() {
     });
 }
 
-/// Takes each path that it reads, says whether it got it, and has it until it reads the next.
+/// Binds each path that it reads, reports the outcome, and keeps the server until it reads the
+/// next path.
 #[test]
 fn racing_child() {
     harness::child_main(|_| {
@@ -318,7 +316,7 @@ fn one_of_several_servers_takes_over_a_stale_name() {
             .collect();
         for round in 0..ROUNDS {
             let path = directory.path(&round.to_string());
-            // Round by round: as if by a crash, and as if with the lock left behind.
+            // In each round the name is stale, as after a crash, with and without a lock file.
             drop(listen(&path, 1));
             if round % 2 == 0 {
                 fs::write(directory.path(&format!("{round}.lock")), "").unwrap();
@@ -339,7 +337,7 @@ fn one_of_several_servers_takes_over_a_stale_name() {
     });
 }
 
-/// Takes a name again and again, is reached by it while it has it, and sometimes crashes with it.
+/// Binds a name again and again, connects to it, and sometimes crashes while it has it.
 #[test]
 fn churning_child() {
     harness::child_main(|arguments| {
@@ -348,7 +346,7 @@ fn churning_child() {
         let mut taken = 0;
         while taken < 1500 {
             if random.below(4) == 0 {
-                // It has the name, or has not, but does not give it back.
+                // It crashes, whether it has the name or not.
                 fork(|| {
                     let _server = bind(path);
                     kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
@@ -387,7 +385,7 @@ fn clients_reach_the_server_that_owns_the_name() {
     assert_eq!(directory.entries(), [""; 0]);
 }
 
-/// Serves and connects by a private name, and says how that went.
+/// Binds a private name and connects to it, and reports the outcome.
 #[test]
 fn private_child() {
     harness::child_main(|arguments| {
@@ -420,7 +418,8 @@ fn private_child() {
     });
 }
 
-/// Has a private name served with these directories for temporary files and for what runs. It must end up in `expected`.
+/// Binds a private name with these directories for temporary files and for runtime files. Its
+/// socket must be in `expected`.
 fn serve_privately(temporary: &Path, runtime: Option<&Path>, expected: &str) {
     let function = harness::path_of(private_child);
     let mut command = harness::command(function, &[expected]);
@@ -443,15 +442,16 @@ fn private_names_are_in_a_private_directory() {
     let of_runtime = runtime.join("strait");
     let (own_name, runtime_name) = (own.to_str().unwrap(), of_runtime.to_str().unwrap());
     serve_privately(&temporary, None, own_name);
-    // The second time it is there.
+    // The second time, the directory exists.
     serve_privately(&temporary, None, own_name);
     serve_privately(&temporary, Some(&runtime), runtime_name);
-    // A runtime directory that is not this user's alone, or not there, or means something else elsewhere, is none.
+    // A runtime directory is ignored if other users have access, if it does not exist, or if
+    // its path is relative.
     fs::set_permissions(&runtime, Permissions::from_mode(0o750)).unwrap();
     for runtime in [runtime.as_path(), &directory.path("nowhere"), Path::new("."), Path::new("")] {
         serve_privately(&temporary, Some(runtime), own_name);
     }
-    // What somebody else might have put there.
+    // A directory that another user might have made.
     fs::set_permissions(&own, Permissions::from_mode(0o770)).unwrap();
     serve_privately(&temporary, None, "refused");
     fs::remove_dir(&own).unwrap();
@@ -465,12 +465,12 @@ fn private_names_are_in_a_private_directory() {
     fs::set_permissions(&own, Permissions::from_mode(0o700)).unwrap();
 }
 
-/// Another user has what a name of this user's would be.
+/// Another user has created the directory of this user's private names.
 #[test]
-fn private_names_cannot_be_kept_from_a_user() {
+fn another_user_cannot_block_private_names() {
     let _watchdog = watchdog();
     if !geteuid().is_root() {
-        // No other user can be played.
+        // Only root can become another user.
         return;
     }
     let directory = Directory::new();
@@ -499,13 +499,13 @@ fn private_names_cannot_be_kept_from_a_user() {
     };
     let first = made();
     assert_eq!(first.len(), 1);
-    // The second time it is there, also if nothing is in its way any more.
+    // The second time, the directory exists, also if the other user's directory was removed.
     serve_privately(&temporary, None, &elsewhere);
     fs::remove_dir(&own).unwrap();
     serve_privately(&temporary, None, &elsewhere);
     assert_eq!(made(), first);
     assert!(!own.exists());
-    // Another one that looks like it.
+    // A directory with a similar name.
     assert!(squat(&own));
     assert!(squat(&temporary.join(format!("{own_name}-00000000"))));
     serve_privately(&temporary, None, &elsewhere);
@@ -530,7 +530,7 @@ fn long_temporary_directory_is_supported() {
     serve_privately(&temporary, None, &own);
 }
 
-/// And leaves the socket as it was.
+/// It does not change the socket.
 #[test]
 fn connect_blocks_while_the_backlog_is_full() {
     let _watchdog = watchdog_for(LONG * 2);

@@ -1,4 +1,4 @@
-//! One-shot servers: the first connection between two processes, here between two threads.
+//! One-shot servers, between two threads.
 
 use std::io;
 use std::thread;
@@ -12,7 +12,7 @@ use crate::harness::watchdog_without_children as watchdog;
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
-fn the_first_message_comes_with_the_receiver_for_the_rest() {
+fn accept_returns_the_first_message_and_a_receiver() {
     let _watchdog = watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let client = thread::spawn(move || {
@@ -63,7 +63,7 @@ fn server_receives_bytes_through_an_opaque_receiver() {
 }
 
 #[test]
-fn a_client_that_comes_before_accept_is_kept() {
+fn client_that_connects_before_accept_is_accepted() {
     let _watchdog = watchdog();
     let (server, name) = IpcOneShotServer::<u8>::new().unwrap();
     let sender = IpcSender::<u8>::connect(name).unwrap();
@@ -85,7 +85,7 @@ fn clients_that_disconnect_or_send_nothing_are_skipped() {
     let sender = IpcSender::<u8>::connect(name).unwrap();
     sender.send(1).unwrap();
     assert_eq!(server.accept().unwrap().1, 1);
-    // Once it has accepted, nobody else is heard.
+    // Once it has accepted a client, all others are disconnected.
     for sender in silent {
         assert!(sender.send(2).unwrap_err().is_disconnected());
     }

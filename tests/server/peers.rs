@@ -1,4 +1,4 @@
-//! Who the clients are, and who gets in.
+//! The identity of clients, and which clients are accepted.
 
 use std::cell::Cell;
 use std::fs::{self, Permissions};
@@ -22,12 +22,12 @@ use super::harness::fork::fork;
 use super::harness::{self, watchdog};
 use super::{connect, fresh_name, server, wait_until_disconnected};
 
-/// Connects, says its number and waits to be told to end.
+/// Connects, sends its process id, and waits until it is told to end.
 #[test]
 fn client_child() {
     harness::child_main(|arguments| {
         let (sender, receiver) = connect(&arguments[0]);
-        // It may have been turned out by now.
+        // It may have been rejected by now.
         let _ = sender.send(process::id());
         assert!(receiver.recv().is_err());
     });
@@ -43,7 +43,7 @@ fn accept_returns_the_process_of_the_client() {
     assert_eq!(peer.pid, child.id());
     assert_eq!(peer.pid, client.receiver.recv().unwrap());
     assert_eq!((peer.uid, peer.gid), (geteuid().as_raw(), getgid().as_raw()));
-    // It is a client's also in a set, and in a message.
+    // The peer is known also in a set, and in a message.
     let mut set = IpcReceiverSet::new().unwrap();
     set.add_server(server).unwrap();
     let another = harness::child(harness::path_of(client_child), &[&name]);
@@ -54,7 +54,7 @@ fn accept_returns_the_process_of_the_client() {
     carrier.send_ref(&in_set).unwrap();
     assert_eq!(in_set.peer().unwrap_err().kind(), io::ErrorKind::InvalidInput);
     assert_eq!(carried.recv().unwrap().peer().unwrap().pid, another.id());
-    // Nothing of it is left: the child ends.
+    // All handles of it are closed: the child ends.
     drop((client, in_set));
     child.completed();
     another.completed();
@@ -83,7 +83,8 @@ fn a_process_handle_is_of_that_process() {
     assert!(!has_ended(Some(&now)));
     pidfd_send_signal(&handle, Signal::KILL).unwrap();
     assert!(has_ended(None));
-    // There is still its connection, but it is reaped and gone: nobody else is taken for it.
+    // Its connection still exists, but the process was reaped: no other process is
+    // taken for it.
     child.killed();
     assert_eq!(pidfd_send_signal(&handle, Signal::KILL), Err(Errno::SRCH));
 }
@@ -116,9 +117,9 @@ fn filter_decides_which_clients_are_accepted() {
     }
 }
 
-/// Who panics in it loses that client, and no other.
+/// A filter that panics loses that client, and no other.
 #[test]
-fn a_filter_may_panic() {
+fn filter_that_panics_rejects_only_its_client() {
     let _watchdog = watchdog();
     let (mut server, name) = server();
     let visits = Cell::new(0);
@@ -163,16 +164,16 @@ fn client_gets_the_process_of_the_server() {
 }
 
 /// Runs `body` on a thread of another user; `None` if there is none.
-fn as_somebody_else<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
+fn as_another_user<R: Send>(body: impl FnOnce() -> R + Send) -> Option<R> {
     if !geteuid().is_root() {
-        // Nobody else can be played.
+        // Only root can become another user.
         return None;
     }
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
             rustix::thread::set_thread_res_gid(gid, gid, gid).ok()?;
-            // It may be that there is no such user in this user namespace.
+            // There may be no such user in this user namespace.
             rustix::thread::set_thread_res_uid(uid, uid, uid).ok()?;
             Some(body())
         });
@@ -187,7 +188,7 @@ fn clients_of_other_users_need_a_filter() {
     let mut server = IpcServer::<u32, u32>::bind(path.as_path()).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
     let connect = || ipc::connect::<u32, u32>(path.as_path()).unwrap();
-    let Some((sender, receiver)) = as_somebody_else(connect) else { return };
+    let Some((sender, receiver)) = as_another_user(connect) else { return };
     let own = connect();
     own.0.send(2).unwrap();
     let client = server.accept().unwrap();
@@ -196,7 +197,7 @@ fn clients_of_other_users_need_a_filter() {
     wait_until_disconnected(&sender);
 
     server.set_filter(|peer| peer.uid == 65534);
-    let (sender, _receiver) = as_somebody_else(connect).unwrap();
+    let (sender, _receiver) = as_another_user(connect).unwrap();
     sender.send(3).unwrap();
     let client = server.accept().unwrap();
     let peer = client.peer().unwrap();
@@ -204,7 +205,7 @@ fn clients_of_other_users_need_a_filter() {
     assert_eq!(client.receiver.recv().unwrap(), 3);
 }
 
-/// Whoever comes first has an abstract name.
+/// The first process that binds an abstract name has it.
 #[test]
 fn abstract_name_of_another_user_is_not_connected_to() {
     let _watchdog = watchdog();
@@ -218,7 +219,7 @@ fn abstract_name_of_another_user_is_not_connected_to() {
         rustix::net::listen(&socket, 10).unwrap();
         socket
     };
-    let Some(squatter) = as_somebody_else(squat) else { return };
+    let Some(squatter) = as_another_user(squat) else { return };
     let name = ServerName::Abstract(name);
     let error = IpcServer::<u32, u32>::bind(&name).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
@@ -241,7 +242,8 @@ fn become_user(number: u32) {
     }
 }
 
-/// Has a server in a user namespace that maps one user, to `nobody`. All that are not mapped show as `nobody`, too.
+/// Runs a server in a user namespace that maps one user, to user 65534. All users that are not
+/// mapped show as user 65534, too.
 #[test]
 #[allow(unsafe_code)]
 fn user_namespace_child() {
@@ -260,7 +262,7 @@ fn user_namespace_child() {
                 return;
             }
             assert_eq!(geteuid().as_raw(), 65534);
-            // What only this user can reach is as anywhere.
+            // Names that only this user can reach work as usual.
             let mut private = IpcServer::<u32, u32>::bind("private").unwrap();
             let _client = ipc::connect::<u32, u32>("private").unwrap();
             let client = private.accept().unwrap();
@@ -289,7 +291,7 @@ fn user_namespace_child() {
                 Ok((_sender, receiver)) => {
                     receiver.recv().is_err_and(|error| error.is_disconnected())
                 }
-                // It was turned away before it could say anything.
+                // It was rejected before it could send.
                 Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
             };
             answered.write_all(&[refused.into()]).unwrap();
@@ -315,21 +317,21 @@ fn overflow_user_in_a_user_namespace_is_not_the_same_user() {
     fs::remove_dir_all(&temporary).unwrap();
 }
 
-/// Outside of user namespaces it is a user like others.
+/// Outside of user namespaces, the overflow user is an ordinary user.
 #[test]
-fn processes_of_user_nobody_are_of_the_same_user() {
+fn processes_of_the_overflow_user_are_of_the_same_user() {
     let _watchdog = watchdog();
     if !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295") {
-        // This is one of those.
+        // This process is in such a namespace.
         return;
     }
     let name = ServerName::Abstract(fresh_name());
-    let served = as_somebody_else(|| {
+    let served = as_another_user(|| {
         let mut server = IpcServer::<u32, u32>::bind(&name).unwrap();
         let (sender, _receiver) = ipc::connect::<u32, u32>(&name).unwrap();
         sender.send(1).unwrap();
         server.accept().unwrap().receiver.recv().unwrap()
     });
-    // Only root can play it.
+    // Only root can become that user.
     assert!(served.is_none_or(|number| number == 1));
 }

@@ -52,9 +52,9 @@ fn clients_that_connected_before_are_yielded_and_a_dropped_future_loses_none() {
     });
 }
 
-/// There is always another client: each is followed by the next.
+/// There is always another client: each connects when the one before was accepted.
 #[test]
-fn a_stream_of_a_crowd_of_clients_lets_other_tasks_run() {
+fn stream_of_many_clients_lets_other_tasks_run() {
     const CLIENTS: usize = 1000;
 
     let _watchdog = watchdog();
@@ -79,7 +79,7 @@ fn a_stream_of_a_crowd_of_clients_lets_other_tasks_run() {
 }
 
 #[test]
-fn a_dropped_stream_is_a_dropped_server() {
+fn dropped_stream_drops_its_server() {
     let _watchdog = watchdog();
     let (server, name) = server();
     let mut stream = server.to_stream();

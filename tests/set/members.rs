@@ -12,7 +12,7 @@ use crate::harness::{self, watchdog};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// What a set has returned so far.
+/// The results of a set so far.
 #[derive(Default)]
 struct Log {
     values: HashMap<u64, Vec<u32>>,
@@ -36,7 +36,7 @@ impl Log {
         }
     }
 
-    /// Everything until the set is empty.
+    /// Selects until the set is empty.
     fn of(set: &mut IpcReceiverSet) -> Log {
         let mut log = Log::default();
         while !set.is_empty() {
@@ -77,7 +77,7 @@ fn ids_count_from_zero_and_are_never_used_again() {
 }
 
 #[test]
-fn every_message_comes_in_order_and_every_closing_once() {
+fn messages_are_returned_in_order_and_each_disconnection_once() {
     let _watchdog = watchdog();
     let (mut set, members) = set_of(10);
     let thread = thread::spawn(move || {
@@ -133,7 +133,7 @@ fn members_of_all_types_share_a_set() {
 }
 
 #[test]
-fn select_waits_for_the_first_thing_to_happen() {
+fn select_blocks_until_the_first_event() {
     let _watchdog = watchdog();
     let (mut set, members) = set_of(3);
     let (waiting, is_waiting) = mpsc::channel();
@@ -176,7 +176,7 @@ fn try_select_returns_results_or_empty() {
 }
 
 #[test]
-fn large_messages_are_put_together() {
+fn large_messages_are_assembled() {
     let _watchdog = watchdog();
     let mut set = IpcReceiverSet::new().unwrap();
     let threads: Vec<_> = (0..4_u8)
@@ -218,7 +218,7 @@ fn messages_keep_their_endpoints_until_they_are_taken() {
     message.to::<IpcSender<u32>>().unwrap().send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
     assert!(receiver.recv().unwrap_err().is_disconnected());
-    // One that is dropped closes them.
+    // A message that is dropped closes its endpoints.
     let (sender, receiver) = ipc::channel().unwrap();
     carrier.send(sender).unwrap();
     drop(set.select().unwrap());
@@ -276,7 +276,7 @@ mod removal {
         assert!(set.remove(1).is_none());
     }
 
-    /// What the operating system had already reported of it does not come up again.
+    /// Events of the member that the operating system had already reported are not returned.
     #[test]
     fn in_the_middle_of_a_flood_loses_nothing() {
         const COUNT: u32 = 5000;
@@ -320,7 +320,7 @@ mod removal {
     }
 
     #[test]
-    fn of_a_half_received_message_keeps_the_half() {
+    fn of_an_incomplete_message_keeps_its_parts() {
         let _watchdog = watchdog();
         let mut set = IpcReceiverSet::new().unwrap();
         let (sender, receiver) = ipc::channel::<Vec<u8>>().unwrap();
@@ -345,7 +345,7 @@ mod removal {
 mod fairness {
     use super::*;
 
-    /// Who is alone has not to wait for others.
+    /// A member that alone has messages does not wait for the others.
     #[test]
     fn only_busy_member_is_emptied() {
         let _watchdog = watchdog();
@@ -362,9 +362,10 @@ mod fairness {
         assert!(numbers.eq(0..200));
     }
 
-    /// A member that is flooded keeps neither the others nor a deadline waiting, and what one selection returns is limited.
+    /// A flooded member delays neither the others nor a deadline, and the results of one
+    /// selection are limited.
     #[test]
-    fn a_flood_is_served_in_turns() {
+    fn flooded_member_does_not_delay_others() {
         let _watchdog = watchdog();
         let mut set = IpcReceiverSet::new().unwrap();
         let (flood, flooded) = ipc::channel::<u32>().unwrap();
@@ -423,7 +424,7 @@ mod fairness {
     }
 }
 
-/// Many members, of which few have something.
+/// Many members, of which few have messages.
 #[test]
 fn a_thousand_members() {
     harness::alone(harness::path_of(a_thousand_members), || {
@@ -440,14 +441,14 @@ fn a_thousand_members() {
     });
 }
 
-/// Also what its receiver has taken from the operating system already, to put it in order.
+/// Also messages that the receiver has read ahead, to put them in order.
 #[test]
 fn messages_before_add_are_selected() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel::<(u32, Option<IpcSender<u32>>)>().unwrap();
     let (reply, _replies) = ipc::channel().unwrap();
-    // With handles among them: on Linux they come in two ways. So few that the socket has room for
-    // those that are not received, if there is no ring on a slow machine.
+    // Some messages have handles: on Linux they are sent by socket, the others by ring. They
+    // are so few that the socket has room for all, if there is no ring on a slow machine.
     for number in 0..400 {
         sender.send((number, (number % 3 == 0).then(|| reply.clone()))).unwrap();
         if number % 2 == 0 {

@@ -1,4 +1,4 @@
-//! Routers: what callbacks are given, and that whatever a callback does stays its own affair.
+//! Routers: the messages that callbacks get, and that no callback affects other routes.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,8 @@ use crate::harness::{self, watchdog_without_children as watchdog};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A route whose callback passes everything on, errors as `None`. The second receiver is disconnected when the callback is dropped.
+/// A route whose callback passes everything on, errors as `None`. The second receiver is
+/// disconnected when the callback is dropped.
 fn passing_on(
     router: &RouterProxy,
     receiver: IpcReceiver<u32>,
@@ -25,7 +26,7 @@ fn passing_on(
         receiver,
         Box::new(move |value| {
             let _alive = &alive;
-            // The test may have seen enough.
+            // The test may have dropped its receiver.
             let _ = values.send(value.ok());
         }),
     );
@@ -41,7 +42,7 @@ fn expect_dropped(is_over: &Receiver<()>) {
     assert_eq!(result, Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
-/// That a router still routes.
+/// Checks that a router still routes.
 #[track_caller]
 fn expect_alive(router: &RouterProxy) {
     let (sender, receiver) = ipc::channel().unwrap();
@@ -50,7 +51,7 @@ fn expect_alive(router: &RouterProxy) {
     assert_eq!(next(&received), Some(42));
 }
 
-/// Waits until nobody receives any more.
+/// Waits until the receiver is dropped.
 fn expect_disconnected(sender: &IpcSender<u32>) {
     while let Ok(()) = sender.send(0) {
         thread::yield_now();
@@ -110,7 +111,7 @@ mod routes {
             sender.send(number).unwrap();
         }
         assert_eq!(next(&received), 0);
-        // The callback is gone, and with it what it owned.
+        // The callback was dropped, with all that it owned.
         let over = received.recv_timeout(LONG);
         assert_eq!(over, Err(mpsc::RecvTimeoutError::Disconnected));
         sender.send(3).unwrap();
@@ -339,7 +340,7 @@ mod shutdown {
         expect_dropped(&is_over);
     }
 
-    /// All at once, from everywhere.
+    /// All calls at once, from several threads.
     #[test]
     fn is_safe_beside_concurrent_calls() {
         let _watchdog = watchdog();
@@ -358,7 +359,7 @@ mod shutdown {
                             if number == 0 {
                                 router.shutdown();
                             }
-                            // The value or the end, and no hang.
+                            // The value or disconnection, and no hang.
                             let _ = received.recv();
                         }
                     })
@@ -543,7 +544,7 @@ mod callbacks {
                 router.add_typed_route(
                     receiver,
                     Box::new(move |_| {
-                        let mut seen = seen.try_lock().expect("nobody else runs now");
+                        let mut seen = seen.try_lock().expect("no other callback runs now");
                         seen.insert((
                             thread::current().id(),
                             thread::current().name().map(String::from),
@@ -567,7 +568,7 @@ mod callbacks {
         assert_eq!(names, [Some("router-proxy")]);
     }
 
-    /// One route is flooded; the others have their turn.
+    /// One route is flooded; the others are called, too.
     #[test]
     fn of_quiet_routes_are_called_during_a_flood() {
         let _watchdog = watchdog();

@@ -117,7 +117,7 @@ fn a_pending_stream_wakes_its_task() {
     }
 }
 
-/// A stream that moves to another task wakes that one.
+/// A stream that is moved to another task wakes that task.
 #[test]
 fn the_last_task_that_polled_is_woken() {
     let _watchdog = watchdog();
@@ -158,7 +158,7 @@ fn dropping_a_stream_disconnects_the_senders() {
     assert!(poll(&mut stream, Waker::noop()).is_pending());
     drop(stream);
     assert!(sender.send(1).unwrap_err().is_disconnected());
-    // and with messages that nobody took.
+    // and with messages that were not taken.
     let (sender, mut stream) = pair();
     for number in 0..3 {
         sender.send(number).unwrap();
@@ -168,14 +168,15 @@ fn dropping_a_stream_disconnects_the_senders() {
     assert!(sender.send(1).unwrap_err().is_disconnected());
 }
 
-/// Messages wait in the channel, not in a queue behind it.
+/// Messages stay in the channel, not in another queue.
 #[test]
 fn a_stream_that_is_not_polled_takes_nothing() {
     let _watchdog = watchdog();
     let (sender, mut stream) = pair();
     assert!(poll(&mut stream, Waker::noop()).is_pending());
     let (carrier, carried) = ipc::channel::<IpcSender<u32>>().unwrap();
-    // The sender in this message is closed with it, if the message is still in the channel when the stream goes.
+    // The sender in this message is closed with it, if the message is still in the channel when
+    // the stream goes.
     let mut carried = carried.to_stream();
     let mut context = Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut carried).poll_next(&mut context).is_pending());
@@ -197,7 +198,7 @@ fn a_stream_of_a_moved_receiver_ends() {
 }
 
 #[test]
-fn large_messages_are_put_together() {
+fn large_messages_are_assembled() {
     let _watchdog = watchdog();
     let (sender, receiver) = ipc::channel().unwrap();
     let thread = thread::spawn(move || {
@@ -307,7 +308,7 @@ fn two_tasks_on_two_threads() {
     thread.join().unwrap();
 }
 
-/// A runtime whose waker panics harms only itself.
+/// A waker that panics affects only its own stream.
 #[test]
 fn a_waker_that_panics_stops_no_other_stream() {
     struct Panics(mpsc::Sender<()>);
@@ -345,7 +346,7 @@ fn a_thousand_streams() {
                 }
             }
         });
-        // One task for all of them.
+        // One task polls all of them.
         let mut waiting: Vec<_> = streams
             .into_iter()
             .zip(0..)

@@ -1,5 +1,5 @@
-//! What a crate must offer to be measured, cut into small traits: a crate implements those it can, and takes part in
-//! the rows that need no more.
+//! What a crate must offer to be measured, cut into small traits: a crate implements those it
+//! can, and takes part in the rows that need no more.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Anything that may travel in a typed message.
+/// Any value of a typed message.
 pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
 
 impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for T {}
@@ -26,20 +26,22 @@ pub type Start<'a> = &'a mut dyn FnMut(&str) -> Outcome<()>;
 pub trait Contender: 'static {
     const NAME: &'static str;
     const HOME: Home;
-    /// Whether a side that waits keeps its processor busy. Such a far side is stopped while others are measured.
+    /// Whether a side that waits keeps its processor busy. Such a far side is stopped while
+    /// others are measured.
     const POLLS: bool = false;
 }
 
 /// Channels of values of one type. A crate implements it for the types it can carry.
 ///
-/// The ends are `&mut`, and what is sent is a value: the least that every crate can do with.
+/// The endpoints are `&mut`, and a message is a value: the smallest interface that every
+/// crate has.
 pub trait Channel<T>: Contender {
     type Sender;
     type Receiver;
 
     fn send(sender: &mut Self::Sender, value: T) -> Outcome<()>;
 
-    /// `None` when every sender is gone.
+    /// `None` when all senders have been dropped.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<T>>;
 }
 
@@ -67,7 +69,7 @@ pub trait Bytes: Contender {
 
     fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()>;
 
-    /// `None` when every sender is gone.
+    /// `None` when all senders have been dropped.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>>;
 }
 
@@ -84,7 +86,8 @@ pub trait Sets<T>: Fresh<T> {
 
     fn add(set: &mut Self::Set, receiver: Receiver<Self, T>) -> Outcome<()>;
 
-    /// Waits until something happens, passes every decoded message to `each`, and returns how many members closed.
+    /// Waits until something happens, passes every decoded message to `each`, and returns how
+    /// many members closed.
     fn select(set: &mut Self::Set, each: impl FnMut(T) -> Outcome<()>) -> Outcome<usize>;
 }
 
@@ -94,6 +97,6 @@ pub trait Meets: Contender {
 
     fn server() -> Outcome<Self::Server>;
 
-    /// Has one more client come, and each side receive a message from the other.
+    /// Connects one more client; server and client receive a message from each other.
     fn meet(server: &mut Self::Server) -> Outcome<()>;
 }

@@ -10,7 +10,8 @@ use crate::processor;
 use crate::row::Row;
 use crate::work::Work;
 
-/// The first argument of a far process. Row, contender and name follow, and the processor when there is one for it.
+/// The first argument of a far process. Row, contender and name follow, and the processor when
+/// there is one for it.
 pub const FLAG: &str = "--far-side";
 
 pub enum Far {
@@ -41,7 +42,7 @@ impl Far {
         Ok(Self::Thread(thread))
     }
 
-    /// Stops a process, or lets it go on. A thread goes on anyhow.
+    /// Stops a process, or continues it. Has no effect on a thread.
     pub fn let_run(&self, run: bool) -> Outcome<()> {
         match self {
             Self::Process(guarded) => let_run(&guarded.child, run),
@@ -57,10 +58,11 @@ impl Far {
     }
 }
 
-/// A child process that is killed, unless it was seen to end.
+/// A child process that is killed, unless its end was noticed.
 pub struct Guarded {
     child: Child,
-    /// The child ends when this pipe does, which is also when this process dies, however that happens.
+    /// The child ends when this pipe does, which is also when this process dies, however
+    /// that happens.
     _leash: Option<ChildStdin>,
     ended: bool,
 }
@@ -76,7 +78,7 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         if !self.ended {
-            // It may have ended by itself; there is nobody to tell either way.
+            // The child may have ended by itself. An error makes no difference.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -96,7 +98,7 @@ fn let_run(_: &Child, _: bool) -> Outcome<()> {
     Ok(())
 }
 
-/// A far process that is stopped cannot notice that its leash has ended.
+/// A far process that is stopped cannot notice that its pipe was closed.
 #[cfg(target_os = "linux")]
 fn end_with_parent() -> Outcome<()> {
     use rustix::process::{Signal, set_parent_process_death_signal};
@@ -110,7 +112,7 @@ fn end_with_parent() -> Outcome<()> {
     Ok(())
 }
 
-/// What a far process does instead of measuring.
+/// The main function of a far process.
 pub fn main(arguments: &[String], rows: &[Row]) -> Outcome<()> {
     let [row, contender, name, processor @ ..] = arguments else {
         return Err("a far side needs a row, a contender and a name".into());

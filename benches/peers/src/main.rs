@@ -1,16 +1,19 @@
-//! The same work on strait and on its peers, measured in one run: first a table of ratios, then one of times.
+//! The same work on strait and on its peers, measured in one run: first a table of ratios, then
+//! one of times.
 //!
-//! The peers are ipc-channel, interprocess and iceoryx2 between two processes, and std's channel between two
-//! threads. Below them are two floors: a ring between two processes that promises nothing, and `memcpy`. A ratio says how
-//! many times faster strait is (more than 1) or slower (less). Figures are medians per message, with the middle half of
-//! the samples as spread. A dash is work that this contender cannot do; its file says why. Who polls is marked: it answers
-//! at once, and takes a processor for it. All others sleep while there is nothing to do.
+//! The peers are ipc-channel, interprocess and iceoryx2 between two processes, and std's
+//! channel between two threads. Below them are two floors: a ring between two processes without
+//! guarantees, and `memcpy`. A ratio says how many times faster strait is (more than 1) or
+//! slower (less). Figures are medians per message, with the middle half of the samples as
+//! spread. A dash is work that this contender cannot do; its file says why. A contender that
+//! polls is marked: it answers at once, and occupies a processor. All others sleep while there
+//! is nothing to do.
 //!
-//! The last column of the ratios is the share of the processors that other programs had meanwhile. A row in which that is
-//! more than a few per cent should be measured again.
+//! The last column of the ratios is the share of the processors that other programs had
+//! meanwhile. A row in which that is more than a few per cent should be measured again.
 //!
 //! ```text
-//! cargo run --release [-- [--smoke] [--rows TEXT] [--contenders TEXT] [--samples COUNT] [--pinned]]
+//! cargo run --release -- [--smoke] [--rows TEXT] [--contenders TEXT] [--samples COUNT] [--pinned]
 //! ```
 
 mod contender;
@@ -68,7 +71,7 @@ fn run() -> Outcome<()> {
             contenders.push(entry.contender);
         }
     }
-    // Far more than the slowest stage takes: only a hang lasts as long.
+    // Far longer than the slowest stage: only a hang lasts as long.
     let watchdog = Watchdog::start(Duration::from_secs(120))?;
     if options.pinned {
         processor::split()?;
@@ -84,7 +87,8 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// Raises the soft limit on descriptors to the hard one. A set of a thousand members needs it, on both sides.
+/// Raises the soft limit on descriptors to the hard one. A set of a thousand members needs it,
+/// on both sides.
 #[cfg(unix)]
 fn allow_many_descriptors() -> Outcome<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

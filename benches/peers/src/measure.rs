@@ -1,6 +1,7 @@
-//! Takes turns: in each turn every contender does one short sample, and the order is reversed from turn to turn. So what
-//! disturbs the machine disturbs all, and the ratio of two samples of one turn says more than either figure. Every few
-//! turns both sides are set up anew, since a process keeps the luck it started with: its processor, its memory layout.
+//! Takes turns: in each turn every contender does one short sample, and the order is reversed
+//! from turn to turn. So other load affects all contenders, and the ratio of two samples of one
+//! turn is more reliable than either figure. Every few turns both processes are started anew,
+//! because a process keeps its processor and its memory layout.
 
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Says who failed, or hung, and where.
+    /// Adds to an error which contender failed, or hung, and where.
     fn named<T>(
         &self,
         stage: &str,
@@ -149,13 +150,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_lies_between_two_when_the_count_is_even() {
+    fn median_of_an_even_count_lies_between_two() {
         let summary = Summary::of([4.0, 1.0, 3.0, 2.0]);
         assert_eq!(summary, Some(Summary { low: 1.75, median: 2.5, high: 3.25 }));
     }
 
     #[test]
-    fn nothing_has_no_summary() {
+    fn no_figures_have_no_summary() {
         assert_eq!(Summary::of([]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a user can ask for.
+//! The command line.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::row::Row;
 
 pub const USAGE: &str = "\
 options:
-  --smoke            do a few rounds of each row, to see that all of it works; the figures mean nothing
+  --smoke            a few rounds of each row, to see that all of it works; the figures mean nothing
   --rows TEXT        only rows whose name contains TEXT; adds up when it is given several times
   --contenders TEXT  only contenders whose name contains TEXT; adds up as well; ratios need strait
   --samples COUNT    samples of each contender in each row, at least 7 (default 21)

@@ -1,5 +1,5 @@
-//! How much of the processors other programs had. A figure that was taken while something else ran says little, above all
-//! of those who poll, and a reader of the table cannot know.
+//! How much of the processors other programs had. A figure that was taken while other programs
+//! ran says little, above all about contenders that poll. The table does not show it.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// `None` where the system does not say.
+    /// `None` where the system has no such counts.
     pub fn read() -> Option<Self> {
         Self::parse(
             &fs::read_to_string("/proc/stat").ok()?,
@@ -22,11 +22,12 @@ impl Clock {
     }
 
     fn parse(system: &str, own: &str) -> Option<Self> {
-        // user, nice, system, idle, iowait, irq, softirq, and what another machine took. Guests are part of user.
+        // user, nice, system, idle, iowait, irq, softirq, and steal. Guests are part of user.
         let system = numbers(system.lines().next()?.strip_prefix("cpu ")?, 8)?;
         let passed = system.iter().sum();
-        // The name of the program comes in parentheses and may contain any of them. After it and the state, user and
-        // system time of this process, and of its children, are the 11th to the 14th.
+        // The name of the program comes in parentheses and may contain any of them. After it
+        // and the state, user and system time of this process, and of its children, are the
+        // 11th to the 14th.
         let (_, after_name) = own.rsplit_once(')')?;
         let own = numbers(after_name.trim_start().split_once(' ')?.1, 14)?;
         Some(Self { passed, busy: passed - system[3] - system[4], own: own[10..].iter().sum() })
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_had_is_what_neither_idled_nor_was_our_own() {
+    fn time_of_others_is_neither_idle_nor_own() {
         let read = |cpu: &str, own: &str| Clock::parse(cpu, own).expect("in the form of proc(5)");
         let before = read(
             "cpu  100 0 100 700 50 0 0 50 9 9\ncpu0 1 2 3\n",
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_without_these_counts_is_silent() {
+    fn system_without_these_counts_has_no_clock() {
         assert!(Clock::parse("", "").is_none());
         assert!(Clock::parse("cpu  1 2 3\n", "7 (a) S 1").is_none());
     }

@@ -1,6 +1,7 @@
-//! A processor for each side, when asked for. Where the scheduler happens to put two processes decides more about a
-//! round trip than the channel between them does. On a quiet machine pinning takes that luck out of the figures; on a
-//! busy one it does harm, since a pinned side cannot move out of the way.
+//! A processor for each side, when asked for. The processors of two processes affect a round
+//! trip more than the channel between them. On an idle machine, pinning removes that difference
+//! between runs; on a busy one it does harm, because a pinned process cannot move to an idle
+//! processor.
 
 use std::sync::OnceLock;
 
@@ -8,8 +9,8 @@ use crate::contender::Outcome;
 
 static FAR: OnceLock<usize> = OnceLock::new();
 
-/// Keeps the calling thread to one processor, and reserves another for the far sides. Does nothing where there is only
-/// one, or no way to say so.
+/// Keeps the calling thread to one processor, and reserves another for the far sides. Does
+/// nothing where there is only one, or no call for it.
 #[cfg(target_os = "linux")]
 pub fn split() -> Outcome<()> {
     use rustix::thread::{CpuSet, sched_getaffinity};

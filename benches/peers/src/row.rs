@@ -66,9 +66,9 @@ impl Entry {
     }
 }
 
-/// A contender at work: both sides are up and connected.
+/// A contender at work: both sides are started and connected.
 pub struct Running {
-    // Declared before `far`: the near ends go first, and that is what ends the far side.
+    // Declared before `far`: the near endpoints are dropped first, which ends the far side.
     sample: Box<dyn FnMut(u64) -> Outcome<Duration>>,
     messages: u64,
     far: Option<Far>,

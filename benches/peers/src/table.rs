@@ -7,7 +7,7 @@ use crate::measure::{Series, Summary};
 const RATIO: usize = 23;
 const OTHERS: usize = 10;
 const TIME: usize = 17;
-/// What stands where there is nothing to say.
+/// The text of an empty cell.
 const ABSENT: &str = "-";
 
 pub struct Table {
@@ -17,7 +17,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Prints the head. `rows` are the names of the rows to come, `contenders` all that take part in any of them.
+    /// Prints the head. `rows` are the names of the rows to come, `contenders` all that take
+    /// part in any of them.
     pub fn begin<'a>(rows: impl Iterator<Item = &'a str>, contenders: &[&'static str]) -> Self {
         let title = format!("{}, times as fast", Strait::NAME);
         let first = rows.map(str::len).max().unwrap_or(0).max(title.len());
@@ -86,7 +87,7 @@ fn find<'a>(all: &'a [Series], contender: &str) -> Option<&'a Series> {
 }
 
 fn ratio(Summary { low, median, high }: Summary) -> String {
-    // Three digits that count, whether strait is a hundred times as fast or as slow.
+    // Three significant digits, for large and small ratios.
     let digits = (2.0 - median.log10().floor()).clamp(0.0, 4.0) as usize;
     format!("{median:.digits$}x ({low:.digits$}-{high:.digits$})")
 }

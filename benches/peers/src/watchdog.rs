@@ -1,4 +1,4 @@
-//! Bounds every wait in the program: whoever does not report in time takes the whole run down.
+//! Bounds every wait in the program: work that does not report in time ends the whole run.
 
 use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -31,7 +31,7 @@ impl Watchdog {
     }
 
     pub fn begin(&self, stage: String) {
-        // Fails only when the watchdog has gone, and it goes with the program.
+        // Fails only when the watchdog has ended, which ends with the program.
         let _ = self.0.send(stage);
     }
 }

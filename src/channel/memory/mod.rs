@@ -438,7 +438,8 @@ fn sleep<'a>(condvar: &Condvar, state: MutexGuard<'a, State>, wait: Wait) -> Mut
 fn forked() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        "the channel is in the memory of the process that created it, from which this one was forked",
+        "the channel is in the memory of the process that created it, \
+         from which this one was forked",
     )
 }
 

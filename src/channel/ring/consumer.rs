@@ -327,7 +327,7 @@ impl<M: Memory> Consumer<M> {
         self.is_armed
     }
 
-    /// Asks not to be woken any more. A wake-up may be on its way.
+    /// Removes the request for a wake-up. One may have been sent already.
     pub fn disarm(&mut self) {
         if mem::take(&mut self.is_armed) {
             // Relaxed: only the bit changes, and earlier publications stay visible.

@@ -169,7 +169,7 @@ mod tests {
     const LEN: u32 = UNIT as u32;
 
     #[test]
-    fn places_are_checked() {
+    fn invalid_places_are_refused() {
         assert!(Place::FIRST.is_valid());
         for (offset, len) in
             [(UNIT, LEN), (1 << 40, MAX_SEGMENT), (0_u64.wrapping_sub(2 * UNIT), LEN)]

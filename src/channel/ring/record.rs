@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_records_are_parsed_back() {
         for kind in [Kind::Message, Kind::First, Kind::Middle, Kind::Last] {
             let header =
                 Header { len: 0x0102_0304, code: Code::Carries(kind), stamp: u64::MAX - 0xabc };
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_stays_as_it_is() {
+    fn format_is_stable() {
         let header = Header { len: 0x0102_0304, code: Code::Carries(Kind::Last), stamp: 5 };
         assert_eq!(header.to_bytes(), [4, 3, 2, 1, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
         let body = jump_to_bytes(Place { offset: 4096, len: 65536 });
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_noticed() {
+    fn unknown_kinds_are_refused() {
         for code in [0, 6, 255] {
             let mut bytes = Header { len: 0, code: Code::Jump, stamp: 0 }.to_bytes();
             bytes[4] = code;

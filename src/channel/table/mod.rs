@@ -131,7 +131,8 @@ impl fmt::Display for TableError {
                 "the endpoint table of a message does not match the handles of the message"
             }
             TableError::TooMany => {
-                "a message exceeds the limits: it has too many endpoints, shared memories and handles"
+                "a message exceeds the limits: \
+                 it has too many endpoints, shared memories and handles"
             }
             TableError::TooManyOf(kind) => {
                 return write!(
@@ -568,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_table_is_parsed_back() {
         let (body, attachments) = written(entries());
         assert_eq!(attachments.iter().collect::<String>(), "abtcrsijuvcorsijuvpmh");
         let (len, read) = read(&body, attachments, &Limits::LARGEST).unwrap();
@@ -577,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_receivers_is_as_long_as_is_expected_of_one() {
+    fn length_of_a_table_without_receivers_is_bounded() {
         let memory = || MovedMemory { memory: 'm', bytes: u64::MAX, access: Access::Read };
         let entries: Vec<_> = (0..9).map(|_| Entry::Memory(memory())).collect();
         assert_eq!(written(entries).0.len() - 4, max_bytes(9, false));
@@ -596,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn every_table_that_is_cut_short_is_refused() {
+    fn truncated_tables_are_refused() {
         let (body, attachments) = written(entries());
         for len in 0..body.len() {
             assert!(read_all(&body[..len], attachments.clone()).is_err(), "{len}");
@@ -606,9 +607,9 @@ mod tests {
         }
     }
 
-    /// Whatever a peer writes, each attachment is in one place or closed, and nothing else happens.
+    /// Whatever a peer writes, each attachment is in one entry or closed.
     #[test]
-    fn every_table_with_another_byte_is_refused_or_complete() {
+    fn table_with_a_changed_byte_is_refused_or_complete() {
         let (body, attachments) = written(entries());
         for at in 4..body.len() {
             for value in [0, 1, 2, 0x7f, 0xff] {
@@ -649,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_kept() {
+    fn each_limit_is_enforced() {
         let limited = |set: fn(&mut Limits)| {
             let mut limits = Limits::LARGEST;
             set(&mut limits);
@@ -670,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_carries_what_it_can() {
+    fn channel_admits_the_entries_of_its_capabilities() {
         let only = |bits| Capabilities(bits);
         let memory = |access| Entry::Memory(MovedMemory { memory: 'm', bytes: 1, access });
         assert!(entries().iter().all(|entry| Capabilities::ALL.admit(entry)));

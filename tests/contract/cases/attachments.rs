@@ -1,4 +1,4 @@
-//! Attachments are what they are taken for, or an error.
+//! An attachment is received as the type that it was sent as; any other type is an error.
 
 use super::*;
 use strait::internals::contract::{

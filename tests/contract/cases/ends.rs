@@ -1,4 +1,4 @@
-//! What is left when one side is gone.
+//! What remains when the sender or the receiver is dropped.
 
 use super::*;
 use strait::internals::contract::{
@@ -6,7 +6,7 @@ use strait::internals::contract::{
 };
 
 #[test]
-fn closed_means_all_senders_are_gone() {
+fn receiver_is_closed_when_all_senders_are_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let sender = Arc::new(sender);
@@ -21,13 +21,13 @@ fn closed_means_all_senders_are_gone() {
 }
 
 #[test]
-fn a_sender_in_an_undelivered_packet_counts() {
+fn sender_in_a_queued_packet_keeps_the_channel_open() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let (carrier, carrier_end) = backend::channel().unwrap();
     send_with(&carrier, b"x", Attachment::from_sender(Arc::new(sender)));
     expect_empty(&receiver);
-    // The one who sent it may leave; the packet is still on its way.
+    // The carrier's sender is dropped; the packet is still in flight.
     drop(carrier);
     expect_empty(&receiver);
     let sender = expect_one(&carrier_end, b"x").into_sender().unwrap();
@@ -38,7 +38,7 @@ fn a_sender_in_an_undelivered_packet_counts() {
 }
 
 #[test]
-fn a_sender_in_a_packet_that_nobody_will_receive_does_not_count() {
+fn sender_in_a_packet_without_receiver_keeps_no_channel_open() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let (carrier, carrier_end) = backend::channel().unwrap();
@@ -48,7 +48,7 @@ fn a_sender_in_a_packet_that_nobody_will_receive_does_not_count() {
 }
 
 #[test]
-fn a_blocked_receiver_learns_that_the_last_sender_left() {
+fn blocked_recv_is_closed_when_the_last_sender_is_dropped() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let (ready, is_ready) = mpsc::channel();
@@ -62,10 +62,10 @@ fn a_blocked_receiver_learns_that_the_last_sender_left() {
 }
 
 #[test]
-fn a_dead_receiver_is_closed_and_the_attachments_come_back() {
+fn send_without_receiver_is_closed_and_returns_the_attachments() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
-    // Something unread makes a difference to some operating systems.
+    // An unread packet makes a difference on some operating systems.
     send(&sender, b"never received");
     drop(receiver);
     let (precious_sender, precious) = backend::channel().unwrap();
@@ -93,7 +93,7 @@ fn a_dead_receiver_is_closed_and_the_attachments_come_back() {
 }
 
 #[test]
-fn a_receiver_leaves_with_what_it_has_not_delivered() {
+fn moved_receiver_keeps_its_queued_packets() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let (carrier, carrier_end) = backend::channel().unwrap();
@@ -113,7 +113,7 @@ fn a_receiver_leaves_with_what_it_has_not_delivered() {
 }
 
 #[test]
-fn a_sender_is_known_wherever_it_comes_from() {
+fn sender_has_the_same_identity_in_every_packet() {
     let _watchdog = watchdog();
     let (sender, _receiver) = backend::channel().unwrap();
     let (other, _other_end) = backend::channel().unwrap();
@@ -121,7 +121,8 @@ fn a_sender_is_known_wherever_it_comes_from() {
     let sender = Arc::new(sender);
     assert_eq!(sender.identity(), sender.identity());
     if sender.identity().is_none() {
-        // An emulated kernel may not tell. Where it does, `duplicates` counts what that is worth.
+        // An emulated kernel may have no identities. Where there are some, `duplicates` counts
+        // the handles that they save.
         return;
     }
     assert_ne!(sender.identity(), other.identity());
@@ -137,7 +138,7 @@ fn a_sender_is_known_wherever_it_comes_from() {
         assert_eq!(known.identity(), arrived[1].identity());
         assert!(known.is_same(&arrived[1]) && arrived[1].is_same(known));
     }
-    // As far as it is known by itself and not by who has it.
+    // The identity is the channel's, and does not change when a copy is dropped.
     drop(sender);
     assert_eq!(arrived[0].identity(), arrived[1].identity());
 }

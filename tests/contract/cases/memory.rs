@@ -34,7 +34,7 @@ fn has_the_content_it_was_made_with() {
 }
 
 #[test]
-fn that_cannot_be_had_is_an_error() {
+fn that_cannot_be_allocated_is_an_error() {
     let _watchdog = watchdog();
     for len in [usize::MAX, usize::MAX - 7, isize::MAX as usize] {
         assert!(Memory::new(len).is_err());
@@ -43,7 +43,7 @@ fn that_cannot_be_had_is_an_error() {
     }
 }
 
-/// And keeps it when the sender has dropped the memory.
+/// Also after the sender has dropped the memory.
 #[test]
 fn arrives_with_its_content() {
     let _watchdog = watchdog();
@@ -62,7 +62,7 @@ fn arrives_with_its_content() {
 }
 
 #[test]
-fn survives_who_made_it_while_it_is_on_its_way() {
+fn in_flight_survives_its_creator() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let memory = Memory::from_bytes(b"on my way").unwrap();
@@ -73,7 +73,7 @@ fn survives_who_made_it_while_it_is_on_its_way() {
 }
 
 #[test]
-fn that_is_written_is_seen_by_all_who_have_it() {
+fn that_is_written_is_seen_by_all_mappings() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let writer = MemoryWriter::new(5001).unwrap();

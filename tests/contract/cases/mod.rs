@@ -46,7 +46,7 @@ thread_local! {
     static REST: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Receives one packet, which lands in three pieces, and puts it together.
+/// Receives one packet into three buffers, and joins them.
 pub(super) fn receive(
     receiver: &PacketReceiver,
     attachments: &mut Vec<Attachment>,
@@ -114,7 +114,7 @@ fn send_with(sender: &PacketSender, bytes: &[u8], attachment: Attachment) {
     sender.send(bytes, &[], vec![attachment], Wait::Never).expect("it is sent");
 }
 
-/// Bytes of which each tells its place.
+/// Bytes that depend on their positions.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|place| (place % 251) as u8).collect()
 }

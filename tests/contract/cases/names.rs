@@ -1,4 +1,4 @@
-//! Names lead to channels.
+//! Listeners, and connections by name.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,7 +51,7 @@ fn a_connection_carries_attachments() {
 }
 
 #[test]
-fn a_client_that_left_is_heard_to_the_end() {
+fn packets_of_a_disconnected_client_are_received() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     let client = backend::connect(&name).unwrap();
@@ -63,7 +63,7 @@ fn a_client_that_left_is_heard_to_the_end() {
 }
 
 #[test]
-fn accept_waits_as_it_is_told() {
+fn accept_waits_until_its_deadline() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     assert!(matches!(listener.accept(Wait::Never), Err(RecvError::Empty)));
@@ -101,7 +101,7 @@ fn impossible_ones_are_an_error() {
 }
 
 #[test]
-fn disappear_with_their_listener() {
+fn are_removed_with_their_listener() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     let waiting = backend::connect(&name).unwrap();
@@ -119,7 +119,7 @@ fn are_all_different() {
     assert_eq!(names.len(), listeners.len());
 }
 
-/// A name of each kind, which nothing else has.
+/// An unused name of each kind.
 fn chosen_names() -> [ServerName; 3] {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ fn chosen_names() -> [ServerName; 3] {
     [ServerName::Private(name.clone()), ServerName::Path(path), ServerName::Abstract(name)]
 }
 
-/// Tries until there is something.
+/// Repeats the call until it returns a value.
 fn eventually<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
     loop {
         if let Some(result) = attempt() {
@@ -139,7 +139,7 @@ fn eventually<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
 }
 
 #[test]
-fn chosen_ones_lead_to_who_has_them() {
+fn chosen_ones_connect_to_their_listener() {
     let _watchdog = watchdog();
     for name in chosen_names() {
         let listener = Listener::bind_named(&name).unwrap();
@@ -155,7 +155,7 @@ fn chosen_ones_lead_to_who_has_them() {
 }
 
 #[test]
-fn chosen_ones_belong_to_one_at_a_time() {
+fn chosen_ones_have_one_listener_at_a_time() {
     let _watchdog = watchdog();
     for name in chosen_names() {
         let missing = backend::connect_named(&name, Wait::Never).unwrap_err();
@@ -164,13 +164,14 @@ fn chosen_ones_belong_to_one_at_a_time() {
             let error = Listener::bind_named(&name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
         }
-        // It was not disturbed.
+        // The listener still works.
         let waiting = backend::connect_named(&name, Wait::Forever).unwrap();
         send(&waiting, b"x");
         let (receiver, _) = listener.accept(soon()).unwrap();
         expect(&receiver, b"x");
         drop((receiver, listener));
-        // Not at once: a child process that another test starts has copies of everything until its `exec`.
+        // Not at once: a child process that another test starts has copies of everything until
+        // its `exec`.
         let gone = eventually(|| backend::connect_named(&name, Wait::Never).err());
         assert_eq!(gone.kind(), missing.kind(), "{gone}");
         let (error, _) = eventually(|| waiting.send(b"x", b"", Vec::new(), Wait::Never).err());
@@ -180,7 +181,7 @@ fn chosen_ones_belong_to_one_at_a_time() {
 }
 
 #[test]
-fn chosen_ones_are_looked_at() {
+fn chosen_ones_are_validated() {
     let _watchdog = watchdog();
     let names = ["", "..", "a/b", "a b"].map(|name| ServerName::Private(name.to_string()));
     for name in [&names[..], &[ServerName::Path("/".into()), ServerName::Abstract("".into())]] {
@@ -194,7 +195,7 @@ fn chosen_ones_are_looked_at() {
 }
 
 #[test]
-fn a_handle_can_be_put_by_and_given_up() {
+fn handle_can_be_reserved_and_released() {
     let _watchdog = watchdog();
     let (listener, name) = Listener::bind().unwrap();
     for _ in 0..3 {
@@ -207,9 +208,10 @@ fn a_handle_can_be_put_by_and_given_up() {
     }
 }
 
-/// Whatever a sender is told, it is true.
+/// A sender whose connection was closed gets an error, and no packet that it reports as
+/// sent is lost.
 #[test]
-fn who_is_refused_knows() {
+fn send_into_a_refused_channel_is_closed() {
     let _watchdog = watchdog();
     for _ in 0..200 {
         let (sender, receiver) = backend::channel().unwrap();

@@ -40,9 +40,9 @@ fn are_head_and_body_in_one() {
     expect(&receiver, b"body");
 }
 
-/// First the head, then the body, then the rest, all of it.
+/// The head is filled first, then the body, then the rest.
 #[test]
-fn land_where_there_is_room() {
+fn fill_the_buffers_in_order() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     for size in [1, 9, 10, 11, 500, 60_000, 200_000] {
@@ -103,15 +103,16 @@ fn of_concurrent_senders_do_not_mix() {
     expect_closed(&receiver);
 }
 
-/// Two senders, a duplicate of each other and in different threads, that tell each other when they have sent.
+/// Two senders, duplicates in different threads, that notify each other after each send.
 #[test]
-fn arrive_in_the_order_that_their_senders_know_of() {
+fn arrive_in_causal_order() {
     const ROUNDS: u32 = 500;
 
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let other = {
-        // Through a packet, so that it is another object where the backend makes one.
+        // The duplicate is received from a packet, so that it is another object where the
+        // backend makes one.
         let sender = Arc::new(sender);
         send_with(&sender, b"x", Attachment::from_sender(Arc::clone(&sender)));
         let other = expect_one(&receiver, b"x").into_sender().unwrap();
@@ -127,7 +128,7 @@ fn arrive_in_the_order_that_their_senders_know_of() {
             thread::spawn(move || {
                 while let Ok(number) = my_turn.recv() {
                     if number == ROUNDS {
-                        // The other one may have ended already.
+                        // The other thread may have ended already.
                         let _ = your_turn.send(number);
                         return;
                     }
@@ -157,7 +158,7 @@ fn survive_their_sender() {
 }
 
 #[test]
-fn add_their_attachments_to_those_there_are() {
+fn append_their_attachments() {
     let _watchdog = watchdog();
     let (sender, receiver) = backend::channel().unwrap();
     let most = MAX_PACKET_ATTACHMENTS.min(253);
@@ -185,7 +186,8 @@ fn keep_the_order_of_their_attachments() {
     }
 }
 
-/// Sends packets of 1000 bytes until there is no room. A backend that always has some gets a few thousand.
+/// Sends packets of 1000 bytes until there is no room. A backend that always has some gets a
+/// few thousand.
 fn fill(sender: &PacketSender) -> (usize, bool) {
     for sent in 0..5000 {
         match sender.send(&[0; 1000], b"", Vec::new(), Wait::Never) {
@@ -212,7 +214,7 @@ fn without_room_in_time_come_back_with_their_attachments() {
             attachments = unsent;
             assert_eq!(attachments.len(), 1);
         }
-        // The wait has lasted as long as it was to.
+        // The wait lasted for its timeout.
         assert!(Instant::now() >= soon);
     }
     for _ in 0..sent {
@@ -251,7 +253,7 @@ fn a_receiver_is_dropped_while_a_sender_keeps_sending() {
         let (sends, is_sending) = mpsc::channel();
         let sending = thread::spawn(move || {
             sends.send(()).unwrap();
-            // Where there is always room, it is sent.
+            // A backend that always has room sends it.
             while sender.send(b"x", b"", Vec::new(), Wait::Forever).is_ok() {}
             sender
         });

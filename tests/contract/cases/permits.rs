@@ -1,4 +1,5 @@
-//! Permits: taken once each, issued without waiting, and an end to waiting.
+//! Permits: each is taken once, `issue` does not block, and waits end when the issuer
+//! is dropped.
 
 use super::*;
 use backend::{PermitIssuer, PermitTaker, permits};
@@ -21,7 +22,7 @@ fn take(taker: &PermitTaker, count: usize) {
     }
 }
 
-/// A sender to wait with, whose receiver is alive as long as the second is.
+/// Returns a sender to wait with, and its receiver, which keeps the channel connected.
 fn channel() -> (PacketSender, PacketReceiver) {
     backend::channel().unwrap()
 }
@@ -45,13 +46,13 @@ fn each_is_taken_once() {
 }
 
 #[test]
-fn there_is_room_for_as_many_as_was_said() {
+fn there_is_room_for_the_announced_number() {
     let _watchdog = watchdog();
     for most in [0, 1, 100, 4096, 5000, 500_000] {
         let (taker, issuer) = permits(most).unwrap();
         assert!(issuer.capacity() >= most, "{most}");
         assert_eq!(issuer.unclaimed(), Some(most));
-        // Whatever was taken before.
+        // However many were taken before.
         for taken in [1, 7, 4095, 4097] {
             let taken = taken.min(most);
             take(&taker, taken);
@@ -62,7 +63,7 @@ fn there_is_room_for_as_many_as_was_said() {
 }
 
 #[test]
-fn what_is_not_issued_at_once_is_issued_later() {
+fn permits_beyond_the_room_are_issued_later() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     let mut left = 10_000;
@@ -108,7 +109,7 @@ fn several_threads_take_and_issue() {
 }
 
 #[test]
-fn who_waits_learns_of_permits_and_of_the_end() {
+fn waiting_sender_is_woken_by_permits_and_by_the_end() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     let (sender, receiver) = channel();
@@ -125,7 +126,8 @@ fn who_waits_learns_of_permits_and_of_the_end() {
             issuer.issue(1);
         });
     }
-    // A backend need not say of the place that there will be none, because the channel ends with it.
+    // A backend need not report that no more permits will be issued, because the channel is
+    // disconnected at the same time.
     let is_over = |taker: &PermitTaker| match taker.take().unwrap() {
         Permit::Closed => true,
         Permit::None => sender.is_closed(),
@@ -142,7 +144,7 @@ fn who_waits_learns_of_permits_and_of_the_end() {
         }
         drop((receiver, issuer));
     });
-    // That is something to be taken note of, so that it is not taken for a full channel.
+    // The taker must notice the end, so that the channel is not taken for a full one.
     assert!(taker.is_any() || sender.is_closed());
     assert!(is_over(&taker));
 }
@@ -168,7 +170,7 @@ fn permits_that_are_issued_at_once_wake_one_sender_each() {
 }
 
 #[test]
-fn both_sides_travel() {
+fn issuer_and_taker_can_be_moved() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     assert_eq!(issuer.issue(3), 0);
@@ -190,7 +192,7 @@ fn both_sides_travel() {
 }
 
 #[test]
-fn an_issuer_that_nobody_takes_from_goes_on() {
+fn issuer_without_taker_does_not_block() {
     let _watchdog = watchdog();
     let (taker, issuer) = permits(0).unwrap();
     drop(taker);

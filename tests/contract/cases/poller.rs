@@ -24,7 +24,7 @@ fn reports_what_becomes_ready() {
         send(&sender, b"x");
         expect_report(&mut poller, 7);
         expect(&receiver, b"x");
-        // Only now is it certain to be reported again.
+        // Only after this is another report certain.
         expect_empty(&receiver);
     }
     drop(sender);
@@ -47,7 +47,7 @@ fn reports_what_was_ready_before_it_was_added() {
 }
 
 #[test]
-fn waits_as_it_is_told() {
+fn waits_until_its_deadline() {
     let _watchdog = watchdog();
     let mut poller = Poller::new().unwrap();
     let mut ready = VecDeque::new();
@@ -74,7 +74,7 @@ fn appends_what_it_reports() {
     assert_eq!((ready[0], ready[1]), (77, 3));
 }
 
-/// Packets that come while the receiver is being emptied are not forgotten.
+/// Packets that arrive while the receiver is being emptied are reported.
 #[test]
 fn loses_no_packet_between_empty_and_wait() {
     const PACKETS: u32 = 20_000;
@@ -111,10 +111,10 @@ fn loses_no_packet_between_empty_and_wait() {
     thread.join().unwrap();
 }
 
-/// However many there are, and however fast they become ready again.
+/// However many receivers there are, and however fast they become ready again.
 #[test]
 fn reports_a_bounded_number_at_once() {
-    // For the descriptors of so many.
+    // Room for the file descriptors of so many receivers.
     alone_in(module_path!(), "reports_a_bounded_number_at_once", report_a_bounded_number_at_once);
 }
 
@@ -147,7 +147,7 @@ fn report_the_ready_ones_of_many() {
     for (id, (_, receiver)) in (0..).zip(&channels) {
         poller.add(receiver, id).unwrap();
     }
-    // Whatever is reported without reason, it is reported once.
+    // A spurious report comes at most once.
     let mut ready = VecDeque::new();
     loop {
         ready.clear();
@@ -176,7 +176,7 @@ fn report_the_ready_ones_of_many() {
 }
 
 #[test]
-fn forgets_what_is_removed() {
+fn reports_no_removed_receiver() {
     let _watchdog = watchdog();
     let mut poller = Poller::new().unwrap();
     let waker = poller.waker().unwrap();
@@ -267,7 +267,7 @@ fn a_waker_interrupts_the_current_and_the_next_wait() {
     thread.join().unwrap();
 }
 
-/// More often than any queue or socket buffer has room for, with nobody waiting.
+/// Wakes more often than any queue or socket buffer has room for, while no thread waits.
 #[test]
 fn a_waker_never_blocks() {
     let _watchdog = watchdog();
@@ -278,7 +278,7 @@ fn a_waker_never_blocks() {
     }
     expect_report(&mut poller, WAKE_ID);
     drop(poller);
-    // Nobody is left to be woken; that is no reason to panic.
+    // No thread is left to be woken; `wake` must not panic.
     let _ = waker.wake();
 }
 
@@ -310,7 +310,7 @@ fn reports_another_poller() {
         expect_report(&mut inner, 3);
         expect(&receiver, b"x");
         expect_empty(&receiver);
-        // Only when it has found nothing it is certain to be reported again.
+        // A report is certain only after an empty `try_recv`.
         loop {
             ready.clear();
             inner.wait(Wait::Never, &mut ready).unwrap();
@@ -337,7 +337,7 @@ fn reports_another_poller() {
     registry.remove_poller(&inner).unwrap();
 }
 
-/// What comes while the inner one is being looked at is not forgotten.
+/// Packets that arrive while the inner poller is being served are reported.
 #[test]
 fn loses_no_packet_behind_another_poller() {
     const PACKETS: u32 = 20_000;

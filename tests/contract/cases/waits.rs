@@ -1,4 +1,4 @@
-//! Receiving waits as it is told.
+//! Blocking and timeouts of `recv`.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn never_does_not_wait() {
     assert!(matches!(result, Err(RecvError::Closed)));
 }
 
-/// Below, at and beside whole milliseconds: none is cut off.
+/// Below, at and beside whole milliseconds: no timeout is truncated.
 #[test]
 fn until_is_not_early() {
     let _watchdog = watchdog();

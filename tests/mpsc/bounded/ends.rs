@@ -1,4 +1,4 @@
-//! Who learns when that the other side of a channel with a bound is gone.
+//! When the endpoints of a bounded channel are disconnected.
 
 use std::thread;
 
@@ -87,7 +87,7 @@ fn blocked_recv_is_disconnected_when_the_senders_are_dropped() {
     }
 }
 
-/// An end within a value is as alive as the value.
+/// An endpoint within a value lives as long as the value.
 #[test]
 fn queued_values_are_dropped_with_the_receiver() {
     let _watchdog = watchdog();
@@ -112,7 +112,8 @@ fn a_panic_drops_the_ends_of_its_thread() {
     assert!(unwinding.join().is_err());
 }
 
-/// A thread that waits to send keeps nobody from making and dropping ends, nor from going on with other channels.
+/// A blocked `send` does not keep other threads from making and dropping endpoints, or from
+/// using other channels.
 #[test]
 fn blocked_send_does_not_delay_other_senders() {
     let _watchdog = watchdog();

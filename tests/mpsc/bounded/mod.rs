@@ -1,7 +1,7 @@
-//! What channels with a bound do, room for nothing included. `mpsc` is the one that is tested.
+//! Cases of bounded channels, bound 0 included. `mpsc` is the module under test.
 
 mod ends;
-mod meetings;
+mod rendezvous;
 mod room;
 mod threads;
 

@@ -1,4 +1,4 @@
-//! How much waits in a channel with a bound: that much, and no more.
+//! The room of a bounded channel.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -18,7 +18,7 @@ fn is_as_large_as_it_was_made() {
         for sender in [&sender, &sender.clone()] {
             assert_eq!(sender.try_send(bound), Err(TrySendError::Full(bound)));
         }
-        // What is taken makes room for as much.
+        // Each received value makes room for one.
         assert_eq!(receiver.recv(), Ok(0));
         sender.try_send(bound).unwrap();
         assert_eq!(sender.try_send(0), Err(TrySendError::Full(0)));
@@ -59,7 +59,7 @@ fn belongs_to_all_clones_together() {
         clone.send(number).unwrap();
     }
     assert_eq!(sender.try_send(9), Err(TrySendError::Full(9)));
-    // What they have sent stays when they go.
+    // Values stay queued when their senders are dropped.
     drop(clones);
     assert_eq!(sender.try_send(9), Err(TrySendError::Full(9)));
     assert!(receiver.try_iter().eq(0..3));
@@ -77,7 +77,8 @@ fn is_not_made_by_a_receive_that_timed_out() {
     assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
 }
 
-/// Whoever waits for room has not returned from `send`: what has been sent is at most what was received and what there is room for.
+/// `send` does not return before there is room: the values sent are at most those received and
+/// those that the channel has room for.
 #[test]
 fn is_waited_for() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! Many threads, and many messages, with little room.
+//! Many threads and many messages in bounded channels.
 
 use std::thread;
 
@@ -18,7 +18,7 @@ fn expect_all(received: impl Iterator<Item = (usize, u32)>) {
 }
 
 #[test]
-fn that_wait_for_room_send_all_they_have() {
+fn that_wait_for_room_send_all_values() {
     let _watchdog = watchdog();
     for bound in [0, 1, 10] {
         let (sender, receiver) = sync_channel(bound);
@@ -32,7 +32,7 @@ fn that_wait_for_room_send_all_they_have() {
 }
 
 #[test]
-fn that_try_again_send_all_they_have() {
+fn that_repeat_try_send_send_all_values() {
     let _watchdog = watchdog();
     for bound in [1, 10] {
         let (sender, receiver) = sync_channel(bound);

@@ -1,4 +1,4 @@
-//! Who learns when that the other side is gone.
+//! When the endpoints of an unbounded channel are disconnected.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
@@ -75,7 +75,7 @@ fn empty_is_not_disconnected() {
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
 }
 
-/// Each state is reached in a thread, and seen after it was told of.
+/// Each state is reached in another thread, and observed after a notification.
 #[test]
 fn states_are_seen_across_threads() {
     let _watchdog = watchdog();
@@ -109,7 +109,7 @@ fn blocked_recv_is_disconnected_when_the_senders_are_dropped() {
     let waiting = thread::spawn(move || receiver.recv());
     drop(sender);
     assert_eq!(waiting.join().unwrap(), Err(RecvError));
-    // However many there were, and in whatever order they go.
+    // However many values were queued, and in whatever order the senders are dropped.
     let (sender, receiver) = channel::<u8>();
     let waiting = thread::spawn(move || receiver.recv_timeout(LONG));
     let threads: Vec<_> = (0..8)
@@ -158,7 +158,7 @@ fn a_receiver_moved_to_a_thread_ends_with_it() {
     while sender.send(1).is_ok() {}
 }
 
-/// Nobody waits for ever, and nobody panics.
+/// No thread blocks for ever, and no thread panics.
 #[test]
 fn both_endpoints_can_be_dropped_at_once() {
     let _watchdog = watchdog();
@@ -205,7 +205,7 @@ fn a_panic_drops_the_ends_of_its_thread() {
         std::panic::resume_unwind(Box::new(sender));
     });
     assert_eq!(receiver.recv(), Ok(1));
-    // The payload of the panic has the sender until somebody takes it.
+    // The payload of the panic has the sender until `join` takes it.
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
     drop(unwound.join());
     assert_eq!(receiver.recv(), Err(RecvError));

@@ -71,9 +71,9 @@ fn that_do_not_block_can_be_continued() {
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
 }
 
-/// Requests and answers, each taken as far as they are there.
+/// Requests and answers, each received as far as they are queued.
 #[test]
-fn that_do_not_wait_take_turns() {
+fn that_do_not_block_can_alternate() {
     let _watchdog = watchdog();
     let (requests, inbox) = channel();
     let (answers, answer) = channel();

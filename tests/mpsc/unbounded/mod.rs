@@ -1,4 +1,4 @@
-//! What channels without a bound do. `mpsc` is the one that is tested.
+//! Cases of unbounded channels. `mpsc` is the module under test.
 
 mod ends;
 mod iterators;

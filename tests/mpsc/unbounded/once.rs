@@ -1,4 +1,4 @@
-//! One message at most, with its ends used and dropped in every order.
+//! At most one message, with the endpoints used and dropped in every order.
 
 use std::thread;
 

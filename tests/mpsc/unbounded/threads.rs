@@ -11,7 +11,7 @@ use super::watchdog;
 const THREADS: u32 = 8;
 const EACH: u32 = 5_000;
 
-/// Sends `EACH` numbers from each of several threads, with who sent them.
+/// Sends `EACH` numbers from each of several threads, each with the number of its thread.
 fn flood(sender: Sender<(u32, u32)>) {
     for thread in 0..THREADS {
         let sender = sender.clone();
@@ -127,7 +127,7 @@ fn pass_a_message_around() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// Each message is sent by another thread, and received by another.
+/// Each message is sent and received by another pair of threads.
 #[test]
 fn hand_on_both_ends() {
     let _watchdog = watchdog();
@@ -188,7 +188,7 @@ fn share_one_receiver() {
     assert!(all.into_iter().eq(0..2_000));
 }
 
-/// What is thread-local may be gone already, of the channel's, too.
+/// Thread-locals, the channel's included, may have been destroyed already.
 #[test]
 fn use_their_ends_while_they_end() {
     struct AtExit {
@@ -215,7 +215,7 @@ fn use_their_ends_while_they_end() {
             if is_used_before {
                 receiver.recv().unwrap();
             }
-            // Registered before what the channel itself has for this thread, or after.
+            // Registered before the channel's own thread-locals, or after.
             ENDS.set(Some(AtExit { sender, receiver }));
         });
         for number in 1..=4 {
@@ -229,9 +229,9 @@ fn use_their_ends_while_they_end() {
     }
 }
 
-/// A thread that waits keeps nobody from making and dropping ends.
+/// A blocked `recv` does not keep other threads from making and dropping endpoints.
 #[test]
-fn blocked_in_recv_delay_no_sender() {
+fn blocked_in_recv_do_not_delay_senders() {
     let _watchdog = watchdog();
     let (sender, receiver) = channel();
     let is_received = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! Waiting with a limit.
+//! Receiving with timeouts.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ fn disconnection_ends_the_wait() {
     assert_eq!(receiving.join().unwrap(), Err(RecvTimeoutError::Disconnected));
 }
 
-/// A wait that was in vain changes nothing for clones that are made later.
+/// A timeout has no effect on clones that are made later.
 #[test]
 fn expired_timeout_leaves_no_trace() {
     let _watchdog = watchdog();
@@ -72,7 +72,7 @@ fn expired_timeout_leaves_no_trace() {
     assert_eq!(receiver.recv_timeout(LONG), Err(RecvTimeoutError::Disconnected));
 }
 
-/// Waits that are over again and again lose nothing, whatever comes while they are.
+/// Repeated short timeouts lose no message.
 #[test]
 fn short_waits_lose_nothing() {
     let _watchdog = watchdog();

@@ -1,4 +1,4 @@
-//! What becomes of values: all of them, whatever they are, and of those that nobody receives.
+//! Values of every kind are received, and values that are not received are dropped.
 
 use std::thread;
 
@@ -58,7 +58,7 @@ fn may_be_of_any_shape() {
     assert_eq!(receiver.recv(), Ok(value));
 }
 
-/// An end within a value is as alive as the value.
+/// An endpoint within a value lives as long as the value.
 #[test]
 fn queued_are_dropped_with_the_receiver() {
     let _watchdog = watchdog();
@@ -99,7 +99,7 @@ fn of_a_channel_without_ends_are_dropped() {
     }
 }
 
-/// One channel in another, several deep: what drops the outermost drops them all.
+/// Channels queued in channels, several levels deep: dropping the outermost drops them all.
 #[test]
 fn may_be_channels_with_channels_in_them() {
     let _watchdog = watchdog();
@@ -118,7 +118,7 @@ fn may_be_channels_with_channels_in_them() {
 }
 
 #[test]
-fn that_cannot_be_sent_come_back_whole() {
+fn that_cannot_be_sent_come_back_unchanged() {
     let _watchdog = watchdog();
     let (outer, inbox) = channel::<(Sender<u8>, Receiver<u8>)>();
     let (sender, receiver) = channel();
@@ -131,12 +131,12 @@ fn that_cannot_be_sent_come_back_whole() {
 }
 
 #[test]
-fn that_are_ends_work_where_they_arrive() {
+fn that_are_endpoints_work_after_they_are_received() {
     let _watchdog = watchdog();
     let (requests, inbox) = channel::<(u32, Sender<u32>)>();
     let server = thread::spawn(move || {
         for (number, reply) in inbox {
-            // Whoever asked may not want to know any more.
+            // The client may have dropped its receiver.
             let _ = reply.send(number + 1);
         }
     });

@@ -1,11 +1,11 @@
-//! What happens in a move, in words.
+//! Descriptions of moves.
 
 use std::fmt::{self, Display};
 
 use super::state::{FRAMES, MESSAGES, NONE};
 use crate::ordering::algorithm::Step;
 
-/// What happened, and what was delivered in consequence.
+/// The event of a move, and the message that it delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label {
     pub(super) deed: Deed,

@@ -1,14 +1,17 @@
-//! Senders in several processes, their rings, the socket that they share, and one receiver that merges all of it: who may send
-//! what and when is a [`Scenario`], what they do is an [`Algorithm`]. The receiver is the merge of the crate: a state of the model has
-//! its state, and a move executes it up to its next look at a ring or the socket. The doorbell and sleep are in `wake`; here the
-//! receiver polls.
+//! Senders in several processes, their rings, the socket that they share, and one receiver that
+//! merges all of it. A [`Scenario`] says which messages each sender may send, and when; an
+//! [`Algorithm`] is the steps that they execute. The receiver is the merge of the crate: a
+//! state of the model has its state, and a move executes it up to its next look at a ring or
+//! the socket. Wake-ups and sleep are in `wake`; here the receiver polls.
 //!
-//! Every load of a tail, every publication and every call of the kernel is a move of its own. What nobody else can see is done along
-//! with the one before or after it, and so that it binds most: a call is as late as it can be, and a return as early.
+//! Every load of a tail, every publication and every call of the kernel is a move of its own.
+//! What no other process can observe is done along with the move before or after it, so that it
+//! constrains most: a call is as late as it can be, and a return as early.
 //!
-//! The promise: a message is delivered once, after all of which the send had returned when its own was called, and before
-//! the receiver says that it is disconnected, if its send has returned. Where the algorithm is for the order of each sender, only what
-//! was sent by the same process has to come before it.
+//! The guarantee: a message is delivered once, after all messages whose sends had returned when
+//! its own began. If its send has returned, it is delivered before the receiver reports
+//! disconnection. If the algorithm is for the order of each sender, only messages of the same
+//! process have to precede it.
 
 mod label;
 mod receiving;
@@ -28,10 +31,10 @@ pub(crate) struct Merge<'a> {
     scenario: &'a Scenario,
     algorithm: &'a Algorithm,
     messages: Vec<Message>,
-    /// The messages about which no sender lies.
+    /// The messages with honest stamps.
     honest: Set,
     processes: usize,
-    /// Stamps say only what is before what, so that they can be replaced by ranks.
+    /// Only the order of stamps matters, so that they can be replaced by ranks.
     ranks: bool,
 }
 
@@ -39,9 +42,9 @@ struct Message {
     thread: usize,
     number: usize,
     send: Send,
-    /// Those after the return of which it is sent.
+    /// The messages after whose return it is sent.
     after: Set,
-    /// Those that have to come before it, if their sends have returned.
+    /// The messages that have to precede it, if their sends have returned.
     ordered: Set,
 }
 
@@ -63,21 +66,23 @@ impl<'a> Merge<'a> {
                 let ordered = sends.iter().enumerate().map(|(index, &(other, _, sent))| {
                     let is_of_sender = scenario.threads[other].process == process;
                     let is_ordered = is_of_sender || !algorithm.is_per_sender;
-                    Set::from(is_ordered && sent.lie.is_none()) << index
+                    Set::from(is_ordered && sent.false_stamp.is_none()) << index
                 });
                 Message { thread, number, send: send.clone(), after, ordered: ordered.sum() }
             })
             .collect();
         let honest = messages.iter().enumerate();
-        let honest = honest.map(|(index, message)| Set::from(message.send.lie.is_none()) << index);
+        let honest =
+            honest.map(|(index, message)| Set::from(message.send.false_stamp.is_none()) << index);
         let processes = scenario.threads.iter().map(|thread| thread.process + 1).max().unwrap_or(0);
         assert!(messages.len() <= MESSAGES && processes <= ACTORS);
-        // Between reading the clock and raising the stamp nobody else in the process does so: no stamp is raised.
+        // Between reading the clock and raising the stamp no other thread of the process does
+        // so: no stamp is raised.
         let are_readings = algorithm.sends_with(Step::TakeLock, Step::Stamp);
         let honest = honest.sum();
         let ranks = scenario.clock == Clock::Distinct
             && are_readings
-            && messages.iter().all(|message| message.send.lie.is_none());
+            && messages.iter().all(|message| message.send.false_stamp.is_none());
         Self { scenario, algorithm, messages, honest, processes, ranks }
     }
 }
@@ -118,7 +123,8 @@ impl Model for Merge<'_> {
 }
 
 impl Merge<'_> {
-    /// A process that has nothing more to send lets go of the channel; one that may die does so at any time.
+    /// A process that has nothing more to send drops its sender; a process that may die dies
+    /// at any time.
     fn process_moves(&self, state: &State, process: usize, moves: &mut Vec<Move<Label, State>>) {
         if state.processes[process].gone {
             return;

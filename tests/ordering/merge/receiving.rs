@@ -1,4 +1,4 @@
-//! What the receiver does: it executes the merge of the crate, one look at a time.
+//! The receiver: it executes the merge of the crate, one look at a time.
 
 use strait::internals::merge::{
     self, MAX_WITHOUT_SOCKET, MergeState, Next, Progress, Read, SocketRead,
@@ -12,17 +12,17 @@ use super::state::{FRAMES, MESSAGES, NONE, Pass, RingState, State, Wrong, contai
 use crate::ordering::algorithm::Step;
 use crate::ordering::explorer::Move;
 
-/// What came of a step of the merge.
+/// The outcome of a step of the merge.
 enum Stepped {
-    /// Nothing that is shared was looked at.
+    /// It looked at nothing that is shared.
     Unseen,
-    /// This was looked at.
+    /// It looked at this.
     Looked(Deed),
-    /// A message was found.
+    /// It found a message.
     Delivered(u8),
     /// There is no message.
     Idle,
-    /// There is no message, and there are no senders.
+    /// There is no message, and all senders have been dropped.
     Ended,
 }
 
@@ -104,7 +104,7 @@ impl Merge<'_> {
         let mut sources = Sources::new(self, state, picks);
         let next = if before == Progress::Nothing && sources.next_step() == Some(Step::ReadOneFrame)
         {
-            // A receiver that waited has received what woke it.
+            // A receiver that waited has received the frame that woke it.
             read_before(&mut merge, &mut sources).map(|()| None)
         } else {
             merge.step(&mut sources)
@@ -123,7 +123,7 @@ impl Merge<'_> {
             (Ok(Some(_)), _) => unreachable!("no ring has anything else, and nothing moves"),
         };
         if !matches!(stepped, Stepped::Unseen | Stepped::Looked(_)) {
-            // Another call begins, as in `Merge::begin`.
+            // The next call begins, as in `Merge::begin`.
             state.receiver.merge.socket = None;
         }
         stepped
@@ -148,7 +148,7 @@ impl Merge<'_> {
         }
         state.receiver.waiting = waiting;
         let progress = merge.state.progress;
-        // What will be found anew is the same everywhere.
+        // Values that are computed anew are reset, so that states are equal.
         let is_read = matches!(progress, Progress::Read | Progress::Visible);
         let stays = progress == Progress::Nothing && before == Progress::Nothing;
         state.receiver.merge = MergeState {
@@ -165,7 +165,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Goes on until something shared is to be looked at.
+    /// Continues until the next look at something shared.
     fn settle(&self, mut state: State, label: Label, moves: &mut Vec<Move<Label, State>>) {
         if state.wrong != Wrong::Nothing {
             return self.push(state, label, moves);
@@ -205,7 +205,7 @@ impl Merge<'_> {
         let begins = receiver.merge.progress == Progress::Nothing
             && (receiver.step, receiver.ring) == (0, 0);
         if begins && self.algorithm.receive[0] == Step::LookAhead {
-            // The socket has its turn.
+            // It is the socket's turn.
             receiver.merge.without_socket = MAX_WITHOUT_SOCKET;
             moves.push(Move { label, state, optional: false });
         }
@@ -229,7 +229,7 @@ impl Merge<'_> {
                 state.wrong = if fifo { Wrong::Fifo } else { Wrong::Causality };
             }
         }
-        // What was delivered plays no part any more: states that differ in it only are the same.
+        // A delivered message has no further effect: states that differ only in it are equal.
         state.delivered |= 1 << message;
         state.marked &= !(1 << message);
         state.stamps[message] = 0;
@@ -259,7 +259,7 @@ fn read_before(
     match sources.read_on(Step::ReadOneFrame, merge.queue.len())? {
         Read::Message(frame) => merge.add(frame, u64::MAX),
         Read::Nothing => {}
-        // This has ended the step.
+        // This ended the step.
         _ => return Ok(()),
     }
     sources.state.receiver.allowance = NONE;

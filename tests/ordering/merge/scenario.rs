@@ -1,6 +1,6 @@
-//! Who sends what, and what may happen to them.
+//! Which sender sends which messages, and what may happen to the senders.
 
-/// Who sends what.
+/// Which sender sends which messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -27,25 +27,28 @@ pub(crate) struct Send {
     pub(crate) ring: Option<usize>,
     /// Begins only when these sends have returned: the number of the thread, and of the send in it.
     pub(crate) after: &'static [(usize, usize)],
-    /// The stamp, if the sender does not read the clock for it. Nothing is promised to who does that.
-    pub(crate) lie: Option<u8>,
+    /// The stamp, if the sender does not read the clock for it. There are no guarantees for
+    /// such a sender.
+    pub(crate) false_stamp: Option<u8>,
     /// There is no room for it in the ring.
     pub(crate) too_large: bool,
 }
 
-/// What two readings of the clock have to do with each other.
+/// The relation of two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// As `Ties`, and no two are equal.
     Distinct,
-    /// They may be equal. But who reads the clock after a send has returned reads more than the stamps of what was published before
-    /// that message was. If the reader's process has sent the message itself, this is assumed only of what others put into the socket
+    /// They may be equal. But a process that reads the clock after a send has returned reads
+    /// more than the stamps of all messages published before that one. If the process has sent
+    /// the message itself, this is assumed only of messages that others put into the socket
     /// before it.
     Ties,
     /// They may be equal.
     Coarse,
     /// In two processes, nothing. In one, none is less than those before.
     Apart,
-    /// As `Ties` for records with the mark, if that is known when the clock is read. For all else it may be behind, but never ahead.
+    /// As `Ties` for records with the mark, if that is known when the clock is read. For all
+    /// else it may be behind, but never ahead.
     Rough,
 }

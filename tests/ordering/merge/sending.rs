@@ -1,4 +1,4 @@
-//! What a thread does that sends.
+//! A sending thread.
 
 use std::mem;
 
@@ -9,15 +9,15 @@ use super::state::{ANNOUNCES, Half, NONE, Outcome, Past, Set, State, ThreadState
 use crate::ordering::algorithm::Step;
 use crate::ordering::explorer::Move;
 
-/// How far a clock of [`Clock::Apart`] goes on, if it does.
+/// How far a clock of [`Clock::Apart`] advances, if it does.
 const LATER: u8 = 3;
 
-/// Whether a step was something that others can see.
+/// Whether other processes can observe a step.
 #[derive(PartialEq, Eq)]
 enum Done {
     Unseen,
     Seen,
-    /// Seen, and there is more of it to do.
+    /// Observed, and the step continues.
     SeenInPart,
     Blocked,
 }
@@ -59,8 +59,8 @@ impl Merge<'_> {
         }
     }
 
-    /// Executes steps up to and with the first that others can see, and what is left if none is. Returns that step, if anything could
-    /// be done, and whether the clock was read.
+    /// Executes steps up to and with the first that other processes can observe, or all.
+    /// Returns that step, if there was any, and whether the clock was read.
     fn send_on(
         &self,
         state: &mut State,
@@ -96,7 +96,8 @@ impl Merge<'_> {
             }
             state.threads[thread].step += 1;
         }
-        // The return. If equal stamps are possible it matters that somebody can be between publishing and returning.
+        // The return. If equal stamps are possible it matters that a sender can be between
+        // publishing and returning.
         if done.is_some() && !self.ranks {
             return (done, read_clock);
         }
@@ -108,7 +109,7 @@ impl Merge<'_> {
         (done.or(self.algorithm.send.last().copied()), read_clock)
     }
 
-    /// Nothing that others could see would happen in this step.
+    /// Other processes could not observe this step.
     fn is_idle(&self, state: &State, thread: usize, message: usize, step: Step) -> bool {
         match step {
             Step::ReleaseLock | Step::LeaveClosedRing => true,
@@ -124,7 +125,7 @@ impl Merge<'_> {
         }
     }
 
-    /// The ring that the message is to go into.
+    /// The ring that the message is to be written to.
     fn usable_ring(&self, state: &State, thread: usize, message: usize) -> Option<usize> {
         let ring = self.messages[message].send.ring?;
         let pending = state.threads[thread].outcome == Outcome::Pending;
@@ -186,19 +187,19 @@ impl Merge<'_> {
             }
             Step::Stamp => {
                 *read_clock = true;
-                state.stamps[message] = match self.messages[message].send.lie {
-                    Some(lie) => lie,
+                state.stamps[message] = match self.messages[message].send.false_stamp {
+                    Some(stamp) => stamp,
                     None => self.read_clock(state, process, message, tick),
                 };
                 return Done::Seen;
             }
             Step::StampAboveLast => {
-                if self.messages[message].send.lie.is_none() {
+                if self.messages[message].send.false_stamp.is_none() {
                     raise_above_last(state, process, message);
                 }
             }
             Step::OutlastStamp => {
-                // As if nothing could hurry the clock: it is read until it shows more.
+                // The clock is read until it is past the stamp.
                 state.clock = state.clock.max(state.stamps[message] + 1);
                 return Done::Seen;
             }
@@ -217,7 +218,8 @@ impl Merge<'_> {
                 if state.rings[ring].left {
                     return Done::Unseen;
                 }
-                // Late, in a wrong order of steps: it goes where the reader already looks.
+                // Late, in a wrong order of steps: it is written where the receiver
+                // already looks.
                 let slot = state.rings[ring].position - u8::from(published);
                 state.rings[ring].slots[slot as usize] = message as u8;
                 state.threads[thread].slot = slot;
@@ -330,7 +332,7 @@ impl Merge<'_> {
         }
     }
 
-    /// What the clock has passed when it is read after the return of this send.
+    /// Notes which stamps the clock has passed when it is read after the return of this send.
     fn note_published(&self, state: &mut State, thread: usize, message: usize) {
         let is_timeless = self.ranks || self.scenario.clock == Clock::Apart;
         if is_timeless || !contains(self.honest, message) {
@@ -356,7 +358,7 @@ impl Merge<'_> {
     fn read_clock(&self, state: &mut State, process: usize, message: usize, tick: u8) -> u8 {
         let last = state.processes[process].last;
         if self.scenario.clock == Clock::Apart {
-            // As late as makes a difference to what others send in the meantime, or not at all.
+            // As late as has an effect on sends of others in the meantime, or not at all.
             return last + LATER * tick;
         }
         if self.scenario.clock == Clock::Rough && !contains(state.marked, message) && tick == 0 {

@@ -1,5 +1,6 @@
-//! The socket and the rings of the model, as the merge of the crate reads them. What is changed of the algorithm's receiving steps is
-//! changed here: the merge calls its sources in one order, and they look in the order of the list.
+//! The socket and the rings of the model, as the merge of the crate reads them. Changes of the
+//! receiving steps are implemented here: the merge calls its sources in one order, and they
+//! look in the order of the list.
 
 use strait::internals::merge::{
     Front, PacketSource, Progress, QueueState, Read, RingSource, Stamped,
@@ -10,7 +11,7 @@ use super::label::Deed;
 use super::state::{ANNOUNCES, NONE, Pass, RINGS, State, remove};
 use crate::ordering::algorithm::Step;
 
-/// So many waiting messages are enough for [`Step::ReadSocketUntilFull`].
+/// The number of messages read ahead that ends [`Step::ReadSocketUntilFull`].
 const FULL: usize = 2;
 
 /// A message that came by socket.
@@ -30,15 +31,15 @@ impl Stamped for Frame {
     }
 }
 
-/// The receiver is told that there are no senders any more, although there may be something in rings.
+/// The receiver reports disconnection, although there may be records in rings.
 #[derive(Debug)]
 pub(super) struct EndedEarly;
 
-/// What the receiver sees in one step of the merge.
+/// The sources that the receiver sees in one step of the merge.
 pub(super) struct Sources<'a> {
     pub(super) model: &'a Merge<'a>,
     pub(super) state: &'a mut State,
-    /// What it has looked at.
+    /// What the step has looked at.
     pub(super) deed: Option<Deed>,
     /// The place that is picked if several have the least stamp: a ring, or [`SOCKET`].
     picks: usize,
@@ -46,7 +47,7 @@ pub(super) struct Sources<'a> {
     is_unconfirmed: bool,
 }
 
-/// In place of a ring: what came by socket.
+/// In place of a ring: the messages of the socket.
 pub(super) const SOCKET: usize = RINGS;
 
 impl<'a> Sources<'a> {
@@ -70,7 +71,7 @@ impl<'a> Sources<'a> {
         (0..RINGS + 1).filter(is_least).take(most)
     }
 
-    /// Does what is left of the scans if one of them is not in the list.
+    /// Completes the scans if one of them is not in the list.
     fn complete_scans(&mut self) {
         let knows_a =
             self.has(Step::ScanA) || self.has(Step::ScanSomeOfA) || self.has(Step::NothingInA);
@@ -94,7 +95,8 @@ impl<'a> Sources<'a> {
         self.model.algorithm.receive.get(self.state.receiver.step as usize).copied()
     }
 
-    /// Looks at one ring, in the steps that come before the socket is read, or after that. `true` if none of them is left.
+    /// Looks at one ring, in the steps that come before the socket is read, or after that.
+    /// `true` if none of them is left.
     fn scan_on(&mut self) -> bool {
         while let Some(step) = self.next_step() {
             let pass = self.state.receiver.pass;
@@ -145,7 +147,7 @@ impl<'a> Sources<'a> {
         false
     }
 
-    /// Does a part of a step of reading the socket.
+    /// Executes a part of a step that reads the socket.
     pub(super) fn read_on(&mut self, step: Step, queued: usize) -> Result<Read<Frame>, EndedEarly> {
         let most = match step {
             Step::ReadAllOfSocket | Step::ReadAllOfSocketAsOfA => usize::MAX,
@@ -164,7 +166,7 @@ impl<'a> Sources<'a> {
         }
         if counts && receiver.allowance == NONE {
             let frames = self.state.socket.iter().filter(|&&frame| frame != NONE).count();
-            // At least one, to learn of the end.
+            // At least one frame, to notice the end.
             receiver.allowance = frames.max(1) as u8;
             self.deed = Some(Deed::Counts(frames));
             return Ok(Read::Nothing);
@@ -207,18 +209,21 @@ impl<'a> Sources<'a> {
         self.state.receiver.step += 1;
     }
 
-    /// A message of the socket, the first that waits or not, with the stamp that it is picked by.
+    /// A message of the socket, the first in its queue or not, with the stamp that it is
+    /// picked by.
     pub(super) fn frame(&self, message: u8, is_first: bool) -> Frame {
         let place = if is_first { SOCKET } else { SOCKET + 1 };
         Frame { message, stamp: self.key(message, place) }
     }
 
-    /// The stamp that a message is picked by in a place: twice what it has, and more unless the place is to be picked.
+    /// The stamp that a message is picked by in a place: twice its stamp, and one more unless
+    /// the place is to be picked.
     fn key(&self, message: u8, place: usize) -> u64 {
         2 * u64::from(self.stamp(message)) + u64::from(place != self.picks)
     }
 
-    /// If the least is not picked, all are the same. What was never written will be found out when it is delivered.
+    /// If the least stamp is not picked, all are equal. A record that was never written is
+    /// noticed when it is delivered.
     fn stamp(&self, message: u8) -> u8 {
         let stamp = self.state.stamps.get(message as usize).copied();
         stamp.filter(|_| self.has(Step::PickLeast)).unwrap_or(0)
@@ -252,7 +257,7 @@ impl PacketSource for Sources<'_> {
         }
     }
 
-    /// The merge believes every stamp: the promise does not rest on its doubts.
+    /// The merge believes every stamp: the guarantee does not depend on its checks.
     fn latest_stamp(&self) -> u64 {
         u64::MAX
     }

@@ -1,4 +1,5 @@
-//! All that senders, rings, socket and receiver remember: as small as can be, and what does not matter any more is the same everywhere.
+//! The state of senders, rings, socket and receiver. It is as small as possible, and fields
+//! that do not matter any more are reset.
 
 use strait::internals::merge::{Merge, MergeState};
 use strait::ipc::Ordering;
@@ -26,16 +27,17 @@ pub(super) fn contains(set: Set, member: usize) -> bool {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct State {
-    /// The last reading. Like all that has to do with time, 0 if it does not matter any more.
+    /// The last reading. As all times, 0 if it does not matter any more.
     pub(super) clock: u8,
     /// The greatest stamp that was published.
     pub(super) published: u8,
-    /// Of every message that is on its way: its stamp, and what must be delivered before it.
+    /// Of every message in flight: its stamp, and the messages that must be delivered
+    /// before it.
     pub(super) stamps: [u8; MESSAGES],
     pub(super) before: [Set; MESSAGES],
     pub(super) returned: Set,
     pub(super) delivered: Set,
-    /// Of what is on its way into a ring or there: what has the mark.
+    /// Which records have the mark.
     pub(super) marked: Set,
     pub(super) threads: [ThreadState; ACTORS],
     pub(super) processes: [ProcessState; ACTORS],
@@ -52,9 +54,9 @@ pub(super) struct ThreadState {
     /// Where the record was written.
     pub(super) slot: u8,
     pub(super) outcome: Outcome,
-    /// What the first half of a step in two halves has found.
+    /// The result of the first half of a step in two halves.
     pub(super) half: Half,
-    /// What was published when its message was.
+    /// The messages that were published when its message was.
     pub(super) published: Past,
 }
 
@@ -69,12 +71,12 @@ impl ThreadState {
     }
 }
 
-/// What a clock has passed that is read later.
+/// The stamps that a later reading of the clock has passed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Past {
     /// The greatest stamp, if it is read in another process.
     pub(super) elsewhere: u8,
-    /// The same, if it is read in the same process: by others, in the socket.
+    /// The same, if it is read in the same process: of messages of others, in the socket.
     pub(super) here: u8,
 }
 
@@ -107,7 +109,7 @@ pub(super) struct ProcessState {
     pub(super) last: u8,
     /// The greatest stamp that it has sent by the socket.
     pub(super) in_socket: u8,
-    /// What was published when anything was of which the send has returned.
+    /// The messages that were published before any message whose send has returned.
     pub(super) returned: Past,
     /// Something was sent by the socket since the last record with the mark.
     pub(super) noted: bool,
@@ -143,7 +145,7 @@ pub(super) struct ReceiverState {
     pub(super) pass: Pass,
     /// What came by socket and is not delivered.
     pub(super) waiting: [u8; FRAMES],
-    /// What the merge knows besides.
+    /// The other state of the merge.
     pub(super) merge: MergeState,
     /// How many frames may still be read in this pass.
     pub(super) allowance: u8,
@@ -250,7 +252,8 @@ impl State {
         }
     }
 
-    /// Of stamps below `next`, which the clock exceeds at its next reading, forgets all but those of messages.
+    /// Of stamps below `next`, which the clock exceeds at its next reading, forgets all but
+    /// those of messages.
     pub(super) fn forget_stamps_below(
         &mut self,
         next: u8,

@@ -1,8 +1,10 @@
-//! One receiver that sleeps when it has nothing to do, and senders that must wake it: the doorbell, the lock around it, the marks in
-//! the tails. Order is not looked at here (`merge` does that): the receiver takes what it finds.
+//! One receiver that sleeps when it has no message, and senders that must wake it: the wake-up,
+//! the lock around it, the marks in the tails. Order is not checked here but in `merge`: the
+//! receiver takes messages in any order.
 //!
-//! Plain stores pass through a buffer of the processor and are seen by others some time later; read-modify-writes and fences
-//! wait until it is empty. What a processor with weaker promises may do besides is for the tests of the ring itself.
+//! Plain stores pass through a buffer of the processor and are seen by others some time later;
+//! read-modify-writes and fences wait until it is empty. Weaker memory models are for the tests
+//! of the ring itself.
 
 mod receiving;
 mod scenarios;

@@ -1,4 +1,4 @@
-//! What the receiver does.
+//! The receiver.
 
 use super::state::{
     BELL, FRAMES, NONE, Phase, RINGS, ReceiverState, RingState, STORES, State, Store, buffer,
@@ -73,7 +73,7 @@ impl Wake<'_> {
         Label::Loads(index, tail)
     }
 
-    /// Goes on to the next step of waiting that is more than a rule for another.
+    /// Skips to the next step of waiting that is more than a rule for another.
     fn skip_rules(&self, state: &mut State) {
         let Phase::Wait(step) = state.receiver.phase else { return };
         let rest = self.algorithm.wait[step as usize..].iter();
@@ -98,7 +98,7 @@ impl Wake<'_> {
         let index = state.receiver.ring as usize;
         let part = state.receiver.part;
         let RingState { tail, asleep, head, .. } = state.rings[index];
-        // Whether the ring is armed, as far as the receiver is concerned. None: there is another part to come.
+        // Whether the receiver takes the ring as armed. `None`: the step has another part.
         let armed = match (step, part) {
             (Step::ArmByCas, _) => {
                 let marked = asleep && self.algorithm.has(Step::MarkedIsArmed);

@@ -1,13 +1,14 @@
-//! Who sends what, in the cases in which a wake-up can be lost.
+//! Scenarios in which a wake-up can be lost.
 
-/// Who sends what. Every process has one ring at most, of its own number.
+/// Which process sends which messages. Every process has one ring at most, of its own number.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) threads: Vec<Thread>,
     /// How many frames the socket has room for.
     pub(crate) room: usize,
-    /// Somebody who sends nothing holds the channel open; otherwise processes let go of it when they have nothing more to send.
+    /// A process that sends nothing keeps the channel open. Otherwise each process drops its
+    /// sender when it has nothing more to send.
     pub(crate) held_open: bool,
     /// The processes that may die at any time.
     pub(crate) mortal: &'static [usize],
@@ -25,7 +26,7 @@ pub(crate) enum By {
     Socket,
 }
 
-/// The whole algorithm keeps its promises in all of these.
+/// The scenarios. The whole algorithm keeps its guarantees in all of them.
 pub(crate) fn scenarios() -> Vec<Scenario> {
     let thread = |process, sends: &[By]| Thread { process, sends: sends.to_vec() };
     let scenario = |name, threads: Vec<Thread>| Scenario {

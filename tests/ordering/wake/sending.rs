@@ -1,4 +1,4 @@
-//! What a thread does that sends.
+//! A sending thread.
 
 use super::scenarios::By;
 use super::state::{BELL, NONE, State, Store, ThreadState, buffer, flag_seen, is_drained, push};
@@ -6,7 +6,7 @@ use super::{Label, Wake};
 use crate::ordering::algorithm::Step;
 use crate::ordering::explorer::Move;
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(PartialEq, Eq)]
 enum Done {
     Unseen,
@@ -56,7 +56,7 @@ impl Wake<'_> {
         self.scenario.threads[thread].sends[state.threads[thread].send as usize]
     }
 
-    /// Nothing would happen in this step.
+    /// This step would have no effect.
     fn is_idle(&self, state: &State, thread: usize, step: Step) -> bool {
         let by_ring = self.by(state, thread) == By::Ring;
         match step {

@@ -1,4 +1,4 @@
-//! All that senders, rings, socket and receiver remember, and the stores that are on their way to memory.
+//! The state of senders, rings, socket and receiver, and of the store buffers.
 
 pub(super) const MESSAGES: usize = 8;
 pub(super) const ACTORS: usize = 3;
@@ -64,10 +64,10 @@ pub(super) struct ReceiverState {
     pub(super) phase: Phase,
     pub(super) ring: u8,
     pub(super) part: u8,
-    /// Something was received in this pass.
+    /// A message was received in this pass.
     pub(super) found: bool,
     pub(super) end_read: bool,
-    /// The frame that is out of the queue, and of which the room is not free yet.
+    /// The frame that was read, and whose room is not free yet.
     pub(super) held: u8,
     pub(super) stores: [Store; STORES],
 }
@@ -127,7 +127,7 @@ pub(super) fn is_drained(stores: &[Store; STORES]) -> bool {
     stores[0] == Store::Nothing
 }
 
-/// What the owner of the buffer sees.
+/// The tail as the owner of the buffer sees it.
 pub(super) fn tail_seen(state: &State, stores: &[Store; STORES], ring: usize) -> u8 {
     let own = stores.iter().rev().find_map(|&store| match store {
         Store::Tail(of, tail) if of as usize == ring => Some(tail),

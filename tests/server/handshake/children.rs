@@ -1,4 +1,5 @@
-//! Parents and children: of this build, and such as speak another version of the protocol or have another codec.
+//! Parents and children: of this build, and with another version of the protocol or
+//! another codec.
 
 #![allow(
     unsafe_code,
@@ -25,14 +26,14 @@ const LONG: Duration = Duration::from_secs(60);
 
 const VARIABLE: &str = "STRAIT_PARENT";
 
-/// Receives what is no `bool`, sends what is none.
+/// Receives a value that is no `bool`, and sends one.
 #[test]
 fn child_of_other_types() {
     child_main(|_| {
         let (to_parent, from_parent) = process::parent::<u8, bool>().unwrap();
         check_types::<u32, bool>(from_parent.recv().unwrap_err());
         to_parent.send(7).unwrap();
-        // Until the parent has seen it.
+        // Waits until the parent has noticed.
         assert!(from_parent.recv().unwrap_err().is_disconnected());
     });
 }
@@ -50,9 +51,9 @@ fn parent_and_child_name_the_type_that_the_other_sends() {
     assert_eq!(child.wait().unwrap().code(), Some(harness::COMPLETED));
 }
 
-/// Says in its argument which of the foreigners its parent is.
+/// Its argument says which dialect its parent has.
 #[test]
-fn child_of_a_foreigner() {
+fn child_of_another_dialect() {
     child_main(|arguments| {
         let (_, _, name) = &foreigners()[arguments[0].parse::<usize>().unwrap()];
         let error = process::parent::<u8, bool>().unwrap_err();
@@ -82,7 +83,7 @@ fn start_heir(function: &str, arguments: &[&str], inherited: &OwnedFd) -> harnes
 }
 
 #[test]
-fn a_child_names_both_dialects_and_tells_its_parent_its_own() {
+fn child_names_both_dialects_and_sends_its_own() {
     let _watchdog = watchdog();
     for (index, (dialect, fields, _)) in foreigners().into_iter().enumerate() {
         let (first, inherited) = pair();
@@ -92,18 +93,18 @@ fn a_child_names_both_dialects_and_tells_its_parent_its_own() {
         let handles = [from_parent.as_fd(), to_parent.as_fd(), call.as_fd()];
         raw::send(&first, &raw::hello(dialect, 3, &fields), &handles).unwrap();
         let index = index.to_string();
-        let child = start_heir(harness::path_of(child_of_a_foreigner), &[&index], &inherited);
+        let child = start_heir(harness::path_of(child_of_another_dialect), &[&index], &inherited);
         drop((from_parent, to_parent, call));
         let (hello, handles) = receive_hello(&called);
         assert_eq!(hello.sent.as_deref(), Some("u8"));
         assert_eq!((hello.expected.as_deref(), handles.len()), (Some("bool"), 0));
         child.completed();
-        // It has said nothing by the other way.
+        // The child has sent nothing through the other channel.
         assert_eq!(super::foreign::receive(&from_child).0, []);
     }
 }
 
-/// Which of the foreigners it is, its argument says.
+/// Its argument says which dialect it has.
 #[test]
 fn foreign_child() {
     child_main(|arguments| {
@@ -116,7 +117,7 @@ fn foreign_child() {
         assert_eq!((hello.sent.as_deref(), hello.expected.as_deref()), (Some("u32"), Some("u8")));
         assert_eq!(handles.len(), 3);
         raw::send(&handles[2], &raw::hello(*dialect, 0, fields), &[]).unwrap();
-        // Until the parent has given up.
+        // Waits until the parent has returned the error.
         let ended = super::foreign::receive(&handles[0]).0;
         assert_eq!(ended, []);
     });
@@ -152,9 +153,9 @@ fn a_parent_that_awaits_its_child_names_both_dialects() {
     check_dialects(error, name);
 }
 
-/// Says in its argument what kind of error it expects.
+/// Its argument is the kind of error that it expects.
 #[test]
-fn child_of_a_liar() {
+fn child_that_expects_an_error() {
     child_main(|arguments| {
         let error = process::parent::<u8, bool>().unwrap_err();
         assert_eq!(format!("{:?}", error.kind()), arguments[0], "{error}");
@@ -181,6 +182,6 @@ fn child_whose_parent_sends_garbage_gets_an_error() {
     ] {
         let (first, inherited) = pair();
         raw::send(&first, &packet, &handles).unwrap();
-        start_heir(harness::path_of(child_of_a_liar), &[kind], &inherited).completed();
+        start_heir(harness::path_of(child_that_expects_an_error), &[kind], &inherited).completed();
     }
 }

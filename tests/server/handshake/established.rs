@@ -1,4 +1,5 @@
-//! What else may come through a channel whose ends have met: HELLOs at any time, and packets of other versions and codecs.
+//! Other packets in an established channel: HELLOs at any time, and packets of other versions
+//! and codecs.
 
 use std::os::fd::AsFd;
 use std::thread;
@@ -26,7 +27,7 @@ fn a_hello_is_no_message_whenever_it_comes() {
         for fields in [vec![], field(2, b"a type"), field(77, &[0xff; 1000])] {
             raw::send(&sender, &raw::hello(OWN, 0, &fields), &[]).unwrap();
             sender.send("one".to_string()).unwrap();
-            // Handles that come with it are closed.
+            // Handles of such a packet are closed.
             raw::send(&sender, &raw::hello(OWN, 2, &fields), &[fd.as_fd(); 2]).unwrap();
             // Between the parts of a large message.
             let body = encoded("two");
@@ -88,7 +89,7 @@ fn a_malformed_hello_is_one_error() {
     }
 }
 
-/// Whoever sends them without end neither keeps others from being served nor a limited wait from ending.
+/// A peer that sends them without end neither delays other senders nor prolongs a timeout.
 #[test]
 fn flood_of_hellos_delays_no_other_sender() {
     let _watchdog = watchdog();
@@ -128,7 +129,7 @@ fn flood_of_hellos_delays_no_other_sender() {
     flood.join().unwrap();
 }
 
-/// A call that waits goes on, whatever else comes meanwhile.
+/// A blocked call continues to wait, whatever other packets arrive.
 #[test]
 fn a_flood_of_hellos_is_no_error_of_a_channel_with_a_bound() {
     let _watchdog = watchdog();
@@ -162,10 +163,10 @@ fn a_packet_of_another_dialect_is_an_error_that_names_both() {
     let position = Position::First { bytes: 1000, attachments: 1 };
     let part = raw::packet(Kind::Part { id: 1, position }, 1, b"part");
     let clock_domain = strait::internals::clock_domain().unwrap();
-    // The memory of a ring, which is not even looked at.
+    // The memory of a ring, which is ignored.
     let ring = |has_messages| raw::packet(Kind::RingOffer { clock_domain, has_messages }, 1, &[]);
     for packet in [whole, part, ring(false), ring(true)] {
-        // Those for which there is a name without a HELLO.
+        // The dialects that have a name without a HELLO.
         for (dialect, _, name) in foreigners().into_iter().take(3) {
             let mut packet = packet.clone();
             (packet[0], packet[2]) = (dialect.version, dialect.codec);

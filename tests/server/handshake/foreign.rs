@@ -1,4 +1,4 @@
-//! Servers and clients that speak another version of the protocol, or have another codec.
+//! Servers and clients with another version of the protocol or another codec.
 
 use std::fmt::Display;
 use std::mem::MaybeUninit;
@@ -18,14 +18,15 @@ use strait::ipc::{
 use crate::harness::raw::{self, field};
 use crate::harness::watchdog;
 
-/// Peers that this process does not understand, with the fields of their HELLOs, and how errors name them.
+/// Peers that this process does not understand, with the fields of their HELLOs, and how errors
+/// name them.
 pub(super) fn foreigners() -> Vec<(Dialect, Vec<u8>, &'static str)> {
     let dialect = |version, codec| Dialect { version, codec };
     vec![
         (dialect(VERSION + 1, CODEC), vec![], "protocol 3 with bincode"),
         (dialect(VERSION - 1, CODEC), field(2, b"u8"), "protocol 1 with bincode"),
         (dialect(VERSION, 2), field(1, b"postcard"), "protocol 2 with postcard"),
-        // What it is called here counts.
+        // The name that this process has for a dialect counts.
         (dialect(VERSION, 2), field(1, b"cbor"), "protocol 2 with postcard"),
         (
             dialect(255, 77),
@@ -37,7 +38,7 @@ pub(super) fn foreigners() -> Vec<(Dialect, Vec<u8>, &'static str)> {
     ]
 }
 
-/// Checks that an error names what both sides speak.
+/// Checks that an error names the dialects of both processes.
 #[track_caller]
 pub(super) fn check_dialects(error: impl Display, peer: &str) {
     let expected = format!("this process speaks protocol 2 with bincode, the peer {peer}");
@@ -92,7 +93,7 @@ fn fresh_path() -> PathBuf {
     std::env::temp_dir().join(super::fresh_name())
 }
 
-/// Connects as a peer that speaks this, and returns its way back.
+/// Connects as a peer with this dialect, and returns the socket of the reply channel.
 fn connect_as(path: &Path, dialect: Dialect, fields: &[u8]) -> (OwnedFd, OwnedFd) {
     let client = connect(path);
     let (back, theirs) = pair();
@@ -111,9 +112,9 @@ fn a_server_names_both_dialects_and_tells_the_client_its_own() {
         let (hello, handles) = receive_hello(&back);
         assert_eq!((hello.sent.as_deref(), handles.len()), (Some("u8"), 0));
         assert_eq!(hello.expected.as_deref(), Some("bool"));
-        // That was all there is.
+        // No other packet was sent.
         assert_eq!(receive(&back).0, []);
-        // It serves the next.
+        // The server serves the next client.
         let (to_server, from_server) = ipc::connect::<bool, u8>(path.as_path()).unwrap();
         to_server.send(true).unwrap();
         let client = server.try_accept().unwrap();

@@ -1,5 +1,6 @@
-//! What two processes tell each other when they meet: which types their messages have, and whether they understand each other.
-//! Here between threads and over every backend; the other files play peers that speak something else.
+//! The handshake: two processes tell each other the types of their messages, their protocol
+//! version and their codec. Here between threads and on every backend; the other files have
+//! peers with another dialect.
 
 #[cfg(all(target_os = "linux", not(feature = "force-inprocess")))]
 mod children;
@@ -41,7 +42,7 @@ fn a_one_shot_server_names_the_type_that_its_client_sends() {
     sender.send(7).unwrap();
     check_types::<u8, bool>(server.accept().unwrap_err());
 
-    // The first message may be one all the same.
+    // The first message may decode as that type all the same.
     let (server, name) = IpcOneShotServer::<bool>::new().unwrap();
     let sender = IpcSender::<u8>::connect(name).unwrap();
     sender.send(1).unwrap();
@@ -66,10 +67,10 @@ fn a_server_and_its_client_name_the_type_that_the_other_sends() {
     check_types::<u32, String>(client.receiver.recv().unwrap_err());
     client.sender.send(7).unwrap();
     check_types::<u8, bool>(from_server.recv().unwrap_err());
-    // What fits goes on.
+    // Messages that decode are received.
     client.sender.send(1).unwrap();
     assert!(from_server.recv().unwrap());
-    // Another type by another name, which the receiver has now.
+    // Another type, whose name the receiver has now.
     let from_server = from_server.to_opaque().to::<Option<String>>();
     client.sender.send(9).unwrap();
     check_types::<u8, Option<String>>(from_server.recv().unwrap_err());
@@ -97,7 +98,7 @@ fn a_set_and_a_router_name_the_type_that_the_peer_sends() {
     router.shutdown();
 }
 
-/// The connection is a message of the set, and loses nothing by that.
+/// The connection is a message of the set, and keeps the name of the type.
 #[test]
 fn client_accepted_by_a_set_names_the_type_that_it_sends() {
     let _watchdog = watchdog();
@@ -119,7 +120,8 @@ fn receiver_of_a_failed_send_names_the_type_that_the_peer_sends() {
     let (to_server, _from_server) = ipc::connect::<u32, bool>(name.as_str()).unwrap();
     let receiver = server.accept().unwrap().receiver;
     let (carrier, carried) = ipc::channel::<(IpcReceiver<String>, Unsendable)>().unwrap();
-    // It comes back because the message cannot be encoded, and because there is no receiver.
+    // The receiver comes back if the message cannot be encoded, and if the channel is
+    // disconnected.
     let value = (receiver, Unsendable { is_sent: false });
     assert!(carrier.send_ref(&value).is_err());
     to_server.send(7).unwrap();

@@ -1,8 +1,10 @@
-//! One descriptor per receiver that any poller can wait on (C8): epoll in both modes, mio, tokio; sets, too.
+//! One descriptor per receiver that any poller can wait on (C8): epoll in both modes, mio,
+//! tokio; sets, too.
 //!
 //! # Safety
 //!
-//! tokio wants it promised that a descriptor stays open under its number for as long as the receiver is owned.
+//! tokio requires that a file descriptor stays open under its number for as long as the
+//! receiver is owned.
 
 #![allow(unsafe_code)]
 
@@ -32,15 +34,15 @@ use tokio::io::unix::AsyncFd;
 use crate::harness;
 use crate::harness::raw::{self, Random};
 
-/// What `poll` says of a descriptor now.
+/// The readiness that `poll` reports of a file descriptor now.
 fn state(fd: impl AsFd) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
     rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap();
     fds[0].revents()
 }
 
-/// Waits until `poll` has something to say. What is dropped here is not always gone at once: a child process that another
-/// test is just starting has copies of everything until its `exec`.
+/// Waits until `poll` reports readiness. That may take a moment after a drop: a child process
+/// that another test is just starting has copies of everything until its `exec`.
 fn wait_for(fd: impl AsFd, events: PollFlags) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), events)];
     rustix::event::poll(&mut fds, None).unwrap();
@@ -78,7 +80,8 @@ impl Epoll {
     }
 }
 
-/// What every user of a poller does: receive until there is nothing, then wait for the next event.
+/// As every program with a poller: receives until the channel is empty, then waits for the
+/// next event.
 fn receive_all<T>(receiver: &IpcReceiver<T>, mut wait: impl FnMut(), mut take: impl FnMut(T))
 where
     T: Serialize + DeserializeOwned,
@@ -110,7 +113,7 @@ fn select_all(set: &mut IpcReceiverSet, mut wait: impl FnMut(), mut take: impl F
     }
 }
 
-/// Sends in bursts, so that the receiver is now ahead and now behind.
+/// Sends in bursts, so that the receiver is sometimes faster and sometimes slower.
 fn send_in_bursts(seed: u64, count: u64, mut send: impl FnMut(u64) + Send + 'static) {
     thread::spawn(move || {
         let mut random = Random::new(seed);
@@ -123,7 +126,7 @@ fn send_in_bursts(seed: u64, count: u64, mut send: impl FnMut(u64) + Send + 'sta
     });
 }
 
-/// Uses a channel until its messages go by shared memory, and leaves nothing in it.
+/// Uses a channel until its messages are sent by shared memory, and empties it.
 fn heat(sender: &IpcSender<u64>, receiver: &IpcReceiver<u64>) {
     for number in 0..1000 {
         sender.send(number).unwrap();
@@ -139,7 +142,8 @@ fn level_triggered(fd: BorrowedFd<'_>) -> [(&'static str, IsReady<'_>); 2] {
     [("poll", Box::new(move || is_readable(fd))), ("epoll", Box::new(move || epoll.is_ready()))]
 }
 
-/// That it is ready for each of these messages, and soon not any more when they are received.
+/// Checks that it is ready for each of these messages, and soon not any more when they
+/// are received.
 #[track_caller]
 fn expect_one_by_one(receiver: &IpcReceiver<u64>, is_ready: impl Fn() -> bool, count: u64) {
     for expected in 0..count {

@@ -1,4 +1,4 @@
-//! Receivers that are moved, come back, or can get no descriptor for polling.
+//! Receivers that are moved, come back, or get no file descriptor for polling.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn take_descriptors() -> Vec<OwnedFd> {
     std::iter::from_fn(|| null.try_clone().ok()).map(OwnedFd::from).collect()
 }
 
-/// All messages come by socket then.
+/// All messages are sent by socket then.
 #[test]
 fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
     harness::alone(
@@ -35,14 +35,14 @@ fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
                         expect_one_by_one(&receiver, &is_ready, 50);
                     }
                 }
-                // The sender learns with one of its messages that a ring is refused.
+                // The sender notices during one of its sends that its ring was refused.
                 while !rings().is_empty() {
                     send_to(&sender, 1);
                     expect_one_by_one(&receiver, || is_readable(lent), 1);
                 }
                 let number = lent.as_raw_fd();
                 let (carrier, carried) = ipc::channel::<IpcReceiver<u64>>().unwrap();
-                // It can leave and come back like any other.
+                // It can be moved away and back like any other.
                 drop(carried);
                 assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
                 assert!(receiver.try_recv().unwrap_err().is_empty());
@@ -53,7 +53,8 @@ fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
                     send_to(&sender, 50);
                     expect_one_by_one(&receiver, || is_readable(lent), 50);
                 }
-                // Now that there are descriptors again, there is nothing that does not show.
+                // Now that there are file descriptors again, every message makes the
+                // receiver readable.
                 assert_eq!(kind_of(receiver.as_raw_fd()), "anon_inode");
                 send_to(&sender, 100);
                 expect_one_by_one(&receiver, || is_readable(&receiver), 100);
@@ -64,7 +65,7 @@ fn c8_a_receiver_can_be_polled_with_a_full_descriptor_table() {
     );
 }
 
-/// What kind of thing has this number.
+/// The kind of object that has this number.
 fn kind_of(number: RawFd) -> String {
     let handle = harness::handles().into_iter().find(|handle| handle.number == number).unwrap();
     handle.what.split(':').next().unwrap().to_string()
@@ -74,8 +75,8 @@ fn is_open(number: RawFd) -> bool {
     harness::handles().iter().any(|handle| handle.number == number)
 }
 
-/// A number that was lent out belongs to the receiver for as long as the user has it, even when there is nothing in it any more:
-/// nothing else may appear under it.
+/// A number that was lent out belongs to the receiver as long as the receiver exists, even
+/// after it was moved: no other object may get this number.
 #[test]
 fn c8_a_receiver_that_moved_keeps_its_number() {
     harness::alone(harness::path_of(c8_a_receiver_that_moved_keeps_its_number), || {
@@ -85,13 +86,13 @@ fn c8_a_receiver_that_moved_keeps_its_number() {
         let number = borrowed.as_raw_fd();
         let epoll = Epoll::of(borrowed, EventFlags::ET);
         carrier.send_ref(&receiver).unwrap();
-        // Whoever waits wakes up, and learns why.
+        // A thread that waits wakes up, and gets the error.
         assert!(is_readable(borrowed));
         assert!(is_readable(&receiver));
         assert!(!receiver.try_recv().unwrap_err().is_empty());
         let others: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
         assert!(others.iter().all(|other| other.as_raw_fd() != number));
-        // It keeps nothing alive.
+        // It does not keep the channel connected.
         drop(carried.recv().unwrap());
         assert!(sender.send(1).unwrap_err().is_disconnected());
         assert!(is_open(number));
@@ -115,7 +116,8 @@ fn c8_receiver_of_a_failed_send_can_be_polled_again() {
         for round in 0..100 {
             assert!(carrier.send_ref(&receiver).unwrap_err().is_disconnected());
             assert!(receiver.try_recv().unwrap_err().is_empty());
-            // The same number, and it is the channel's again; epoll never noticed.
+            // The number is the same, and the channel's again; the registration in epoll is
+            // unchanged.
             assert_eq!(receiver.as_fd().as_raw_fd(), number);
             assert!(!is_readable(&receiver));
             sender.send(round).unwrap();
@@ -123,7 +125,7 @@ fn c8_receiver_of_a_failed_send_can_be_polled_again() {
             epoll.wait();
             assert_eq!(receiver.recv().unwrap(), round);
         }
-        // Of a ring, which it has by now or not, each end has a handle.
+        // Each endpoint has a handle of a ring, if there is one by now.
         let mut new = harness::handles_besides(&before);
         new.retain(|handle| !handle.what.contains("strait-ring"));
         assert_eq!(new.len(), 0, "{new:?}");
@@ -148,7 +150,8 @@ fn c8_receiver_that_was_never_polled_leaves_no_descriptor() {
     );
 }
 
-/// A registration of what was lent out stays where it was made: it neither reports the new owner's messages, nor is it in the way.
+/// A registration of a file descriptor that was lent out is of this process only: it reports no
+/// messages of the new owner, and does not prevent the move.
 #[test]
 fn c8_a_receiver_that_moves_need_not_be_taken_out_of_pollers() {
     let _watchdog = harness::watchdog();
@@ -164,7 +167,8 @@ fn c8_a_receiver_that_moves_need_not_be_taken_out_of_pollers() {
         epoll.wait();
         assert!(!receiver.try_recv().unwrap_err().is_empty());
         let moved = carried.recv().unwrap();
-        // Those that it took along show, also in another poller; here nothing changes any more.
+        // Messages that were moved along are reported in another poller; the old registration
+        // reports nothing more.
         for expected in 1..20 {
             assert!(is_readable(&moved));
             assert_eq!(moved.try_recv().unwrap(), expected);
@@ -197,7 +201,7 @@ fn c8_messages_of_a_receiver_of_a_failed_send_are_readable() {
     }
 }
 
-/// Whose descriptor is the set's then, and its own again when it is given back.
+/// Its file descriptor is the set's while it is a member, and its own again afterwards.
 #[test]
 fn c8_a_receiver_that_was_polled_becomes_a_member_and_back() {
     harness::alone(
@@ -229,9 +233,9 @@ fn c8_a_receiver_that_was_polled_becomes_a_member_and_back() {
     );
 }
 
-/// What came of a large message moves along, and is the receiver's business to wait for.
+/// The parts of an incomplete message are moved along, and are not readiness.
 #[test]
-fn c8_a_half_received_message_is_not_readable() {
+fn c8_incomplete_message_is_not_readable() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::bytes_channel().unwrap();
     let epoll = Epoll::of(&receiver, EventFlags::ET);

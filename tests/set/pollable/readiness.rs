@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn c8_readable_is_when_there_is_something_to_receive() {
+fn c8_receiver_is_readable_while_it_has_a_message() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
     assert!(!is_readable(&receiver));
@@ -16,7 +16,7 @@ fn c8_readable_is_when_there_is_something_to_receive() {
     assert!(receiver.try_recv().unwrap_err().is_disconnected());
 }
 
-/// The kernel clears and sets what a poller sees at the moments that matter.
+/// The kernel sets and clears readiness at the right moments.
 #[test]
 fn c8_level_triggered() {
     let _watchdog = harness::watchdog();
@@ -42,7 +42,7 @@ fn c8_level_and_edge_triggered_pollers_miss_nothing() {
         let (sender, receiver) = ipc::channel::<(u64, String)>().unwrap();
         let epoll = Epoll::of(&receiver, mode);
         send_in_bursts(1, 2000, move |number| {
-            // Now and then one in parts.
+            // Some messages are in parts.
             let len = if number % 100 == 99 { 300_000 } else { 10 };
             sender.send((number, "x".repeat(len))).unwrap();
         });
@@ -59,7 +59,7 @@ fn c8_level_and_edge_triggered_pollers_miss_nothing() {
     }
 }
 
-/// Also what has come by shared memory, which shows in no descriptor.
+/// Also messages in shared memory, which change no file descriptor.
 #[test]
 fn c8_message_sent_before_add_is_an_event_of_the_set() {
     let _watchdog = harness::watchdog();
@@ -95,12 +95,13 @@ fn c8_message_sent_before_registration_is_an_event() {
     assert!(receiver.try_recv().unwrap_err().is_disconnected());
 }
 
-/// `Empty` must mean that the next packet is an event, however much there was that is no message.
+/// After `Empty`, the next packet must be an event, however many packets without a message
+/// preceded it.
 #[test]
 fn c8_an_edge_is_not_lost_behind_packets_that_are_no_messages() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
-    // Room for them all at once, as far as an unprivileged process may have it.
+    // Room for all of them, as far as an unprivileged process may have it.
     rustix::net::sockopt::set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
     let mut parts = 0;
     while parts < 3000 {
@@ -112,7 +113,7 @@ fn c8_an_edge_is_not_lost_behind_packets_that_are_no_messages() {
         parts += 2;
     }
     if raw::try_send(&sender, &raw::message(0, &7_u32.to_le_bytes()), &[]).is_err() {
-        // This system's sockets hold less than what it takes.
+        // The sockets of this system have too little room for the test.
         return;
     }
     let epoll = Epoll::of(&receiver, EventFlags::ET);
@@ -165,7 +166,7 @@ fn c8_mio() {
 }
 
 fn in_tokio<T>(receiver: IpcReceiver<T>) -> AsyncFd<IpcReceiver<T>> {
-    // SAFETY: that is what a receiver promises of a descriptor that it has lent out.
+    // SAFETY: a receiver keeps a descriptor that it has lent out open under its number.
     unsafe { AsyncFd::register(receiver).unwrap() }
 }
 
@@ -214,7 +215,7 @@ fn c8_many_tasks_of_tokio() {
                     let mut sum = 0;
                     loop {
                         let mut guard = receiver.readable_mut().await.unwrap();
-                        // `WouldBlock` is how it learns that it has to wait.
+                        // tokio takes `WouldBlock` as the sign that it has to wait.
                         let received = guard.try_io(|inner| Ok(inner.get_ref().try_recv()?));
                         match received {
                             Ok(Ok(number)) => sum += number,
@@ -254,7 +255,7 @@ fn c8_every_endpoint_has_a_descriptor() {
     assert_eq!(receiver.recv().unwrap(), 1);
 }
 
-/// Hanging up shows at a sender, too, for those who want to know before they send.
+/// A sender's file descriptor reports the hang-up, too, before any send.
 #[test]
 fn c8_sender_is_ready_when_its_receiver_is_dropped() {
     let _watchdog = harness::watchdog();
@@ -264,9 +265,9 @@ fn c8_sender_is_ready_when_its_receiver_is_dropped() {
     assert!(wait_for(&sender, PollFlags::empty()).contains(PollFlags::HUP));
 }
 
-/// Who replaces a descriptor of strait's breaks that receiver, and no other.
+/// A program that replaces a file descriptor of strait's breaks that receiver, and no other.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "that somebody does so is what is tested")]
+#[expect(clippy::disallowed_methods, reason = "the test replaces a descriptor of strait's")]
 fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
     harness::alone(
         harness::path_of(c8_a_member_that_can_never_be_received_from_again_is_closed),
@@ -274,7 +275,8 @@ fn c8_a_member_that_can_never_be_received_from_again_is_closed() {
             let (broken, receiver) = ipc::channel::<u32>().unwrap();
             let (good, other) = ipc::channel::<u32>().unwrap();
             let descriptor = OwnedFd::try_from(receiver).unwrap();
-            // epoll knows the socket, so it goes on reporting it for as long as there is a descriptor of it.
+            // epoll knows the socket, so it goes on reporting it for as long as there is a
+            // descriptor of it.
             let socket = descriptor.try_clone().unwrap();
             let number = descriptor.as_raw_fd();
             let receiver = IpcReceiver::<u32>::try_from(descriptor).unwrap();

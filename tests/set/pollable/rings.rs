@@ -24,7 +24,7 @@ fn c8_messages_in_a_ring_are_readable_in_a_level_triggered_poller() {
                     send_to(&sender, 30);
                 }
                 drop(sender);
-                // What was sent first, then the end, which lasts.
+                // First the messages, then disconnection, which stays readable.
                 for (_, is_ready) in level_triggered(receiver.as_fd()) {
                     assert!(is_ready());
                 }
@@ -39,7 +39,8 @@ fn c8_messages_in_a_ring_are_readable_in_a_level_triggered_poller() {
     );
 }
 
-/// With handles by socket, without by shared memory: what is read of one to find its place among the others shows as well.
+/// Messages with handles are sent by socket, others by shared memory. A message that was read
+/// ahead to find its place makes the receiver readable, too.
 #[test]
 fn c8_messages_read_ahead_are_readable_in_a_level_triggered_poller() {
     let _watchdog = harness::watchdog();
@@ -79,8 +80,8 @@ fn bursts_child() {
 
 const BURSTS: u64 = 20_000;
 
-/// One message for each time that a poller says there is one, which goes to sleep in between: it must neither sleep when there is one,
-/// nor be woken again and again when there is none.
+/// Receives one message per event of a poller that sleeps in between. It must not sleep while
+/// there is a message, nor be woken repeatedly while there is none.
 #[test]
 fn c8_one_message_per_event_of_a_level_triggered_poller() {
     let _watchdog = harness::watchdog();
@@ -116,7 +117,7 @@ fn c8_one_message_per_event_of_a_level_triggered_poller() {
     }
 }
 
-/// Received until there is nothing, by a poller that tells of changes only.
+/// Receives until the channel is empty, by an edge-triggered poller.
 #[test]
 fn c8_another_process_in_an_edge_triggered_poller() {
     let _watchdog = harness::watchdog();
@@ -142,9 +143,9 @@ fn c8_another_process_in_an_edge_triggered_poller() {
     child.completed();
 }
 
-/// Waiting calls in between leave the descriptor as it should be.
+/// Blocking calls in between do not change the readiness of the file descriptor.
 #[test]
-fn c8_calls_that_wait_leave_the_descriptor_right() {
+fn c8_blocking_calls_keep_readiness_correct() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u64>().unwrap();
     heat(&sender, &receiver);

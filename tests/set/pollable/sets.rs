@@ -26,7 +26,8 @@ fn c8_sets_in_level_and_edge_triggered_pollers_miss_nothing() {
     }
 }
 
-/// Whoever takes one selection per event: what one leaves over is the next event.
+/// For a program that calls `select` once per event: messages that are left over are the
+/// next event.
 #[test]
 fn c8_set_stays_readable_while_a_selection_leaves_messages() {
     let _watchdog = harness::watchdog();
@@ -47,7 +48,7 @@ fn c8_set_stays_readable_while_a_selection_leaves_messages() {
     }
 }
 
-/// Whoever first asks for the descriptor when something is left over already.
+/// For a program that asks for the file descriptor only after messages were left over.
 #[test]
 fn c8_set_with_remaining_messages_is_readable_when_registered() {
     let _watchdog = harness::watchdog();
@@ -64,7 +65,7 @@ fn c8_set_with_remaining_messages_is_readable_when_registered() {
     }
 }
 
-/// More than one selection returns.
+/// More messages than one selection returns.
 fn fill(set: &mut IpcReceiverSet) -> Vec<IpcSender<u64>> {
     let member = |_| {
         let (sender, receiver) = ipc::channel::<u64>().unwrap();
@@ -98,7 +99,7 @@ fn c8_an_idle_set_is_not_readable() {
     sender.send(1).unwrap();
     assert!(is_readable(&set));
     assert_eq!(count(&mut set), 1);
-    // It may say once too often that there is something, but not for ever.
+    // It may be readable once without a reason, but not for ever.
     while is_readable(&set) {
         assert_eq!(count(&mut set), 0);
     }
@@ -108,7 +109,7 @@ fn c8_an_idle_set_is_not_readable() {
     assert_eq!(receiver.to::<u64>().recv().unwrap(), 2);
 }
 
-/// A handle received from a channel can be whatever a poller wants.
+/// A received handle can be a file descriptor for a poller.
 #[test]
 fn c8_a_descriptor_can_itself_be_sent() {
     let _watchdog = harness::watchdog();

@@ -1,5 +1,5 @@
-//! strait's channels that hold no more than `N` messages, between processes; with none, each is handed over. ipc-channel has no such
-//! channels.
+//! strait's channels that hold no more than `N` messages, between processes; with none, each is
+//! handed over. ipc-channel has no such channels.
 
 use strait::ipc::{IpcOneShotServer, IpcSender};
 use strait::mpsc;

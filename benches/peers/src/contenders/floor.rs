@@ -1,15 +1,19 @@
-//! The floor: two processes, a ring in shared memory each way, and nothing else. No order between rings, no wake-up, no
-//! check of anything that the other side wrote, no serialisation, no second sender. What strait adds to this is the price
-//! of what it promises. Both sides poll; it has no part in rows in which an end travels, is made, or is one of many.
+//! The floor: two processes, a ring in shared memory each way, and nothing else. No order
+//! between rings, no wake-up, no check of anything that the other process wrote, no
+//! serialisation, no second sender. The difference to strait is the cost of strait's
+//! guarantees. Both processes poll. It is missing in rows in which an endpoint is moved, is
+//! made, or is one of many.
 //!
-//! One writer and one reader share a stream of bytes. Each keeps its own position and a copy of the other's. The writer
-//! publishes every piece, so that copying in and copying out overlap; the reader gives room back in larger steps.
+//! One writer and one reader share a stream of bytes. Each keeps its own position and a copy of
+//! the other's. The writer publishes every piece, so that copying in and copying out overlap;
+//! the reader gives room back in larger steps.
 //!
 //! # Safety
 //!
-//! A [`Map`] is mapped as long as it lives, and large enough for [`Shared`] and the bytes behind it. The writer writes
-//! between `tail` and `head + CAPACITY`, the reader reads between `head` and `tail`, and each moves its own bound after
-//! it has copied: no byte is written while it is read. The other process runs the same code; it is trusted.
+//! A [`Map`] is mapped as long as it lives, and large enough for [`Shared`] and the bytes
+//! behind it. The writer writes between `tail` and `head + CAPACITY`, the reader reads between
+//! `head` and `tail`, and each moves its own bound after it has copied: no byte is written
+//! while it is read. The other process runs the same code; it is trusted.
 #![allow(unsafe_code)]
 
 use std::hint;
@@ -28,11 +32,12 @@ use crate::work::record::{Record, Small};
 
 pub struct Floor;
 
-/// What may be sent as it lies in memory.
+/// A type that may be sent as its bytes in memory.
 ///
 /// # Safety
 ///
-/// It means the same in another process that runs the same program: no pointers, no descriptors.
+/// Its bytes must be valid in another process of the same program: no pointers, no file
+/// descriptors.
 pub unsafe trait Image: Copy + 'static {}
 
 // SAFETY: a number.
@@ -68,7 +73,7 @@ impl<T: Image> Channel<T> for Floor {
     }
 }
 
-/// What `Vec<u8>` would cost if it were known to be bytes. For strait it is a value like any other.
+/// The cost of `Vec<u8>` if it were known to be bytes. For strait it is a value like any other.
 impl Channel<Vec<u8>> for Floor {
     type Sender = Writer;
     type Receiver = Reader;
@@ -140,13 +145,14 @@ fn join(name: &str) -> Outcome<(Writer, Reader)> {
     Ok((Writer::new(&down)?, Reader::new(&up)?))
 }
 
-/// Enough for a writer not to wait for the reader's every step, and small enough to stay in the cache.
+/// Enough for a writer not to wait for the reader's every step, and small enough to stay in
+/// the cache.
 const CAPACITY: usize = 256 * 1024;
 /// How much is copied before it is published.
 const PIECE: usize = 16 * 1024;
 /// How much is read before the writer is told.
 const STEP: u64 = CAPACITY as u64 / 16;
-/// How soon is at once, and how long a rest, in looks at the other side.
+/// The limits of "at once" and of a pause, in checks of the other process.
 const SOON: u64 = 4;
 const REST: u64 = 16;
 
@@ -197,7 +203,7 @@ impl Map {
 impl Drop for Map {
     fn drop(&mut self) {
         let length = size_of::<Shared>() + CAPACITY;
-        // SAFETY: mapped with this length, and nobody borrows from it any more.
+        // SAFETY: mapped with this length, and nothing borrows from it any more.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), length) };
     }
 }
@@ -205,7 +211,7 @@ impl Drop for Map {
 pub struct Writer {
     map: Map,
     tail: u64,
-    /// Where the reader was when it was last looked at.
+    /// The position of the reader at the last check.
     head: u64,
 }
 
@@ -267,11 +273,11 @@ impl Drop for Writer {
 pub struct Reader {
     map: Map,
     head: u64,
-    /// Where the writer believes this reader to be.
+    /// The position that was published to the writer.
     shown: u64,
-    /// Where the writer was when it was last looked at.
+    /// The position of the writer at the last check.
     tail: u64,
-    /// There was more at once when it last ran out.
+    /// More bytes came at once when the reader last ran out.
     stream: bool,
 }
 
@@ -280,7 +286,7 @@ impl Reader {
         Ok(Self { map: Map::new(memory)?, head: 0, shown: 0, tail: 0, stream: false })
     }
 
-    /// Says whether there was as much before the writer went.
+    /// Returns whether there was as much before the writer ended.
     ///
     /// # Safety
     ///
@@ -313,8 +319,9 @@ impl Reader {
         true
     }
 
-    /// A reader that keeps up with its writer gets messages one by one, and for each of them the line of the cache that
-    /// says how many there are goes to and fro. So in a stream it rests a little and finds several.
+    /// A reader that keeps up with its writer gets messages one by one, and each one moves the
+    /// cache line with the count between the processors. So in a stream it pauses a little and
+    /// finds several.
     #[cold]
     fn wait(&mut self) -> bool {
         let shared = self.map.shared();
@@ -332,7 +339,7 @@ impl Reader {
             if closed {
                 break;
             }
-            // What was written before the end is still to be read.
+            // Bytes that were written before the end are still to be read.
             closed = polling.pause() && shared.writer_gone.load(Ordering::Acquire);
         }
         false

@@ -1,11 +1,13 @@
-//! iceoryx2: services of one publisher and one subscriber, made not to lose anything. What is sent is the image of a
-//! value in memory, or a slice.
+//! iceoryx2: services of one publisher and one subscriber, configured to lose nothing. A
+//! message is the image of a value in memory, or a slice.
 //!
-//! A subscriber cannot sleep, but next to each service there can be one of events, and their listener can. So there are
-//! two contenders: one polls and leaves out events, the other notifies after each message as a user would.
+//! A subscriber cannot sleep, but next to each service there can be one of events, and their
+//! listener can. So there are two contenders: one polls and leaves out events, the other
+//! notifies after each message as a user would.
 //!
-//! They take part in no row in which an end travels or which has a set: its ports stay in their process, and what can
-//! be waited on are events, not values. `Vec<u8>` is not an image; as slices, bytes have their own rows.
+//! They are missing in rows in which an endpoint is moved, and in those with sets: ports cannot
+//! leave their process, and a wait is for events, not values. `Vec<u8>` is not an image; as
+//! slices, bytes have their own rows.
 
 use std::cell::LazyCell;
 use std::fmt::Debug;
@@ -38,7 +40,7 @@ impl<W: Wait> Contender for Iceoryx2<W> {
     const POLLS: bool = W::POLLS;
 }
 
-/// What a receiver does until there is something to receive, and what a sender does for it.
+/// How a receiver waits for a message, and how a sender notifies it.
 pub trait Wait: Sized + 'static {
     const NAME: &'static str;
     const POLLS: bool;
@@ -52,7 +54,7 @@ pub trait Wait: Sized + 'static {
 
     fn new(name: &str) -> Outcome<Self>;
 
-    /// Passes some time, at the end of which something may have come. Says whether the sender may have gone.
+    /// Waits for some time or a notification. Returns whether the sender may have ended.
     fn wait(&mut self) -> Outcome<bool>;
 }
 
@@ -114,7 +116,7 @@ const WIDE: usize = 4 * 1024 * 1024;
 type Service<P> = PortFactory<ipc::Service, P, ()>;
 
 pub struct Source<P: IceoryxSend + Debug + ?Sized + 'static, W: Wait> {
-    // Goes before the bell, which announces that.
+    // It is dropped before the notifier, which reports that.
     publisher: Publisher<ipc::Service, P, ()>,
     bell: W::Bell,
 }
@@ -126,7 +128,7 @@ pub struct Sink<P: IceoryxSend + Debug + ?Sized + 'static, W> {
 }
 
 impl<P: IceoryxSend + Debug + ?Sized, W: Wait> Sink<P, W> {
-    /// `None` when the publisher is gone, and what it has sent has been received.
+    /// `None` when the publisher has ended, and all its messages have been received.
     fn next<R>(
         &mut self,
         receive: impl Fn(&Subscriber<ipc::Service, P, ()>) -> Outcome<Option<R>>,
@@ -139,7 +141,7 @@ impl<P: IceoryxSend + Debug + ?Sized, W: Wait> Sink<P, W> {
             if closed {
                 return Ok(None);
             }
-            // What came before the end is still to be received.
+            // Messages before the end are still to be received.
             closed = self.wait.wait()? && publishers(&self.service) == 0;
         }
     }
@@ -211,7 +213,8 @@ impl<W: Wait> Bytes for Iceoryx2<W> {
         }
     }
 
-    /// A copy, as everybody gets: what the subscriber borrows goes back to the publisher.
+    /// Returns a copy, as every contender does: what the subscriber borrows goes back to the
+    /// publisher.
     fn recv(receiver: &mut Self::Receiver) -> Outcome<Option<Vec<u8>>> {
         receiver.next(|subscriber| Ok(subscriber.receive()?.map(|sample| sample.to_vec())))
     }
@@ -249,7 +252,8 @@ fn slice_source<W: Wait>(
     Ok(Source { publisher, bell: W::bell(name)? })
 }
 
-/// The listener is there as soon as there is a subscriber: whoever sees one may ring.
+/// The listener exists as soon as the subscriber does: a publisher that sees the
+/// subscriber may ring.
 fn sink<P: IceoryxSend + Debug + ?Sized, W: Wait>(
     service: Service<P>,
     name: &str,
@@ -332,7 +336,8 @@ fn publishers<P: IceoryxSend + Debug + ?Sized>(service: &Service<P>) -> usize {
     service.dynamic_config().number_of_publishers()
 }
 
-/// What is published before there is a subscriber reaches nobody.
+/// Waits for the other process's subscriber and publisher: a sample that is published before
+/// there is a subscriber is discarded.
 fn meet<U, D>(up: &Service<U>, down: &Service<D>)
 where
     U: IceoryxSend + Debug + ?Sized,

@@ -1,9 +1,9 @@
-//! Descriptors that the far process inherits: the way there for ends that have no name to be found under.
+//! File descriptors that the far process inherits: for endpoints without a name to connect to.
 //!
 //! # Safety
 //!
-//! Raw numbers stand here only between two processes. On the far side each has been left open for this process alone, and
-//! becomes owned as soon as it is known.
+//! Raw numbers are used here only between two processes. In the far process, each was left open
+//! for it alone, and becomes owned as soon as it is known.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -27,7 +27,8 @@ pub fn inherit<const COUNT: usize>(name: &str) -> Outcome<[OwnedFd; COUNT]> {
     for number in name.split(',') {
         let number = number.parse()?;
         #[expect(clippy::disallowed_methods, reason = "the number comes from another process")]
-        // SAFETY: the near side left this number open for us, and nothing else in this process knows it.
+        // SAFETY: the near side left this number open for us, and nothing else in this
+        // process knows it.
         let end = unsafe { OwnedFd::from_raw_fd(number) };
         ends.push(end);
     }

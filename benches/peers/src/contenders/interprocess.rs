@@ -1,7 +1,9 @@
-//! interprocess: local sockets, which carry bytes. A connection is one channel; a message is its length and then its
-//! bytes, and a value becomes bytes through serde and bincode. That is what a user would write.
+//! interprocess: local sockets, which carry bytes. A connection is one channel; a message is
+//! its length and then its bytes, and a value becomes bytes through serde and bincode. That is
+//! what a user would write.
 //!
-//! It takes part in no row in which an end travels or many are waited on: it can do neither.
+//! It is missing in rows in which an endpoint is moved or many are waited on: it can
+//! do neither.
 
 use std::io::{BufReader, IoSlice, Read, Write};
 use std::process;

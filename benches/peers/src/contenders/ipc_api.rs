@@ -1,11 +1,12 @@
-//! strait and ipc-channel have one API, so one macro implements the traits for both, and neither can be favoured.
+//! strait and ipc-channel have one API, so one macro implements the traits for both, and
+//! neither can be favoured.
 
 use crate::contender::{
     Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Payload, Receiver, Sender, Sets, Start,
 };
 
-/// `$channel` and `$bytes_channel` make the channels to be measured: a crate with a choice of channels is a contender for
-/// each, by one more line below.
+/// `$channel` and `$bytes_channel` make the channels to be measured: a crate with a choice of
+/// channels is a contender for each, by one more line below.
 macro_rules! ipc_api {
     ($contender:ident, $name:literal, $krate:ident, $channel:path, $bytes_channel:path) => {
         pub struct $contender;

@@ -1,8 +1,9 @@
 //! The crates that are measured. A further one is a file here, and its name in the rows it can do.
 //!
-//! crossmist is not among them. Its 1.1.2 finds out whether a type is plain data by whether the clone of an array calls
-//! the elements' `clone`. In the library of Rust 1.95 it does although they are `Copy`: nothing is plain, and to send so much as a
-//! number is a panic. What came before has the same test, or needs a nightly compiler.
+//! crossmist is not among them. Its 1.1.2 finds out whether a type is plain data by whether the
+//! clone of an array calls the elements' `clone`. In the library of Rust 1.95 it does although
+//! they are `Copy`: no type is plain, and sending a number panics. Earlier versions have the
+//! same test, or need a nightly compiler.
 
 mod bounded;
 #[cfg(target_os = "linux")]

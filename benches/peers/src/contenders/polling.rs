@@ -1,4 +1,4 @@
-//! How those wait that cannot sleep until something happens.
+//! The wait of contenders that cannot sleep until a message arrives.
 
 use std::hint;
 use std::thread;
@@ -7,8 +7,8 @@ use std::thread;
 pub struct Polling(u32);
 
 impl Polling {
-    /// Passes a moment. Says once in a while that it is time to see whether the other side is still there; and then gives
-    /// up the processor, which the other side may need.
+    /// Waits for a moment. Once in a while, it returns that it is time to check whether the
+    /// other process exists, and yields the processor, which that may need.
     pub fn pause(&mut self) -> bool {
         self.0 = self.0.wrapping_add(1);
         let long = self.0.is_multiple_of(1024);

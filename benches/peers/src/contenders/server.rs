@@ -1,4 +1,4 @@
-//! Servers with names. ipc-channel's is for one client, so it makes one for each.
+//! Servers with names. A server of ipc-channel is for one client, so this makes one for each.
 
 use strait::ipc::{IpcServer, ServerName};
 

@@ -1,7 +1,9 @@
-//! `std::sync::mpsc` between two threads: the speed that a channel between processes is measured against. And `strait::mpsc`, which has its API,
-//! between two threads. Both also with a bound, so that they hold no more than so many messages; with none, each is handed over.
+//! `std::sync::mpsc` between two threads: the speed that a channel between processes is
+//! measured against. And `strait::mpsc`, which has its API, between two threads. Both also with
+//! a bound, so that they hold no more than so many messages; with none, each is handed over.
 //!
-//! A typed value is moved by std and not copied, however large what it owns. There is no set: std cannot wait on many receivers.
+//! A typed value is moved by std and not copied, however large what it owns. There is no set:
+//! std cannot wait on many receivers.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -16,7 +18,7 @@ use crate::contender::{
     Bytes, Channel, Contender, Fresh, Home, Link, Outcome, Payload, Receiver, Sender, Start,
 };
 
-/// The ends that the far thread will ask for, by name.
+/// The endpoints that the far thread takes, by name.
 static WAITING: LazyLock<Mutex<HashMap<String, Box<dyn Any + Send>>>> =
     LazyLock::new(Mutex::default);
 
@@ -34,9 +36,11 @@ fn collect<E: 'static>(name: &str) -> Outcome<E> {
     Ok(*ends.ok_or("nothing waits under this name")?)
 }
 
-/// std's channels and strait's have one API. `$channel` makes one, with a bound of `$N` if there is one.
+/// std's channels and strait's have one API. `$channel` makes one, with a bound of `$N` if
+/// there is one.
 macro_rules! mpsc_api {
-    ($contender:ident $(<$N:ident>)?, $name:literal, $module:ident, $Sender:ident, $channel:ident) => {
+    ($contender:ident $(<$N:ident>)?, $name:literal,
+     $module:ident, $Sender:ident, $channel:ident) => {
         pub struct $contender $(<const $N: usize>)?;
 
         impl $(<const $N: usize>)? Contender for $contender $(<$N>)? {
@@ -102,7 +106,7 @@ impl Bytes for Threads {
         collect(name)
     }
 
-    /// Copies, as the others must: a thread that keeps its buffer has to.
+    /// Copies, as other contenders do: a thread that keeps its buffer has to.
     fn send(sender: &mut Self::Sender, bytes: &[u8]) -> Outcome<()> {
         sender.send(bytes.to_vec())?;
         Ok(())
@@ -113,8 +117,9 @@ impl Bytes for Threads {
     }
 }
 
-/// Lets an end of a std channel be part of a message type that has to satisfy serde. std's channels move values without
-/// serialising them, so neither method runs. strait's ends need none of it, and stay in their thread as std's do.
+/// Lets an end of a std channel be part of a message type that has to satisfy serde. std's
+/// channels move values without serialising them, so neither method runs. strait's endpoints do
+/// not need this, and stay in their thread as std's do.
 pub struct Inside<T>(T);
 
 impl<T> Serialize for Inside<T> {

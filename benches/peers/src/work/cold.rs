@@ -1,5 +1,5 @@
-//! A channel made for one message to another process: the receiver goes there, the message after it, and an answer comes
-//! back on a channel that is warm.
+//! A channel made for one message to another process: the receiver is sent first, then the
+//! message, and an answer comes back on a channel that is warm.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! What a channel costs before anything else: made and dropped, and made for a single message. One process, one thread.
+//! The cost of a channel: made and dropped, and made for a single message. One process,
+//! one thread.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Clients that come to a server by its name, one after another: from the moment that a client knows the name until each side has had a
-//! message from the other. One process, one thread.
+//! Clients that connect to a server by its name, one after another. The time is from `connect`
+//! until client and server have received a message from each other. One process, one thread.
 
 use std::time::{Duration, Instant};
 

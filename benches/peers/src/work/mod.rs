@@ -1,4 +1,5 @@
-//! The rows of the table. A row is a piece of work written once, against the traits of [`contender`](crate::contender).
+//! The rows of the table. A row is a piece of work written once, against the traits of
+//! [`contender`](crate::contender).
 
 mod cold;
 pub mod copy;
@@ -23,10 +24,10 @@ use crate::row::Row;
 
 /// One piece of work, done by two sides that are connected through the contender `C`.
 pub trait Work<C: Contender>: Copy + Send + Sync + 'static {
-    /// What the near side keeps between samples.
+    /// The state of the near side between samples.
     type Near;
 
-    /// Sets up the near side. Work that needs nobody else leaves `start` alone.
+    /// Sets up the near side. Work that needs no other process or thread ignores `start`.
     fn near(&self, start: Start<'_>) -> Outcome<Self::Near>;
 
     /// Does the work `rounds` times and says how long that took.
@@ -54,7 +55,8 @@ macro_rules! row {
     }};
 }
 
-/// Every row, in the order of the table. Who is missing in a row says why in its own file.
+/// Every row, in the order of the table. The file of a contender says why it is
+/// missing in a row.
 pub fn rows() -> Vec<Row> {
     use record::{Record, Small};
 

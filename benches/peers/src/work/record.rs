@@ -1,5 +1,5 @@
-//! The values that are sent. Each says of itself whether it is the last of its sample, so that the far side knows when
-//! to answer and the channel carries nothing else.
+//! The values that are sent. Each has a flag for the last one of its sample, so that the far
+//! side knows when to answer and the channel carries nothing else.
 
 #[cfg(target_os = "linux")]
 use iceoryx2::prelude::ZeroCopySend;

@@ -1,4 +1,5 @@
-//! A request that carries the sender of a channel made for its reply: the usual way to call another process.
+//! A request that carries the sender of a channel made for its reply: the usual way to call
+//! another process.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

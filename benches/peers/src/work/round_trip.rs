@@ -1,4 +1,4 @@
-//! A value there and the same value back.
+//! A value to the far side and the same value back.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

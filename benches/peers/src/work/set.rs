@@ -9,14 +9,15 @@ use crate::contender::{Channel, Fresh, Link, Outcome, Receiver, Sender, Sets, St
 use crate::work::Work;
 use crate::work::record::{Small, Value};
 
-/// The far side selects, the near side sends. A round is one message to each active member, and one answer.
+/// The far side selects, the near side sends. A round is one message to each active member, and
+/// one answer.
 #[derive(Clone, Copy)]
 pub struct Across {
     pub members: usize,
     pub active: usize,
 }
 
-/// What the far side sends: first its members, then an answer per round.
+/// The messages of the far side: first its members, then an answer per round.
 #[derive(Serialize, Deserialize)]
 pub enum Down<S> {
     Member(S),

@@ -1,5 +1,5 @@
-//! Messages in one direction, as fast as they go; the far side answers the last one. The time is from the first send to
-//! that answer, so nothing counts that has not been received.
+//! Messages in one direction, as fast as they go; the far side answers the last one. The time
+//! is from the first send to that answer, so nothing counts that has not been received.
 
 use std::hint::black_box;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! What a producer can get wrong, one by one and all at once.
+//! Errors of a producer, one by one and all at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,14 +26,14 @@ const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 const JUMP: u8 = 5;
 
-/// A ring whose producer is us.
+/// A ring whose producer is the test.
 fn ring() -> (Consumer<TestMemory>, TestMemory) {
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();
     (Consumer::new(memory, LIMITS).unwrap(), peer)
 }
 
-/// Writes records of a kind with a body each, and says that they are there.
+/// Writes and publishes records of a kind, with a body each.
 fn write(peer: &TestMemory, records: &[(u8, &[u8])]) -> u64 {
     let mut position = 0;
     for (kind, body) in records {
@@ -56,7 +56,7 @@ fn jump(offset: u64, len: u32) -> Vec<u8> {
     [&offset.to_le_bytes()[..], &len.to_le_bytes(), &[0; 4]].concat()
 }
 
-/// What the consumer makes of it.
+/// The result of the consumer.
 #[track_caller]
 fn verdict(records: &[(u8, &[u8])]) -> Result<Option<u64>, Why> {
     let (mut consumer, peer) = ring();
@@ -154,7 +154,7 @@ fn impossible_tail_poisons_the_ring() {
     let (mut consumer, peer) = ring();
     peer.set_tail(MAX_UNREAD | SLEEPING);
     assert_eq!(consumer.scan(), Ok(MAX_UNREAD));
-    // More than there can be memory for: to read it would take for ever.
+    // More than any memory has: reading it would never end.
     let (mut consumer, peer) = ring();
     peer.set_tail(MAX_UNREAD + 16);
     assert_eq!(consumer.scan(), Err(Poisoned(Why::Tail)));
@@ -179,7 +179,7 @@ fn records_are_read_once() {
     let visible = write(&peer, &[(MESSAGE, b"content")]);
     assert_eq!(consumer.scan(), Ok(visible));
     assert_eq!(consumer.front(visible), Ok(Some(7)));
-    // Another length, kind and stamp, after they were checked.
+    // Changes length, kind and stamp after they were checked.
     peer.scribble(UNIT, &[0xff; 16]);
     assert_eq!(consumer.front(visible), Ok(Some(7)));
     let mut out = Vec::new();
@@ -188,10 +188,10 @@ fn records_are_read_once() {
 }
 
 #[test]
-fn a_flood_of_jumps_is_followed_in_steps() {
+fn flood_of_jumps_is_followed_in_steps() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
-    // It leads to itself.
+    // The JUMP leads to itself.
     write(&peer, &[(JUMP, &jump(UNIT, FIRST_LEN))]);
     peer.set_tail(32 * 10);
     let visible = consumer.scan().unwrap();
@@ -203,7 +203,7 @@ fn a_flood_of_jumps_is_followed_in_steps() {
 }
 
 #[test]
-fn a_flood_of_beginnings_is_taken_in_steps() {
+fn flood_of_first_fragments_is_taken_in_steps() {
     let _watchdog = watchdog();
     let (mut consumer, peer) = ring();
     let begun = first(100, b"a");
@@ -238,7 +238,7 @@ fn an_honest_message_is_taken_in_one_step() {
 }
 
 #[test]
-fn nothing_is_reserved_for_what_is_only_announced() {
+fn announced_lengths_reserve_no_memory() {
     let _watchdog = watchdog();
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();
@@ -292,7 +292,7 @@ fn impossible_state_of_a_moved_consumer_is_refused() {
     assert!(!is_believed(&|state| state.place.offset = 0));
     assert!(
         is_believed(&|state| state.place.offset = UNIT),
-        "whoever is lied to reads what is there"
+        "the consumer reads the bytes at the false place"
     );
 }
 
@@ -310,7 +310,7 @@ proptest! {
 }
 
 #[test]
-fn a_peer_may_write_while_we_read() {
+fn memory_may_be_written_while_it_is_read() {
     let _watchdog = watchdog();
     let (peer, memory) = memory();
     peer.segment(Place::FIRST).unwrap();
@@ -322,7 +322,7 @@ fn a_peer_may_write_while_we_read() {
                 random ^= random << 13;
                 random ^= random >> 7;
                 random ^= random << 17;
-                // Headers that may be right, at the start, where each consumer begins.
+                // Headers that may be valid, at the start, where each consumer begins.
                 let header = [(random >> 8) as u8, 0, 0, 0, (random >> 16) as u8 % 7, 0, 0, 0];
                 peer.scribble(UNIT + (random >> 24) % 128 * 16, &header);
                 peer.set_tail((random >> 32) % 256 * 16);

@@ -1,4 +1,4 @@
-//! Ends in messages, and ends that become those of the `ipc` face.
+//! Endpoints in messages, and conversions to endpoints of the `ipc` face.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -18,7 +18,7 @@ use strait::{IpcError, SerDeError};
 use crate::LONG;
 use crate::harness::watchdog;
 
-/// What a user derives.
+/// A message with endpoints, as users derive it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Job {
     name: String,
@@ -63,7 +63,7 @@ fn moved_receivers_keep_their_messages() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<u32>();
     let (outer, inbox) = mpsc::channel();
-    // Many, so that some are in shared memory.
+    // Many values, so that some are in shared memory.
     (0..1_000).for_each(|number| sender.send(number).unwrap());
     assert!(receiver.iter().take(10).eq(0..10));
     outer.send_ref(&receiver).unwrap();
@@ -76,7 +76,7 @@ fn moved_receivers_keep_their_messages() {
     assert!(arrived.into_iter().eq(10..1_010));
 }
 
-/// One that has left cannot be sent again, and does not keep what else is in the message from coming back.
+/// A moved receiver cannot be sent again, and the other values of the message come back.
 #[test]
 fn receivers_can_be_moved_once() {
     let _watchdog = watchdog();
@@ -139,7 +139,7 @@ fn ends_are_fields_of_messages() {
     worker.join().unwrap();
 }
 
-/// What a channel has of itself does not outlive its receiver.
+/// Senders that are queued in their own channel are dropped with its receiver.
 #[test]
 fn a_channel_may_carry_its_own_sender() {
     let _watchdog = watchdog();
@@ -201,7 +201,7 @@ fn senders_with_a_bound_keep_it_wherever_they_are() {
     }
 }
 
-/// What is wrong with a value is told by reference only, and it comes back in any case.
+/// Only `send_ref` returns the reason of a failed encoding; `send` returns the value.
 #[test]
 fn value_of_a_failed_send_comes_back() {
     let _watchdog = watchdog();

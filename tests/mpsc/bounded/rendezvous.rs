@@ -1,4 +1,4 @@
-//! Channels with room for nothing: whoever sends meets whoever receives.
+//! Channels with bound 0: a send is a rendezvous with a receive.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -15,7 +15,7 @@ fn take_two() {
         assert_eq!(sender.try_send(number), Err(TrySendError::Full(number)));
         assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
     }
-    // What nobody came for is not there.
+    // Values that were not received are not queued.
     drop(sender);
     assert_eq!(receiver.recv(), Err(RecvError));
 }
@@ -112,7 +112,7 @@ fn blocked_send_returns_its_value_when_the_receiver_is_dropped() {
     }
 }
 
-/// A receiver that has left without receiving is not somebody to send to.
+/// A receive that has timed out takes part in no rendezvous.
 #[test]
 fn try_send_fails_after_recv_timeout_has_returned() {
     let _watchdog = watchdog();

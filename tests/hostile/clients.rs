@@ -1,4 +1,4 @@
-//! Who knows the name of a server and means no good.
+//! Hostile clients that know the name of a server.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -27,18 +27,19 @@ fn connect(name: &str) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Everything that a client can do instead of sending a message.
+/// Connects hostile clients: they do all that a client can do instead of sending a
+/// valid message.
 fn misbehave(name: &str) -> (Vec<OwnedFd>, Canary) {
     let (canary, fd) = Canary::new();
     let connect = || connect(name).unwrap();
     let mut clients = Vec::new();
-    // Leaves.
+    // Disconnects.
     drop(connect());
-    // Says nothing.
+    // Sends nothing.
     clients.push(connect());
-    // Speaks noise, before or after which it may leave.
+    // Sends random bytes, before or after which it may disconnect.
     let noise = [&b""[..], b"noise", &[0; 4000], &raw::abort(1), &raw::last(1, b"x")];
-    // Messages whose handles are in no table, and in one that lies.
+    // Messages with handles that are in no table, or in a malformed one.
     let user = encoded("greeting");
     let tables = [user.clone(), table::with_handles(&user, 2), table::with(&user, &[])];
     let tables = tables.map(|body| raw::message(3, &body));
@@ -49,14 +50,14 @@ fn misbehave(name: &str) -> (Vec<OwnedFd>, Canary) {
         let client = connect();
         raw::send(&client, packet, &[]).unwrap();
     }
-    // Begins and does not go on.
+    // Sends the first part, and stops.
     let client = connect();
     raw::send(&client, &raw::first(1, 1000, b"x"), &[]).unwrap();
     clients.push(client);
-    // Begins, and leaves.
+    // Sends the first part, and disconnects.
     let client = connect();
     raw::send(&client, &raw::first(1, 1000, b"x"), &[]).unwrap();
-    // Ends what it never begins.
+    // Sends the last part without a first one.
     let client = connect();
     rustix::net::shutdown(&client, rustix::net::Shutdown::Both).unwrap();
     clients.push(client);
@@ -98,7 +99,7 @@ fn c7_one_shot_server_accepts_its_client_among_hundreds_of_silent_ones() {
     client.join().unwrap();
 }
 
-/// A first message in parts, between which others talk.
+/// The first message comes in parts, between which other clients send.
 #[test]
 fn c7_one_shot_server_receives_a_large_first_message() {
     let _watchdog = harness::watchdog();
@@ -115,7 +116,7 @@ fn c7_one_shot_server_receives_a_large_first_message() {
 }
 
 #[test]
-fn c7_one_shot_server_with_hostile_clients_only_times_out() {
+fn c7_one_shot_server_with_only_hostile_clients_times_out() {
     let _watchdog = harness::watchdog();
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let clients = misbehave(&name);
@@ -126,7 +127,7 @@ fn c7_one_shot_server_with_hostile_clients_only_times_out() {
     drop(clients);
 }
 
-/// What is a message, but not of the type, is an error and not passed over: that client is the one.
+/// A message of another type is an error and is not skipped: its client is the accepted one.
 #[test]
 fn c7_first_message_of_another_type_is_an_error() {
     let _watchdog = harness::watchdog();
@@ -136,7 +137,8 @@ fn c7_first_message_of_another_type_is_an_error() {
     assert_refused(server.accept());
 }
 
-/// So is one that carries an endpoint of a channel that speaks another version: its client keeps to the protocol.
+/// A message with an endpoint of another protocol version is an error and is not skipped: its
+/// client keeps to the protocol.
 #[test]
 fn c7_first_message_with_a_foreign_endpoint_is_an_error() {
     let _watchdog = harness::watchdog();
@@ -196,29 +198,29 @@ fn c7_name_is_accessible_to_its_owner_only_and_is_removed() {
     assert!(!Path::new(&name).parent().unwrap().exists());
 }
 
-/// Even if somebody opened the directory to the world.
+/// Even if the directory is accessible to all users.
 #[test]
 fn c7_clients_of_other_users_are_rejected() {
     let _watchdog = harness::watchdog();
     if !geteuid().is_root() {
-        // Nobody else can be played.
+        // Only root can become another user.
         return;
     }
     let (server, name) = IpcOneShotServer::<String>::new().unwrap();
     let directory = Path::new(&name).parent().unwrap();
-    let as_somebody_else = |name: String| {
+    let as_another_user = |name: String| {
         thread::spawn(move || {
             let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;
             rustix::thread::set_thread_res_uid(uid, uid, uid)?;
             let socket = connect(&name)?;
-            raw::send(&socket, &raw::message(0, &encoded("stranger")), &[]).unwrap();
+            raw::send(&socket, &raw::message(0, &encoded("other user")), &[]).unwrap();
             Ok::<_, rustix::io::Errno>(socket)
         })
         .join()
         .unwrap()
     };
-    let refused = as_somebody_else(name.clone()).unwrap_err();
+    let refused = as_another_user(name.clone()).unwrap_err();
     if refused == rustix::io::Errno::INVAL {
         // There is no such user in this user namespace.
         return;
@@ -226,27 +228,28 @@ fn c7_clients_of_other_users_are_rejected() {
     assert_eq!(refused, rustix::io::Errno::ACCESS);
     fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
     fs::set_permissions(&name, Permissions::from_mode(0o777)).unwrap();
-    let _stranger = as_somebody_else(name.clone()).unwrap();
+    let _client = as_another_user(name.clone()).unwrap();
     let client = connect(&name).unwrap();
     raw::send(&client, &raw::message(0, &encoded("good")), &[]).unwrap();
     assert_eq!(server.accept().unwrap().1, "good");
 }
 
-/// What a client of a server says first, with so many handles: one is right, the sender for the way back.
+/// The first packet of a client of a server, with so many handles. One is valid: the sender of
+/// the reply channel.
 fn hello(handles: u8) -> Vec<u8> {
     raw::hello(Dialect::OWN, handles, &raw::field(2, b"a type"))
 }
 
-/// A server at a path, which is its own.
+/// A server at a path of its own.
 fn server_of_many() -> (IpcServer<String, String>, String) {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
-    let name = format!("strait-strangers-{}-{number}", process::id());
+    let name = format!("strait-clients-{}-{number}", process::id());
     let path = env::temp_dir().join(name).into_os_string().into_string().unwrap();
     (IpcServer::bind(Path::new(&path)).unwrap(), path)
 }
 
-/// Everything that is almost a hello.
+/// Connects clients that send invalid HELLOs.
 fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     let (canary, fd) = Canary::new();
     let (way_back, _) = ipc::channel::<String>().unwrap();
@@ -254,23 +257,23 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     let mut say = |packets: &[(Vec<u8>, Vec<BorrowedFd<'_>>)]| {
         let client = connect(name).unwrap();
         for (packet, fds) in packets {
-            // It may have been turned out after the first.
+            // It may have been rejected after the first packet.
             let _ = raw::send(&client, packet, fds);
         }
         clients.push(client);
     };
     let back = way_back.as_fd();
-    // No way back, one that is none, one too many.
+    // No reply channel, an invalid one, and one too many.
     say(&[(hello(0), vec![])]);
     say(&[(hello(1), vec![fd.as_fd()])]);
     say(&[(hello(2), vec![back, fd.as_fd()])]);
     say(&[(hello(253), vec![fd.as_fd(); 253])]);
-    // The same of a process that speaks something else: there is no way to tell it so.
+    // The same of a process with another version: there is no channel to report that by.
     let foreign = Dialect { version: 77, codec: 7 };
     say(&[(raw::hello(foreign, 0, b""), vec![])]);
     say(&[(raw::hello(foreign, 1, b""), vec![fd.as_fd()])]);
     say(&[(raw::hello(foreign, 2, b""), vec![back, fd.as_fd()])]);
-    // Fields that are none, and more than there can be.
+    // Invalid fields, and more than a HELLO has room for.
     let own = Dialect::OWN;
     let cut_short = raw::field(2, b"a type");
     for len in 1..cut_short.len() {
@@ -278,7 +281,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     }
     say(&[(raw::hello(own, 1, b"\x02\0\xff\xff"), vec![back])]);
     say(&[(raw::hello(own, 1, &raw::field(9, &[0; 5000])), vec![back])]);
-    // Other words.
+    // Other messages.
     say(&[(raw::message(1, b"strait 1"), vec![back])]);
     say(&[(raw::message(1, b""), vec![back])]);
     // A message, and then the hello.
@@ -286,7 +289,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
     // A long one, and one that is announced to be.
     say(&[(raw::message(1, &[7; 100_000]), vec![back])]);
     say(&[(raw::first(1, 1 << 29, &[7; 50_000]), vec![]), (raw::middle(1, &[7; 50_000]), vec![])]);
-    // Memory to share, before anybody knows who it is.
+    // An offer of shared memory, before the handshake.
     let ring = raw::packet(Kind::RingOffer { clock_domain: 0, has_messages: true }, 1, &[]);
     say(&[(ring, vec![fd.as_fd()]), (hello(1), vec![back])]);
     (clients, canary)
@@ -296,7 +299,7 @@ fn greet_badly(name: &str) -> (Vec<OwnedFd>, Canary) {
 fn c7_server_accepts_its_clients_among_hostile_ones() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
-    let (strangers, canary) = misbehave(&name);
+    let (clients, canary) = misbehave(&name);
     let (bad_clients, bad_canary) = greet_badly(&name);
     let (sender, receiver) = ipc::connect::<String, String>(Path::new(&name)).unwrap();
     sender.send("good".to_string()).unwrap();
@@ -304,14 +307,14 @@ fn c7_server_accepts_its_clients_among_hostile_ones() {
     assert_eq!(client.receiver.recv().unwrap(), "good");
     client.sender.send("better".to_string()).unwrap();
     assert_eq!(receiver.recv().unwrap(), "better");
-    // They are none of its clients, and nothing of theirs is kept.
+    // None of them was accepted, and none of their handles is kept.
     assert!(server.try_accept().unwrap_err().is_empty());
     canary.wait_until_closed();
     bad_canary.wait_until_closed();
-    drop((strangers, bad_clients));
+    drop((clients, bad_clients));
 }
 
-/// A way back that leads nowhere is its client's problem.
+/// An invalid reply channel affects only its own client.
 #[test]
 fn c7_invalid_reply_channel_disturbs_no_other_client() {
     let _watchdog = harness::watchdog();
@@ -327,14 +330,14 @@ fn c7_invalid_reply_channel_disturbs_no_other_client() {
     let nowhere = server.accept().unwrap();
     assert!(nowhere.sender.send("x".to_string()).is_err());
     let itself = server.accept().unwrap();
-    // It is told what it says itself.
+    // The client receives what it sends itself.
     itself.sender.send("echo".to_string()).unwrap();
     assert_eq!(itself.receiver.recv().unwrap(), "echo");
     assert_eq!(server.accept().unwrap().receiver.recv().unwrap(), "good");
 }
 
 #[test]
-fn c7_server_with_hostile_clients_only_times_out() {
+fn c7_server_with_only_hostile_clients_times_out() {
     let _watchdog = harness::watchdog();
     let (mut server, name) = server_of_many();
     let _others = (misbehave(&name), greet_badly(&name));
@@ -344,7 +347,8 @@ fn c7_server_with_hostile_clients_only_times_out() {
     assert!(start.elapsed() >= timeout);
 }
 
-/// Who is dropped because too many say nothing can come again, and whoever was told that it is heard is.
+/// A client that is dropped because too many clients are silent can connect again. A client
+/// that got the server's hello is accepted.
 #[test]
 fn c7_clients_whose_hello_was_sent_are_accepted() {
     let _watchdog = harness::watchdog();
@@ -356,11 +360,13 @@ fn c7_clients_whose_hello_was_sent_are_accepted() {
                 let mut connected = 0;
                 for round in 0..100 {
                     let client = connect(&name).unwrap();
-                    // Often as many as are kept, so that its turn comes just about now.
+                    // Often as many as the server keeps, so that this client is dropped at
+                    // about this time.
                     let silent: Vec<_> =
                         (0..60 + round % 10).map(|_| connect(&name).unwrap()).collect();
                     let (way_back, _) = ipc::channel::<String>().unwrap();
-                    // By hand, and so without another attempt; it may wait as long as it likes between the two.
+                    // A raw client, which does not connect again, and may wait for any time
+                    // between connecting and its HELLO.
                     if raw::send(&client, &hello(1), &[way_back.as_fd()]).is_ok() {
                         connected += 1;
                     }

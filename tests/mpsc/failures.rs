@@ -14,7 +14,7 @@ use strait::mpsc::{self, Receiver, RecvError, RecvTimeoutError, SendError, Sende
 use crate::LONG;
 use crate::harness::watchdog;
 
-/// Nested as deeply as it is made.
+/// A value of any depth.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Deep(Option<Box<Deep>>);
 
@@ -24,7 +24,7 @@ impl Deep {
     }
 }
 
-/// Serde reads it, but only if it is even.
+/// Decoding fails unless the number is even.
 #[derive(Debug, PartialEq, Serialize)]
 struct Even(u32);
 
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Even {
     }
 }
 
-/// Panics when it is written, or when it is read.
+/// Panics when it is encoded, or when it is decoded.
 #[derive(Debug, PartialEq)]
 enum Mine {
     Harmless,
@@ -71,7 +71,7 @@ fn refused_value_comes_back() {
     assert!(deep == Deep::of(1_000));
     let refused = sender.send_ref(&deep);
     assert!(matches!(refused, Err(IpcError::SerializationError(_))), "{refused:?}");
-    // The channel goes on.
+    // The channel stays usable.
     sender.send(Deep::of(50)).unwrap();
     assert_eq!(receiver.recv(), Ok(Deep::of(50)));
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
@@ -117,7 +117,8 @@ fn message_of_another_type_is_skipped_and_its_endpoints_closed() {
     assert_eq!(receiver.recv(), Err(RecvError));
 }
 
-/// However many there are, none of them makes a call that does not wait take for ever, or lose what comes after them.
+/// However many there are, a call that does not block returns in bounded time, and loses no
+/// message behind them.
 #[test]
 fn many_undecodable_messages_are_taken_in_steps() {
     let _watchdog = watchdog();
@@ -153,7 +154,7 @@ fn a_panic_of_the_value_leaves_the_channel_usable() {
     let _watchdog = watchdog();
     let (sender, receiver) = mpsc::channel::<(Mine, Option<Receiver<u8>>)>();
     let (inner, inner_receiver) = mpsc::channel::<u8>();
-    // Behind the mine, and before it: neither leaves.
+    // Receivers behind and before the value that panics: neither is moved.
     let value = (Mine::Writing, Some(inner_receiver));
     let unwound = catch_unwind(AssertUnwindSafe(|| sender.send_ref(&value)));
     assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"written"));
@@ -169,7 +170,7 @@ fn a_panic_of_the_value_leaves_the_channel_usable() {
     sender.send((Mine::Harmless, None)).unwrap();
     let unwound = catch_unwind(AssertUnwindSafe(|| receiver.recv().map(drop)));
     assert_eq!(unwound.unwrap_err().downcast_ref(), Some(&"read"));
-    // That message is gone, with the receiver in it.
+    // That message was discarded, with the receiver in it.
     assert_eq!(inner.send(2), Err(SendError(2)));
     assert_eq!(receiver.recv().unwrap().0, Mine::Harmless);
 }
@@ -179,7 +180,7 @@ thread_local! {
     static WRITTEN: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Sends, too, while it is written.
+/// Sends another message while it is encoded.
 #[derive(Debug, PartialEq, Deserialize)]
 struct Logged(u32);
 
@@ -192,7 +193,7 @@ impl Serialize for Logged {
 }
 
 #[test]
-fn a_value_may_send_while_it_is_sent() {
+fn value_can_send_while_it_is_encoded() {
     let _watchdog = watchdog();
     let (log, logged) = mpsc::channel();
     LOG.set(Some(log));
@@ -209,7 +210,7 @@ fn a_value_may_send_while_it_is_sent() {
 
 /// The value that was sent and the one that was received are two, and each is dropped once.
 #[test]
-fn values_are_dropped_where_they_are() {
+fn sent_and_received_values_are_dropped_once() {
     thread_local! {
         static DROPPED: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
     }
