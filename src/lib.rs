@@ -331,9 +331,9 @@
 //!
 //! [`guarantees`] defines the guarantees by number, with their caveats.
 //!
-//! - **Order** (C3, C4). Messages of one sender arrive in the order in which they were sent. If one `send`
-//!   returned before another was called, its message arrives first. This holds for all senders of
-//!   the channel, in all processes.
+//! - **Order** (C3, C4). Messages of one sender arrive in the order in which they were sent. If
+//!   one `send` returned before another was called, its message arrives first. This holds for
+//!   all senders of the channel, in all processes.
 //! - **Durability** (C5). A message whose `send` returned `Ok` is received even if its sender is
 //!   killed.
 //! - **Disconnection** (C6). `recv` returns `Disconnected` when all senders in all processes have
@@ -349,13 +349,13 @@
 //!   Messages that the receiver has not taken stay in memory of the sender, which grows as that
 //!   of std's channel does. Where that is not possible, `send` returns within [ten
 //!   seconds](ipc::SEND_TIMEOUT); see below.
-//! - **Bounds** (C2). With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait to be
-//!   received, from all processes together. Each message takes a permit. Senders that die, or take
-//!   a permit and do not send, delay the other senders for about a second at most.
+//! - **Bounds** (C2). With [`ipc::sync_channel(n)`](ipc::sync_channel) at most n messages wait
+//!   to be received, from all processes together. Each message takes a permit. Senders that
+//!   die, or take a permit and do not send, delay the other senders for about a second at most.
 //! - **Moving** (C9). Every endpoint can be sent to another process while the channel is in use. A
 //!   receiver takes along what it has not delivered.
-//! - **Polling** (C8). A receiver, or a receiver set, is one file descriptor for `poll` and `epoll`:
-//!   see [`os`].
+//! - **Polling** (C8). A receiver, or a receiver set, is one file descriptor for `poll` and
+//!   `epoll`: see [`os`].
 //! - **Low cost** (C10, C11). A busy channel costs no system call and no allocation per message, an
 //!   idle one no thread and no processor time: see [Costs](#costs).
 //! - **Fairness.** A receiver set serves its members in turn, however much some of them send. It

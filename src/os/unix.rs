@@ -198,7 +198,8 @@ macro_rules! receiver {
             type Error = io::Error;
 
             fn try_from(fd: OwnedFd) -> io::Result<Self> {
-                let receiver = Receiver::put_together(Attachment::received(fd), TransferState::default())?;
+                let state = TransferState::default();
+                let receiver = Receiver::put_together(Attachment::received(fd), state)?;
                 Ok($receiver::from(Slot::from(receiver)))
             }
         }
@@ -213,7 +214,8 @@ macro_rules! receiver {
             type Error = $receiver$(<$T>)?;
 
             fn try_from(receiver: $receiver$(<$T>)?) -> Result<OwnedFd, $receiver$(<$T>)?> {
-                receiver.into_slot().into_packets().map(unix::PacketReceiver::into_fd).map_err($receiver::from)
+                let packets = receiver.into_slot().into_packets();
+                packets.map(unix::PacketReceiver::into_fd).map_err($receiver::from)
             }
         }
     )*};

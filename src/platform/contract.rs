@@ -5,16 +5,16 @@
 //! are sent together. A backend does not interpret their content. Framing, reassembly, limits and
 //! fairness are the task of the channel core.
 //!
-//! Portable code names the types of the selected backend, and imports the traits for their methods:
-//! `use crate::platform::contract::PacketSender as _`. `tests/contract` runs the same cases on every
-//! backend that compiles, which is the meaning of these sentences.
+//! Portable code names the types of the selected backend, and imports the traits for their
+//! methods: `use crate::platform::contract::PacketSender as _`. `tests/contract` runs the same
+//! cases on every backend that compiles, which is the meaning of these sentences.
 //!
 //! What holds for all of them:
 //!
 //! - What a peer sends never causes a panic, and an error only where a method says so.
-//! - A call with a deadline returns no earlier than its deadline, unless it has what it waits for. It
-//!   returns later by what the system's timer requires. Signals neither shorten a wait nor make it
-//!   fail.
+//! - A call with a deadline returns no earlier than its deadline, unless it has what it waits
+//!   for. It returns later by what the system's timer requires. Signals neither shorten a wait
+//!   nor make it fail.
 //! - Every handle is closed on `exec` and on drop. A backend makes none that the core did not ask
 //!   for, except one in reserve where the system needs that to receive handles, and one for each
 //!   thread in a queue for permits.
@@ -125,8 +125,8 @@ pub trait Backend: Sized + 'static {
     /// Returns the time of the same clock, some milliseconds late, if that takes less time.
     fn roughly_now() -> u64;
 
-    /// Returns a number that only processes with the same clock have, and that is not zero; `None` if
-    /// it is not known. Without it there are no rings.
+    /// Returns a number that only processes with the same clock have, and that is not zero;
+    /// `None` if it is not known. Without it there are no rings.
     fn clock_domain() -> Option<u64>;
 
     /// Returns how many attachments all receivers of the process together may keep in incomplete
@@ -255,9 +255,9 @@ pub trait PacketSender<B: Backend>: Debug + Send + Sync + Sized {
 pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
     /// Receives one packet and adds all its attachments to `attachments`, blocking as `wait` says.
     ///
-    /// What is wrong with a packet is reported in [`ReceivedPacket`]. A packet whose first bytes `is_vital`
-    /// recognises must not lose attachments for lack of handles: it stays where it is, and `recv`
-    /// fails with `Io`.
+    /// What is wrong with a packet is reported in [`ReceivedPacket`]. A packet whose first
+    /// bytes `is_vital` recognises must not lose attachments for lack of handles: it stays
+    /// where it is, and `recv` fails with `Io`.
     ///
     /// # Errors
     ///
@@ -273,25 +273,27 @@ pub trait PacketReceiver<B: Backend>: Debug + Send + Sized {
         is_vital: impl Fn(&[u8]) -> bool,
     ) -> Result<ReceivedPacket, RecvError>;
 
-    /// Makes every send fail that begins after it, while every packet that was sent can be received.
+    /// Makes every send fail that begins after it, while every packet that was sent can be
+    /// received.
     ///
     /// No sender learns that its packet was sent if the packet is then discarded. A send that
     /// overlaps with it may fail although its packet is received; its attachments then come back,
     /// too.
     fn refuse(&self);
 
-    /// Returns about how many bytes of packets are queued. A call that has to end calls it, and goes
-    /// on until it has taken what was queued at that time: a poller is notified of what is sent
-    /// later. A backend with other pollers may return zero.
+    /// Returns about how many bytes of packets are queued. A call that has to end calls it, and
+    /// goes on until it has taken what was queued at that time: a poller is notified of what is
+    /// sent later. A backend with other pollers may return zero.
     fn queued_bytes(&self) -> usize;
 
-    /// Makes the handle that a user polls, unless that was done. Returns false if that handle reports
-    /// packets and nothing else, and true if the system has no such handles.
+    /// Makes the handle that a user polls, unless that was done. Returns false if that handle
+    /// reports packets and nothing else, and true if the system has no such handles.
     ///
     /// It is ready while there is a packet, and while the core reports something else. An
-    /// edge-triggered poller is notified of every packet, and of every change that the core reports
-    /// by [`show`](Self::show). The handle stays valid until the user has no receiver any more, even
-    /// if the receiver is moved. Where the system has no such handle, it does nothing.
+    /// edge-triggered poller is notified of every packet, and of every change that the core
+    /// reports by [`show`](Self::show). The handle stays valid until the user has no receiver
+    /// any more, even if the receiver is moved. Where the system has no such handle, it does
+    /// nothing.
     fn lend(&mut self) -> bool;
 
     /// Returns whether a handle was lent out.
@@ -450,13 +452,13 @@ pub trait MemoryReader: Clone + Debug + Send + Sync + Sized {
     fn read(&self, offset: usize, out: &mut [u8]);
 }
 
-/// Memory that its maker reserves once, and that takes up pages only where it was written. A process
-/// that has received it can map it, and the maker cannot make the mapping fail later.
+/// Memory that its maker reserves once, and that takes up pages only where it was written. A
+/// process that has received it can map it, and the maker cannot make the mapping fail later.
 ///
 /// A backend may have none. Then everything is sent in packets.
 pub trait RingMemory<B: Backend>: Debug + Send + Sync + Sized {
-    /// Reserves the memory, which is zeroed, and takes up no resources until it is used. It has room
-    /// for one unit and one segment at least: 128 KiB.
+    /// Reserves the memory, which is zeroed, and takes up no resources until it is used. It has
+    /// room for one unit and one segment at least: 128 KiB.
     ///
     /// # Errors
     ///
@@ -469,13 +471,13 @@ pub trait RingMemory<B: Backend>: Debug + Send + Sync + Sized {
     /// Returns the word at a multiple of eight in the first page.
     fn word(&self, at: usize) -> &AtomicU64;
 
-    /// Makes a part accessible. `offset` is a multiple of 64 KiB, and `len` a power of two from 64 KiB
-    /// to 64 MiB.
+    /// Makes a part accessible. `offset` is a multiple of 64 KiB, and `len` a power of two from
+    /// 64 KiB to 64 MiB.
     ///
     /// # Errors
     ///
-    /// `StorageFull` if the part is beyond the end of the memory: another ring takes its place then.
-    /// With any other error it is tried again later.
+    /// `StorageFull` if the part is beyond the end of the memory: another ring takes its place
+    /// then. With any other error it is tried again later.
     fn part(&self, offset: u64, len: usize) -> io::Result<B::RingPart>;
 
     /// Releases the pages of a part, whose content is then undefined. A backend may do nothing.
@@ -521,8 +523,8 @@ pub trait PermitTaker<B: Backend>: Debug + Send + Sync + Sized {
     /// Takes a permit, if there is one.
     fn take(&self) -> io::Result<Permit>;
 
-    /// Returns whether there is a permit, or it is known that there will be none. It is an estimate:
-    /// another sender may take the permit first.
+    /// Returns whether there is a permit, or it is known that there will be none. It is an
+    /// estimate: another sender may take the permit first.
     fn is_any(&self) -> bool;
 
     /// Returns whether both take permits from the same semaphore.
@@ -532,8 +534,8 @@ pub trait PermitTaker<B: Backend>: Debug + Send + Sync + Sized {
     /// says. The caller learns from [`take`](Self::take), or from the end of the channel, that
     /// there will be none.
     ///
-    /// If it `is_in_queue`, a permit wakes only the thread that has waited longest; otherwise it wakes
-    /// every waiting thread. A backend may ignore that.
+    /// If it `is_in_queue`, a permit wakes only the thread that has waited longest; otherwise
+    /// it wakes every waiting thread. A backend may ignore that.
     fn wait(&self, packets: &B::PacketSender, wait: Wait, is_in_queue: bool) -> io::Result<()>;
 }
 
@@ -590,8 +592,8 @@ pub trait Poller<B: Backend>: Debug + Send + Sized {
     fn remove_poller(&self, other: &Self) -> io::Result<()>;
 
     /// Appends the ids of members that became ready to `ready`, blocking until there is one, as
-    /// `wait` says. It may report a part of them, and the rest at the next call. Its cost depends on
-    /// the number of ready members, not of watched ones.
+    /// `wait` says. It may report a part of them, and the rest at the next call. Its cost
+    /// depends on the number of ready members, not of watched ones.
     fn wait(&mut self, wait: Wait, ready: &mut VecDeque<u64>) -> io::Result<()>;
 
     /// Returns a handle for adding and removing members from other threads.

@@ -14,10 +14,11 @@
 //! permits, or offers one. An offered permit is taken back when the receiver has a message, or no
 //! longer waits. A sender that has taken it by then is about to send, and is waited for.
 //!
-//! A caller of a rendezvous that does not block would never find a sender there. So the receiver
-//! blocks for a moment if a sender has notified it, as long as senders that have done so send. A
-//! receiver that is called again when something arrives [keeps a permit offered](OfferMode::UntilWithdrawn)
-//! instead; for a member of a set, [the set](OfferMode::BySet) offers it.
+//! A caller of a rendezvous that does not block would never find a sender there. So the
+//! receiver blocks for a moment if a sender has notified it, as long as senders that have done
+//! so send. A receiver that is called again when something arrives [keeps a permit
+//! offered](OfferMode::UntilWithdrawn) instead; for a member of a set, [the
+//! set](OfferMode::BySet) offers it.
 
 use std::mem;
 use std::time::Instant;
@@ -206,8 +207,8 @@ impl Flood {
         Flood { packets_before: inbound.packets_without_message() }
     }
 
-    /// Returns whether there were as many as there can be in the channel: what comes behind them was
-    /// sent later.
+    /// Returns whether there were as many as there can be in the channel: what comes behind
+    /// them was sent later.
     fn is_full(self, inbound: &Inbound) -> bool {
         inbound.packets_without_message() - self.packets_before >= MAX_PACKETS_PER_STEP as u64
     }

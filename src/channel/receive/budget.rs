@@ -1,5 +1,6 @@
-//! How much one call of a receiver may do before it returns, whatever a peer sends: a call that does
-//! not block ends, and a call with a deadline reads the clock, after so many packets or looks.
+//! How much one call of a receiver may do before it returns, whatever a peer sends: a call that
+//! does not block ends, and a call with a deadline reads the clock, after so many packets or
+//! looks.
 
 use crate::channel::limits::MAX_PACKETS_PER_STEP;
 use crate::channel::message::RecvError;
@@ -53,8 +54,8 @@ impl Budget {
         }
     }
 
-    /// Returns how much the call has taken, in bytes, where a packet that completes no message has a
-    /// least cost.
+    /// Returns how much the call has taken, in bytes, where a packet that completes no message
+    /// has a least cost.
     pub(super) fn taken(&self) -> usize {
         self.bytes.max(self.packets * PACKET_COST)
     }

@@ -205,8 +205,8 @@ impl Inbound {
     }
 
     /// Returns how many packets have completed no message, of all calls of
-    /// [`receive`](Inbound::receive). A loop that calls it again for each of them takes no more than
-    /// one call may take.
+    /// [`receive`](Inbound::receive). A loop that calls it again for each of them takes no more
+    /// than one call may take.
     pub(super) fn packets_without_message(&self) -> u64 {
         self.packets_without_message
     }

@@ -237,8 +237,8 @@ impl Receiver {
         self.promote().map(|inbound| inbound.watch())
     }
 
-    /// Sets whether it is a member of a set, which offers permits [for it](Receiver::offer_permit). Only
-    /// of the platform's channel.
+    /// Sets whether it is a member of a set, which offers permits [for
+    /// it](Receiver::offer_permit). Only of the platform's channel.
     pub(super) fn set_member(&mut self, is_member: bool) {
         // Other receivers have their turn after it.
         if let Some(inbound) = self.inbound_mut() {

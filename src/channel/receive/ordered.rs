@@ -145,8 +145,8 @@ impl Inbound {
             // 5. There is no message. Read more, or return, or wait.
             match socket {
                 SocketRead::Disconnected => return Err(RecvError::Disconnected),
-                // As many packets as there can be were no message: a flood of notifications does not
-                // keep the caller from acting on them.
+                // As many packets as there can be were no message: a flood of notifications
+                // does not keep the caller from acting on them.
                 _ if sources.notifications.is_wanted() => return Err(RecvError::Empty),
                 SocketRead::MaybeMore => sources.budget.may_go_on(&sources.reader.packets)?,
                 SocketRead::Drained if sources.budget.wait == Wait::Never => {
@@ -311,8 +311,8 @@ impl Sources<'_> {
         }
     }
 
-    /// Delivers a message that was read ahead. It may be here from before there were limits to check
-    /// it by.
+    /// Delivers a message that was read ahead. It may be here from before there were limits to
+    /// check it by.
     fn deliver(&mut self, message: QueuedMessage) -> Result<Packed, RecvError> {
         let QueuedMessage { bytes, attachments, is_too_long, .. } = message;
         if is_too_long || !self.options.limits.admit(bytes.len() as u64, attachments.len()) {

@@ -1,5 +1,5 @@
-//! The sender of a channel: into a channel of the platform, with permits if that is bounded, or into
-//! one in the memory of this process.
+//! The sender of a channel: into a channel of the platform, with permits if that is bounded, or
+//! into one in the memory of this process.
 
 mod parts;
 mod path;

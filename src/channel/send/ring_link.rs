@@ -21,8 +21,8 @@ const SPIN_NANOS: u64 = 50_000;
 /// slower than new memory.
 const SPIN_NANOS_PER_BYTE: u64 = 1;
 
-/// How often a sender tries to wake a receiver while the kernel has no memory for it. After that the
-/// receiver checks its rings when they have been idle (`ChannelOptions::keep_memory`).
+/// How often a sender tries to wake a receiver while the kernel has no memory for it. After
+/// that the receiver checks its rings when they have been idle (`ChannelOptions::keep_memory`).
 const WAKE_ATTEMPTS: u32 = 4;
 
 /// Up to this size a ring grows at once, and stays as large, so that memory that is in the cache is

@@ -3,7 +3,7 @@
 //! # Safety
 //!
 //! Each call is for a whole mapping of this process, whose bytes stay as they are in this process.
-//! In a forked child they are then missing or zero, which those who call these functions expect.
+//! In a forked child they are then missing or zero, which the callers of these functions expect.
 
 #![allow(unsafe_code)]
 

@@ -325,7 +325,7 @@ fn reserve(fd: BorrowedFd<'_>, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a memfd that can be sealed, of `len` bytes. Its name is for people who look at the open
+/// Makes a memfd that can be sealed, of `len` bytes. Its name is for people that look at the open
 /// files of a process.
 pub(in crate::platform) fn new_file(name: &str, len: u64) -> io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;

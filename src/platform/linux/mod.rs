@@ -50,9 +50,9 @@ pub(super) use thread::is_only_thread;
 /// the kernel's own overhead.
 pub const MAX_RECEIVED_PACKET_BYTES: usize = 200 * 1024;
 
-/// The maximum size of a sent packet. The kernel takes one more of them when its queue is almost
-/// full. A larger one would then leave no room for a few small ones, as `send_past_limit` sends them,
-/// and takes up more memory than it has bytes.
+/// The maximum size of a sent packet. The kernel takes one more of them when its queue is
+/// almost full. A larger one would then leave no room for a few small ones, as
+/// `send_past_limit` sends them, and takes up more memory than it has bytes.
 pub const MAX_SENT_PACKET_BYTES: usize = 64 * 1024;
 
 /// The maximum number of file descriptors in one packet: the kernel's `SCM_MAX_FD`.

@@ -7,11 +7,11 @@
 //! once is closed by the caller, which asks the flavour.
 //!
 //! Everything else is left to a thread that may get stuck. A caller that drops such a file
-//! descriptor blocks until that thread has closed it. So file descriptors of refused messages do
-//! not take the place of the next ones. But callers that do so in a row block no longer than
-//! [`STUCK`] and [`BRIEF`] for each of them, and not at all while a thread is stuck. The thread ends
-//! when there was nothing to close for a moment. None is started for messages that are decoded, or
-//! that have only memory and endpoints of channels that are in use.
+//! descriptor blocks until that thread has closed it. So file descriptors of refused messages
+//! do not take the place of the next ones. But callers that do so in a row block no longer than
+//! [`STUCK`] and [`BRIEF`] for each of them, and not at all while a thread is stuck. The thread
+//! ends when there was nothing to close for a moment. None is started for messages that are
+//! decoded, or that have only memory and endpoints of channels that are in use.
 
 use std::collections::VecDeque;
 use std::mem;

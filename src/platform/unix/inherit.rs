@@ -94,8 +94,8 @@ fn find() -> io::Result<Reference> {
     let reference = reference.ok_or_else(|| missing("STRAIT_PARENT does not name a channel"))?;
     if !reference.is_here() {
         return Err(missing(
-            "this process does not have the channel that STRAIT_PARENT names: the variable was inherited from \
-             an ancestor, or the program that started this process closed the channel",
+            "this process does not have the channel that STRAIT_PARENT names: the variable was \
+             inherited from an ancestor, or the program that started this process closed the channel",
         ));
     }
     Ok(reference)

@@ -7,10 +7,11 @@
 //! the open file description, which peers share. `MSG_DONTWAIT` and `poll` are used instead, and a
 //! peer that sets `O_NONBLOCK` changes nothing.
 //!
-//! What Unixes do differently is in the *flavour*, a module beside this one, which is selected here
-//! and nowhere else. It has shared memory, permits, file descriptors that are readable on demand,
-//! the clock, the wait for the end of a process, and what the kernel reports of sockets and threads.
-//! Modules that need no flavour are compiled on every Unix, also where no backend uses them.
+//! What Unixes do differently is in the *flavour*, a module beside this one, which is selected
+//! here and nowhere else. It has shared memory, permits, file descriptors that are readable on
+//! demand, the clock, the wait for the end of a process, and what the kernel reports of sockets
+//! and threads. Modules that need no flavour are compiled on every Unix, also where no backend
+//! uses them.
 
 #![cfg_attr(
     not(target_os = "linux"),

@@ -41,7 +41,8 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/bin:/usr/bin";
 #[cfg(not(target_os = "android"))]
 const AS_THE_EFFECTIVE_USER: AtFlags = AtFlags::EACCESS;
 
-/// Android's C library has no such flag. The two users of a program differ only if it is privileged.
+/// Android's C library has no such flag. The two users of a program differ only if it is
+/// privileged.
 #[cfg(target_os = "android")]
 const AS_THE_EFFECTIVE_USER: AtFlags = AtFlags::empty();
 
