@@ -95,7 +95,8 @@ fn find() -> io::Result<Reference> {
     if !reference.is_here() {
         return Err(missing(
             "this process does not have the channel that STRAIT_PARENT names: the variable was \
-             inherited from an ancestor, or the program that started this process closed the channel",
+             inherited from an ancestor, or the program that started this process closed the \
+             channel",
         ));
     }
     Ok(reference)
