@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::bounded::Notifications;
 use super::budget::{Budget, MAX_ROUNDS, MAX_ROUNDS_OF_MEMBER};
+use super::notifications::Notifications;
 use super::ordered::Ordered;
 use super::packets::{PacketReader, Request, SocketMessage};
 use super::queue::QueuedMessage;

@@ -3,9 +3,11 @@
 
 mod bounded;
 mod budget;
+mod in_order;
 mod inbound;
 pub mod merge;
 mod moving;
+mod notifications;
 mod ordered;
 mod packets;
 mod queue;
