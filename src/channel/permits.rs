@@ -211,11 +211,13 @@ impl Permits {
         let mut until_told = None;
         let mut waited_since = None;
         loop {
-            // Includes permits that another thread gives back meanwhile.
+            // 1. Take a permit that this process has left, which includes those that another thread
+            //    gives back meanwhile, ...
             if self.spare.get().fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
                 return Ok(TakenPermit { permits: self, since: None });
             }
-            // Read before the permit is taken, so that the permit is not older than it looks.
+            // 2. ... or one that the receiver has issued. The clock is read before, so that the
+            //    permit is not older than it looks.
             let since = self.is_rendezvous.then(Instant::now);
             match self.taker.take().map_err(SendError::Io)? {
                 Permit::Taken => {
@@ -229,6 +231,7 @@ impl Permits {
                 Permit::None if wait.is_over() => return Err(SendError::Full),
                 Permit::None => {}
             }
+            // 3. There is none. Notify the receiver if it is time for that.
             let mut until = *until_told.get_or_insert_with(|| Wait::at_most(pause));
             let mut is_in_queue = waited_since.is_some() || self.is_crowded.load(Ordering::Relaxed);
             let waited_since = *waited_since.get_or_insert_with(Instant::now);
@@ -244,6 +247,7 @@ impl Permits {
                     until = Wait::at_most(OUTSIDE);
                 }
             }
+            // 4. Block until there may be one, or until the next notification.
             let now = if until.is_before(wait) { until } else { wait };
             self.taker.wait(packets, now, is_in_queue).map_err(SendError::Io)?;
         }

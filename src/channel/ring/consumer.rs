@@ -423,10 +423,14 @@ impl<M: Memory> Consumer<M> {
         let mut jumps = self.limits.max_jumps.max(1);
         let mut budget = self.limits.max_bytes;
         while self.next.is_none() && self.position < visible {
+            // 1. Read the header of the next record, and check it.
             let record = self.record()?;
             match record.header.code {
+                // 2. A whole message: it is next, and is copied when it is taken.
                 Code::Carries(Kind::Message) => self.begin_message(&record)?,
                 _ if record.end > visible => break,
+                // 3. A fragment: add it to the incomplete message. A peer decides how many there
+                //    are, so one call takes a limited number of bytes.
                 Code::Carries(kind) => {
                     if budget == 0 {
                         break;
@@ -434,6 +438,8 @@ impl<M: Memory> Consumer<M> {
                     budget = budget.saturating_sub(LEAST_COST.max(record.len as u64));
                     self.take_in(kind, &record)?;
                 }
+                // 4. The ring goes on in another segment: map it. One call follows a limited number
+                //    of these.
                 Code::Jump => {
                     if jumps == 0 {
                         break;
@@ -476,20 +482,23 @@ impl<M: Memory> Consumer<M> {
         Ok(())
     }
 
+    /// Adds a fragment to the incomplete message.
     fn take_in(&mut self, kind: Kind, record: &Record) -> Result<(), Why> {
+        // 1. The first fragment begins with the length of the message.
         let (mut at, mut len) = (record.body, record.len);
         if kind == Kind::First {
             len = len.checked_sub(TOTAL_BYTES).ok_or(Why::Length)?;
             at += TOTAL_BYTES as u64;
             self.begin_partial(record)?;
         }
+        // 2. Check that it belongs to the message, and that only the last fragment completes that.
         let mut partial = self.partial.take().ok_or(Why::Fragment)?;
         let missing = partial.missing();
-        // Only the last fragment completes a message.
         let fits = if kind == Kind::Last { len as u64 == missing } else { (len as u64) < missing };
         if partial.stamp != record.header.stamp || len == 0 || !fits {
             return Err(Why::Fragment);
         }
+        // 3. Copy its bytes, or count them if the message is too long for the receiver.
         if let Some(skipped) = &mut partial.skipped {
             *skipped += len as u64;
         } else {
@@ -500,6 +509,7 @@ impl<M: Memory> Consumer<M> {
             self.next = Some(Next::Assembled { stamp: partial.stamp });
         }
         self.partial = Some(partial);
+        // 4. The producer may overwrite it.
         self.consume(record.end);
         Ok(())
     }
