@@ -260,7 +260,7 @@ fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Resu
 
 /// An entry of a received message, and whether it was taken.
 #[derive(Debug)]
-enum SocketMessage {
+enum ReceivedEntry {
     /// It was not taken yet.
     Here(Entry<Attachment>),
     /// It was taken as a sender, and may be taken as a sender again.
@@ -272,7 +272,7 @@ enum SocketMessage {
 /// The entries of the message that is being decoded.
 #[derive(Debug)]
 struct Arriving {
-    entries: Vec<SocketMessage>,
+    entries: Vec<ReceivedEntry>,
     /// How much may still move with receivers, once there is one: most messages have none, and do
     /// without its size.
     room: Option<Box<Room>>,
@@ -293,7 +293,7 @@ impl Decoding {
         let entries = if entries.is_empty() {
             Vec::new()
         } else {
-            entries.into_iter().map(SocketMessage::Here).collect()
+            entries.into_iter().map(ReceivedEntry::Here).collect()
         };
         let arriving = Arriving { entries, room: None };
         Decoding { outer: Current::replace(&DECODING, Some(arriving)) }
@@ -337,7 +337,7 @@ fn detach(number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
 /// thread.
 pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
     with_decoding(|arriving| {
-        if let Some(SocketMessage::Sender(sender)) = arriving.entries.get(number as usize) {
+        if let Some(ReceivedEntry::Sender(sender)) = arriving.entries.get(number as usize) {
             bound.check(sender.is_bounded())?;
             return Ok(sender.clone());
         }
@@ -346,7 +346,7 @@ pub(crate) fn detach_sender(number: u32, bound: Bound) -> io::Result<Sender> {
         };
         bound.check(moved.permits.is_some())?;
         let sender = Sender::from_entry(moved)?;
-        arriving.entries[number as usize] = SocketMessage::Sender(sender.clone());
+        arriving.entries[number as usize] = ReceivedEntry::Sender(sender.clone());
         Ok(sender)
     })
 }
@@ -421,15 +421,15 @@ impl Arriving {
     fn take(&mut self, number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
         let place = self.entries.get_mut(number as usize).ok_or_else(|| not_there(number))?;
         match place {
-            SocketMessage::Here(entry) if entry.kind() == expected => {}
-            SocketMessage::Here(entry) => return Err(wrong_kind(number, entry.kind(), expected)),
-            SocketMessage::Sender(_) if expected != EntryKind::Sender => {
+            ReceivedEntry::Here(entry) if entry.kind() == expected => {}
+            ReceivedEntry::Here(entry) => return Err(wrong_kind(number, entry.kind(), expected)),
+            ReceivedEntry::Sender(_) if expected != EntryKind::Sender => {
                 return Err(wrong_kind(number, EntryKind::Sender, expected));
             }
-            SocketMessage::Sender(_) | SocketMessage::Taken => return Err(not_there(number)),
+            ReceivedEntry::Sender(_) | ReceivedEntry::Taken => return Err(not_there(number)),
         }
-        match mem::replace(place, SocketMessage::Taken) {
-            SocketMessage::Here(entry) => Ok(entry),
+        match mem::replace(place, ReceivedEntry::Taken) {
+            ReceivedEntry::Here(entry) => Ok(entry),
             _ => Err(not_there(number)),
         }
     }

@@ -436,9 +436,9 @@ impl<Out, In> IpcConnectionExt for IpcConnection<Out, In> {
 
 /// The socket of a receiver. An error if the receiver was replaced by one that has no socket.
 fn socket_of(receiver: &Receiver) -> io::Result<&unix::PacketReceiver> {
-    let nobody =
+    let no_client =
         || io::Error::new(io::ErrorKind::InvalidInput, "no client connected to this channel");
-    receiver.packets().ok_or_else(nobody)
+    receiver.packets().ok_or_else(no_client)
 }
 
 /// Connects as [`ipc::connect_timeout`](crate::ipc::connect_timeout) does, but only if `is_trusted`
