@@ -249,8 +249,8 @@ pub const MAX_MESSAGE_ATTACHMENTS: usize = 1 << 16;
 /// control returns to the caller.
 pub(crate) const MAX_PACKETS_PER_STEP: usize = 1024;
 
-/// The maximum number of messages that cannot be decoded that a call skips that does not block. The
-/// packets between them that are no message count as well.
+/// The maximum number of messages that a call which does not block skips, because they cannot be
+/// decoded, and of packets without a message between them.
 pub(crate) const MAX_PASSED_OVER: u64 = 1024;
 
 /// The maximum number of messages that a set receives from one member before the next member's

@@ -91,8 +91,8 @@ impl ChannelOptions {
     /// seconds while that channel is full (on Linux, with some 200 KiB). A sender that has learned
     /// about this does not share memory with this channel again, even if it is enabled later.
     #[must_use]
-    pub fn shared_memory(mut self, has_messages: bool) -> ChannelOptions {
-        self.options.shares_memory = has_messages;
+    pub fn shared_memory(mut self, is_enabled: bool) -> ChannelOptions {
+        self.options.shares_memory = is_enabled;
         self
     }
 

@@ -269,6 +269,35 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
     }
 }
 
+/// A message may take many packets, and a peer can send as many that are none.
+#[test]
+fn c2_packets_that_are_no_notification_issue_no_permits() {
+    let _watchdog = harness::watchdog();
+    let (sender, receiver) = ipc::sync_channel::<u32>(1).unwrap();
+    let permits = permits_of(&sender);
+    rustix::io::read(&permits, &mut [0; 8]).unwrap();
+    set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let wake_up = raw::packet(Kind::WakeUp, 0, &[]);
+                while !is_over.load(Ordering::Relaxed) {
+                    if raw::try_send(&sender, &wake_up, &[]).is_err() {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            let received = receiver.try_recv_timeout(Duration::from_millis(150));
+            assert!(matches!(received, Err(TryRecvError::Empty)), "{received:?}");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(rustix::io::read(&permits, &mut [0; 8]), Err(Errno::AGAIN));
+}
+
 /// Also if a ring has to be looked at, and though a sender has taken the only permit and
 /// sends nothing.
 #[test]

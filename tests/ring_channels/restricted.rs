@@ -5,18 +5,24 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use strait::handle::Handle;
+use strait::internals::frame::Head;
 use strait::ipc::{self, ChannelOptions, IpcError, IpcReceiver, IpcSender, Limits, Ordering};
 
 use crate::harness;
 use crate::harness::raw;
 use crate::harness::ring::{self, RawRing};
 use crate::harness::sandbox::{forbid, forbid_unaligned_mappings};
+use crate::harness::table;
 
 type Note = (u64, Vec<u8>);
+
+/// The flag of a record whose sender has sent something by socket since the record before.
+const AFTER_SOCKET: u64 = 1 << 63;
 
 fn send(sender: &IpcSender<Note>, numbers: std::ops::Range<u64>) {
     for number in numbers {
@@ -156,6 +162,36 @@ fn c10_records_are_received_without_system_calls_where_only_each_senders_order_i
         }
     });
     receiving.join().unwrap();
+}
+
+/// With what was read ahead up to the limit on handles, the socket is not read to its end.
+#[test]
+fn c3_options_that_are_set_between_two_messages_do_not_change_their_order() {
+    let _watchdog = harness::watchdog();
+    let options = ChannelOptions::new().ordering(Ordering::PerSender);
+    let (sender, receiver) = options.channel::<u32>().unwrap();
+    let mut ring = RawRing::new();
+    ring.offer(&sender, true);
+    ring.write(ring::MESSAGE, strait::internals::now(), &0_u32.to_le_bytes());
+    ring.publish();
+    assert_eq!(receiver.recv().unwrap(), 0);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let handles = vec![file.as_fd(); raw::MAX_FDS];
+    let body = table::with_handles(&table::number(1), handles.len());
+    let send = |attachments: u8, body: &[u8], handles: &[_]| {
+        let head = Head::of_message(attachments, body.len() as u32);
+        let head = head.stamped(strait::internals::now());
+        raw::send(&sender, &[head.as_bytes(), body].concat(), handles).unwrap();
+    };
+    send(handles.len() as u8, &body, &handles);
+    send(0, &table::number(2), &[]);
+    let stamp = strait::internals::now() | AFTER_SOCKET;
+    ring.write(ring::MESSAGE, stamp, &3_u32.to_le_bytes());
+    ring.publish();
+    assert_eq!(receiver.recv().unwrap(), 1);
+    receiver.set_options(&options.spin(Duration::ZERO)).unwrap();
+    assert_eq!(receiver.recv().unwrap(), 2);
+    assert_eq!(receiver.recv().unwrap(), 3);
 }
 
 #[test]

@@ -76,8 +76,9 @@ impl BoundedInbound {
             }
             let is_flooded = flood.is_full(&self.inbound);
             // 2. If there is none, and no other notification: the sender needs a permit.
-            let is_drained = is_flooded || !self.inbound.notifications.is_wanted();
-            let has_looked = looks_first || is_flooded;
+            let is_wanted_again = self.inbound.notifications.is_wanted();
+            let is_drained = is_flooded || !is_wanted_again;
+            let has_looked = looks_first || (is_flooded && is_wanted_again);
             if has_looked && matches!(received, Err(RecvError::Empty)) && is_drained {
                 is_wanted = self.inbound.notifications.take();
                 flood = Flood::since(&self.inbound);

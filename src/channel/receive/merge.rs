@@ -242,9 +242,12 @@ impl<Q: Stamped> Merge<Q> {
         self.restart();
     }
 
-    /// Begins with step 1 again, because there is another ring.
+    /// Begins with step 1 again, unless only that is done. After a message of a socket that was not
+    /// read to its end, the socket has to be read before anything else.
     pub fn restart(&mut self) {
-        self.state.progress = Progress::Nothing;
+        if self.state.progress != Progress::Before {
+            self.state.progress = Progress::Nothing;
+        }
     }
 
     /// Begins a call, or goes on with one that has waited. What was found in the socket before does

@@ -394,8 +394,8 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         Ok((PacketReceiver::from(fd), Remainder { pollable, numbers }))
     }
 
-    /// Undoes `depart`: the receiver gets the number of its remains back,
-    /// if there are any.
+    /// Undoes `take_apart`: the receiver gets the number of its lent file descriptor back, if it was
+    /// lent.
     fn restore(&mut self, remainder: Remainder) {
         let Remainder { pollable, mut numbers } = remainder;
         while let Some(mut place) = numbers.pop() {
@@ -475,8 +475,9 @@ impl PacketReceiver {
                 return spare::check_room().map(|()| None);
             }
         }
-        // Other threads have taken what was released, or this process may not have them.
-        spare::check_room().map(|()| None)
+        // Other threads have taken what was released. A packet that was taken now would lose its file
+        // descriptors; one that stays in the queue does not.
+        Err(Errno::MFILE.into())
     }
 
     /// Returns whether nothing can be added any more. An empty packet, which strait never sends but
