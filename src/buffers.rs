@@ -10,9 +10,13 @@ use std::thread::LocalKey;
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 1 << 20;
 
+/// A buffer that is not in use, if the thread has one. In a box, so that lending it moves one word.
+#[expect(clippy::box_collection, reason = "moving a vector takes several instructions")]
+type Unused = Cell<Option<Box<Vec<u8>>>>;
+
 thread_local! {
-    static SENDING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static RECEIVING: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SENDING: Unused = const { Cell::new(None) };
+    static RECEIVING: Unused = const { Cell::new(None) };
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -41,12 +45,12 @@ pub(crate) fn give_back(vector: Vec<u8>) {
     let _ = SPARE.try_with(|spare| spare.set(vector));
 }
 
-fn with<R>(key: &'static LocalKey<Cell<Vec<u8>>>, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+fn with<R>(key: &'static LocalKey<Unused>, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     // A thread that is ending has no thread-locals any more, but may still drop values that send.
-    let mut buffer = key.try_with(Cell::take).unwrap_or_default();
+    let mut buffer = key.try_with(Cell::take).ok().flatten().unwrap_or_default();
     let result = f(&mut buffer);
     if buffer.capacity() <= KEPT_BYTES {
-        let _ = key.try_with(|cell| cell.set(buffer));
+        let _ = key.try_with(|cell| cell.set(Some(buffer)));
     }
     result
 }

@@ -35,10 +35,9 @@ pub(crate) fn send<T: Serialize + ?Sized>(
         return Err(TrySendError::Full);
     }
     buffers::with_send_buffer(|buffer| {
-        let encoded = codec::encode(value, fate, buffer).map_err(IpcError::from)?;
-        if encoded.entries.is_empty() {
+        let Some(encoded) = codec::encode(value, fate, buffer).map_err(IpcError::from)? else {
             return send_bytes(sender, buffer, wait);
-        }
+        };
         if let Err(error) = check_entries(sender, &encoded.entries) {
             encoded.put_back();
             return Err(IpcError::from(SerDeError::of_encoding::<T>(error.into())).into());

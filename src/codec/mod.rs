@@ -66,14 +66,14 @@ pub(crate) fn introduction_of_sender<Sent: ?Sized>() -> Introduction {
     Introduction { codec: format::NAME, sent: Some(type_name::<Sent>()), expected: None }
 }
 
-/// Encodes a value into `buffer`, which is empty. The receivers in the value are moved into the
-/// message, unless this fails.
+/// Encodes a value into `buffer`, which is empty. Returns the entries of the message, if it has
+/// some. The receivers in the value are moved into the message, unless this fails.
 #[inline]
 pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     fate: Fate,
     buffer: &mut Vec<u8>,
-) -> Result<Encoded, SerDeError> {
+) -> Result<Option<Encoded>, SerDeError> {
     let scope = scope::Encoding::begin(fate);
     // If this fails, dropping `scope` returns what was moved into the message.
     write(value, buffer, limits::MAX_MESSAGE_BYTES).map_err(SerDeError::of_encoding::<T>)?;

@@ -4,7 +4,7 @@
 //! Encoding and decoding each have a scope that restores the previous one. A `Serialize` impl may
 //! itself send, and it may fail or panic half way. Neither may leave anything in another message.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::{self, ManuallyDrop};
@@ -22,28 +22,85 @@ thread_local! {
     static DECODING: Current<Arriving> = const { Current::none() };
 }
 
-/// The scope that a thread is in. It is never dropped in place. A thread-local with a destructor is
-/// unavailable while the thread drops its other thread-locals, and these may send and receive, too.
-/// Each scope restores the previous one, so at the end of the thread there is nothing to drop.
-struct Current<T>(RefCell<ManuallyDrop<Option<T>>>);
+/// The scope that a thread is in. Most messages have no entries: their scope is two flags, and has
+/// no content.
+///
+/// The content is never dropped in place. A thread-local with a destructor is unavailable while the
+/// thread drops its other thread-locals, and these may send and receive, too. Each scope restores
+/// the previous one, so at the end of the thread there is nothing to drop.
+struct Current<T> {
+    flags: Cell<Flags>,
+    content: RefCell<ManuallyDrop<Option<Box<T>>>>,
+}
+
+/// What is known of a scope without its content.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags {
+    /// A message is being encoded or decoded.
+    is_active: bool,
+    /// There is content.
+    has_content: bool,
+    /// The value that is being encoded is dropped after that.
+    is_dropped: bool,
+}
+
+/// A scope that another one has replaced.
+#[derive(Debug)]
+struct Outer<T> {
+    flags: Flags,
+    content: Option<Box<T>>,
+}
+
+impl<T> Default for Outer<T> {
+    fn default() -> Outer<T> {
+        Outer { flags: Flags::default(), content: None }
+    }
+}
 
 impl<T> Current<T> {
     const fn none() -> Current<T> {
-        Current(RefCell::new(ManuallyDrop::new(None)))
+        let flags = Flags { is_active: false, has_content: false, is_dropped: false };
+        Current { flags: Cell::new(flags), content: RefCell::new(ManuallyDrop::new(None)) }
     }
 
     /// Enters a scope, or leaves one. Returns the previous one.
     #[inline]
-    fn replace(key: &'static LocalKey<Current<T>>, scope: Option<T>) -> Option<T> {
+    fn replace(key: &'static LocalKey<Current<T>>, scope: Outer<T>) -> Outer<T> {
         // A target whose thread-locals all have destructors has no scopes at that time.
-        let before = key.try_with(|current| current.0.replace(ManuallyDrop::new(scope)));
-        before.ok().and_then(ManuallyDrop::into_inner)
+        let replaced = key.try_with(|current| {
+            let Outer { flags, content } = scope;
+            let before = current.flags.replace(flags);
+            if before.has_content || flags.has_content {
+                return current.replace_content(before, content);
+            }
+            Outer { flags: before, content: None }
+        });
+        replaced.unwrap_or_default()
     }
 
-    /// Calls `f` with the scope, if there is one.
-    #[inline]
-    fn with<R>(key: &'static LocalKey<Current<T>>, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        key.try_with(|current| current.0.borrow_mut().as_mut().map(f)).ok().flatten()
+    #[cold]
+    fn replace_content(&self, flags: Flags, content: Option<Box<T>>) -> Outer<T> {
+        let before = self.content.replace(ManuallyDrop::new(content));
+        Outer { flags, content: ManuallyDrop::into_inner(before) }
+    }
+
+    /// Calls `f` with the content of the scope, if there is a scope. `make` makes the content if
+    /// there is none yet.
+    fn with<R>(
+        key: &'static LocalKey<Current<T>>,
+        make: impl FnOnce(Flags) -> T,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
+        let called = key.try_with(|current| {
+            let flags = current.flags.get();
+            if !flags.is_active {
+                return None;
+            }
+            current.flags.set(Flags { has_content: true, ..flags });
+            let mut content = current.content.borrow_mut();
+            Some(f(content.get_or_insert_with(|| Box::new(make(flags)))))
+        });
+        called.ok().flatten()
     }
 }
 
@@ -164,31 +221,33 @@ impl Returns {
 /// Encoding a message: until this is dropped, attachments of this thread go into it.
 #[derive(Debug)]
 pub(crate) struct Encoding {
-    outer: Option<Departing>,
+    outer: Outer<Departing>,
 }
 
 impl Encoding {
     /// Begins a message.
     #[inline]
     pub(crate) fn begin(fate: Fate) -> Encoding {
-        let departing = Departing { is_dropped: fate == Fate::Dropped, ..Departing::default() };
-        Encoding { outer: Current::replace(&ENCODING, Some(departing)) }
+        let is_dropped = fate == Fate::Dropped;
+        let flags = Flags { is_active: true, has_content: false, is_dropped };
+        Encoding { outer: Current::replace(&ENCODING, Outer { flags, content: None }) }
     }
 
-    /// Ends the message and returns what it collected.
+    /// Ends the message and returns its entries, if it has some.
     #[inline]
-    pub(crate) fn finish(self) -> Encoded {
-        Current::replace(&ENCODING, None).unwrap_or_default().message
+    pub(crate) fn finish(self) -> Option<Encoded> {
+        let departing = Current::replace(&ENCODING, Outer::default()).content?;
+        // Something may have failed to become an entry, and its `Serialize` impl gone on.
+        Some(departing.message).filter(|message| !message.entries.is_empty())
     }
 }
 
 impl Drop for Encoding {
     #[inline]
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        let unsent = Current::replace(&ENCODING, outer);
-        if let Some(Departing { message, .. }) = unsent {
-            message.put_back();
+        let unsent = Current::replace(&ENCODING, mem::take(&mut self.outer));
+        if let Some(departing) = unsent.content {
+            departing.message.put_back();
         }
     }
 }
@@ -255,7 +314,8 @@ impl Departing {
 }
 
 fn with_encoding<R>(f: impl FnOnce(&mut Departing) -> io::Result<R>) -> io::Result<R> {
-    Current::with(&ENCODING, f).unwrap_or_else(|| Err(not_sent()))
+    let make = |flags: Flags| Departing { is_dropped: flags.is_dropped, ..Departing::default() };
+    Current::with(&ENCODING, make, f).unwrap_or_else(|| Err(not_sent()))
 }
 
 /// An entry of a received message, and whether it was taken.
@@ -270,7 +330,7 @@ enum ReceivedEntry {
 }
 
 /// The entries of the message that is being decoded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Arriving {
     entries: Vec<ReceivedEntry>,
     /// How much may still move with receivers, once there is one: most messages have none, and do
@@ -282,30 +342,25 @@ struct Arriving {
 /// that were not taken are closed then.
 #[derive(Debug)]
 pub(crate) struct Decoding {
-    outer: Option<Arriving>,
+    outer: Outer<Arriving>,
 }
 
 impl Decoding {
     /// Begins a message with these entries.
     #[inline]
     pub(crate) fn begin(entries: Vec<Entry<Attachment>>) -> Decoding {
-        // Most messages have none.
-        let entries = if entries.is_empty() {
-            Vec::new()
-        } else {
-            entries.into_iter().map(ReceivedEntry::Here).collect()
-        };
-        let arriving = Arriving { entries, room: None };
-        Decoding { outer: Current::replace(&DECODING, Some(arriving)) }
+        let content = if entries.is_empty() { None } else { Some(Arriving::boxed(entries)) };
+        let has_content = content.is_some();
+        let flags = Flags { is_active: true, has_content, is_dropped: false };
+        Decoding { outer: Current::replace(&DECODING, Outer { flags, content }) }
     }
 }
 
 impl Drop for Decoding {
     #[inline]
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        let decoded = Current::replace(&DECODING, outer);
-        if let Some(arriving) = decoded.filter(|arriving| !arriving.entries.is_empty()) {
+        let decoded = Current::replace(&DECODING, mem::take(&mut self.outer));
+        if let Some(arriving) = decoded.content {
             close(arriving);
         }
     }
@@ -313,7 +368,7 @@ impl Drop for Decoding {
 
 /// Separate from messages that have none.
 #[inline(never)]
-fn close(arriving: Arriving) {
+fn close(arriving: Box<Arriving>) {
     drop(arriving);
 }
 
@@ -418,6 +473,12 @@ pub(crate) fn detach_handle(number: u32) -> io::Result<Attachment> {
 }
 
 impl Arriving {
+    #[cold]
+    fn boxed(entries: Vec<Entry<Attachment>>) -> Box<Arriving> {
+        let entries = entries.into_iter().map(ReceivedEntry::Here).collect();
+        Box::new(Arriving { entries, room: None })
+    }
+
     fn take(&mut self, number: u32, expected: EntryKind) -> io::Result<Entry<Attachment>> {
         let place = self.entries.get_mut(number as usize).ok_or_else(|| not_there(number))?;
         match place {
@@ -436,7 +497,7 @@ impl Arriving {
 }
 
 fn with_decoding<R>(f: impl FnOnce(&mut Arriving) -> io::Result<R>) -> io::Result<R> {
-    Current::with(&DECODING, f).unwrap_or_else(|| Err(not_received()))
+    Current::with(&DECODING, |_| Arriving::default(), f).unwrap_or_else(|| Err(not_received()))
 }
 
 /// The error if the peer's number is of an entry that is not available.

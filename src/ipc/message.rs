@@ -92,7 +92,7 @@ impl IpcMessage {
     pub(crate) fn of_client(client: Connection) -> IpcMessage {
         let mut bytes = Vec::new();
         match codec::encode(&IpcConnection::<(), ()>::from(client), Fate::Dropped, &mut bytes) {
-            Ok(encoded) => IpcMessage::new(bytes, encoded.entries),
+            Ok(encoded) => IpcMessage::new(bytes, encoded.unwrap_or_default().entries),
             Err(error) => IpcMessage::lost(error),
         }
     }
