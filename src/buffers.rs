@@ -11,7 +11,6 @@ use std::thread::LocalKey;
 const KEPT_BYTES: usize = 1 << 20;
 
 /// A buffer that is not in use, if the thread has one. In a box, so that lending it moves one word.
-#[expect(clippy::box_collection, reason = "moving a vector takes several instructions")]
 type Unused = Cell<Option<Box<Vec<u8>>>>;
 
 thread_local! {

@@ -1,10 +1,10 @@
 //! A file descriptor that a receiver lends out to be polled. It is readable when the receiver's
 //! socket is, and also while there are messages elsewhere.
 //!
-//! It is an epoll instance with two members: the socket, and an [`Event`]. Every packet that arrives
-//! is an edge of it, and so is every write to the event. Each receiver has an event of its own. A
-//! single event would be in as many epoll instances as there are receivers. Of those that have such
-//! a member, the kernel allows no more than 500 in further ones.
+//! It is an epoll instance with two members: the socket, and an [`Event`]. Every packet that
+//! arrives is an edge of it, and so is every write to the event. Each receiver has an event of
+//! its own. A single event would be in as many epoll instances as there are receivers. Of those
+//! that have such a member, the kernel allows no more than 500 in further ones.
 //!
 //! A forked child shares it, like the socket. Only one of the two may go on with the receiver, and
 //! the other just drops its own.

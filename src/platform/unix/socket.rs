@@ -394,8 +394,8 @@ impl contract::PacketReceiver<Unix> for PacketReceiver {
         Ok((PacketReceiver::from(fd), Remainder { pollable, numbers }))
     }
 
-    /// Undoes `take_apart`: the receiver gets the number of its lent file descriptor back, if it was
-    /// lent.
+    /// Undoes `take_apart`: the receiver gets the number of its lent file descriptor back, if
+    /// it was lent.
     fn restore(&mut self, remainder: Remainder) {
         let Remainder { pollable, mut numbers } = remainder;
         while let Some(mut place) = numbers.pop() {
@@ -475,8 +475,8 @@ impl PacketReceiver {
                 return spare::check_room().map(|()| None);
             }
         }
-        // Other threads have taken what was released. A packet that was taken now would lose its file
-        // descriptors; one that stays in the queue does not.
+        // Other threads have taken what was released. A packet that was taken now would lose
+        // its file descriptors; one that stays in the queue does not.
         Err(Errno::MFILE.into())
     }
 
