@@ -162,7 +162,16 @@ impl Slot {
 }
 
 impl State {
+    /// Takes the receiver back if its message was not sent.
+    #[inline]
     fn restore(&mut self) {
+        if let State::Away { .. } = self {
+            self.take_back();
+        }
+    }
+
+    #[cold]
+    fn take_back(&mut self) {
         if let State::Away { return_slot, remainder } = self {
             if let Some(mut receiver) = return_slot.take() {
                 receiver.restore(std::mem::take(remainder));
