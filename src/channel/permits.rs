@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{Head, Kind, Malformed};
 use super::message::Problem;
+use super::table::MovedIssuer;
 use crate::platform::contract::{
     Attachment as _, PacketSender as _, PermitIssuer as _, PermitTaker as _,
 };
@@ -120,17 +121,6 @@ pub(super) enum OfferMode {
 pub(super) struct Trust {
     not_before: Option<Instant>,
     pause: Duration,
-}
-
-/// An issuer that moves to another process.
-#[derive(Debug)]
-pub(crate) struct MovedIssuer<A = Attachment> {
-    /// The attachments that it consists of.
-    pub(crate) attachments: Vec<A>,
-    /// The number of permits.
-    pub(crate) bound: u64,
-    /// How many permits were issued in place of missing ones.
-    pub(crate) surplus: u64,
 }
 
 /// A permit to send a message.
@@ -413,7 +403,7 @@ impl Issuer {
     }
 
     /// Takes the issuer apart so that it can move to another process.
-    pub(super) fn take_apart(mut self) -> MovedIssuer {
+    pub(super) fn take_apart(mut self) -> MovedIssuer<Attachment> {
         self.withdraw_permit();
         MovedIssuer {
             attachments: Attachment::from_issuer(self.issuer),
@@ -423,7 +413,7 @@ impl Issuer {
     }
 
     /// Puts an issuer together from its parts.
-    pub(super) fn put_together(moved: MovedIssuer) -> io::Result<Issuer> {
+    pub(super) fn put_together(moved: MovedIssuer<Attachment>) -> io::Result<Issuer> {
         let issuer = Attachment::into_issuer(moved.attachments)?;
         let bound = usize::try_from(moved.bound).unwrap_or(usize::MAX).min(issuer.capacity());
         let surplus = usize::try_from(moved.surplus).unwrap_or(usize::MAX);

@@ -10,11 +10,12 @@ use super::limits::{
     MAX_SPOOLED_RECORDS,
 };
 use super::options::Options;
-use super::permits::MovedIssuer;
+use super::receive::QueuedMessage;
 use super::receive::Receiver;
-use super::receive::{MovedRing, QueuedMessage};
 use super::spool::Contents;
-use super::table::{MAX_INLINE_BYTES, MAX_INLINE_BYTES_IN_ALL, MovedReceiver, SpoolPlace};
+use super::table::{
+    MAX_INLINE_BYTES, MAX_INLINE_BYTES_IN_ALL, MovedIssuer, MovedReceiver, MovedRing, SpoolPlace,
+};
 use crate::platform::contract::{Attachment as _, Spool as _, SpoolWriter as _};
 use crate::platform::{Attachment, SpoolWriter};
 
@@ -32,13 +33,13 @@ pub(crate) struct TransferState {
     /// Messages that were discarded before.
     pub(crate) lost: Vec<Lost>,
     /// The rings that it reads.
-    pub(crate) rings: Vec<MovedRing>,
+    pub(crate) rings: Vec<MovedRing<Attachment>>,
     /// Messages that it has received and not delivered.
     pub(crate) waiting: Vec<QueuedMessage>,
     /// Its options.
     pub(crate) options: Options,
     /// Issues permits to senders, if the channel is bounded.
-    pub(crate) issuer: Option<MovedIssuer>,
+    pub(crate) issuer: Option<MovedIssuer<Attachment>>,
     /// The sender's name for the type of its messages, if it has sent one.
     pub(crate) sent_type: Option<Arc<str>>,
 }

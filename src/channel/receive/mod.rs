@@ -16,7 +16,6 @@ mod rings;
 
 pub(in crate::channel) use inbound::Inbound;
 pub(crate) use queue::QueuedMessage;
-pub(crate) use rings::MovedRing;
 pub(in crate::channel) use rings::{AFTER_SOCKET, order};
 
 use std::io;

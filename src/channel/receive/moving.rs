@@ -6,8 +6,8 @@ use super::inbound::Inbound;
 use super::ordered::Ordered;
 use super::packets::PacketReader;
 use super::queue::QueuedMessage;
-use super::rings::MovedRing;
 use crate::channel::assembly::Contents;
+use crate::channel::table::MovedRing;
 use crate::channel::transfer::{Room, TransferState};
 use crate::platform::contract::{Attachment as _, PacketReceiver as _};
 use crate::platform::{self, Attachment};
@@ -84,7 +84,7 @@ impl Inbound {
 
 impl Ordered {
     /// Takes the rings and the messages apart so that they can move to another process.
-    fn take_apart(self, room: &mut usize) -> (Vec<MovedRing>, Vec<QueuedMessage>) {
+    fn take_apart(self, room: &mut usize) -> (Vec<MovedRing<Attachment>>, Vec<QueuedMessage>) {
         let Ordered { rings, mut merge, .. } = self;
         let mut messages = merge.take_messages();
         // A receiver that moves again and again must not grow without end.

@@ -11,6 +11,7 @@ use crate::channel::message::{Body, Packed, Problem, Purpose, RecvError};
 use crate::channel::options::{Options, Ordering};
 use crate::channel::ring::{Consumer, ConsumerLimits, ConsumerState, Poisoned, State, Taken};
 use crate::channel::spin::{Seen, Spin, Spun};
+use crate::channel::table::MovedRing;
 use crate::platform::contract::{Attachment as _, RingMemory as _};
 use crate::platform::{self, Attachment, RingMemory, Wait};
 
@@ -95,15 +96,6 @@ struct Ring {
 struct Pending {
     memory: Attachment,
     clock_domain: u64,
-}
-
-/// A ring that moves to another process.
-#[derive(Debug)]
-pub(crate) struct MovedRing<A = Attachment> {
-    /// Its memory.
-    pub(crate) memory: A,
-    /// The position that it was read up to, and more.
-    pub(crate) state: ConsumerState,
 }
 
 impl AttachedRings {
@@ -475,7 +467,7 @@ impl AttachedRings {
         mut self,
         messages: &mut Vec<QueuedMessage>,
         room: &mut usize,
-    ) -> Vec<MovedRing> {
+    ) -> Vec<MovedRing<Attachment>> {
         let mut looks = MAX_LOOKS_TO_DRAIN;
         for ring in &mut self.rings {
             ring.retire();
@@ -494,7 +486,7 @@ impl AttachedRings {
 
     /// Adds a ring that was taken apart, here or elsewhere. If it is invalid, that is reported at
     /// the next receive, and the receiver continues without it.
-    pub(super) fn put_together(&mut self, ring: MovedRing) {
+    pub(super) fn put_together(&mut self, ring: MovedRing<Attachment>) {
         if ring.state == ConsumerState::NEW {
             // It was announced, and could not be mapped where the receiver was. Its content is
             // read, and no more comes.
@@ -507,7 +499,7 @@ impl AttachedRings {
         }
     }
 
-    fn reassemble(&self, ring: MovedRing) -> io::Result<Ring> {
+    fn reassemble(&self, ring: MovedRing<Attachment>) -> io::Result<Ring> {
         let MovedRing { memory, state } = ring;
         let memory = memory.into_ring().map_err(|(error, _)| error)?;
         let consumer = Consumer::from_parts(memory, state, LIMITS)?;

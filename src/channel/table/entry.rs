@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::channel::options::Options;
-use crate::channel::permits::MovedIssuer;
-use crate::channel::receive::MovedRing;
+use crate::channel::ring::ConsumerState;
 
 /// One entry of a message, made of attachments of type `A`.
 #[derive(Debug)]
@@ -63,6 +62,26 @@ pub(crate) struct MovedReceiver<A> {
     /// The sender's name for the type of its messages. It stays in this process, and is for a
     /// receiver that does.
     pub(crate) sent_type: Option<Arc<str>>,
+}
+
+/// A ring that moves to another process.
+#[derive(Debug)]
+pub(crate) struct MovedRing<A> {
+    /// Its memory.
+    pub(crate) memory: A,
+    /// The position that it was read up to, and more.
+    pub(crate) state: ConsumerState,
+}
+
+/// An issuer that moves to another process.
+#[derive(Debug)]
+pub(crate) struct MovedIssuer<A> {
+    /// The attachments that it consists of.
+    pub(crate) attachments: Vec<A>,
+    /// The number of permits.
+    pub(crate) bound: u64,
+    /// How many permits were issued in place of missing ones.
+    pub(crate) surplus: u64,
 }
 
 /// Where the spool of a receiver is.

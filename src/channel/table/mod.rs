@@ -40,14 +40,13 @@ mod entry;
 use std::fmt;
 
 pub(crate) use entry::{
-    Access, Capabilities, Entry, EntryKind, MovedMemory, MovedReceiver, MovedSender, SpoolPlace,
+    Access, Capabilities, Entry, EntryKind, MovedIssuer, MovedMemory, MovedReceiver, MovedRing,
+    MovedSender, SpoolPlace,
 };
 
 use super::frame::Dialect;
 use super::limits::{Limits, MAX_MESSAGE_ATTACHMENTS};
 use super::options::{Options, Ordering};
-use super::permits::MovedIssuer;
-use super::receive::MovedRing;
 use super::ring::{ConsumerState, Place};
 
 const TRAILER_BYTES: usize = 8;
