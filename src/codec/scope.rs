@@ -44,16 +44,16 @@ struct Flags {
     is_dropped: bool,
 }
 
-/// A scope that another one has replaced.
+/// A scope: the one that a thread is in, or one that another has replaced.
 #[derive(Debug)]
-struct Outer<T> {
+struct Scope<T> {
     flags: Flags,
     content: Option<Box<T>>,
 }
 
-impl<T> Default for Outer<T> {
-    fn default() -> Outer<T> {
-        Outer { flags: Flags::default(), content: None }
+impl<T> Default for Scope<T> {
+    fn default() -> Scope<T> {
+        Scope { flags: Flags::default(), content: None }
     }
 }
 
@@ -65,23 +65,23 @@ impl<T> Current<T> {
 
     /// Enters a scope, or leaves one. Returns the previous one.
     #[inline]
-    fn replace(key: &'static LocalKey<Current<T>>, scope: Outer<T>) -> Outer<T> {
+    fn replace(key: &'static LocalKey<Current<T>>, scope: Scope<T>) -> Scope<T> {
         // A target whose thread-locals all have destructors has no scopes at that time.
         let replaced = key.try_with(|current| {
-            let Outer { flags, content } = scope;
+            let Scope { flags, content } = scope;
             let before = current.flags.replace(flags);
             if before.has_content || flags.has_content {
                 return current.replace_content(before, content);
             }
-            Outer { flags: before, content: None }
+            Scope { flags: before, content: None }
         });
         replaced.unwrap_or_default()
     }
 
     #[cold]
-    fn replace_content(&self, flags: Flags, content: Option<Box<T>>) -> Outer<T> {
+    fn replace_content(&self, flags: Flags, content: Option<Box<T>>) -> Scope<T> {
         let before = self.content.replace(ManuallyDrop::new(content));
-        Outer { flags, content: ManuallyDrop::into_inner(before) }
+        Scope { flags, content: ManuallyDrop::into_inner(before) }
     }
 
     /// Calls `f` with the content of the scope, if there is a scope. `make` makes the content if
@@ -221,7 +221,7 @@ impl Returns {
 /// Encoding a message: until this is dropped, attachments of this thread go into it.
 #[derive(Debug)]
 pub(crate) struct Encoding {
-    outer: Outer<Departing>,
+    outer: Scope<Departing>,
 }
 
 impl Encoding {
@@ -230,13 +230,13 @@ impl Encoding {
     pub(crate) fn begin(fate: Fate) -> Encoding {
         let is_dropped = fate == Fate::Dropped;
         let flags = Flags { is_active: true, has_content: false, is_dropped };
-        Encoding { outer: Current::replace(&ENCODING, Outer { flags, content: None }) }
+        Encoding { outer: Current::replace(&ENCODING, Scope { flags, content: None }) }
     }
 
     /// Ends the message and returns its entries, if it has some.
     #[inline]
     pub(crate) fn finish(self) -> Option<Encoded> {
-        let departing = Current::replace(&ENCODING, Outer::default()).content?;
+        let departing = Current::replace(&ENCODING, Scope::default()).content?;
         // Something may have failed to become an entry, and its `Serialize` impl gone on.
         Some(departing.message).filter(|message| !message.entries.is_empty())
     }
@@ -342,7 +342,7 @@ struct Arriving {
 /// that were not taken are closed then.
 #[derive(Debug)]
 pub(crate) struct Decoding {
-    outer: Outer<Arriving>,
+    outer: Scope<Arriving>,
 }
 
 impl Decoding {
@@ -352,7 +352,7 @@ impl Decoding {
         let content = if entries.is_empty() { None } else { Some(Arriving::boxed(entries)) };
         let has_content = content.is_some();
         let flags = Flags { is_active: true, has_content, is_dropped: false };
-        Decoding { outer: Current::replace(&DECODING, Outer { flags, content }) }
+        Decoding { outer: Current::replace(&DECODING, Scope { flags, content }) }
     }
 }
 

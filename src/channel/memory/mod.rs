@@ -282,7 +282,7 @@ pub(super) struct Promoted {
     /// Issues permits to senders, if the channel is bounded.
     pub(super) issuer: Option<Issuer>,
     /// The messages that were sent before, in order.
-    pub(super) backlog: Vec<(Vec<u8>, Vec<Attachment>)>,
+    pub(super) queued: Vec<(Vec<u8>, Vec<Attachment>)>,
 }
 
 impl InMemoryReceiver {
@@ -399,8 +399,8 @@ impl InMemoryReceiver {
         let sent = mem::take(&mut state.queue);
         drop(state);
         self.shared.sender_waker.notify_all();
-        let backlog = mem::take(&mut self.taken).into_messages().chain(sent.into_messages());
-        Ok(Promoted { packets, issuer, backlog: backlog.collect() })
+        let queued = mem::take(&mut self.taken).into_messages().chain(sent.into_messages());
+        Ok(Promoted { packets, issuer, queued: queued.collect() })
     }
 
     fn check(&self, message: Packed, buffer: &[u8]) -> Result<Option<Packed>, RecvError> {

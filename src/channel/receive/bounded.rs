@@ -75,11 +75,11 @@ impl BoundedInbound {
                 received = Err(RecvError::Empty);
             }
             let is_flooded = flood.is_full(&self.inbound);
-            // 2. If there is none, and no other notification: the sender needs a permit.
+            // 2. If there is none, the sender needs a permit. Behind another notification there may
+            //    be a message, unless there were as many packets as there can be.
             let is_wanted_again = self.inbound.notifications.is_wanted();
-            let is_drained = is_flooded || !is_wanted_again;
-            let has_looked = looks_first || (is_flooded && is_wanted_again);
-            if has_looked && matches!(received, Err(RecvError::Empty)) && is_drained {
+            let needs_permit = if is_wanted_again { is_flooded } else { looks_first };
+            if needs_permit && matches!(received, Err(RecvError::Empty)) {
                 is_wanted = self.inbound.notifications.take();
                 flood = Flood::since(&self.inbound);
                 received = self.serve_waiting(buffer, purpose, wait);

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::atomic::Ordering;
 
 use super::budget::Budget;
-use super::inbound::{Inbound, grant};
+use super::inbound::{Inbound, grant_request, ordered_in};
 use super::merge::{Front, Next, PacketSource, QueueState, Read, RingSource, SocketRead};
 use super::notifications::Notifications;
 use super::ordered::{Ordered, latest_stamp};
@@ -28,8 +28,7 @@ impl Inbound {
     ) -> Result<Packed, RecvError> {
         let max_rounds = self.max_rounds();
         let Inbound { reader, ordered, options, is_watched, notifications, .. } = self;
-        let ordered = ordered.get_or_insert_with(|| Box::new(Ordered::new(*options)));
-        let Ordered { rings, merge, read_ahead } = &mut **ordered;
+        let Ordered { rings, merge, read_ahead } = ordered_in(ordered, options);
         let mut sources = Sources {
             reader,
             rings,
@@ -207,9 +206,7 @@ impl Sources<'_> {
         let Some(SocketMessage { stamp, message: Packed { body, attachments } }) =
             self.reader.receive(self.buffer, Purpose::Look, self.budget, wait)?
         else {
-            if let Some(request) = self.reader.take_request() {
-                grant(request, self.notifications, || &mut *self.rings)?;
-            }
+            grant_request(self.reader, self.notifications, || &mut *self.rings)?;
             return Ok(None);
         };
         let message = QueuedMessage::new(stamp, body.into_vec(self.buffer), attachments);

@@ -128,14 +128,12 @@ impl Inbound {
         budget: &mut Budget,
         wait: Wait,
     ) -> Result<Option<SocketMessage>, RecvError> {
-        let arrived = self.reader.receive(buffer, purpose, budget, wait)?;
-        if arrived.is_none() {
-            if let Some(request) = self.reader.take_request() {
-                let Inbound { ordered, options, notifications, .. } = self;
-                grant(request, notifications, || &mut ordered_in(ordered, options).rings)?;
-            }
+        let received = self.reader.receive(buffer, purpose, budget, wait)?;
+        if received.is_none() {
+            let Inbound { reader, ordered, options, notifications, .. } = self;
+            grant_request(reader, notifications, || &mut ordered_in(ordered, options).rings)?;
         }
-        Ok(arrived)
+        Ok(received)
     }
 
     /// Receives a packet that has to be a HELLO, of whatever version and codec, with its
@@ -166,7 +164,7 @@ impl Inbound {
     }
 
     /// Adds a message that was sent before the platform's channel was made.
-    pub(super) fn add_backlog(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
+    pub(super) fn add_queued(&mut self, bytes: Vec<u8>, attachments: Vec<Attachment>) {
         self.ordered().add(QueuedMessage::new(0, bytes, attachments));
     }
 
@@ -231,20 +229,26 @@ impl Inbound {
 }
 
 /// Returns the rings, and makes an empty value if there are none.
-fn ordered_in<'a>(ordered: &'a mut Option<Box<Ordered>>, options: &Options) -> &'a mut Ordered {
+#[inline]
+pub(super) fn ordered_in<'a>(
+    ordered: &'a mut Option<Box<Ordered>>,
+    options: &Options,
+) -> &'a mut Ordered {
     ordered.get_or_insert_with(|| Box::new(Ordered::new(*options)))
 }
 
-/// Notes a request for a permit, or attaches an offered ring.
+/// Does what the last packet asks for, if it is a request: notes that a sender waits for a permit,
+/// or attaches an offered ring.
 #[cold]
-pub(super) fn grant<'a>(
-    request: Request,
+pub(super) fn grant_request<'a>(
+    reader: &mut PacketReader,
     notifications: &mut Notifications,
     rings: impl FnOnce() -> &'a mut AttachedRings,
 ) -> Result<(), RecvError> {
-    match request {
-        Request::Permit => notifications.note(),
-        Request::Ring { memory, clock_domain } => {
+    match reader.take_request() {
+        None => {}
+        Some(Request::Permit) => notifications.note(),
+        Some(Request::Ring { memory, clock_domain }) => {
             let rings = rings();
             for memory in memory {
                 let attached = rings.attach(memory, clock_domain);

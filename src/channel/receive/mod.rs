@@ -64,11 +64,11 @@ impl Flavor {
     /// that owns the channel's memory.
     fn promoted(local: &mut InMemoryReceiver) -> io::Result<Flavor> {
         let options = local.options();
-        let Promoted { packets, issuer, backlog } = local.promote()?;
+        let Promoted { packets, issuer, queued } = local.promote()?;
         let mut inbound = Inbound::from(packets);
         inbound.set_options(options);
-        for (bytes, attachments) in backlog {
-            inbound.add_backlog(bytes, attachments);
+        for (bytes, attachments) in queued {
+            inbound.add_queued(bytes, attachments);
         }
         Ok(Flavor::platform(inbound, issuer))
     }

@@ -49,7 +49,8 @@ impl Socket {
     ) -> Result<(), (SendError, Vec<Attachment>)> {
         let is_plain = attachments.is_empty();
         loop {
-            let sent = self.packets.send(head.as_bytes(), body, attachments, deadline.next_wait());
+            let wait = deadline.next_wait(is_plain);
+            let sent = self.packets.send(head.as_bytes(), body, attachments, wait);
             match sent {
                 // Only the receiver was waited for.
                 Err((SendError::Full, unsent)) if deadline.renew() => attachments = unsent,
@@ -137,10 +138,14 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// Returns how long to wait before it is checked what for.
-    fn next_wait(&self) -> Wait {
+    /// Returns how long to wait before it is checked what for. A packet that `is_plain` has no
+    /// attachments, and waits for nothing but the receiver.
+    fn next_wait(&self, is_plain: bool) -> Wait {
+        if is_plain || !self.is_renewable {
+            return self.wait;
+        }
         let check = Wait::at_most(CHECK_INTERVAL);
-        if self.is_renewable && check.is_before(self.wait) { check } else { self.wait }
+        if check.is_before(self.wait) { check } else { self.wait }
     }
 
     /// Begins anew, or returns `false`.
