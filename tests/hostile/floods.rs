@@ -22,7 +22,7 @@ use crate::harness::ring::{self, RawRing};
 use crate::harness::ways::{Next, ways};
 
 /// A thread that sends until this is dropped.
-struct Flood {
+pub(crate) struct Flood {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,6 +61,29 @@ impl Flood {
                 raw::try_send(&socket, &parts[sent % 2], &[])?;
                 sent += 1;
                 all.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        })
+    }
+
+    /// A flood of one packet, from several threads, until `most` of them were sent. `sent` counts
+    /// them.
+    pub(crate) fn of_packets(
+        socket: impl AsFd,
+        packet: &[u8],
+        most: usize,
+        sent: &Arc<AtomicUsize>,
+    ) -> [Flood; 3] {
+        sockopt::set_socket_send_buffer_size(&socket, 4 << 20).unwrap();
+        [(); 3].map(|()| {
+            let socket = socket.as_fd().try_clone_to_owned().unwrap();
+            let (packet, sent) = (packet.to_vec(), Arc::clone(sent));
+            Flood::of(move || {
+                if sent.load(Ordering::Relaxed) >= most {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                raw::try_send(&socket, &packet, &[])?;
+                sent.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             })
         })
@@ -215,19 +238,8 @@ fn c7_an_iterator_that_does_not_block_passes_over_a_bounded_amount() {
     assert!((1..2000).contains(&tried), "{tried}");
 
     let (sender, receiver) = ipc::bytes_channel().unwrap();
-    sockopt::set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
     let sent = Arc::new(AtomicUsize::new(0));
-    let floods = [(); 3].map(|()| {
-        let socket = sender.as_fd().try_clone_to_owned().unwrap();
-        let sent = Arc::clone(&sent);
-        Flood::of(move || {
-            if sent.load(Ordering::Relaxed) < 1_000_000 {
-                raw::try_send(&socket, b"bad", &[])?;
-                sent.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(())
-        })
-    });
+    let floods = Flood::of_packets(&sender, b"bad", 1_000_000, &sent);
     while raw::is_writable(&sender) {
         thread::yield_now();
     }

@@ -3,21 +3,21 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::pipe::{PipeFlags, pipe_with};
 use strait::internals::frame::Kind;
 use strait::internals::now;
 use strait::ipc::{self, IpcReceiver, IpcSyncSender};
 use strait::{IpcError, TryRecvError, TrySelectError, TrySendError};
 
+use crate::floods::Flood;
 use crate::harness::raw::{self, Canary};
 use crate::harness::ring::{self, RawRing};
 use crate::harness::sandbox::forbid;
@@ -240,10 +240,10 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
     let _watchdog = harness::watchdog();
     for bound in [0, 1, 3] {
         let (sender, receiver) = ipc::sync_channel::<u32>(bound).unwrap();
-        let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
-        let crying = {
+        let request = raw::packet(Kind::PermitRequest, 0, &[]);
+        let notifying = {
             let sender = sender.clone();
-            thread::spawn(move || while raw::send(&sender, &want, &[]).is_ok() {})
+            thread::spawn(move || while raw::send(&sender, &request, &[]).is_ok() {})
         };
         // The notification is read and has no further effect: timeouts hold, and messages
         // are received.
@@ -265,7 +265,7 @@ fn c7_repeated_notifications_reissue_only_missing_permits() {
             sending.join().unwrap().unwrap();
         }
         drop(receiver);
-        crying.join().unwrap();
+        notifying.join().unwrap();
     }
 }
 
@@ -276,25 +276,13 @@ fn c2_packets_that_are_no_notification_issue_no_permits() {
     let (sender, receiver) = ipc::sync_channel::<u32>(1).unwrap();
     let permits = permits_of(&sender);
     rustix::io::read(&permits, &mut [0; 8]).unwrap();
-    set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                let wake_up = raw::packet(Kind::WakeUp, 0, &[]);
-                while !is_over.load(Ordering::Relaxed) {
-                    if raw::try_send(&sender, &wake_up, &[]).is_err() {
-                        thread::yield_now();
-                    }
-                }
-            });
-        }
-        for _ in 0..3 {
-            let received = receiver.try_recv_timeout(Duration::from_millis(150));
-            assert!(matches!(received, Err(TryRecvError::Empty)), "{received:?}");
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
+    let wake_up = raw::packet(Kind::WakeUp, 0, &[]);
+    let floods = Flood::of_packets(&sender, &wake_up, usize::MAX, &Arc::default());
+    for _ in 0..3 {
+        let received = receiver.try_recv_timeout(Duration::from_millis(150));
+        assert!(matches!(received, Err(TryRecvError::Empty)), "{received:?}");
+    }
+    drop(floods);
     assert_eq!(rustix::io::read(&permits, &mut [0; 8]), Err(Errno::AGAIN));
 }
 
@@ -302,7 +290,7 @@ fn c2_packets_that_are_no_notification_issue_no_permits() {
 /// sends nothing.
 #[test]
 fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
-    const MOST: u32 = 1_000_000;
+    const MOST: usize = 1_000_000;
     let _watchdog = harness::watchdog();
     for (bound, has_ring) in [(0, false), (0, true), (1, false), (1, true)] {
         for (way, receive) in ways::<u32>() {
@@ -316,31 +304,17 @@ fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
                 assert_eq!(receiver.recv().unwrap(), 7);
             }
             while rustix::io::read(&permits, &mut [0; 8]).is_ok() {}
-            set_socket_send_buffer_size(&sender, 4 << 20).unwrap();
-            let is_over = AtomicBool::new(false);
-            let sent = AtomicU32::new(0);
+            let request = raw::packet(Kind::PermitRequest, 0, &[]);
+            let sent = Arc::default();
+            let floods = Flood::of_packets(&sender, &request, MOST, &sent);
             thread::scope(|scope| {
-                for _ in 0..3 {
-                    scope.spawn(|| {
-                        let want = raw::packet(Kind::PermitRequest, 0, &[]);
-                        while !is_over.load(Ordering::Relaxed) {
-                            if sent.load(Ordering::Relaxed) < MOST
-                                && raw::try_send(&sender, &want, &[]).is_ok()
-                            {
-                                sent.fetch_add(1, Ordering::Relaxed);
-                            } else {
-                                thread::yield_now();
-                            }
-                        }
-                    });
-                }
                 while raw::is_writable(&sender) {
                     thread::yield_now();
                 }
                 let receiving = scope.spawn(move || receive(receiver)());
                 rustix::event::poll(&mut [PollFd::new(&permits, PollFlags::IN)], None).unwrap();
                 let sent = sent.load(Ordering::Relaxed);
-                is_over.store(true, Ordering::Relaxed);
+                drop(floods);
                 sender.send(1).unwrap();
                 assert_eq!(receiving.join().unwrap(), Next::Value(1));
                 assert!(sent < MOST, "{way} with a bound of {bound}, with a ring: {has_ring}");
@@ -350,9 +324,9 @@ fn c2_a_flood_of_notifications_does_not_keep_permits_from_being_issued() {
 }
 
 /// Sends a notification as a sender that waits for a permit, and never sends a message.
-fn say_that_one_waits(sender: &IpcSyncSender<u32>) {
-    let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
-    let _ = raw::send(sender, &want, &[]);
+fn send_notification(sender: &IpcSyncSender<u32>) {
+    let request = raw::packet(Kind::PermitRequest, 0, &[]);
+    let _ = raw::send(sender, &request, &[]);
 }
 
 /// The wait for a sender that has accepted is part of the caller's timeout.
@@ -373,7 +347,7 @@ fn c7_sender_that_accepts_a_rendezvous_and_sends_nothing_prolongs_no_timeout() {
     });
     let since = Instant::now();
     for _ in 0..ROUNDS {
-        say_that_one_waits(&sender);
+        send_notification(&sender);
         let timed_out = receiver.try_recv_timeout(Duration::from_millis(2));
         assert!(matches!(timed_out, Err(TryRecvError::Empty)));
     }
@@ -404,13 +378,13 @@ fn c7_notifications_without_messages_delay_no_selection() {
         .collect();
     let since = Instant::now();
     for number in 0..ROUNDS {
-        senders.iter().for_each(say_that_one_waits);
+        senders.iter().for_each(send_notification);
         honest.send(number).unwrap();
         let results = set.select().unwrap();
         let [result] = <[_; 1]>::try_from(results).unwrap();
         let (from, message) = result.unwrap();
         assert_eq!((from, message.to::<u32>().unwrap()), (id, number));
-        senders.iter().for_each(say_that_one_waits);
+        senders.iter().for_each(send_notification);
         assert!(matches!(set.try_select(), Err(TrySelectError::Empty)));
     }
     // Member by member, each wait would be up to half a second.
@@ -428,13 +402,13 @@ fn c7_notifications_without_messages_delay_no_selection() {
 fn c7_notifications_to_an_unbounded_channel_are_ignored() {
     let _watchdog = harness::watchdog();
     let (sender, receiver) = ipc::channel::<u32>().unwrap();
-    let want = raw::packet(strait::internals::frame::Kind::PermitRequest, 0, &[]);
-    raw::send(&sender, &want, &[]).unwrap();
+    let request = raw::packet(Kind::PermitRequest, 0, &[]);
+    raw::send(&sender, &request, &[]).unwrap();
     assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
-    raw::send(&sender, &want, &[]).unwrap();
+    raw::send(&sender, &request, &[]).unwrap();
     let timed_out = receiver.try_recv_timeout(Duration::from_millis(20));
     assert!(matches!(timed_out, Err(TryRecvError::Empty)));
-    raw::send(&sender, &want, &[]).unwrap();
+    raw::send(&sender, &request, &[]).unwrap();
     sender.send(1).unwrap();
     assert_eq!(receiver.recv().unwrap(), 1);
 }
